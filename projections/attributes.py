@@ -1,0 +1,195 @@
+"""DynamoDB attribute values: how they arrive, and which Python values they become.
+
+An item arrives as DynamoDB JSON (``{"total": {"N": "12.50"}}``) from streams, scans, exports and Lambda events
+alike. `Attr` is one attribute value of it, and an *image* is the whole item in the form that msgspec can read
+straight from the page: only the attributes that some view asks for, still undecoded. `value` turns an `Attr` into
+the exact Python value; generated code calls it only for what it uses.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow, Underflow
+from typing import Any, TypeAlias
+
+import msgspec
+
+Value: TypeAlias = "bool | Decimal | str | bytes | list[Value] | dict[str, Value] | None"
+"""What an attribute is in Python: NULL is None, N an exact Decimal, B bytes, L and every set a list (sets sorted),
+M a dict. Functions of JMESPath expressions may also yield int and float."""
+
+Image: TypeAlias = Any
+"""One item as decoded by a `Shape`: a struct made for the needed attributes, or a dict of all `Attr`s."""
+
+_EXACT = Context(prec=38, Emax=125, Emin=-130 - 38, traps=[Inexact, InvalidOperation, Overflow, Underflow])
+
+
+class AttributeValueError(ValueError):
+    """An attribute value is of a type that DynamoDB does not have, or does not hold what its type promises."""
+
+
+class Attr(msgspec.Struct, gc=False, omit_defaults=True):
+    """One DynamoDB attribute value as the wire has it: exactly one of the fields is set."""
+
+    S: str | None = None
+    N: str | None = None
+    BOOL: bool | None = None
+    M: dict[str, Attr] | None = None
+    L: list[Attr] | None = None
+    NULL: bool | None = None
+    B: bytes | None = None
+    SS: list[str] | None = None
+    NS: list[str] | None = None
+    BS: list[bytes] | None = None
+
+
+def number(text: str) -> Decimal:
+    """The exact number that DynamoDB wrote as `text` (up to 38 digits, 1E-130 to 9.9E+125).
+
+    Raises `AttributeValueError` for anything that DynamoDB would not have written.
+    """
+    try:
+        return _EXACT.create_decimal(text)
+    except DecimalException as error:
+        raise AttributeValueError(f"not a DynamoDB number: {text[:60]!r}") from error
+
+
+def number_text(value: Decimal | int) -> str:
+    """The one way dynaview writes a number as text: no exponent, no trailing zeros, no sign on zero.
+
+    Used wherever a number becomes part of a row key or a text, so that 1, 1.0 and 1E0 are one key.
+    """
+    if isinstance(value, int):
+        return str(value)
+    if not value:
+        return "0"
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def value(attr: Attr) -> Value:
+    """Decode one attribute value exactly. Sets become sorted lists, so that equal sets are equal values."""
+    if attr.S is not None:
+        return attr.S
+    if attr.N is not None:
+        return number(attr.N)
+    if attr.BOOL is not None:
+        return attr.BOOL
+    if attr.M is not None:
+        return {name: value(inner) for name, inner in attr.M.items()}
+    if attr.L is not None:
+        return [value(inner) for inner in attr.L]
+    if attr.NULL is not None:
+        return None
+    if attr.B is not None:
+        return attr.B
+    if attr.SS is not None:
+        return [*sorted(attr.SS)]
+    if attr.NS is not None:
+        numbers: list[Value] = [*sorted(number(text) for text in attr.NS)]
+        return numbers
+    if attr.BS is not None:
+        return [*sorted(attr.BS)]
+    raise AttributeValueError("an attribute value of a type that DynamoDB does not have")
+
+
+def attribute(plain: Any) -> Attr:
+    """Encode a Python value as DynamoDB has it (the reverse of `value`; Python sets become DynamoDB sets)."""
+    match plain:
+        case None:
+            return Attr(NULL=True)
+        case bool():
+            return Attr(BOOL=plain)
+        case str():
+            return Attr(S=plain)
+        case int() | Decimal():
+            return Attr(N=str(plain))
+        case bytes() | bytearray():
+            return Attr(B=bytes(plain))
+        case Mapping():
+            return Attr(M={name: attribute(inner) for name, inner in plain.items()})
+        case set() | frozenset():
+            return _attribute_set(plain)
+        case list() | tuple():
+            return Attr(L=[attribute(inner) for inner in plain])
+    raise AttributeValueError(f"DynamoDB has no type for a Python {type(plain).__name__}")
+
+
+def _attribute_set(plain: Iterable[Any]) -> Attr:
+    members = sorted(plain)
+    if members and all(isinstance(member, str) for member in members):
+        return Attr(SS=members)
+    if members and all(isinstance(member, bytes) for member in members):
+        return Attr(BS=members)
+    if members and all(isinstance(member, int | Decimal) for member in members):
+        return Attr(NS=[str(member) for member in members])
+    raise AttributeValueError("a DynamoDB set holds only text, only numbers or only bytes, and is never empty")
+
+
+class Shape:
+    """Which top-level attributes of a table's items are decoded, and how generated code reaches them.
+
+    One shape serves all views that share a reader. `Shape(None)` keeps every attribute (a Python projection asks
+    for the whole item); otherwise msgspec skips what is not named without building it.
+    """
+
+    __slots__ = ("_fields", "names", "type")
+
+    def __init__(self, names: Iterable[str] | None) -> None:
+        self.names: tuple[str, ...] | None = None if names is None else tuple(sorted(set(names)))
+        self._fields: dict[str, str] = {}
+        self.type: Any = dict[str, Attr]
+        if self.names is not None:
+            self._fields = {name: f"a{index}" for index, name in enumerate(self.names)}
+            self.type = msgspec.defstruct(
+                "Image",
+                [(field, Attr | None, None) for field in self._fields.values()],
+                rename={field: name for name, field in self._fields.items()},
+                omit_defaults=True,
+                gc=False,
+            )
+
+    def reference(self, image: str, name: str) -> str:
+        """Python source that yields the `Attr` (or None) of attribute `name` in the image held by variable `image`."""
+        if self.names is None:
+            return f"{image}.get({name!r})"
+        return f"{image}.{self._fields[name]}"
+
+    def get(self, image: Image, name: str) -> Attr | None:
+        """The undecoded attribute `name` of `image`, or None where the item lacks it."""
+        found: Attr | None = image.get(name) if self.names is None else getattr(image, self._fields[name])
+        return found
+
+    def pack(self, item: Mapping[str, Any]) -> Image:
+        """An image of a plain Python item (tests, previews, Python callers)."""
+        if self.names is None:
+            return {name: attribute(plain) for name, plain in item.items()}
+        known = {field: attribute(item[name]) for name, field in self._fields.items() if name in item}
+        return self.type(**known)
+
+    def unpack(self, image: Image) -> dict[str, Value]:
+        """The plain Python item of `image`: every attribute that this shape keeps, decoded."""
+        if self.names is None:
+            return {name: value(attr) for name, attr in image.items()}
+        found = ((name, getattr(image, field)) for name, field in self._fields.items())
+        return {name: value(attr) for name, attr in found if attr is not None}
+
+
+def item_key(key: Mapping[str, Attr]) -> str:
+    """The identity of an item as text: its key attributes with their types, so that two items never share one.
+
+    Canonical: attributes sorted by name, numbers in `number_text` form, bytes in base64. Used for owners, dead
+    letters and messages.
+    """
+    return msgspec.json.encode({name: _key_part(key[name]) for name in sorted(key)}).decode()
+
+
+def _key_part(attr: Attr) -> dict[str, str]:
+    if attr.S is not None:
+        return {"S": attr.S}
+    if attr.N is not None:
+        return {"N": number_text(number(attr.N))}
+    if attr.B is not None:
+        return {"B": base64.b64encode(attr.B).decode()}
+    raise AttributeValueError("a key attribute is text, a number or bytes")

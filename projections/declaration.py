@@ -1,0 +1,134 @@
+"""What a user declared, checked and frozen: the model between reading (YAML, Python) and compiling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from dynaview.projections.rows import Layout
+
+SinkKind: TypeAlias = Literal["redis", "opensearch", "postgres"]
+
+
+class DeclarationError(Exception):
+    """A declaration that dynaview refuses; carries every problem found, each with place and remedy."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """A place in a declaration: ``views.order_search.fields.total`` at ``dynaview.yaml:14``."""
+
+    path: str
+    file: str
+    line: int
+    """From 1."""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: ``dynaview.yaml:14: views.order_search.feilds: unknown key, did you mean fields?``"""
+
+    at: At
+    message: str
+    """What is wrong and what to do about it; shows no secrets."""
+
+    def __str__(self) -> str:
+        return f"{self.at}: {self.at.path}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceDeclaration:
+    """A DynamoDB table. Credentials come from boto3's usual chain, never from the declaration."""
+
+    name: str
+    table: str
+    region: str | None
+    endpoint: str | None
+    at: At
+
+
+@dataclass(frozen=True, slots=True)
+class SinkDeclaration:
+    """A store. `url` may hold credentials: it is kept out of repr, and only `safe_url` may be shown."""
+
+    name: str
+    kind: SinkKind
+    url: str = field(repr=False)
+    safe_url: str
+    """The URL without user, password and query."""
+    options: Mapping[str, Any] = field(repr=False)
+    """TLS and time-outs: ``ca_file``, ``verify``, ``timeout`` (seconds)."""
+    at: At
+
+
+@dataclass(frozen=True, slots=True)
+class FieldExpression:
+    """Where a field's value comes from: a JMESPath expression, a conversion and a default."""
+
+    expression: str
+    type: str
+    """One of `dynaview.projections.rows.SCALARS`, or an array of it (``text[]``)."""
+    unit: Literal["seconds", "milliseconds"] | None
+    """For timestamps and dates made from numbers."""
+    default: Any
+    """The value (already of the field's Python type) where the expression yields null; None for none."""
+    required: bool
+    """Whether null is refused (row key fields are required)."""
+    at: At
+
+
+PythonProjection: TypeAlias = Callable[[dict[str, Any]], Any]
+"""Takes the whole item (plus captures) as plain values; returns a dict of fields, a list of such dicts, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewDeclaration:
+    """One view. Everything here has been checked as far as it can be without a server."""
+
+    name: str
+    source: str
+    sink: str
+    match: tuple[Mapping[str, str], ...]
+    """Alternatives; each maps a key attribute to a pattern (``CUSTOMER#{customer_id}``). Empty: every item matches."""
+    where: str | None
+    """JMESPath on the item; the item belongs to the view where it is true."""
+    each: str | None
+    """JMESPath on the item that yields a list or map: one row an element."""
+    function: PythonProjection | None
+    function_name: str
+    """``module:function`` of a Python projection, for messages and fingerprints; else empty."""
+    key: str | tuple[str, ...]
+    """A template (Redis, OpenSearch) or the names of the key columns (Postgres)."""
+    member: str | None
+    """Redis set and sorted set: the template of the member."""
+    score: FieldExpression | None
+    """Redis sorted set."""
+    expire: FieldExpression | None
+    """Redis: seconds since 1970, where ``expire: {from: …}``."""
+    fields: Mapping[str, FieldExpression] | None
+    """In order. None where a Python function leaves its fields open."""
+    layout: Layout
+    on_gap: Literal["stop", "rebuild"]
+    at: At
+    places: Mapping[str, At]
+    """Places below the view by path (``where``, ``fields.total``), for messages of later checks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A whole checked declaration."""
+
+    sources: Mapping[str, SourceDeclaration]
+    sinks: Mapping[str, SinkDeclaration]
+    views: Mapping[str, ViewDeclaration]
+    control: str = field(repr=False)
+    """SQLAlchemy URL of the control store."""
+    file: str

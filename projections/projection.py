@@ -1,0 +1,61 @@
+"""The one way to make rows: a compiled projection.
+
+`compile_view` turns a checked view into a `Projection`; `Projection.bind` fits it to a table (its key attributes, what
+its stream carries, the shape in which images are decoded) and yields the two functions that follower, fill, rebuild,
+verification and preview all share: `Bound.rows` (the rows of one item state) and `Bound.writes` (what one change
+asks of the view).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol, TypeAlias
+
+from dynaview.projections.attributes import Image, Shape
+from dynaview.projections.changes import Change
+from dynaview.projections.declaration import Problem
+from dynaview.projections.rows import RowKey, RowValues, Write
+
+ViewType: TypeAlias = Literal["KEYS_ONLY", "NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES"]
+"""What a stream's records carry (StreamViewType of DynamoDB)."""
+
+
+class ProjectionError(Exception):
+    """An item of the view's from which no row can be made. Its text is the dead letter's reason: it names the field
+    and the type found, not the value."""
+
+
+class Bound(Protocol):
+    """A projection fitted to one table. Pure, stateless, safe to share between threads."""
+
+    def rows(self, image: Image) -> list[tuple[RowKey, RowValues]]:
+        """The rows of one item state, in no order; empty where the item is not the view's.
+
+        Raises `ProjectionError`, also where one item yields the same row key twice.
+        """
+
+    def writes(self, change: Change[Any], version: int) -> list[Write]:
+        """What the change asks of the view: upserts of what the item now yields and deletes of what it yielded before
+        and no longer does; empty where neither state is the view's (unmatched). Never one row key twice.
+
+        Raises `ProjectionError`; an old image that yields an error counts as having yielded no rows.
+        """
+
+    def inserts(self, image: Image) -> list[Write]:
+        """What a scanned item asks of the view: its rows under `Rule.ABSENT` at version `SCANNED`.
+
+        Raises `ProjectionError`.
+        """
+
+
+class Projection(Protocol):
+    """A compiled view."""
+
+    attributes: frozenset[str] | None
+    """The top-level attributes that it reads, key attributes named in `match` included; None for the whole item."""
+
+    def problems(self, key: tuple[str, ...], images: ViewType) -> list[Problem]:
+        """Why this view cannot be kept from a table with these key attributes and this stream (law 9): what the stream
+        would have to carry, or what the declaration would have to say."""
+
+    def bind(self, shape: Shape, key: tuple[str, ...], images: ViewType) -> Bound:
+        """Fit the projection. `shape` must keep `attributes` and the `key` attributes."""

@@ -1,0 +1,159 @@
+"""The sink port: what every store promises, in words.
+
+A `Sink` is one store; `open` gives a `Target`, one generation of one view in it. Everything a view does to a store
+goes through these two, whether it follows, fills, rebuilds, verifies or previews.
+
+Batches
+    `Target.write` takes writes in any order and of any mix. The caller has coalesced them: one batch never holds a
+    row key twice (a sink may raise ValueError when it does). An empty batch does nothing and answers an empty list.
+Guard
+    A write under `Rule.NEWER` is applied when the row and its tombstone are absent or hold a lower version; an equal
+    or higher one makes it STALE. Versions are integers of any size and compared as such. Under `Rule.ABSENT` a write
+    is applied only when neither row nor tombstone stands.
+Owners
+    Where a write names an owner and the live row belongs to another, an upsert is Rejected (kind OWNER, naming both)
+    and a delete is STALE; their versions are not compared. A tombstone of another owner may be taken over by an
+    upsert whatever its version; a delete leaves it and is STALE.
+Tombstones
+    An applied delete, also of a row that was never there, leaves a tombstone with its version and owner, invisible
+    to readers. It outlives the 24 hours of the stream; `purge` removes older ones.
+Duplicates and order
+    Applying the same writes again, in any order, from any number of threads and processes at once, ends in the state
+    of the highest version of each row. `write` may be called concurrently on one target.
+Outcomes
+    One for each write, in the order of the batch: APPLIED, STALE, or a `Rejected` for content that the store cannot
+    hold. A rejected write changes nothing and never fails its neighbours.
+Durable
+    When `write` returns, every APPLIED write survives a crash of the store as far as the store is configured to
+    survive one. When it raises `SinkUnavailable`, any part of the batch may or may not have been applied: send the
+    whole batch again. Sinks do not retry.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol, TypeAlias
+
+from dynaview.projections.rows import Layout, RowKey, Write
+
+
+class SinkError(Exception):
+    """A store did not do what was asked.
+
+    SinkError
+    ├── SinkUnavailable   heals by itself: send the whole batch again
+    └── SinkRefused       does not heal by itself: an operator has to act
+    """
+
+
+class SinkUnavailable(SinkError):
+    """Unreachable, timed out, read-only, out of memory or disk, overloaded (429), or failing (5xx)."""
+
+
+class SinkRefused(SinkError):
+    """Wrong credentials, missing rights, or a store whose shape is not what this view made. Names the remedy."""
+
+
+class Applied(enum.Enum):
+    """What became of a write that the store could hold."""
+
+    APPLIED = "applied"
+    STALE = "stale"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+APPLIED = Applied.APPLIED
+STALE = Applied.STALE
+
+
+class RejectedKind(enum.Enum):
+    """Why a write was rejected."""
+
+    CONTENT = "content"
+    """The store cannot hold this value, key or size."""
+    OWNER = "owner"
+    """The live row under this key belongs to another item (law 10)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A write that was refused for its content. `reason` is for the operator and shows no row values."""
+
+    reason: str
+    kind: RejectedKind = RejectedKind.CONTENT
+
+
+Outcome: TypeAlias = Applied | Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a store holds under one row key. `content` is None for a tombstone."""
+
+    key: RowKey
+    version: int
+    owner: str
+    generation: int
+    content: Any
+
+
+class Target(Protocol):
+    """One generation of one view in one store."""
+
+    layout: Layout
+    generation: int
+
+    def prepare(self) -> None:
+        """Create what the generation needs (index, table) where it is missing; idempotent, safe when run twice at once.
+
+        Raises `SinkRefused` where a name is taken by something that dynaview did not create (never touched), where
+        rights are missing, or where what stands there has another shape than the layout.
+        """
+
+    def publish(self) -> None:
+        """Make this the generation that readers see, in one atomic step (no step at all where keys are direct)."""
+
+    def write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Apply a batch under the guard. See the module's contract."""
+
+    def content(self, write: Write) -> Any:
+        """What `Stored.content` would be after `write` was applied (None for a delete). Pure; for comparing."""
+
+    def read(self, keys: Sequence[RowKey]) -> list[Stored | None]:
+        """What stands under each key, tombstones included, None where nothing does. Strongly consistent."""
+
+    def rows(self) -> Iterator[Stored]:
+        """All live rows, in no order, at once visible after `write`; memory bounded whatever their number."""
+
+    def count(self) -> int:
+        """How many live rows readers would see."""
+
+    def purge(self, older_than: timedelta) -> int:
+        """Remove tombstones older than that by the store's own clock; how many. Stores that expire them answer 0."""
+
+    def drop(self) -> None:
+        """Remove everything this generation holds. Never touches what dynaview did not create."""
+
+
+class Sink(Protocol):
+    """One store. Safe to use from several threads."""
+
+    name: str
+
+    def open(self, layout: Layout, generation: int) -> Target:
+        """A handle on one generation of a view; no I/O. Raises ValueError for a layout that is not this sink's."""
+
+    def check(self) -> str:
+        """Reach the store and say what it is ("PostgreSQL 18.4"). Raises `SinkError`."""
+
+    def problems(self, layout: Layout) -> list[str]:
+        """What in the store stands in the way of this view (``validate --online``): taken names, missing rights,
+        columns or mappings that differ. Changes nothing."""
+
+    def close(self) -> None:
+        """Give back connections."""
