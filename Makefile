@@ -1,15 +1,17 @@
 # Everything lives in .venv of this clone; nothing else on the machine is touched
 # (downloads are kept in the caches of pip, uv and jgo, as usual).
-PYTHON ?= python3
+PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 ROOMS := projections sinks sources local views
+LOCK := UV_NO_CONFIG=1 $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet
 
 .PHONY: help demo test lint types unit format lock bench clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(READY) ## a shop table followed into Redis, OpenSearch and Postgres, live, on real local servers
 	@$(BIN)/dynaview demo
@@ -34,27 +36,32 @@ format: $(READY) ## let ruff rewrite the code
 bench: $(READY) ## ratios to the raw ceilings of the stores
 	@$(BIN)/python -m benchmarks
 
-lock: .venv/.uv ## resolve pyproject.toml again into requirements.txt (names and hashes only)
-	@UV_NO_CONFIG=1 $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
-		--extra local --group dev --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
-		--upgrade --quiet --output-file requirements.txt
+lock: .venv/.uv ## resolve pyproject.toml again into both locks (names and hashes only)
+	@$(LOCK) --extra local --group dev --upgrade --output-file requirements.txt
+	@$(LOCK) --group build --constraints requirements.txt --output-file requirements-runtime.txt
 
 clean: ## remove the environment and what tools left behind
 	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .dynaview
 
+# uv itself comes from the lock too: its entry is cut out of requirements.txt for pip.
 .venv/.uv:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "dynaview needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
-	@echo "Creating .venv and fetching uv from PyPI (about 25 MB)"
-	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv \
+	@for each in $(PYTHON); do \
+		"$$each" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && python="$$each" && break; \
+	done; \
+	test "$$python" || { echo "dynaview needs Python 3.11 or newer; this machine has none under the names: $(PYTHON)." >&2; \
+		echo "Say where it is: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }; \
+	echo "Creating .venv with $$($$python --version) and fetching uv from PyPI (about 25 MB)"; \
+	"$$python" -m venv --clear .venv || { rm -rf .venv; \
+		echo "$$python could not make a virtual environment. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@awk '/^[^ #]/ { uv = /^uv==/ } uv' requirements.txt > .venv/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.txt \
 		|| { echo "uv could not be fetched from PyPI: is the network there?" >&2; exit 1; }
 	@touch $@
 
 # The installed package is a tree of links, so a new file wants a new installation.
 $(READY): .venv/.uv pyproject.toml requirements.txt $(shell find $(ROOMS) -type d -not -name __pycache__)
 	@echo "Installing the locked dependencies from PyPI (about 200 MB the first time)"
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes requirements.txt \
-		|| { echo "the dependencies could not be fetched from PyPI: is the network there?" >&2; exit 1; }
-	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --reinstall-package dynaview --editable .
+	@$(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements.txt \
+		|| { echo "The dependencies could not be fetched from PyPI: is the network there?" >&2; exit 1; }
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --reinstall-package dynaview --editable .
 	@touch $@
