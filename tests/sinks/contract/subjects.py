@@ -1,0 +1,210 @@
+"""The stores under the contract suite: how each spells keys and rows, and what only it can be asked.
+
+A new sink joins the suite by one `Subject` here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal
+from uuid import uuid4
+
+import pytest
+
+from dynaview.projections.rows import (
+    SCORE,
+    Field,
+    Index,
+    Layout,
+    OpenSearchOptions,
+    PostgresOptions,
+    RedisOptions,
+    RowKey,
+    RowValues,
+)
+from dynaview.sinks.port import Sink, Target
+
+DEAD_PORT = 9
+"""The discard port: nothing listens there."""
+
+FIELDS = (Field("label", "text"), Field("amount", "decimal"), Field("tags", "text[]"))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One kind of store. `open` hands out targets of fresh names."""
+
+    sink: Sink
+    another: Callable[[], Sink]
+    """A second sink on the same store (memory has none: itself)."""
+    unreachable: Callable[[], Sink] | None
+    """A sink whose store cannot be reached."""
+    layout: Callable[[str], Layout]
+    key: Callable[[str], RowKey]
+    values: Callable[[str, int], RowValues]
+    """The values of the row under the key made of that text, different for each number where the type can tell."""
+    unstorable: Callable[[str], tuple[RowKey, RowValues]]
+    """A row that no store can hold: text that is no Unicode."""
+    squat: Callable[[Layout], Callable[[], bool]] | None
+    """Put something that dynaview did not make where readers will look; the answer tells whether it is untouched.
+    None where names belong to nobody (memory) or are single keys (Redis, tested by itself)."""
+    beside: bool = True
+    """Whether generations stand beside each other, or all write the same rows."""
+    examples: int = 60
+    _views: itertools.count[int] = field(default_factory=itertools.count)
+    _run: str = field(default_factory=lambda: uuid4().hex[:8])
+
+    def fresh(self) -> Layout:
+        return self.layout(f"contract_{self._run}_{next(self._views)}")
+
+    def open(self, layout: Layout | None = None, generation: int = 1) -> Target:
+        target = self.sink.open(layout or self.fresh(), generation)
+        target.prepare()
+        return target
+
+
+def values(_: str, number: int) -> tuple[Any, ...]:
+    """Differs by number, in text, in a decimal that no double can hold, and in which fields are missing."""
+    amount = None if number % 5 == 3 else Decimal(f"{number}.10000000000000000000000000000000001")
+    return (None if number % 7 == 6 else f"row {number} é\u4e2d\U0001f600", amount, ["a", f"{number}"])
+
+
+def memory(request: pytest.FixtureRequest) -> Subject:
+    from dynaview.sinks.memory import MemorySink
+
+    sink = MemorySink("memory")
+    return Subject(
+        sink=sink,
+        another=lambda: sink,
+        unreachable=None,
+        layout=lambda view: Layout(view, (), FIELDS, RedisOptions()),
+        key=lambda text: text,
+        values=values,
+        unstorable=lambda text: (text, ("\ud800", None, None)),
+        squat=None,
+        examples=150,
+    )
+
+
+def redis(request: pytest.FixtureRequest, type: Literal["hash", "string", "set", "sorted_set"]) -> Subject:
+    module = pytest.importorskip("dynaview.sinks.redis")
+    url: str = request.getfixturevalue("redis_url")
+    fields = {"set": (), "sorted_set": (Field(SCORE, "double"),)}.get(type, FIELDS)
+    run = uuid4().hex[:8]
+
+    def key(text: str) -> RowKey:
+        # Members of few keys, so that rows share them.
+        return f"{run}:{text}" if type in ("hash", "string") else (f"{run}:{text.partition(':')[0]}", text)
+
+    def made(text: str, number: int) -> RowValues:
+        if type == "set":
+            return ()
+        return (number + 0.1,) if type == "sorted_set" else values(text, number)
+
+    def unstorable(text: str) -> tuple[RowKey, RowValues]:
+        if type in ("hash", "string"):
+            return key(text), ("\ud800", None, None)
+        return (f"{run}:{text}", "\ud800"), made(text, 1)
+
+    return Subject(
+        sink=module.RedisSink("redis", url, {}),
+        another=lambda: module.RedisSink("redis again", url, {}),
+        unreachable=lambda: module.RedisSink("redis away", f"redis://127.0.0.1:{DEAD_PORT}/0", {"timeout": 2}),
+        layout=lambda view: Layout(view, (), fields, RedisOptions(type=type)),
+        key=key,
+        values=made,
+        unstorable=unstorable,
+        squat=None,
+        beside=False,
+        examples=50 if type == "hash" else 30,
+    )
+
+
+def postgres(request: pytest.FixtureRequest) -> Subject:
+    module = pytest.importorskip("dynaview.sinks.postgres")
+    url: str = request.getfixturevalue("postgres_url")
+
+    def squat(layout: Layout) -> Callable[[], bool]:
+        psycopg = importlib.import_module("psycopg")
+        identifier = importlib.import_module("psycopg.sql").Identifier
+        sql = importlib.import_module("psycopg.sql").SQL
+        assert isinstance(layout.options, PostgresOptions)
+        name = identifier(layout.options.table)
+        address = url.replace("postgresql+psycopg://", "postgresql://")
+        with psycopg.connect(address, autocommit=True) as connection:
+            connection.execute(sql("CREATE TABLE {} (mine integer)").format(name))
+            connection.execute(sql("INSERT INTO {} VALUES (42)").format(name))
+
+        def untouched() -> bool:
+            with psycopg.connect(address, autocommit=True) as connection:
+                found = connection.execute(sql("SELECT * FROM {}").format(name)).fetchall()
+            return bool(found == [(42,)])
+
+        return untouched
+
+    return Subject(
+        sink=module.PostgresSink("postgres", url, {}),
+        another=lambda: module.PostgresSink("postgres again", url, {}),
+        unreachable=lambda: module.PostgresSink(
+            "postgres away", f"postgresql://nobody@127.0.0.1:{DEAD_PORT}/none", {"timeout": 2}
+        ),
+        layout=lambda view: Layout(
+            view,
+            ("id",),
+            (Field("id", "text"), *FIELDS),
+            PostgresOptions(table=view, indexes=(Index(("label",)),)),
+        ),
+        key=lambda text: (text,),
+        values=lambda text, number: (text, *values(text, number)),
+        unstorable=lambda text: ((text,), (text, "\ud800", None, None)),
+        squat=squat,
+        examples=40,
+    )
+
+
+def opensearch(request: pytest.FixtureRequest) -> Subject:
+    module = pytest.importorskip("dynaview.sinks.opensearch")
+    url: str = request.getfixturevalue("opensearch_url")
+
+    def squat(layout: Layout) -> Callable[[], bool]:
+        client = importlib.import_module("opensearchpy").OpenSearch(url)
+        assert isinstance(layout.options, OpenSearchOptions)
+        name = layout.options.index
+        client.index(index=name, id="mine", body={"mine": 42})
+
+        def untouched() -> bool:
+            return bool(client.get(index=name, id="mine")["_source"] == {"mine": 42})
+
+        return untouched
+
+    return Subject(
+        sink=module.OpenSearchSink("opensearch", url, {}),
+        another=lambda: module.OpenSearchSink("opensearch again", url, {}),
+        unreachable=lambda: module.OpenSearchSink("opensearch away", f"http://127.0.0.1:{DEAD_PORT}", {"timeout": 2}),
+        layout=lambda view: Layout(
+            view,
+            (),
+            FIELDS,
+            OpenSearchOptions(index=view, settings={"number_of_shards": 1, "number_of_replicas": 0}, mappings={}),
+        ),
+        key=lambda text: text,
+        values=values,
+        unstorable=lambda text: (text, ("\ud800", None, None)),
+        squat=squat,
+        examples=15,
+    )
+
+
+SUBJECTS: dict[str, Callable[[pytest.FixtureRequest], Subject]] = {
+    "memory": memory,
+    "redis-hash": lambda request: redis(request, "hash"),
+    "redis-string": lambda request: redis(request, "string"),
+    "redis-set": lambda request: redis(request, "set"),
+    "redis-sorted_set": lambda request: redis(request, "sorted_set"),
+    "postgres": postgres,
+    "opensearch": opensearch,
+}
