@@ -1,0 +1,226 @@
+"""Bodies of GetRecords and Scan into changes and images, at the speed of msgspec.
+
+A whole page is decoded in one go by a type made for the shape: what no view needs is skipped without being built.
+Only when that fails is the page split into its records, so that one odd record never holds up its neighbours.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from dynaview.projections.attributes import Attr, Shape
+from dynaview.projections.changes import STREAM_SPAN, Change
+from dynaview.projections.projection import ViewType
+from dynaview.sources.errors import BadPage
+from dynaview.sources.port import Broken, Key, Page, ScanPage
+
+I = TypeVar("I")  # noqa: E741 - an image
+
+_EVENTS = frozenset({"INSERT", "MODIFY", "REMOVE"})
+_DIGITS = len(str(STREAM_SPAN)) - 1
+
+
+class _Records(msgspec.Struct, Generic[I]):
+    """A GetRecords answer. `Records` is always there, so an answer without it is a broken one, not an empty one."""
+
+    records: list[I] = msgspec.field(name="Records")
+    next: str | None = msgspec.field(name="NextShardIterator", default=None)
+
+
+class _Capacity(msgspec.Struct):
+    units: float = msgspec.field(name="CapacityUnits", default=0.0)
+
+
+class _Items(msgspec.Struct, Generic[I]):
+    """A Scan answer."""
+
+    items: list[I] = msgspec.field(name="Items")
+    last: msgspec.Raw | None = msgspec.field(name="LastEvaluatedKey", default=None)
+    capacity: _Capacity | None = msgspec.field(name="ConsumedCapacity", default=None)
+
+
+class _GlanceBody(msgspec.Struct):
+    sequence: str | None = msgspec.field(name="SequenceNumber", default=None)
+    view_type: ViewType | None = msgspec.field(name="StreamViewType", default=None)
+
+
+class _Glance(msgspec.Struct):
+    """As little of a record as tells which one it is and what it promises."""
+
+    body: _GlanceBody = msgspec.field(name="dynamodb")
+
+
+_raw_records = msgspec.json.Decoder(_Records[msgspec.Raw])
+_raw_items = msgspec.json.Decoder(_Items[msgspec.Raw])
+_glance = msgspec.json.Decoder(_Glance)
+
+
+class RecordsDecoder:
+    """Decodes the pages of one stream by one shape. Safe to share between threads.
+
+    `view_type` is what the stream's records promise; where it is not known it is taken from the first record seen. A
+    record without an image that its stream promises would look like a delete, so it counts as broken.
+    """
+
+    def __init__(self, shape: Shape, view_type: ViewType | None = None) -> None:
+        self.view_type = view_type
+        self._page: msgspec.json.Decoder[_Records[Change[Any]]] = msgspec.json.Decoder(_Records[Change[shape.type]])
+        self._record: msgspec.json.Decoder[Change[Any]] = msgspec.json.Decoder(Change[shape.type])
+
+    def decode(self, body: bytes) -> Page[Any]:
+        """The page. Raises `BadPage` when the body as a whole is not one."""
+        try:
+            page = self._page.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return self._split(body)
+        if page.records and (self._unpromised(body) or self._suspect(page.records)):
+            return self._split(body)
+        return Page(page.records, [], page.next)
+
+    def _unpromised(self, body: bytes) -> bool:
+        """Learn what the stream's records promise, from its first page; whether that cannot be read."""
+        if self.view_type is None:
+            try:
+                first = _raw_records.decode(body).records[0]
+                self.view_type = _glance.decode(first).body.view_type
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                return True
+        return False
+
+    def _suspect(self, changes: list[Change[Any]]) -> bool:
+        """Whether any of the changes may be odd; `_reason` then says which and why."""
+        if self.view_type != "NEW_AND_OLD_IMAGES":
+            return any(self._reason(change) for change in changes)
+        for change in changes:
+            body = change.body
+            event = change.event
+            if event == "MODIFY":
+                if body.new is None or body.old is None:
+                    return True
+            elif event == "INSERT":
+                if body.new is None:
+                    return True
+            elif event != "REMOVE" or body.old is None:
+                return True
+            if not body.key or not body.sequence.isdigit() or len(body.sequence) > _DIGITS:
+                return True
+        return False
+
+    def _reason(self, change: Change[Any]) -> str | None:
+        """Why a change that could be decoded is still none, or None for a good one."""
+        body = change.body
+        if change.event not in _EVENTS:
+            return f"an event that dynaview does not know: {change.event[:40]!r}"
+        if not (body.sequence.isascii() and body.sequence.isdigit() and len(body.sequence) <= _DIGITS):
+            return f"a sequence number that is not one of up to {_DIGITS} digits"
+        if not body.key:
+            return "the record names no key"
+        if self.view_type in ("NEW_IMAGE", "NEW_AND_OLD_IMAGES") and body.new is None and change.event != "REMOVE":
+            return f"a {change.event} of a stream of {self.view_type} without its NewImage"
+        if self.view_type in ("OLD_IMAGE", "NEW_AND_OLD_IMAGES") and body.old is None and change.event != "INSERT":
+            return f"a {change.event} of a stream of {self.view_type} without its OldImage"
+        return None
+
+    def _split(self, body: bytes) -> Page[Any]:
+        """The page record by record: the good ones as changes, the others as they are."""
+        try:
+            page = _raw_records.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BadPage(f"GetRecords was answered with something else than a page ({error})") from error
+        changes: list[Change[Any]] = []
+        broken: list[Broken] = []
+        for index, raw in enumerate(page.records):
+            try:
+                change = self._record.decode(raw)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                broken.append(Broken(index, bytes(raw), f"the record cannot be read: {error}", _sequence(raw)))
+                continue
+            reason = self._reason(change)
+            if reason is None:
+                changes.append(change)
+            else:
+                broken.append(Broken(index, bytes(raw), reason, _sequence(raw)))
+        return Page(changes, broken, page.next)
+
+
+class ItemsDecoder:
+    """Decodes the pages of a scan by one shape, which must keep the `key` attributes. Safe to share between threads."""
+
+    def __init__(self, shape: Shape, key: tuple[str, ...]) -> None:
+        self._shape = shape
+        self._key = key
+        self._page: msgspec.json.Decoder[_Items[Any]] = msgspec.json.Decoder(_Items[shape.type])
+        self._item: msgspec.json.Decoder[Any] = msgspec.json.Decoder(shape.type)
+
+    def decode(self, body: bytes) -> ScanPage[Any]:
+        """The page. Raises `BadPage` when the body as a whole is not one."""
+        broken: list[Broken] = []
+        try:
+            page: _Items[Any] = self._page.decode(body)
+            images = page.items
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            page, images = self._split(body, broken)
+        position = None if page.last is None else bytes(page.last).decode()
+        return ScanPage(
+            images=images,
+            keys=[self.key(image) for image in images],
+            broken=broken,
+            position=None if position in (None, "null", "{}") else position,
+            consumed=0.0 if page.capacity is None else page.capacity.units,
+        )
+
+    def key(self, image: Any) -> Key:
+        """The key of an image. Raises `BadPage` where it is not there, as no item lacks it."""
+        found: Key = {}
+        for name in self._key:
+            attr = self._shape.get(image, name)
+            if attr is None:
+                raise BadPage(f"an item came without its key attribute {name}")
+            found[name] = attr
+        return found
+
+    def _split(self, body: bytes, broken: list[Broken]) -> tuple[_Items[Any], list[Any]]:
+        try:
+            page = _raw_items.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BadPage(f"Scan was answered with something else than a page ({error})") from error
+        images: list[Any] = []
+        for index, raw in enumerate(page.items):
+            try:
+                images.append(self._item.decode(raw))
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                broken.append(Broken(index, bytes(raw), f"the item cannot be read: {error}"))
+        return page, images
+
+
+def _sequence(raw: msgspec.Raw) -> str | None:
+    """The sequence number of a record of which the rest may be odd."""
+    try:
+        sequence = _glance.decode(raw).body.sequence
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return sequence if sequence and sequence.isascii() and sequence.isdigit() and len(sequence) <= _DIGITS else None
+
+
+_position = msgspec.json.Decoder(dict[str, Attr])
+
+
+def position_key(position: str) -> Key:
+    """The key in a `ScanPosition`. Raises ValueError for text that is none."""
+    try:
+        return _position.decode(position)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"not a scan position: {error}") from error
+
+
+def wire(attr: Attr) -> dict[str, Any]:
+    """A key attribute as boto3's client takes it."""
+    if attr.S is not None:
+        return {"S": attr.S}
+    if attr.N is not None:
+        return {"N": attr.N}
+    if attr.B is not None:
+        return {"B": attr.B}
+    raise ValueError("a key attribute is text, a number or bytes")

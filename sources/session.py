@@ -1,0 +1,214 @@
+"""The wire: boto3 keeps credentials, signing, endpoints and retries; only the parsing of bodies is taken from it.
+
+botocore's parser costs 200 µs a record, never checks ``x-amz-crc32`` for streams, and turns a 200 whose JSON is cut
+short into an empty answer, which for GetRecords reads as the end of a shard. So a ``before-parse`` handler hands
+botocore an empty body and carries the raw one past it; `Session.ask` checks length and checksum and gives the bytes to
+whoever asked, who decodes them by an own strict type. Nothing is kept between calls, so one client serves any number
+of threads and shapes. Errors (status 300 and above) go botocore's own way and become `SourceError`s here.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import boto3
+import botocore.exceptions
+import msgspec
+from botocore import xform_name
+from botocore.client import BaseClient
+from botocore.config import Config
+
+from dynaview.sources.errors import (
+    AccessDenied,
+    BadPage,
+    CredentialsMissing,
+    IteratorExpired,
+    SourceError,
+    SourceRefused,
+    SourceUnavailable,
+    StreamGone,
+    TableMissing,
+    Throttled,
+    Trimmed,
+)
+
+T = TypeVar("T")
+
+_STREAMS = frozenset({"DescribeStream", "GetShardIterator", "GetRecords"})
+_BODY = "DynaviewBody"
+
+_THROTTLED = frozenset(
+    {
+        "LimitExceededException",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+_UNAVAILABLE = frozenset(
+    {"InternalServerError", "InternalFailure", "ServiceUnavailable", "RequestTimeout", "ResourceInUseException"}
+)
+_CREDENTIALS = frozenset(
+    {
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidClientTokenId",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "UnrecognizedClientException",
+    }
+)
+_CLOCK = frozenset({"InvalidSignatureException", "RequestExpired", "SignatureDoesNotMatch"})
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+
+_NO_CREDENTIALS = (
+    botocore.exceptions.CredentialRetrievalError,
+    botocore.exceptions.NoAuthTokenError,
+    botocore.exceptions.NoCredentialsError,
+    botocore.exceptions.PartialCredentialsError,
+    botocore.exceptions.ProfileNotFound,
+    botocore.exceptions.SSOError,
+    botocore.exceptions.TokenRetrievalError,
+)
+_NO_ANSWER = (botocore.exceptions.ConnectionError, botocore.exceptions.HTTPClientError)
+
+
+def _carry_body(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
+    """The ``before-parse`` handler: botocore parses nothing of an answer that is not an error."""
+    if response_dict["status_code"] < 300:
+        customized_response_dict[_BODY] = response_dict["body"]
+        response_dict["body"] = b""
+
+
+class Session:
+    """The clients of one account and region, for any number of tables and threads.
+
+    `endpoint` replaces AWS's own for tables and streams alike (DynamoDB Local). `connections` bounds the requests under
+    way at once in each client; `connect` and `read` are time-outs in seconds.
+    """
+
+    def __init__(
+        self,
+        region: str | None = None,
+        endpoint: str | None = None,
+        *,
+        connections: int = 64,
+        connect: float = 5.0,
+        read: float = 30.0,
+        attempts: int = 2,
+        session: boto3.Session | None = None,
+    ) -> None:
+        config = Config(
+            # Two attempts only: pacing belongs to the caller, who can stop while waiting and botocore can't.
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            connect_timeout=connect,
+            read_timeout=read,
+            max_pool_connections=connections,
+            tcp_keepalive=True,
+            user_agent_extra=f"dynaview/{version('dynaview')}",
+        )
+        self.endpoint = endpoint
+        try:
+            base = session or boto3.Session()
+            self.tables: BaseClient = base.client("dynamodb", region, endpoint_url=endpoint, config=config)
+            self.streams: BaseClient = base.client("dynamodbstreams", region, endpoint_url=endpoint, config=config)
+        except botocore.exceptions.NoRegionError as error:
+            raise SourceRefused(
+                "no AWS region is set", "name it in the source (region: eu-west-1) or in AWS_REGION"
+            ) from error
+        except _NO_CREDENTIALS as error:
+            raise CredentialsMissing(str(error)) from error
+        except (botocore.exceptions.BotoCoreError, ValueError) as error:
+            raise SourceRefused(str(error)) from error
+        for client in (self.tables, self.streams):
+            client.meta.events.register(f"before-parse.{client.meta.service_model.service_id.hyphenize()}", _carry_body)
+
+    def ask(self, operation: str, resource: str, parameters: Mapping[str, Any]) -> bytes:
+        """The raw JSON body that AWS answers `operation` (``GetRecords``) with, whole and as it was sent.
+
+        `resource` names the table or stream for messages. Raises `SourceError` for everything that goes wrong.
+        """
+        client = self.streams if operation in _STREAMS else self.tables
+        try:
+            answer: dict[str, Any] = getattr(client, xform_name(operation))(**parameters)
+        except botocore.exceptions.ClientError as error:
+            raise _refusal(operation, resource, error) from error
+        except _NO_CREDENTIALS as error:
+            raise CredentialsMissing(f"{operation} on {resource}: {error}") from error
+        except _NO_ANSWER as error:
+            raise SourceUnavailable(f"{operation} on {resource} got no answer ({_network(error)})") from error
+        except botocore.exceptions.ParamValidationError as error:
+            raise SourceRefused(f"{operation} on {resource}: {error}") from error
+        except botocore.exceptions.BotoCoreError as error:
+            raise SourceUnavailable(f"{operation} on {resource}: {type(error).__name__}") from error
+        return _whole(operation, resource, answer[_BODY], answer["ResponseMetadata"]["HTTPHeaders"])
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self.tables.close()
+        self.streams.close()
+
+
+def decode(decoder: msgspec.json.Decoder[T], operation: str, resource: str, body: bytes) -> T:
+    """The body of an answer by its strict type. Raises `BadPage` where it is anything else."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadPage(f"{operation} on {resource} was answered with something else than its shape ({error})") from error
+
+
+def _whole(operation: str, resource: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """The body, if it is all that was sent. botocore asks urllib3 not to compare the length."""
+    length = headers.get("content-length")
+    if length is not None and length.isdecimal() and int(length) != len(body):
+        raise BadPage(f"{operation} on {resource}: {len(body)} of {length} bytes arrived")
+    checksum = headers.get("x-amz-crc32")
+    if checksum is not None and checksum.strip() != str(zlib.crc32(body)):
+        raise BadPage(f"{operation} on {resource}: the answer does not fit its checksum")
+    if headers.get("content-encoding", "identity") == "gzip":  # not asked for, but the checksum would be of this
+        try:
+            return gzip.decompress(body)
+        except (OSError, EOFError, zlib.error) as error:
+            raise BadPage(f"{operation} on {resource}: the compressed answer cannot be read") from error
+    return body
+
+
+def _network(error: Exception) -> str:
+    """What went wrong on the way, without the request (which holds credentials' signatures)."""
+    inner = getattr(error, "kwargs", {}).get("error")
+    return type(error).__name__ + (f": {inner}" if isinstance(inner, OSError) else "")
+
+
+def _refusal(operation: str, resource: str, error: botocore.exceptions.ClientError) -> SourceError:
+    """The one table of AWS's error codes."""
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    what = f"{operation} on {resource} was answered with {code or status}"
+    text = str(error.response.get("Error", {}).get("Message", ""))
+    if text and code not in _CLOCK:  # that text shows the signature
+        what += f" ({text[:300]})"
+    if code == "ResourceNotFoundException":
+        return StreamGone(what) if operation in _STREAMS else TableMissing(what)
+    if code == "TableNotFoundException":
+        return TableMissing(what)
+    if code == "ExpiredIteratorException":
+        return IteratorExpired(what)
+    if code == "TrimmedDataAccessException":
+        return Trimmed(what)
+    if code in _THROTTLED or status == 429:
+        return Throttled(what)
+    if code in _DENIED:
+        return AccessDenied(what, f"dynamodb:{operation}", resource)
+    if code in _CREDENTIALS:
+        return CredentialsMissing(what)
+    if code in _CLOCK:
+        return CredentialsMissing(what, "check the secret key, and that this machine's clock is right")
+    if code in _UNAVAILABLE or status >= 500:
+        return SourceUnavailable(what)
+    return SourceRefused(what)
