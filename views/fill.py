@@ -1,0 +1,172 @@
+"""The first fill of a view: a scan of the table beside the stream, inserting only where nothing stands.
+
+The lane follows from the oldest retained record at the same time. A scanned row goes in at version 0 and only where
+neither a row nor a tombstone stands, so whatever the stream brings wins (law 6). Progress is kept a page at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from dynaview.projections.attributes import Shape
+from dynaview.projections.projection import Bound, ProjectionError
+from dynaview.projections.rows import RowKey, Write
+from dynaview.sinks.port import APPLIED, Outcome, Rejected, SinkError, SinkRefused, Target
+from dynaview.sources.errors import SourceError
+from dynaview.sources.port import ScanPage, TableReader
+from dynaview.views.control import ControlStore, ControlUnavailable, DeadLetter, Segment
+from dynaview.views.letters import scanned_letter, unreadable_letter
+from dynaview.views.policy import Backoff, slow
+from dynaview.views.threads import spawn
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SEGMENT_BYTES = 256 * 1024 * 1024
+"""About how much of a table one scan segment takes, up to `MOST_SEGMENTS`."""
+
+MOST_SEGMENTS = 4
+
+BATCH = 1000
+"""Rows written together at the most."""
+
+
+@dataclass(slots=True)
+class Fill:
+    """The fill of one view. `start` begins (or resumes) it in threads of its own."""
+
+    view: str
+    generation: int
+    table: TableReader
+    shape: Shape
+    bound: Bound
+    target: Target
+    control: ControlStore
+    stop: threading.Event
+    done: Callable[[], None]
+    crashed: Callable[[], None] = lambda: None
+
+    def start(self, size: int) -> list[threading.Thread]:
+        """Begin where the control store says; `size` is the table's in bytes. The threads end by themselves."""
+        segments = self.control.segments(self.view, self.generation)
+        if not segments:
+            count = max(1, min(MOST_SEGMENTS, size // SEGMENT_BYTES))
+            segments = [Segment(index, count) for index in range(count)]
+            for segment in segments:
+                self.control.save_segment(self.view, self.generation, segment)
+        left = [segment for segment in segments if not segment.finished]
+        waiting = _CountDown(len(left), self._complete)
+        if not left:
+            self._complete()
+        return [
+            spawn(
+                f"fill-{self.view}-{segment.segment}", lambda segment=segment: self._run(segment, waiting), self.crashed
+            )
+            for segment in left
+        ]
+
+    def _run(self, segment: Segment, waiting: _CountDown) -> None:
+        backoff = Backoff()
+        while not (segment.finished or self.stop.is_set()):
+            try:
+                for page in self.table.scan(segment.segment, segment.segments, segment.position, self.shape):
+                    self._take(segment, page)
+                    backoff.reset()
+                    if self.stop.is_set():
+                        return
+            except SourceError as error:
+                if backoff.attempts == 0:
+                    log.warning("filling view %s: %s", self.view, error)
+                backoff.cap = 60.0 if slow(error) else 10.0
+                backoff.wait(self.stop)
+            except _Stopped:
+                return
+        if segment.finished:
+            waiting.down()
+
+    def _take(self, segment: Segment, page: ScanPage[Any]) -> None:
+        letters = [unreadable_letter(self.view, record, "scan", 0) for record in page.broken]
+        writes: list[Write] = []
+        source: dict[RowKey, int] = {}
+        for index, image in enumerate(page.images):
+            try:
+                asked = self.bound.inserts(image)
+            except ProjectionError as error:
+                letters.append(scanned_letter(self.view, page.keys[index], image, str(error), "projection", None))
+                continue
+            for write in asked:
+                if len(writes) >= BATCH or write.key in source:  # two items on one key: the store decides (law 10)
+                    self._write(segment, page, writes, source, letters)
+                    writes, source = [], {}
+                writes.append(write)
+                source[write.key] = index
+        self._write(segment, page, writes, source, letters)
+        segment.scanned += len(page.images) + len(page.broken)
+        segment.dead_lettered += len(letters)
+        segment.position = page.position
+        segment.finished = page.position is None
+        self._retry(lambda: self.control.save_segment(self.view, self.generation, segment, letters))
+
+    def _write(
+        self,
+        segment: Segment,
+        page: ScanPage[Any],
+        writes: list[Write],
+        source: dict[RowKey, int],
+        letters: list[DeadLetter],
+    ) -> None:
+        if not writes:
+            return
+        outcomes: list[Outcome] = self._retry(lambda: self.target.write(writes))
+        for write, outcome in zip(writes, outcomes, strict=True):
+            if outcome is APPLIED:
+                segment.inserted += 1
+            elif isinstance(outcome, Rejected):
+                at = source[write.key]
+                letters.append(
+                    scanned_letter(
+                        self.view, page.keys[at], page.images[at], outcome.reason, outcome.kind.value, write.key
+                    )
+                )
+
+    def _complete(self) -> None:
+        self._retry(lambda: self.control.set_filled(self.view))
+        log.info("view %s: its first fill is complete", self.view)
+        self.done()
+
+    def _retry(self, act: Callable[[], T]) -> T:
+        backoff = Backoff()
+        while True:
+            try:
+                return act()
+            except (SinkError, ControlUnavailable) as error:
+                if backoff.attempts == 0:
+                    log.warning("filling view %s: %s", self.view, error)
+                backoff.cap = 60.0 if isinstance(error, SinkRefused) else 15.0
+            if backoff.wait(self.stop):
+                raise _Stopped
+
+
+class _Stopped(Exception):
+    pass
+
+
+class _CountDown:
+    """Calls `done` once, when every part has said that it is done."""
+
+    def __init__(self, parts: int, done: Callable[[], None]) -> None:
+        self._left = parts
+        self._done = done
+        self._lock = threading.Lock()
+
+    def down(self) -> None:
+        with self._lock:
+            self._left -= 1
+            last = self._left == 0
+        if last:
+            self._done()

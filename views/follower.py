@@ -1,0 +1,381 @@
+"""Following one stream: shards are read once and offered to every lane; a lane that fell behind is brought up again.
+
+Two readers, because AWS allows two a shard. The *front* reads each open shard at its tip and never waits for a lane.
+A lane that could not take a page (no room, or not there yet) is *behind* in that shard; the *catch-up* reader starts
+from the position of the lane that is furthest behind and offers what it reads to all of them, until nobody is behind.
+Whether a lane is behind follows from positions alone, so leaving and joining are no events that could be missed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dynaview.sources.errors import IteratorExpired, SourceError, StreamGone, Trimmed
+from dynaview.sources.port import Broken, Page, Shard, StreamReader
+from dynaview.views.lane import START, Delivery, Lane
+from dynaview.views.policy import Backoff, slow
+from dynaview.views.threads import spawn
+
+log = logging.getLogger(__name__)
+
+MANY = 5
+"""Ended shards above which one listing of all is cheaper than a question for each."""
+
+
+@dataclass(slots=True)
+class FollowerSettings:
+    """How a follower paces itself. Times in seconds."""
+
+    readers: int = 4
+    """Threads that read shards at the front."""
+    poll_first: float = 0.05
+    """Wait after the first empty page of a shard; doubles with each further one."""
+    poll_cap: float = 0.5
+    """The longest wait between two reads of an idle shard (a millisecond of work each)."""
+    discover_every: float = 60.0
+    """Between two listings of all shards."""
+    children_every: float = 1.0
+    """Between two looks for the children of a shard that has ended."""
+    tip_pages: int = 3
+    """Empty pages in a row after which a shard counts as read up to now (one proves nothing)."""
+    tip_margin: float = 1.0
+    """How long before such a read the shard is taken to have been complete."""
+    page: int = 1000
+    """Records a read asks for (AWS: at most 1000)."""
+
+
+@dataclass
+class Cursor:
+    """Where a reader is in one shard."""
+
+    shard: str
+    parent: str | None
+    """None where the parent no longer exists."""
+    position: int = START
+    iterator: str | None = None
+    ended: bool = False
+    empty: int = 0
+    """Empty pages in a row."""
+    backoff: Backoff = field(default_factory=lambda: Backoff(first=0.1, cap=10.0))
+
+
+class Follower:
+    """Follows one stream for all lanes of its table. `start` and `stop` frame it; the rest is its own threads."""
+
+    def __init__(
+        self,
+        stream: StreamReader,
+        lanes: Sequence[Lane],
+        settings: FollowerSettings | None = None,
+        now: Callable[[], float] = time.time,
+        crashed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.stream = stream
+        self.lanes = list(lanes)
+        self.settings = settings or FollowerSettings()
+        self._now = now
+        self._crashed = crashed
+        self._stop = threading.Event()
+        self._fronts: dict[str, Cursor] = {}
+        self._begun: set[str] = set()
+        self._due: list[tuple[float, int, Cursor]] = []
+        self._ticket = itertools.count()
+        self._wake = threading.Condition()
+        self._look = threading.Condition()
+        self._behind: set[str] = set()
+        self._catching_up = threading.Condition()
+        self._ended: dict[str, float] = {}
+        self._threads: list[threading.Thread] = []
+        self.trouble: str | None = None
+        """What stands between the follower and its stream now, for status; None while all is well."""
+        for lane in self.lanes:
+            lane.on_room = self._room
+
+    def start(self) -> None:
+        """Begin to read in threads of its own."""
+        names: list[tuple[str, Callable[[], None]]] = [("discovery", self._discover_loop), ("catch-up", self._catch_up)]
+        names += [(f"front-{index}", self._front_loop) for index in range(self.settings.readers)]
+        self._threads = [spawn(name, target, self._crashed) for name, target in names]
+
+    def stop(self) -> None:
+        """End all threads and wait for them; what lanes have taken is theirs."""
+        self._stop.set()
+        for condition in (self._wake, self._look, self._catching_up):
+            with condition:
+                condition.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    # Discovery
+
+    def _discover_loop(self) -> None:
+        backoff = Backoff(first=0.2, cap=10.0)
+        listing_due = 0.0
+        while not self._stop.is_set():
+            try:
+                if time.monotonic() >= listing_due:
+                    self.discover(self.stream.shards())
+                    listing_due = time.monotonic() + self.settings.discover_every
+                else:
+                    self._look_for_children()
+                backoff.reset()
+                self.trouble = None
+            except StreamGone as error:
+                self._fail_all(f"the stream {self.stream.arn} is gone: {error}")
+                return
+            except SourceError as error:
+                if self._trouble(error, backoff):
+                    return
+                continue
+            with self._look:
+                self._look.wait_for(lambda: self._stop.is_set() or self._ended, listing_due - time.monotonic())
+            if self._ended and self._stop.wait(self.settings.children_every):
+                return
+
+    def _look_for_children(self) -> None:
+        """Ask for what continues the shards that have just ended (the regular listing finds what comes later)."""
+        since = time.monotonic() - self.settings.discover_every
+        self._ended = {shard: at for shard, at in list(self._ended.items()) if at > since}
+        if len(self._ended) > MANY:
+            self.discover(self.stream.shards())
+            return
+        for parent in list(self._ended):
+            if children := self.stream.children(parent):
+                self.discover(children, whole=False)
+
+    def discover(self, shards: Sequence[Shard], whole: bool = True) -> None:
+        """Take in a listing: new shards are followed once their parents are done, lost ones are gaps."""
+        listed = {shard.id for shard in shards}
+        known = listed | set(self._fronts)
+        for shard in shards:
+            self._ended.pop(shard.parent or "", None)
+            if shard.id in self._fronts:
+                continue
+            parent = shard.parent if shard.parent in known else None
+            for lane in self.lanes:
+                self._check_parent(lane, shard, parent)
+                lane.track(shard.id, parent)
+            positions = [lane.position(shard.id) for lane in self.lanes if lane.failed is None]
+            highest = max((at.handed for at in positions), default=START)
+            cursor = Cursor(shard.id, parent, highest, ended=any(at.ended for at in positions))
+            self._fronts[shard.id] = cursor
+            self._note_behind(shard.id)
+        if whole:
+            for lane in self.lanes:
+                self._check_vanished(lane, listed)
+        for cursor in list(self._fronts.values()):
+            self._begin(cursor)
+
+    def _begin(self, cursor: Cursor) -> None:
+        """Put a shard on the front reader's list once its parent has been read to the end there."""
+        parent = None if cursor.parent is None else self._fronts.get(cursor.parent)
+        if cursor.ended or (parent is not None and not parent.ended):
+            return
+        with self._wake:
+            if cursor.shard not in self._begun:
+                self._begun.add(cursor.shard)
+                self._schedule(cursor, 0.0)
+
+    def _check_parent(self, lane: Lane, shard: Shard, parent: str | None) -> None:
+        """A shard whose parent has expired unread is a gap, but for a lane that begins with what is retained."""
+        if shard.parent is None or parent is not None or not lane.checkpoints or shard.id in lane.checkpoints:
+            return
+        before = lane.checkpoints.get(shard.parent)
+        if before is None or not before.finished:
+            lane.fail("gap", _gap(f"shard {shard.parent} expired before its end was read"))
+
+    def _check_vanished(self, lane: Lane, listed: set[str]) -> None:
+        for shard, checkpoint in lane.checkpoints.items():
+            if (
+                not checkpoint.finished
+                and shard not in listed
+                and not (shard in self._fronts and lane.position(shard).ended)
+            ):
+                lane.fail("gap", _gap(f"shard {shard} expired before its end was read"))
+
+    def _fail_all(self, what: str) -> None:
+        for lane in self.lanes:
+            lane.fail("gap", _gap(what))
+
+    # The front
+
+    def _schedule(self, cursor: Cursor, delay: float) -> None:
+        with self._wake:
+            heapq.heappush(self._due, (time.monotonic() + delay, next(self._ticket), cursor))
+            self._wake.notify_all()
+
+    def _next(self) -> Cursor | None:
+        with self._wake:
+            while not self._stop.is_set():
+                wait = self._due[0][0] - time.monotonic() if self._due else None
+                if wait is not None and wait <= 0:
+                    return heapq.heappop(self._due)[2]
+                self._wake.wait(wait)
+        return None
+
+    def _front_loop(self) -> None:
+        while (cursor := self._next()) is not None:
+            try:
+                delay = self._read_front(cursor)
+            except SourceError as error:
+                delay = self._failed_read(cursor, error)
+            if not cursor.ended:
+                self._schedule(cursor, delay)
+
+    def _read_front(self, cursor: Cursor) -> float:
+        """Read one page at the front and offer it; the wait until the next read."""
+        asked = self._now()
+        page = self._read(cursor)
+        delivery = _delivery(cursor, page)
+        offered = [lane.offer(delivery) for lane in self.lanes if lane.failed is None]
+        cursor.position, cursor.ended = delivery.last, delivery.end
+        if not all(offered):
+            self._note_behind(cursor.shard)
+        if delivery.end:
+            self._end_of(cursor)
+            return 0.0
+        if page.changes or page.broken:
+            cursor.empty = 0
+            return 0.0
+        cursor.empty += 1
+        if cursor.empty >= self.settings.tip_pages:
+            for lane in self.lanes:
+                lane.tip(cursor.shard, cursor.position, asked - self.settings.tip_margin)
+        return min(self.settings.poll_cap, self.settings.poll_first * 2.0 ** min(cursor.empty - 1, 10))
+
+    def _end_of(self, cursor: Cursor) -> None:
+        """A shard is read to its end: its children may begin, those not yet listed are looked for."""
+        children = [child for child in list(self._fronts.values()) if child.parent == cursor.shard]
+        for child in children:
+            self._begin(child)
+        if not children:
+            with self._look:
+                self._ended[cursor.shard] = time.monotonic()
+                self._look.notify_all()
+
+    # Reading, for both readers
+
+    def _read(self, cursor: Cursor) -> Page[Any]:
+        if cursor.iterator is None:
+            after = None if cursor.position == START else _sequence(cursor.position)
+            cursor.iterator = self.stream.open(cursor.shard, after)
+        page = self.stream.read(cursor.iterator, self.settings.page)
+        cursor.iterator = page.next
+        cursor.backoff.reset()
+        return page
+
+    def _failed_read(self, cursor: Cursor, error: SourceError) -> float:
+        """What an error means for the reader: how long to wait, after lanes that lost data were stopped."""
+        cursor.iterator = None
+        if isinstance(error, IteratorExpired):
+            return 0.0
+        if isinstance(error, Trimmed | StreamGone):
+            what = f"shard {cursor.shard} no longer holds what follows {_sequence(cursor.position)}"
+            for lane in self.lanes:
+                at = lane.position(cursor.shard)
+                if not at.ended and at.handed <= cursor.position:
+                    lane.fail("gap", _gap(what))
+            if isinstance(error, StreamGone):
+                cursor.ended = True
+                return 0.0
+            cursor.position = START
+            return cursor.backoff.next()
+        if cursor.backoff.attempts == 0:
+            log.warning("shard %s: %s", cursor.shard, error)
+        self.trouble = str(error)
+        return cursor.backoff.next()
+
+    def _trouble(self, error: SourceError, backoff: Backoff) -> bool:
+        if backoff.attempts == 0:
+            log.warning("stream %s: %s", self.stream.arn, error)
+        self.trouble = str(error)
+        backoff.cap = 60.0 if slow(error) else 10.0
+        return backoff.wait(self._stop)
+
+    # Catching up
+
+    def _room(self) -> None:
+        with self._catching_up:
+            self._catching_up.notify_all()
+
+    def _note_behind(self, shard: str) -> None:
+        with self._catching_up:
+            self._behind.add(shard)
+            self._catching_up.notify_all()
+
+    def _catch_up(self) -> None:
+        cursors: dict[str, Cursor] = {}
+        while not self._stop.is_set():
+            shard = self._next_behind()
+            if shard is None:
+                continue
+            cursor = cursors.get(shard)
+            needed = self._lowest(shard)
+            if needed is None:
+                continue
+            if cursor is None or cursor.position != needed:
+                cursor = cursors[shard] = Cursor(shard, self._fronts[shard].parent, needed)
+            try:
+                delivery = _delivery(cursor, self._read(cursor))
+            except SourceError as error:
+                if self._stop.wait(self._failed_read(cursor, error)):
+                    return
+                continue
+            for lane in self.lanes:
+                if lane.failed is None:
+                    lane.offer(delivery)
+            cursor.position = delivery.last
+            if delivery.end:
+                cursors.pop(shard)
+
+    def _next_behind(self) -> str | None:
+        """A shard in which some lane is behind and could take more; waits a moment where there is none."""
+        with self._catching_up:
+            for shard in list(self._behind):
+                if not any(self._is_behind(lane, shard) for lane in self.lanes):
+                    self._behind.discard(shard)
+            for shard in sorted(self._behind):
+                if self._lowest(shard) is not None:
+                    return shard
+            self._catching_up.wait(1.0)
+            return None
+
+    def _is_behind(self, lane: Lane, shard: str) -> bool:
+        front, at = self._fronts[shard], lane.position(shard)
+        return lane.failed is None and not at.ended and (at.handed < front.position or front.ended)
+
+    def _lowest(self, shard: str) -> int | None:
+        """The lowest position among lanes that are behind in the shard and could take more now."""
+        return min(
+            (lane.position(shard).handed for lane in self.lanes if self._is_behind(lane, shard) and lane.wants(shard)),
+            default=None,
+        )
+
+
+def _delivery(cursor: Cursor, page: Page[Any]) -> Delivery:
+    positions = [int(change.body.sequence) for change in page.changes]
+    last = max(positions[-1] if positions else cursor.position, cursor.position)
+    broken: list[tuple[int, Broken]] = []
+    for record in page.broken:
+        before = record.index - len(broken) - 1  # the last readable change before it
+        fallback = positions[before] if 0 <= before < len(positions) else cursor.position
+        at = fallback if record.sequence is None else int(record.sequence)
+        broken.append((at, record))
+        last = max(last, at)
+    return Delivery(cursor.shard, cursor.position, last, page.changes, positions, broken, page.next is None)
+
+
+def _sequence(position: int) -> str:
+    """A sequence number as DynamoDB writes it: padded to 21 digits."""
+    return f"{position:021d}"
+
+
+def _gap(what: str) -> str:
+    return f"{what}; the view has to be filled anew: dynaview drop VIEW, then dynaview run"

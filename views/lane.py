@@ -1,0 +1,400 @@
+"""A lane: one view's own way from changes to its sink, at its own pace.
+
+Readers offer what they read (`Lane.offer`), never waiting; the lane takes it when it is the very next part of that
+shard for this view and there is room. Its own thread projects, coalesces, writes under the guard and moves the
+view's checkpoints. A lane whose sink is slow or down simply stops taking: whoever reads goes on for the others,
+and brings this one what it missed when it has room again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from dynaview.projections.changes import Change, version_of
+from dynaview.projections.projection import Bound, ProjectionError
+from dynaview.projections.rows import Write
+from dynaview.sinks.port import Outcome, SinkError, SinkRefused, Target
+from dynaview.sources.port import Broken
+from dynaview.views.batch import Batch
+from dynaview.views.control import (
+    Checkpoint,
+    ControlStore,
+    ControlUnavailable,
+    Counts,
+    DeadLetter,
+    Progress,
+    ViewRecord,
+)
+from dynaview.views.letters import change_letter, unreadable_letter
+from dynaview.views.policy import Backoff
+
+log = logging.getLogger(__name__)
+
+START = -1
+"""The position before the first record of a shard."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Part of a shard, read once and offered to every lane: the records behind `start` up to `last`.
+
+    Positions are sequence numbers as integers; `positions` has one for each change. Shared between lanes: never
+    changed.
+    """
+
+    shard: str
+    start: int
+    last: int
+    changes: Sequence[Change[Any]]
+    positions: Sequence[int]
+    broken: Sequence[tuple[int, Broken]] = ()
+    """Records that could not be read, with their positions."""
+    end: bool = False
+    """Whether the shard ends here."""
+
+    def behind(self, position: int) -> Delivery:
+        """The part of it that stands behind `position`."""
+        if position <= self.start:
+            return self
+        first = next((index for index, at in enumerate(self.positions) if at > position), len(self.positions))
+        broken = [(at, record) for at, record in self.broken if at > position]
+        return Delivery(
+            self.shard,
+            position,
+            max(self.last, position),
+            self.changes[first:],
+            self.positions[first:],
+            broken,
+            self.end,
+        )
+
+
+@dataclass(slots=True)
+class ShardPosition:
+    """How far a lane is in one shard."""
+
+    parent: str | None
+    handed: int = START
+    """The last position that the lane has taken."""
+    ended: bool = False
+    """Whether the lane has taken the shard's end."""
+    applied: int = START
+    """The last position whose writes are durable in the sink."""
+    time: float | None = None
+    """Creation time of the last applied record."""
+    finished: bool = False
+    """Whether everything up to the shard's end is durable."""
+    tip: tuple[int, float] | None = None
+    """(position, time): at that time the shard held nothing behind the position."""
+
+    def watermark(self) -> float | None:
+        """The time up to which all of the shard's changes are in the view."""
+        if self.tip is not None and self.applied >= self.tip[0]:
+            return self.tip[1] if self.time is None else max(self.time, self.tip[1])
+        return self.time
+
+
+class Stopped(Exception):
+    """The lane is to end: what it holds and has not committed will be read again."""
+
+
+@dataclass(slots=True)
+class LaneSettings:
+    """Limits of a lane."""
+
+    buffer: int = 3000
+    """Changes that may wait; a page that arrives below the limit is still taken whole."""
+    batch: int = 1000
+    """Rows that are written together at the most."""
+    commit_every: float = 0.25
+    """Seconds between commits of the checkpoints while changes flow."""
+    beat: float = 1.0
+    """Seconds between commits of the watermark while nothing flows."""
+
+
+@dataclass
+class Lane:
+    """One view in motion. Readers call `track`, `offer`, `tip`, `fail`; `run` is the lane's own thread."""
+
+    record: ViewRecord
+    bound: Bound
+    target: Target
+    control: ControlStore
+    checkpoints: dict[str, Checkpoint]
+    settings: LaneSettings = field(default_factory=LaneSettings)
+    on_room: Callable[[], None] = lambda: None
+    """Called whenever the lane has taken from its buffer."""
+
+    def __post_init__(self) -> None:
+        self.name = self.record.name
+        self.stop = threading.Event()
+        self.failed: tuple[str, str] | None = None
+        """State and reason where the lane takes nothing any more (a gap), or None."""
+        self._lock = threading.Condition()
+        self._shards: dict[str, ShardPosition] = {}
+        self._buffer: deque[Delivery] = deque()
+        self._buffered = 0
+        self._batch = Batch()
+        self._counts = Counts()
+        self._letters: list[DeadLetter] = []
+        self._progress: dict[str, Checkpoint] = {}
+        self._committed = 0.0
+        self._state = ""
+        self._watermark: float | None = None
+        self._filling = not self.record.filled
+
+    # What readers call
+
+    def track(self, shard: str, parent: str | None) -> None:
+        """Learn of a shard. `parent` is None where it has none, or has one that no longer exists."""
+        with self._lock:
+            if shard in self._shards:
+                return
+            known = self.checkpoints.get(shard)
+            if known is None:
+                self._shards[shard] = ShardPosition(parent)
+                self._progress[shard] = Checkpoint()  # remembered even when nothing is ever read from it
+                return
+            position = START if known.sequence is None else known.sequence
+            self._shards[shard] = ShardPosition(parent, position, known.finished, position, known.time, known.finished)
+
+    def position(self, shard: str) -> ShardPosition:
+        """How far the lane is in a tracked shard."""
+        return self._shards[shard]
+
+    def wants(self, shard: str) -> bool:
+        """Whether the lane could take more of the shard now: its parents are done, it has room and has not failed."""
+        with self._lock:
+            at = self._shards.get(shard)
+            return at is not None and not at.ended and self._open() and self._ready(at)
+
+    def _open(self) -> bool:
+        return self.failed is None and self._buffered < self.settings.buffer and not self.stop.is_set()
+
+    def _ready(self, at: ShardPosition) -> bool:
+        parent = None if at.parent is None else self._shards.get(at.parent)
+        return parent is None or parent.ended
+
+    def offer(self, delivery: Delivery) -> bool:
+        """Take a delivery, or what of it is new to the lane; False where something before it is missing, or where
+        there is no room. Never waits."""
+        with self._lock:
+            at = self._shards[delivery.shard]
+            if at.ended:
+                return True
+            if delivery.start > at.handed or not self._ready(at) or not self._open():
+                return False
+            part = delivery.behind(at.handed)
+            if not (part.changes or part.broken or part.end or part.last > at.handed):
+                return True
+            at.handed, at.ended = part.last, part.end
+            self._buffer.append(part)
+            self._buffered += len(part.changes) + len(part.broken)
+            self._lock.notify()
+            return True
+
+    def tip(self, shard: str, position: int, at: float) -> None:
+        """Hear that at that time (seconds since 1970) the shard held nothing behind `position`."""
+        with self._lock:
+            self._shards[shard].tip = (position, at)
+
+    def fail(self, state: str, reason: str) -> None:
+        """Take nothing any more: `state` says what stands in the way (a gap, an error), `reason` what mends it."""
+        with self._lock:
+            if self.failed is not None:
+                return
+            self.failed = (state, reason)
+            self._lock.notify()
+        log.error("view %s: %s: %s", self.name, state, reason)
+
+    def end(self) -> None:
+        """Ask the lane to end after the batch in hand."""
+        self.stop.set()
+        with self._lock:
+            self._lock.notify_all()
+
+    # The lane's own thread
+
+    def run(self) -> None:
+        """Follow until `end` is called."""
+        try:
+            self._retry(self._prepare)
+            while not self.stop.is_set():
+                deliveries = self._take()
+                self._healthy()
+                for delivery in deliveries:
+                    self._apply(delivery)
+                self._settle()
+                if deliveries:
+                    self.on_room()
+                self._commit_when_due(bool(deliveries))
+            self._commit()
+        except Stopped:
+            log.info("view %s: ended while its sink or the control store was away; nothing is lost", self.name)
+
+    def _prepare(self) -> None:
+        self.target.prepare()
+        self.target.publish()
+
+    def _take(self) -> list[Delivery]:
+        with self._lock:
+            if not self._buffer and not self.stop.is_set():
+                self._lock.wait(self.settings.beat if self._committed else 0.05)
+            taken: list[Delivery] = []
+            changes = 0
+            while self._buffer and changes < self.settings.batch:
+                delivery = self._buffer.popleft()
+                changes += len(delivery.changes) + len(delivery.broken)
+                taken.append(delivery)
+            self._buffered -= changes
+            return taken
+
+    def _apply(self, delivery: Delivery) -> None:
+        shard, stream = delivery.shard, self.record.stream_count
+        offset = version_of(stream, "0")
+        writes_of, batch, limit = self.bound.writes, self._batch, self.settings.batch
+        unmatched = 0
+        for change, position in zip(delivery.changes, delivery.positions, strict=True):
+            try:
+                writes = writes_of(change, position + offset)
+            except ProjectionError as error:
+                self._count_letter(
+                    change_letter(self.name, shard, change, position + offset, str(error), "projection", None)
+                )
+                continue
+            if not writes:
+                unmatched += 1
+                continue
+            if len(batch) >= limit or not batch.add(shard, change, writes):
+                self._settle()
+                batch.add(shard, change, writes)
+        self._counts.read += unmatched
+        self._counts.unmatched += unmatched
+        for position, record in delivery.broken:
+            self._count_letter(unreadable_letter(self.name, record, shard, position + offset))
+        # Durable only once the batch is settled, which `run` does before it commits.
+        at = self._shards[shard]
+        when = delivery.changes[-1].body.time if delivery.changes else at.time
+        self._progress[shard] = Checkpoint(delivery.last if delivery.last >= 0 else None, when, delivery.end)
+
+    def _settle(self) -> None:
+        if len(self._batch):
+            counts, rejections = self._batch.settle(self._write)
+            self._add(counts)
+            for (shard, change, _), write, rejected in rejections:
+                self._letters.append(
+                    change_letter(
+                        self.name, shard, change, write.version, rejected.reason, rejected.kind.value, write.key
+                    )
+                )
+
+    def _write(self, writes: Sequence[Write]) -> list[Outcome]:
+        outcomes = self._retry(lambda: self.target.write(writes))
+        self._healthy()
+        return outcomes
+
+    def _count_letter(self, letter: DeadLetter) -> None:
+        self._counts.read += 1
+        self._counts.dead_lettered += 1
+        self._letters.append(letter)
+
+    def _add(self, counts: Counts) -> None:
+        total = self._counts
+        total.read += counts.read
+        total.applied += counts.applied
+        total.stale += counts.stale
+        total.dead_lettered += counts.dead_lettered
+
+    # Checkpoints
+
+    def _commit_when_due(self, busy: bool) -> None:
+        with self._lock:
+            caught_up = not self._buffer
+        due = time.monotonic() - self._committed >= (self.settings.commit_every if busy else self.settings.beat)
+        if due or (caught_up and (busy or self._progress)):
+            self._commit()
+
+    def _commit(self) -> None:
+        """Everything handed to `_apply` so far is durable now: say so, in one transaction."""
+        with self._lock:
+            progress = Progress(dict(self._progress), self._counts, list(self._letters))
+            self._progress.clear()
+            for shard, checkpoint in progress.checkpoints.items():
+                at = self._shards[shard]
+                at.applied = START if checkpoint.sequence is None else checkpoint.sequence
+                at.time, at.finished = checkpoint.time, checkpoint.finished
+            watermark = self.watermark()
+        self._retry(lambda: self.control.commit(self.name, progress, watermark))
+        if progress.dead_letters:
+            log.warning(
+                "view %s: %d changes went to the dead letters, the first: %s",
+                self.name,
+                len(progress.dead_letters),
+                progress.dead_letters[0].reason,
+            )
+        self._counts, self._letters = Counts(), []
+        self._committed = time.monotonic()
+
+    def watermark(self) -> float | None:
+        """The time up to which every change of the table is in the view; None while that is not known."""
+        with self._lock:
+            open_shards = [at for at in self._shards.values() if not at.finished and self._finished_parent(at)]
+            if not open_shards:
+                times = [at.time for at in self._shards.values() if at.time is not None]
+                return max(times, default=None)
+            lowest: float | None = None
+            for at in open_shards:
+                mark = at.watermark()
+                if mark is None and at.parent in self._shards:
+                    mark = self._shards[at.parent].time
+                if mark is None:
+                    return None
+                lowest = mark if lowest is None else min(lowest, mark)
+            return lowest
+
+    def _finished_parent(self, at: ShardPosition) -> bool:
+        parent = None if at.parent is None else self._shards.get(at.parent)
+        return parent is None or parent.finished
+
+    # States and retries
+
+    def filled(self) -> None:
+        """Hear that the first fill is complete."""
+        self._filling = False
+
+    def _healthy(self) -> None:
+        self._say(*(self.failed or ("filling" if self._filling else "following", "")))
+
+    def _say(self, state: str, reason: str = "") -> None:
+        if state == self._state:
+            return
+        self._state = state
+        self._retry(lambda: self.control.set_state(self.name, state, reason))
+
+    def _retry(self, act: Callable[[], T]) -> T:
+        """Do it, however long the sink or the control store is away."""
+        backoff = Backoff()
+        while True:
+            try:
+                return act()
+            except SinkError as error:
+                refused = isinstance(error, SinkRefused)
+                if backoff.attempts == 0:
+                    log.warning("view %s: %s", self.name, error)
+                backoff.cap = 60.0 if refused else 15.0
+                state = "refused" if refused else "retrying"
+                if self._state != state:
+                    self._say(state, str(error))
+            except ControlUnavailable as error:
+                if backoff.attempts == 0:
+                    log.warning("view %s: %s", self.name, error)
+            if backoff.wait(self.stop):
+                raise Stopped

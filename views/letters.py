@@ -1,0 +1,50 @@
+"""Dead letters: a change (or scanned item) that cannot be applied, kept with its reason."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from dynaview.projections.attributes import Attr, item_key
+from dynaview.projections.changes import SCANNED, Change
+from dynaview.projections.rows import RowKey
+from dynaview.sources.port import Broken
+from dynaview.views.control import DeadLetter
+
+
+def change_letter(
+    view: str, shard: str, change: Change[Any], version: int, reason: str, kind: str, row_key: RowKey | None
+) -> DeadLetter:
+    """The dead letter of a change that a projection or a sink rejected."""
+    key, body = change.body.key, msgspec.json.encode(change)
+    return DeadLetter(view, _key(key), key_text(row_key), version, shard, change.body.time, kind, reason, body)
+
+
+def scanned_letter(
+    view: str, key: Mapping[str, Attr], image: Any, reason: str, kind: str, row_key: RowKey | None
+) -> DeadLetter:
+    """The dead letter of a scanned item that a projection or a sink rejected."""
+    body = msgspec.json.encode(image)
+    return DeadLetter(view, _key(key), key_text(row_key), SCANNED, "scan", time.time(), kind, reason, body)
+
+
+def unreadable_letter(view: str, record: Broken, shard: str, version: int) -> DeadLetter:
+    """The dead letter of a record that could not be read at all."""
+    return DeadLetter(view, "", "", version, shard, time.time(), "unreadable", record.reason, record.raw)
+
+
+def key_text(key: RowKey | None) -> str:
+    """A row key for people: the text itself, or a JSON array of its parts."""
+    if key is None:
+        return ""
+    return key if isinstance(key, str) else msgspec.json.encode(key, enc_hook=str).decode()
+
+
+def _key(key: Mapping[str, Attr]) -> str:
+    try:
+        return item_key(key)
+    except ValueError:  # a key that cannot be told in the canonical way may be the very reason for the dead letter
+        return msgspec.json.encode(key).decode()
