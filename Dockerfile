@@ -1,0 +1,30 @@
+# The daemon and its commands: docker build --tag dynaview .
+ARG PYTHON=3.13
+
+FROM python:${PYTHON}-slim AS build
+WORKDIR /build
+COPY requirements-runtime.txt ./
+RUN python -m venv /opt/dynaview \
+    && /opt/dynaview/bin/pip install --no-cache-dir --require-hashes --requirement requirements-runtime.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY projections projections
+COPY sinks sinks
+COPY sources sources
+COPY local local
+COPY views views
+# --no-index: the wheel is built by the locked setuptools, and nothing more may be fetched.
+RUN /opt/dynaview/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir dist . \
+    && /opt/dynaview/bin/pip install --no-index --no-deps dist/*.whl \
+    && /opt/dynaview/bin/pip uninstall --yes setuptools pip
+
+FROM python:${PYTHON}-slim
+# The folder of the SQLite control store is the user's own, so that a new named volume mounted there is too.
+RUN useradd --uid 10001 --create-home dynaview \
+    && install --directory --owner=dynaview --group=dynaview /var/lib/dynaview
+COPY --from=build /opt/dynaview /opt/dynaview
+ENV PATH=/opt/dynaview/bin:$PATH \
+    PYTHONUNBUFFERED=1
+USER dynaview
+WORKDIR /var/lib/dynaview
+ENTRYPOINT ["dynaview"]
+CMD ["--help"]

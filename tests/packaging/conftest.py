@@ -1,0 +1,43 @@
+"""The clone as the packaging tests see it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOMS = ("projections", "sinks", "sources", "local", "views")
+
+
+@dataclass(frozen=True, slots=True)
+class Clone:
+    """A checkout of the project at `root`."""
+
+    root: Path
+
+    @property
+    def project(self) -> dict[str, Any]:
+        """pyproject.toml as read."""
+        return tomllib.loads((self.root / "pyproject.toml").read_text())
+
+    def files(self, room: str) -> Iterator[Path]:
+        """Every file of a room that belongs to the product, relative to the root."""
+        for path in sorted((self.root / room).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield path.relative_to(self.root)
+
+
+@pytest.fixture(scope="session")
+def clone() -> Clone:
+    """The checkout that these tests are part of."""
+    return Clone(Path(__file__).parents[2])
+
+
+@pytest.fixture(scope="session")
+def rooms() -> tuple[str, ...]:
+    """The five folders that are the five packages."""
+    return ROOMS

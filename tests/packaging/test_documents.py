@@ -1,0 +1,99 @@
+"""Nothing is in the documents that is not there: links lead somewhere, commands and make targets exist."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from . import command_lines
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
+
+
+def identify(path: Path) -> str:
+    """How a document is called in test ids."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def prose(text: str) -> str:
+    """A document without its fenced blocks."""
+    return re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def fenced(text: str, *languages: str) -> Iterator[str]:
+    """The fenced blocks of a document that are in one of these languages."""
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+        if language in languages:
+            yield block
+
+
+def shown_lines(text: str) -> Iterator[str]:
+    """Everything in a document that a reader would type: lines of shell blocks and code within prose."""
+    for block in fenced(text, "sh", "bash", "console", "shell"):
+        yield from (line.strip() for line in block.replace("\\\n", " ").splitlines())
+    yield from re.findall(r"`([^`\n]+)`", prose(text))
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that headings of a document make."""
+    headings = re.findall(r"^#+ +(.+?) *$", prose(text), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(path: Path) -> list[str]:
+    """The relative links of a document that lead nowhere."""
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(path.read_text())):
+        file, _, anchor = link.partition("#")
+        if "://" in file or file.startswith("mailto:"):
+            continue
+        target = (path.parent / file).resolve() if file else path
+        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target.read_text())):
+            broken.append(link)
+    return broken
+
+
+def unknown_commands(text: str) -> list[str]:
+    """What a document shows of dynaview and make that is not there."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    unknown = []
+    for line in shown_lines(text):
+        arguments = command_lines.arguments(line)
+        if arguments is not None and (problem := command_lines.problem(arguments)):
+            unknown.append(f"{line}: {problem}")
+        if (named := re.match(r"make ([a-z]+)\b", line)) and named[1] not in targets:
+            unknown.append(f"{line}: no such target")
+    return unknown
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=identify)
+def test_links_lead_somewhere(path: Path) -> None:
+    assert broken_links(path) == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=identify)
+def test_commands_exist(path: Path) -> None:
+    assert unknown_commands(path.read_text()) == []
+
+
+def test_the_documents_that_must_be_there_are_there() -> None:
+    names = {identify(path) for path in DOCUMENTS}
+    assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/operations.md"} <= names
+
+
+def test_a_broken_link_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# A title\n[x](b.md) [y](#a-title) [z](#another) [w](https://example.com)\n")
+    assert broken_links(tmp_path / "a.md") == ["b.md", "#another"]
+
+
+def test_an_unknown_command_is_seen() -> None:
+    text = "Use `dynaview runs -f x` or:\n\n```sh\n.venv/bin/dynaview --versoin  # soon\nmake tset\nmake test\n```\n"
+    assert unknown_commands(text) == [
+        ".venv/bin/dynaview --versoin  # soon: dynaview has no option --versoin",
+        "make tset: no such target",
+        "dynaview runs -f x: dynaview has no command runs",
+    ]

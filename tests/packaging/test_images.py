@@ -1,0 +1,118 @@
+"""The Dockerfile and docker-compose.yml, as far as they can be held to the rest without a Docker engine."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import uuid
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+
+from . import command_lines
+from .conftest import Clone
+
+
+@pytest.fixture(scope="module")
+def services(clone: Clone) -> dict[str, Any]:
+    """The services of docker-compose.yml, anchors and merges resolved."""
+    loaded: dict[str, Any] = yaml.safe_load((clone.root / "docker-compose.yml").read_text())
+    return dict(loaded["services"])
+
+
+def test_the_stack_is_the_daemon_and_the_four_stores(services: dict[str, Any]) -> None:
+    images = {name: service["image"] for name, service in services.items()}
+    assert images.pop("daemon") == images.pop("table") == "dynaview"
+    assert images == {
+        "dynamodb": "amazon/dynamodb-local:3.3.1",
+        "redis": "redis:8",
+        "opensearch": "opensearchproject/opensearch:3",
+        "postgres": "postgres:18",
+    }
+
+
+def test_whatever_is_waited_for_can_be_waited_for(services: dict[str, Any]) -> None:
+    """A dependency without a health check, or a one-shot that is started again, would hold the stack up for ever."""
+    for service in services.values():
+        for name, dependency in service.get("depends_on", {}).items():
+            if dependency["condition"] == "service_healthy":
+                assert services[name]["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
+            else:
+                assert dependency["condition"] == "service_completed_successfully"
+                assert services[name]["restart"] == "no"
+    assert "healthcheck" in services["daemon"]
+    assert services["daemon"]["depends_on"].keys() == {"table", "redis", "opensearch", "postgres"}
+
+
+def test_volumes_are_declared_and_mounted_files_exist(clone: Clone, services: dict[str, Any]) -> None:
+    declared = yaml.safe_load((clone.root / "docker-compose.yml").read_text())["volumes"]
+    mounted = [volume.split(":")[0] for service in services.values() for volume in service.get("volumes", [])]
+    assert {name for name in mounted if not name.startswith(".")} == declared.keys()
+    assert all((clone.root / name).exists() for name in mounted if name.startswith("."))
+    assert (clone.root / "examples" / "shop.yaml").is_file()
+
+
+def test_ports_are_open_to_this_machine_only(services: dict[str, Any]) -> None:
+    ports = [port for service in services.values() for port in service.get("ports", [])]
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_the_daemon_is_given_every_variable_that_the_example_asks_for(clone: Clone, services: dict[str, Any]) -> None:
+    asked = set(re.findall(r"\$\{(\w+)\}", (clone.root / "examples" / "shop.yaml").read_text()))
+    assert {"REDIS_URL", "OPENSEARCH_URL", "DATABASE_URL"} <= asked
+    assert asked - services["daemon"]["environment"].keys() == set()
+
+
+def test_the_daemons_command_lines_exist(services: dict[str, Any]) -> None:
+    daemon = services["daemon"]
+    for line in (daemon["command"], daemon["healthcheck"]["test"][2:]):
+        assert command_lines.problem(line) is None
+    assert daemon["healthcheck"]["test"][:2] == ["CMD", "dynaview"]
+
+
+def test_the_table_is_made_with_its_stream_and_only_once(services: dict[str, Any], dynamodb_endpoint: str) -> None:
+    """The one-shot, run as the container would run it, against a real DynamoDB Local."""
+    service = services["table"]
+    assert service["entrypoint"] == ["python", "-c"]
+    assert service["environment"]["TABLE"] == "shop"
+    table = f"shop-{uuid.uuid4()}"
+    environment = {
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": dynamodb_endpoint,
+        "TABLE": table,
+    }
+    assert environment.keys() <= service["environment"].keys()
+    for _ in range(2):
+        command = [sys.executable, "-c", *service["command"]]
+        subprocess.run(command, env=os.environ | environment, check=True, timeout=60)
+    client = boto3.client(
+        "dynamodb",
+        endpoint_url=dynamodb_endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+    )
+    made = client.describe_table(TableName=table)["Table"]
+    assert made["StreamSpecification"] == {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
+    assert [key["AttributeName"] for key in made["KeySchema"]] == ["pk", "sk"]
+    client.delete_table(TableName=table)
+
+
+def test_the_image_is_made_of_files_that_exist_and_are_sent(clone: Clone, rooms: tuple[str, ...]) -> None:
+    """What the Dockerfile copies exists, and .dockerignore lets exactly that through."""
+    text = re.sub(r"\\\n", " ", (clone.root / "Dockerfile").read_text())
+    copies = [line.split()[1:-1] for line in text.splitlines() if line.startswith("COPY ") and "--from" not in line]
+    copied = {name for names in copies for name in names}
+    ignore = (clone.root / ".dockerignore").read_text().splitlines()
+    assert copied == {line[1:] for line in ignore if line.startswith("!")}
+    assert copied >= {*rooms, "pyproject.toml", "requirements-runtime.txt"}
+    assert all((clone.root / name).exists() for name in copied)
+    assert 'ENTRYPOINT ["dynaview"]' in text
+    assert re.findall(r"^USER (\w+)", text, flags=re.MULTILINE) == ["dynaview"]
