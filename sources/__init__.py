@@ -1,1 +1,64 @@
+"""Sources: DynamoDB tables and their streams, read through boto3.
 
+`open_table` (or `DynamoTable` on a `Session`) gives a `TableReader`; the protocols and what they answer with are in
+`dynaview.sources.port`, everything that can go wrong in `dynaview.sources.errors`.
+"""
+
+from __future__ import annotations
+
+from dynaview.sources.errors import (
+    AccessDenied,
+    BadPage,
+    CredentialsMissing,
+    IteratorExpired,
+    SourceError,
+    SourceRefused,
+    SourceUnavailable,
+    StreamDisabled,
+    StreamGone,
+    TableMissing,
+    Throttled,
+    Trimmed,
+)
+from dynaview.sources.port import (
+    Broken,
+    Key,
+    Page,
+    ScanPage,
+    ScanPosition,
+    Shard,
+    StreamReader,
+    TableDescription,
+    TableReader,
+)
+from dynaview.sources.session import Session
+from dynaview.sources.shards import ShardTree
+from dynaview.sources.table import DynamoTable, open_table
+
+__all__ = [
+    "AccessDenied",
+    "BadPage",
+    "Broken",
+    "CredentialsMissing",
+    "DynamoTable",
+    "IteratorExpired",
+    "Key",
+    "Page",
+    "ScanPage",
+    "ScanPosition",
+    "Session",
+    "Shard",
+    "ShardTree",
+    "SourceError",
+    "SourceRefused",
+    "SourceUnavailable",
+    "StreamDisabled",
+    "StreamGone",
+    "StreamReader",
+    "TableDescription",
+    "TableMissing",
+    "TableReader",
+    "Throttled",
+    "Trimmed",
+    "open_table",
+]

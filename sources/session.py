@@ -179,6 +179,12 @@ def _whole(operation: str, resource: str, body: bytes, headers: Mapping[str, str
     return body
 
 
+def _grant(resource: str) -> str:
+    """The resource to name in a policy: every stream of the table, as switching one on again makes a new ARN."""
+    arn, found, _ = resource.partition("/stream/")
+    return f"{arn}/stream/*" if found else resource if resource.startswith("arn:") else f"table/{resource}"
+
+
 def _network(error: Exception) -> str:
     """What went wrong on the way, without the request (which holds credentials' signatures)."""
     inner = getattr(error, "kwargs", {}).get("error")
@@ -204,7 +210,7 @@ def _refusal(operation: str, resource: str, error: botocore.exceptions.ClientErr
     if code in _THROTTLED or status == 429:
         return Throttled(what)
     if code in _DENIED:
-        return AccessDenied(what, f"dynamodb:{operation}", resource)
+        return AccessDenied(what, f"dynamodb:{operation}", _grant(resource))
     if code in _CREDENTIALS:
         return CredentialsMissing(what)
     if code in _CLOCK:
