@@ -47,6 +47,8 @@ class Fill:
     bound: Bound
     target: Target
     control: ControlStore
+    ready: threading.Event
+    """Set once the target is prepared (or the lane ends)."""
     stop: threading.Event
     done: Callable[[], None]
     crashed: Callable[[], None] = lambda: None
@@ -60,34 +62,34 @@ class Fill:
             for segment in segments:
                 self.control.save_segment(self.view, self.generation, segment)
         left = [segment for segment in segments if not segment.finished]
-        waiting = _CountDown(len(left), self._complete)
-        if not left:
-            self._complete()
-        return [
-            spawn(
-                f"fill-{self.view}-{segment.segment}", lambda segment=segment: self._run(segment, waiting), self.crashed
-            )
-            for segment in left
-        ]
+        waiting = _CountDown(max(1, len(left)), self._complete)
+        if not left:  # ended between the last segment and the record of it
+            waiting.down()
+        return [self._spawn(segment, waiting) for segment in left]
+
+    def _spawn(self, segment: Segment, waiting: _CountDown) -> threading.Thread:
+        return spawn(f"fill-{self.view}-{segment.segment}", lambda: self._run(segment, waiting), self.crashed)
 
     def _run(self, segment: Segment, waiting: _CountDown) -> None:
         backoff = Backoff()
-        while not (segment.finished or self.stop.is_set()):
-            try:
-                for page in self.table.scan(segment.segment, segment.segments, segment.position, self.shape):
-                    self._take(segment, page)
-                    backoff.reset()
-                    if self.stop.is_set():
-                        return
-            except SourceError as error:
-                if backoff.attempts == 0:
-                    log.warning("filling view %s: %s", self.view, error)
-                backoff.cap = 60.0 if slow(error) else 10.0
-                backoff.wait(self.stop)
-            except _Stopped:
-                return
-        if segment.finished:
-            waiting.down()
+        self.ready.wait()
+        try:
+            while not (segment.finished or self.stop.is_set()):
+                try:
+                    for page in self.table.scan(segment.segment, segment.segments, segment.position, self.shape):
+                        self._take(segment, page)
+                        backoff.reset()
+                        if self.stop.is_set():
+                            break
+                except SourceError as error:
+                    if backoff.attempts == 0:
+                        log.warning("filling view %s: %s", self.view, error)
+                    backoff.cap = 60.0 if slow(error) else 10.0
+                    backoff.wait(self.stop)
+            if segment.finished:
+                waiting.down()
+        except _Stopped:
+            log.info("view %s: its fill was interrupted and goes on at the next start", self.view)
 
     def _take(self, segment: Segment, page: ScanPage[Any]) -> None:
         letters = [unreadable_letter(self.view, record, "scan", 0) for record in page.broken]

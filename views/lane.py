@@ -136,6 +136,8 @@ class Lane:
     def __post_init__(self) -> None:
         self.name = self.record.name
         self.stop = threading.Event()
+        self.prepared = threading.Event()
+        """Set once the sink has what the view needs, or the lane has ended."""
         self.failed: tuple[str, str] | None = None
         """State and reason where the lane takes nothing any more (a gap), or None."""
         self._lock = threading.Condition()
@@ -204,7 +206,8 @@ class Lane:
     def tip(self, shard: str, position: int, at: float) -> None:
         """Hear that at that time (seconds since 1970) the shard held nothing behind `position`."""
         with self._lock:
-            self._shards[shard].tip = (position, at)
+            if self.failed is None:
+                self._shards[shard].tip = (position, at)
 
     def fail(self, state: str, reason: str) -> None:
         """Take nothing any more: `state` says what stands in the way (a gap, an error), `reason` what mends it."""
@@ -227,6 +230,7 @@ class Lane:
         """Follow until `end` is called."""
         try:
             self._retry(self._prepare)
+            self.prepared.set()
             while not self.stop.is_set():
                 deliveries = self._take()
                 self._healthy()
@@ -239,6 +243,8 @@ class Lane:
             self._commit()
         except Stopped:
             log.info("view %s: ended while its sink or the control store was away; nothing is lost", self.name)
+        finally:
+            self.prepared.set()
 
     def _prepare(self) -> None:
         self.target.prepare()
@@ -331,7 +337,7 @@ class Lane:
                 at = self._shards[shard]
                 at.applied = START if checkpoint.sequence is None else checkpoint.sequence
                 at.time, at.finished = checkpoint.time, checkpoint.finished
-            watermark = self.watermark()
+            watermark = self.watermark() if self.failed is None else None
         self._retry(lambda: self.control.commit(self.name, progress, watermark))
         if progress.dead_letters:
             log.warning(

@@ -1,0 +1,55 @@
+"""``dynaview run``: keep the declared views in step until told to stop."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from dynaview.views.cli.options import files_option, load_files
+from dynaview.views.control import ControlError
+from dynaview.views.daemon import Daemon
+from dynaview.views.worker import WorkerSettings
+
+LEVELS = ["debug", "info", "warning", "error"]
+
+
+@click.command("run")
+@files_option
+@click.option("--view", "views", multiple=True, metavar="NAME", help="Only this view; may be given more than once.")
+@click.option("--enable-stream", is_flag=True, help="Switch a table's stream on where it is off (new and old images).")
+@click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True)
+def command(files: tuple[Path, ...], views: tuple[str, ...], enable_stream: bool, log_level: str) -> None:
+    """Follow the tables' streams and keep the declared views in step, until SIGTERM or Ctrl-C.
+
+    A view that starts for the first time is filled by a scan of its table while it follows. Ended at any moment and
+    started again, it goes on where it was.
+    """
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    for chatty in ("botocore", "boto3", "urllib3", "opensearch"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
+    declaration = load_files(files)
+    for name in views:
+        if name not in declaration.views:
+            raise click.UsageError(f"no view is called {name}; there are {', '.join(sorted(declaration.views))}")
+    try:
+        daemon = Daemon(
+            declaration, WorkerSettings(enable_stream=enable_stream), views=frozenset(views) if views else None
+        )
+    except (ControlError, ValueError) as error:
+        click.echo(f"dynaview: {error}", err=True)
+        sys.exit(1)
+    log = logging.getLogger("dynaview")
+    daemon.handle_signals()
+    try:
+        daemon.start()
+        log.info("following %d views; the control store is %s", len(views or declaration.views), daemon.control.name)
+        daemon.wait()
+        log.info("stopping")
+    finally:
+        daemon.stop()
+    if daemon.crashed:
+        sys.exit(1)
+    log.info("stopped")

@@ -1,0 +1,46 @@
+"""What every view is doing, read from the control store."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+from dynaview.views.control import ControlStore, ViewRecord
+
+ALIVE = 15.0
+"""Seconds after its last sign of life in which a view counts as running."""
+
+
+def view_status(record: ViewRecord, filled_rows: int, now: float | None = None) -> dict[str, Any]:
+    """One view as plain data: what ``status --json`` prints. Times are seconds since 1970, lag is in seconds.
+
+    ``balanced`` says whether read = applied + stale + unmatched + dead_lettered (law 8).
+    """
+    now = time.time() if now is None else now
+    counts = dataclasses.asdict(record.counts)
+    running = now - record.seen < ALIVE
+    return {
+        "view": record.name,
+        "source": record.source,
+        "sink": record.sink,
+        "generation": record.generation,
+        "state": record.state if running or record.state in ("gap", "changed", "refused") else "stopped",
+        "reason": record.reason,
+        "since": record.since,
+        "seen": record.seen,
+        "watermark": record.watermark,
+        "lag": None if record.watermark is None else max(0.0, now - record.watermark),
+        "filled": record.filled,
+        "filled_rows": filled_rows,
+        "counts": counts,
+        "balanced": counts["read"] == sum(count for name, count in counts.items() if name != "read"),
+    }
+
+
+def all_status(control: ControlStore) -> list[dict[str, Any]]:
+    """The status of every view that was ever started, by name."""
+    return [
+        view_status(record, sum(part.inserted for part in control.segments(record.name, record.generation)))
+        for record in control.views()
+    ]
