@@ -1,4 +1,5 @@
 # The daemon and its commands: docker build --tag dynaview .
+# It follows the declaration that is mounted at /etc/dynaview/dynaview.yaml.
 ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim AS build
@@ -27,4 +28,7 @@ ENV PATH=/opt/dynaview/bin:$PATH \
 USER dynaview
 WORKDIR /var/lib/dynaview
 ENTRYPOINT ["dynaview"]
-CMD ["--help"]
+CMD ["run", "-f", "/etc/dynaview/dynaview.yaml"]
+# A view that stopped, and a lag that grows because nothing moves, are both bad health.
+HEALTHCHECK --interval=10s --timeout=10s --start-period=60s --retries=3 \
+    CMD ["dynaview", "status", "-f", "/etc/dynaview/dynaview.yaml", "--check", "--max-lag", "300"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -68,11 +69,24 @@ def test_the_daemon_is_given_every_variable_that_the_example_asks_for(clone: Clo
     assert asked - services["daemon"]["environment"].keys() == set()
 
 
-def test_the_daemons_command_lines_exist(services: dict[str, Any]) -> None:
+def instructions(clone: Clone) -> list[str]:
+    """The instructions of the Dockerfile, one a line."""
+    text = (clone.root / "Dockerfile").read_text().replace("\\\n", " ")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_the_daemons_command_lines_exist(clone: Clone, services: dict[str, Any]) -> None:
+    """The image's own command and health check, and the compose file's, are lines that dynaview takes, on the file
+    that is mounted."""
     daemon = services["daemon"]
-    for line in (daemon["command"], daemon["healthcheck"]["test"][2:]):
+    lines = [daemon["healthcheck"]["test"][1:]]
+    lines += [json.loads(line[line.index("[") :]) for line in instructions(clone) if "CMD [" in line]
+    assert [line.pop(0) for line in lines if line[0] == "dynaview"] == ["dynaview", "dynaview"]
+    assert sorted(line[0] for line in lines) == ["run", "status", "status"]
+    mounted = {volume.split(":")[1] for volume in daemon["volumes"]}
+    for line in lines:
         assert command_lines.problem(line) is None
-    assert daemon["healthcheck"]["test"][:2] == ["CMD", "dynaview"]
+        assert line[line.index("-f") + 1] in mounted
 
 
 def test_the_table_is_made_with_its_stream_and_only_once(services: dict[str, Any], dynamodb_endpoint: str) -> None:
@@ -107,12 +121,12 @@ def test_the_table_is_made_with_its_stream_and_only_once(services: dict[str, Any
 
 def test_the_image_is_made_of_files_that_exist_and_are_sent(clone: Clone, rooms: tuple[str, ...]) -> None:
     """What the Dockerfile copies exists, and .dockerignore lets exactly that through."""
-    text = re.sub(r"\\\n", " ", (clone.root / "Dockerfile").read_text())
-    copies = [line.split()[1:-1] for line in text.splitlines() if line.startswith("COPY ") and "--from" not in line]
+    lines = instructions(clone)
+    copies = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--from" not in line]
     copied = {name for names in copies for name in names}
     ignore = (clone.root / ".dockerignore").read_text().splitlines()
     assert copied == {line[1:] for line in ignore if line.startswith("!")}
     assert copied >= {*rooms, "pyproject.toml", "requirements-runtime.txt"}
     assert all((clone.root / name).exists() for name in copied)
-    assert 'ENTRYPOINT ["dynaview"]' in text
-    assert re.findall(r"^USER (\w+)", text, flags=re.MULTILINE) == ["dynaview"]
+    assert 'ENTRYPOINT ["dynaview"]' in lines
+    assert [line for line in lines if line.startswith("USER ")] == ["USER dynaview"]
