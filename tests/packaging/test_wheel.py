@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -119,6 +120,27 @@ print("imported")
 def test_the_installed_command_answers(clone: Clone, installed: Installed) -> None:
     assert installed.dynaview("--version").stdout == f"dynaview, version {clone.project['project']['version']}\n"
     assert "validate" in installed.dynaview("--help").stdout
+
+
+def test_the_installed_command_checks_a_declaration(clone: Clone, installed: Installed) -> None:
+    """Data that the package carries is found without the checkout, and the example is a good declaration."""
+    schema = json.loads(installed.dynaview("schema").stdout)
+    assert "views" in schema["properties"]
+    variables = {
+        "REDIS_URL": "redis://cache:6379/0",
+        "OPENSEARCH_URL": "http://search:9200",
+        "DATABASE_URL": "postgresql://reads/shop",
+    }
+    done = installed.dynaview("validate", "-f", clone.root / "examples" / "shop.yaml", **variables)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_without_the_local_extra_it_says_how_to_get_it(installed: Installed) -> None:
+    for command in (("local", "up"), ("demo",)):
+        done = installed.dynaview(*command)
+        assert done.returncode != 0
+        assert "dynaview[local]" in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_the_runtime_lock_is_a_part_of_the_lock(clone: Clone) -> None:
