@@ -1,0 +1,302 @@
+"""Guarded writes: decide, send in bulk, look again at what others changed meanwhile, until every write is settled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from dynaview.projections.rows import RowKey, Write
+from dynaview.sinks.opensearch.connection import Connection, path
+from dynaview.sinks.opensearch.documents import Control, Documents, Unstorable, key, version_of
+from dynaview.sinks.opensearch.errors import Answered, ItemError, of_answer, passes, rejection
+from dynaview.sinks.opensearch.guard import Memory, Odds, Position, Verdict, certain, decide
+from dynaview.sinks.port import APPLIED, STALE, Outcome, Rejected, RejectedKind, SinkError, SinkUnavailable
+
+REQUEST_BYTES = 5_000_000
+"""The most that one request carries, and so the longest document. Clusters allow at least 10 MB
+(``http.max_content_length``; 100 MB unless the provider set less)."""
+
+REQUEST_WRITES = 5_000
+
+_LOOKS = 2_000
+_ROUNDS = 100
+"""How often a write may lose its compare-and-set. Each loss means that another writer won, so even a few are rare."""
+
+_CONFLICT = 409
+_TOO_LARGE = 413
+
+
+class _Item(msgspec.Struct, gc=False):
+    """What became of one operation of a bulk request."""
+
+    status: int
+    sequence: int = msgspec.field(name="_seq_no", default=-1)
+    term: int = msgspec.field(name="_primary_term", default=-1)
+    error: ItemError | None = None
+
+
+class _Entry(msgspec.Struct, gc=False):
+    create: _Item | None = None
+    index: _Item | None = None
+
+
+class _BulkAnswer(msgspec.Struct):
+    items: list[_Entry] = []
+
+
+class _Found(msgspec.Struct, gc=False):
+    """What a look at one row found."""
+
+    found: bool = False
+    sequence: int = msgspec.field(name="_seq_no", default=-1)
+    term: int = msgspec.field(name="_primary_term", default=-1)
+    control: Control | None = msgspec.field(name="_source", default=None)
+    error: ItemError | None = None
+
+
+class _FoundAnswer(msgspec.Struct):
+    docs: list[_Found] = []
+
+
+_bulk_answer = msgspec.json.Decoder(_BulkAnswer)
+_found_answer = msgspec.json.Decoder(_FoundAnswer)
+
+# `filter_path` re-writes the numbers of a `_source` through doubles: here it holds only text and truth values.
+_LOOK_PARAMETERS = {
+    "preference": "_primary",
+    "_source_includes": "_v,_o,_deleted",
+    "filter_path": "docs.found,docs._seq_no,docs._primary_term,docs._source,docs.error.type",
+}
+_BULK_PARAMETERS = {
+    "require_alias": "true",
+    "filter_path": "items.*.status,items.*._seq_no,items.*._primary_term,items.*.error.type,items.*.error.reason",
+}
+
+
+class Bulk:
+    """Writes to one index through its door (`mapping.Mark`). Safe to use from several threads."""
+
+    def __init__(self, connection: Connection, documents: Documents, door: str, index: str, readers: str) -> None:
+        self.memory = Memory()
+        self.door = door
+        self._odds = Odds()
+        self._connection = connection
+        self._documents = documents
+        self._readers = readers
+        self._doing = f"writing to {index}"
+
+    def write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """One outcome a write, as `dynaview.sinks.port` asks. Raises `SinkError`."""
+        batch = _Batch(writes)
+        batch.positions = self.memory.recall([write.key for write in writes])
+        pending = [at for at, name in enumerate(batch.names) if name]
+        unknown = [at for at in pending if batch.positions[at] is None]
+        looked = bool(unknown) and self._odds.look_first()
+        if looked:
+            self._look(batch, unknown)
+        for turn in range(_ROUNDS):
+            puts, doubtful = batch.decided(pending)
+            conflicts = self._put(batch, puts)
+            if turn == 0 and unknown:
+                there = [at for at in unknown if batch.positions[at]] if looked else set(unknown) & set(conflicts)
+                self._odds.learn(len(there), len(unknown))
+            pending = doubtful + conflicts
+            if not pending:
+                return batch.settled()
+            self._look(batch, pending)
+        raise SinkUnavailable(f"other writers kept changing the same rows while {self._doing}")
+
+    def _look(self, batch: _Batch, pending: list[int]) -> None:
+        """Bring the positions of `pending` up to date, past any refresh and on the primary shard."""
+        for start in range(0, len(pending), _LOOKS):
+            part = pending[start : start + _LOOKS]
+            answer = self._connection.send(
+                "POST",
+                path(self.door, "_mget"),
+                params=_LOOK_PARAMETERS,
+                body=b'{"ids":[' + b",".join([batch.names[at] for at in part]) + b"]}",
+                doing=self._doing,
+                index=self._readers,
+            )
+            try:
+                found = _found_answer.decode(answer).docs
+            except (msgspec.DecodeError, ValueError):
+                raise self._connection.unreadable(self._doing) from None
+            if len(found) != len(part):
+                raise self._connection.unreadable(self._doing)
+            for at, one in zip(part, found, strict=True):
+                if one.error is not None:
+                    raise self._failed(0, one.error)
+                control = one.control or Control()
+                batch.positions[at] = (
+                    Position(version_of(control.version), control.owner, not control.deleted, one.sequence, one.term)
+                    if one.found
+                    else None
+                )
+            batch.fresh.update(part)
+        seen = {batch.writes[at].key: position for at in pending if (position := batch.positions[at]) is not None}
+        self.memory.remember(seen)
+
+    def _put(self, batch: _Batch, puts: list[int]) -> list[int]:
+        """Send the writes `puts`, each on condition that its position still holds; which of them it did not."""
+        conflicts: list[int] = []
+        lines: list[bytes] = []
+        sent: list[int] = []
+        size = 0
+        for at in puts:
+            line = self._line(batch, at)
+            if line is None:
+                continue
+            if sent and (size + len(line) > REQUEST_BYTES or len(sent) >= REQUEST_WRITES):
+                conflicts += self._send(batch, sent, lines)
+                lines, sent, size = [], [], 0
+            lines.append(line)
+            sent.append(at)
+            size += len(line)
+        if sent:
+            conflicts += self._send(batch, sent, lines)
+        return conflicts
+
+    def _line(self, batch: _Batch, at: int) -> bytes | None:
+        """The operation and the document, or None where the document cannot be stored (then its outcome stands)."""
+        body = batch.bodies[at]
+        if body is None:
+            try:
+                body = self._documents.encode(batch.writes[at], self._milliseconds)
+            except Unstorable as error:
+                batch.outcomes[at] = Rejected(str(error))
+                return None
+            if len(body) > REQUEST_BYTES:
+                batch.outcomes[at] = _too_large(len(body))
+                return None
+            batch.bodies[at] = body
+        position = batch.positions[at]
+        if position is None:
+            return b'{"create":{"_id":%b}}\n%b\n' % (batch.names[at], body)
+        return b'{"index":{"_id":%b,"if_seq_no":%d,"if_primary_term":%d}}\n%b\n' % (
+            batch.names[at],
+            position.sequence,
+            position.term,
+            body,
+        )
+
+    def _send(self, batch: _Batch, sent: list[int], lines: list[bytes]) -> list[int]:
+        """One bulk request; which of its writes met another position than theirs. Settles the others."""
+        try:
+            answer = self._connection.send(
+                "POST",
+                path(self.door, "_bulk"),
+                params=_BULK_PARAMETERS,
+                body=b"".join(lines),
+                doing=self._doing,
+                index=self._readers,
+            )
+        except Answered as error:
+            if error.status != _TOO_LARGE:
+                raise
+            # A proxy allows less than we do; nothing of the request was applied.
+            if len(sent) == 1:
+                batch.outcomes[sent[0]] = _too_large(len(lines[0]))
+                return []
+            half = len(sent) // 2
+            return self._send(batch, sent[:half], lines[:half]) + self._send(batch, sent[half:], lines[half:])
+        try:
+            entries = _bulk_answer.decode(answer).items
+        except (msgspec.DecodeError, ValueError):
+            raise self._connection.unreadable(self._doing) from None
+        if len(entries) != len(sent):
+            raise self._connection.unreadable(self._doing)
+        return self._settle(batch, sent, entries)
+
+    def _settle(self, batch: _Batch, sent: list[int], entries: list[_Entry]) -> list[int]:
+        conflicts: list[int] = []
+        failure: SinkError | None = None
+        positions: dict[RowKey, Position] = {}
+        writes, outcomes = batch.writes, batch.outcomes
+        for at, entry in zip(sent, entries, strict=True):
+            item = entry.create or entry.index
+            if item is None:
+                raise self._connection.unreadable(self._doing)
+            if item.error is None:
+                write = writes[at]
+                outcomes[at] = APPLIED
+                positions[write.key] = Position(
+                    write.version, write.owner, write.values is not None, item.sequence, item.term
+                )
+            elif item.status == _CONFLICT:
+                conflicts.append(at)
+            elif not passes(item.status, item.error.type) and _of_content(item):
+                outcomes[at] = rejection(item.error)
+            else:
+                # What cannot be healed by sending again goes first: it needs somebody.
+                found = self._failed(item.status, item.error)
+                if failure is None or isinstance(failure, SinkUnavailable):
+                    failure = found
+        self.memory.remember(positions)
+        if failure is not None:
+            raise failure
+        return conflicts
+
+    def _failed(self, status: int, error: ItemError) -> SinkError:
+        return of_answer(status, error.type, "", self._connection.place, self._doing, self._readers)
+
+    def _milliseconds(self) -> int:
+        return self._connection.milliseconds(self._readers)
+
+
+class _Batch:
+    """The writes of one call, side by side with what is known about each."""
+
+    __slots__ = ("bodies", "fresh", "names", "outcomes", "positions", "writes")
+
+    def __init__(self, writes: Sequence[Write]) -> None:
+        self.writes = writes
+        self.outcomes: list[Outcome | None] = [None] * len(writes)
+        self.names = [self._name(at, write) for at, write in enumerate(writes)]
+        """The document ids as JSON; empty where the key cannot be one."""
+        self.bodies: list[bytes | None] = [None] * len(writes)
+        self.positions: list[Position | None] = []
+        """What is believed to stand there; None for nothing."""
+        self.fresh: set[int] = set()
+        """Whose positions were looked up, not remembered."""
+
+    def _name(self, at: int, write: Write) -> bytes:
+        try:
+            return key(write.key)
+        except Unstorable as error:
+            self.outcomes[at] = Rejected(str(error))
+            return b""
+
+    def decided(self, pending: list[int]) -> tuple[list[int], list[int]]:
+        """Which writes to send, and which positions to look up before they can be refused. Settles the refused."""
+        puts: list[int] = []
+        doubtful: list[int] = []
+        for at in pending:
+            write, position = self.writes[at], self.positions[at]
+            verdict = decide(write, position)
+            if verdict is Verdict.PUT:
+                puts.append(at)
+            elif at not in self.fresh and not certain(write, position):
+                doubtful.append(at)
+            elif verdict is Verdict.STALE:
+                self.outcomes[at] = STALE
+            else:
+                owner = position.owner if position is not None else ""
+                self.outcomes[at] = Rejected(
+                    f"row {write.key!r} belongs to item {owner or '(unnamed)'}, so item {write.owner} cannot have it",
+                    RejectedKind.OWNER,
+                )
+        return puts, doubtful
+
+    def settled(self) -> list[Outcome]:
+        return [outcome for outcome in self.outcomes if outcome is not None]
+
+
+def _of_content(item: _Item) -> bool:
+    """Whether an error is about the document: not about rights, nor about the index."""
+    return item.status not in (401, 403, 404)
+
+
+def _too_large(size: int) -> Rejected:
+    return Rejected(f"the document of {size} bytes is longer than one request to OpenSearch may be")

@@ -1,0 +1,159 @@
+"""The line to OpenSearch: the client library's pooling, TLS and authentication, without its JSON, retries and logs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+import msgspec
+from opensearchpy import OpenSearch, Urllib3HttpConnection
+from opensearchpy.exceptions import ImproperlyConfigured, OpenSearchException
+from opensearchpy.serializer import Serializer
+
+from dynaview.sinks.opensearch.errors import translated
+from dynaview.sinks.port import SinkRefused, SinkUnavailable
+
+TIMEOUT = 30.0
+"""Seconds to wait for an answer where the declaration says nothing."""
+
+_POOL = 32
+_CLOCK_SECONDS = 600.0
+
+
+class _Quiet(Urllib3HttpConnection):
+    """Logs nothing: the library would put bodies, which hold rows, into its DEBUG and trace logs."""
+
+    def log_request_success(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def log_request_fail(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+class _AsIs(Serializer):
+    """Bodies go out and come in as they are; msgspec reads them, exactly and into typed structs."""
+
+    mimetype = "application/json"
+
+    def loads(self, s: str) -> Any:
+        return s
+
+    def dumps(self, data: Any) -> Any:
+        return data
+
+
+class Connection:
+    """One store. Safe to use from several threads. Raises ValueError for a URL or options that make no sense."""
+
+    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("an OpenSearch URL looks like https://user:password@host:9200")
+        self.timeout = float(options.get("timeout") or TIMEOUT)
+        port = parts.port or (443 if parts.scheme == "https" else 9200)
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        self.place = f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}"
+        """The URL without credentials, for messages."""
+        settings: dict[str, Any] = {}
+        if parts.username is not None:
+            settings["http_auth"] = (unquote(parts.username), unquote(parts.password or ""))
+        if parts.scheme == "https":
+            settings |= {"use_ssl": True, "ssl_show_warn": False, "verify_certs": options.get("verify", True)}
+            if options.get("ca_file"):
+                settings["ca_certs"] = str(options["ca_file"])
+        try:
+            self._client = OpenSearch(
+                hosts=[{"host": parts.hostname, "port": port, "url_prefix": parts.path.strip("/")}],
+                connection_class=_Quiet,
+                serializer=_AsIs(),
+                timeout=self.timeout,
+                max_retries=0,
+                pool_maxsize=_POOL,
+                **settings,
+            )
+        except (ImproperlyConfigured, OSError) as error:
+            raise ValueError(f"the TLS options of OpenSearch at {self.place} cannot be used: {error}") from error
+        self._clock_lock = threading.Lock()
+        self._clock: tuple[float, float] | None = None
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        doing: str,
+        index: str,
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        show: bool = False,
+    ) -> str:
+        """The text of a good answer. `doing` ("writing to orders-g1") and `index`, the name that readers use, are for
+        messages; `show` says that no row is part of the request, so OpenSearch's own reason may be shown.
+
+        Raises `SinkError`.
+        """
+        try:
+            answer = self._client.transport.perform_request(method, path, params=params, body=body)
+        except OpenSearchException as error:
+            # The library's text may quote row values, so it is not kept as the cause.
+            raise translated(error, self.place, doing, index, self.timeout, show) from None
+        return str(answer)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        doing: str,
+        index: str,
+        params: Mapping[str, str] | None = None,
+        body: Any = None,
+    ) -> Any:
+        """`send` for requests without rows: body and answer are plain Python."""
+        encoded = None if body is None else msgspec.json.encode(body)
+        answer = self.send(method, path, doing=doing, index=index, params=params, body=encoded, show=True)
+        try:
+            return msgspec.json.decode(answer) if answer else None
+        except msgspec.DecodeError:
+            raise self.unreadable(doing) from None
+
+    def unreadable(self, doing: str) -> SinkUnavailable:
+        """An answer that was cut short or is not OpenSearch's."""
+        return SinkUnavailable(f"OpenSearch at {self.place} gave no readable answer while {doing}")
+
+    def milliseconds(self, index: str) -> int:
+        """Now by the store's clock (milliseconds since 1970), a second and an answer's way early, never late.
+
+        Tombstones are dated with it, so that their age does not depend on this machine's clock. Raises `SinkError`.
+        """
+        with self._clock_lock:
+            if self._clock is None or time.monotonic() - self._clock[0] > _CLOCK_SECONDS:
+                health = self.ask(
+                    "GET",
+                    "/_cat/health",
+                    doing="asking for its clock",
+                    index=index,
+                    params={"format": "json", "h": "epoch"},
+                )
+                self._clock = (time.monotonic(), float(health[0]["epoch"]))
+            read, epoch = self._clock
+            return int((epoch + time.monotonic() - read) * 1000)
+
+    def version(self) -> str:
+        """What the store says it is. Raises `SinkError`; `SinkRefused` for anything but OpenSearch."""
+        said = self.ask("GET", "/", doing="asking what it is", index="the view's index")
+        version = said.get("version") if isinstance(said, dict) else None
+        if not isinstance(version, dict) or version.get("distribution") != "opensearch":
+            raise SinkRefused(f"what answers at {self.place} is not OpenSearch: check the sink's URL")
+        return f"OpenSearch {version.get('number')}"
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def path(*parts: str) -> str:
+    """A request path of names and API words."""
+    return "".join(f"/{quote(part, safe=',*')}" for part in parts)

@@ -1,0 +1,166 @@
+"""Rows as OpenSearch documents: exact JSON out, exact values back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from math import isfinite
+from typing import Any
+
+import msgspec
+
+from dynaview.projections.rows import Field, Layout, RowKey, RowValues, Write, json_encoder
+from dynaview.sinks.port import Stored
+
+VERSION = "_v"
+OWNER = "_o"
+DELETED = "_deleted"
+DELETED_AT = "_deleted_at"
+CONTROL = frozenset({VERSION, OWNER, DELETED, DELETED_AT})
+"""Fields of dynaview's own in every document."""
+
+KEY_BYTES = 512
+"""OpenSearch's limit for a document's id."""
+
+UNKNOWN_VERSION = -1
+"""The version of a document that somebody else put in: any change wins over it."""
+
+
+class Unstorable(ValueError):
+    """A key or value that cannot become JSON. Shows no values."""
+
+
+class Tombstone(msgspec.Struct, gc=False, omit_defaults=True):
+    """What a delete leaves behind."""
+
+    version: str = msgspec.field(name=VERSION)
+    deleted_at: int = msgspec.field(name=DELETED_AT)
+    """Milliseconds since 1970 by the store's clock."""
+    deleted: bool = msgspec.field(name=DELETED)
+    owner: str | None = msgspec.field(name=OWNER, default=None)
+
+
+class Control(msgspec.Struct, gc=False):
+    """The part of a document that the guard looks at."""
+
+    version: str = msgspec.field(name=VERSION, default="")
+    owner: str = msgspec.field(name=OWNER, default="")
+    deleted: bool = msgspec.field(name=DELETED, default=False)
+
+
+class Documents:
+    """Encodes the rows of one layout."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._fields = layout.fields
+        self._width = len(layout.fields or ())
+        self._typed = None if layout.fields is None else _document_type(layout.fields)
+
+    def encode(self, write: Write, milliseconds: Callable[[], int]) -> bytes:
+        """The document that `write` asks for; `milliseconds` dates a tombstone. Raises `Unstorable`."""
+        version, owner, values = str(write.version), write.owner or None, write.values
+        if values is None:
+            return json_encoder.encode(Tombstone(version, milliseconds(), True, owner))
+        return self._encode(version, owner, values)
+
+    def content(self, write: Write) -> Any:
+        """What reading back the row would show. Raises `Unstorable`."""
+        if write.values is None:
+            return None
+        return content(decoder.decode(self._encode("", None, write.values)))
+
+    def _encode(self, version: str, owner: str | None, values: RowValues) -> bytes:
+        if len(values) != self._width and self._fields is not None:
+            raise ValueError(f"a row of {len(values)} values for {self._width} fields")
+        try:
+            if self._typed is None:
+                assert isinstance(values, dict)
+                if not CONTROL.isdisjoint(values):
+                    raise Unstorable(f"the names {', '.join(sorted(CONTROL))} are dynaview's own in an index")
+                kept = {name: value for name, value in values.items() if value is not None}
+                body = json_encoder.encode(
+                    {VERSION: version, OWNER: owner, **kept} if owner else {VERSION: version, **kept}
+                )
+            else:
+                body = json_encoder.encode(self._typed(version, owner, *values))
+        except (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise self._explained(values, error) from None
+        # msgspec writes a float that is not a number as null, which a row hardly ever holds otherwise.
+        if b"null" in body and not _finite(values):
+            raise Unstorable("a number is infinite or not a number")
+        return body
+
+    def _explained(self, values: RowValues, error: Exception) -> Unstorable:
+        if isinstance(error, Unstorable):
+            return error
+        named = (
+            values if isinstance(values, dict) else dict(zip((f.name for f in self._fields or ()), values, strict=True))
+        )
+        for name, value in named.items():
+            try:
+                json_encoder.encode(value)
+            except UnicodeEncodeError:
+                return Unstorable(f"field {name} holds text that is not Unicode")
+            except RecursionError:
+                return Unstorable(f"field {name} is nested too deeply")
+            except (TypeError, ValueError, OverflowError):
+                return Unstorable(f"field {name} holds a {type(value).__name__}, which cannot be written as JSON")
+        return Unstorable("the row cannot be written as JSON")
+
+
+decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
+"""Documents as they are kept: numbers exact."""
+
+
+def key(row: RowKey) -> bytes:
+    """A row key as the JSON of a document's id. Raises `Unstorable`."""
+    if not isinstance(row, str):
+        raise Unstorable("the key of an OpenSearch row is one text")
+    try:
+        encoded = json_encoder.encode(row)
+    except UnicodeEncodeError:
+        raise Unstorable("the key holds text that is not Unicode") from None
+    if len(encoded) > KEY_BYTES + 2 and len(row.encode()) > KEY_BYTES:
+        raise Unstorable(f"the key is longer than the {KEY_BYTES} bytes that OpenSearch allows")
+    return encoded
+
+
+def content(source: dict[str, Any]) -> Any:
+    """A document without dynaview's own fields; None for a tombstone."""
+    if source.get(DELETED):
+        return None
+    return {name: value for name, value in source.items() if name not in CONTROL}
+
+
+def stored(row: RowKey, generation: int, source: dict[str, Any]) -> Stored:
+    """A document as the port shows it."""
+    return Stored(row, version_of(source.get(VERSION)), str(source.get(OWNER, "")), generation, content(source))
+
+
+def version_of(text: object) -> int:
+    """The version that a document holds, `UNKNOWN_VERSION` where dynaview did not write it."""
+    return int(text) if isinstance(text, str) and text.isdecimal() else UNKNOWN_VERSION
+
+
+def _document_type(fields: tuple[Field, ...]) -> Callable[..., Any]:
+    """A struct type whose instances encode as documents: missing fields are left out, in C."""
+    # Version and owner come first, so that a row's values follow as they are.
+    names = {"version": VERSION, "owner": OWNER} | {f"f{index}": field.name for index, field in enumerate(fields)}
+    return msgspec.defstruct(
+        "Document",
+        [("version", str), ("owner", str | None, None), *((f"f{index}", Any, None) for index in range(len(fields)))],
+        rename=names,
+        omit_defaults=True,
+        gc=False,
+    )
+
+
+def _finite(value: Any) -> bool:
+    """Whether no float in `value` is infinite or not a number."""
+    if isinstance(value, float):
+        return isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    return True

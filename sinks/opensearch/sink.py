@@ -1,0 +1,37 @@
+"""OpenSearch as a sink."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dynaview.projections.rows import Layout
+from dynaview.sinks.opensearch.connection import Connection
+from dynaview.sinks.opensearch.generation import problems
+from dynaview.sinks.opensearch.mapping import options_of
+from dynaview.sinks.opensearch.target import OpenSearchTarget
+
+
+class OpenSearchSink:
+    """One OpenSearch cluster (see `dynaview.sinks.port.Sink`).
+
+    `url` is ``http[s]://[user:password@]host[:port][/prefix]``; `options` are ``timeout`` (seconds), and for https
+    ``ca_file`` and ``verify``. Raises ValueError where these make no sense.
+    """
+
+    def __init__(self, name: str, url: str, options: Mapping[str, Any]) -> None:
+        self.name = name
+        self._connection = Connection(url, options)
+
+    def open(self, layout: Layout, generation: int) -> OpenSearchTarget:
+        options_of(layout)
+        return OpenSearchTarget(self._connection, layout, generation)
+
+    def check(self) -> str:
+        return self._connection.version()
+
+    def problems(self, layout: Layout) -> list[str]:
+        return problems(self._connection, layout)
+
+    def close(self) -> None:
+        self._connection.close()

@@ -1,0 +1,267 @@
+"""One generation of one view in OpenSearch."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from dynaview.projections.rows import Layout, RowKey, Write
+from dynaview.sinks.opensearch.bulk import Bulk
+from dynaview.sinks.opensearch.connection import Connection, path
+from dynaview.sinks.opensearch.documents import DELETED, DELETED_AT, Documents, Unstorable, key, stored
+from dynaview.sinks.opensearch.errors import IndexMissing, ItemError, of_answer
+from dynaview.sinks.opensearch.generation import LIVE, Generation
+from dynaview.sinks.port import Outcome, SinkError, SinkUnavailable, Stored
+
+_READ_ROWS = 500
+_PAGE_ROWS = 500
+_SCROLL = "5m"
+"""How long OpenSearch keeps a listing open between two pages."""
+
+_PURGE_ROWS = 5_000
+"""Tombstones that one request removes, so that it ends well within the timeout."""
+
+
+class _Document(msgspec.Struct):
+    found: bool = False
+    source: dict[str, Any] | None = msgspec.field(name="_source", default=None)
+    error: ItemError | None = None
+
+
+class _Documents(msgspec.Struct):
+    docs: list[_Document]
+
+
+class _Hit(msgspec.Struct):
+    key: str = msgspec.field(name="_id")
+    source: dict[str, Any] = msgspec.field(name="_source")
+
+
+class _Total(msgspec.Struct):
+    value: int
+
+
+class _Hits(msgspec.Struct):
+    hits: list[_Hit]
+    total: _Total | None = None
+
+
+class _Shards(msgspec.Struct):
+    failed: int
+
+
+class _Found(msgspec.Struct):
+    hits: _Hits
+    shards: _Shards = msgspec.field(name="_shards")
+    scroll: str = msgspec.field(name="_scroll_id", default="")
+
+
+class _Purged(msgspec.Struct):
+    deleted: int
+    conflicts: int = msgspec.field(name="version_conflicts")
+    failures: list[Any] = []
+    timed_out: bool = False
+
+
+# No `filter_path` where whole documents are read: it re-writes their numbers through doubles.
+_documents = msgspec.json.Decoder(_Documents, float_hook=Decimal)
+_found = msgspec.json.Decoder(_Found, float_hook=Decimal)
+_purged = msgspec.json.Decoder(_Purged)
+
+
+class OpenSearchTarget:
+    """See `dynaview.sinks.port.Target`."""
+
+    def __init__(self, connection: Connection, layout: Layout, generation: int) -> None:
+        self.layout = layout
+        self.generation = generation
+        self._connection = connection
+        self._generation = Generation(connection, layout, generation)
+        self._documents = Documents(layout)
+        self._lock = threading.Lock()
+        self._bulk: Bulk | None = None
+
+    def prepare(self) -> None:
+        self._enter(self._generation.prepare())
+
+    def publish(self) -> None:
+        self._generation.publish()
+
+    def write(self, writes: Sequence[Write]) -> list[Outcome]:
+        if not writes:
+            return []
+        bulk = self._entered()
+        try:
+            return bulk.write(writes)
+        except IndexMissing:
+            self._leave(bulk)
+            raise
+
+    def content(self, write: Write) -> Any:
+        return self._documents.content(write)
+
+    def read(self, keys: Sequence[RowKey]) -> list[Stored | None]:
+        if not keys:
+            return []
+        bulk = self._entered()
+        rows: list[Stored | None] = []
+        for start in range(0, len(keys), _READ_ROWS):
+            rows += self._read(bulk, keys[start : start + _READ_ROWS])
+        return rows
+
+    def rows(self) -> Iterator[Stored]:
+        door = self._refreshed()
+        query = {"query": LIVE, "sort": ["_doc"], "size": _PAGE_ROWS}
+        page = self._search(door, {"scroll": _SCROLL}, query)
+        try:
+            while page.hits.hits:
+                for hit in page.hits.hits:
+                    yield stored(hit.key, self.generation, hit.source)
+                body = msgspec.json.encode({"scroll": _SCROLL, "scroll_id": page.scroll})
+                page = self._page(self._send("POST", "/_search/scroll", "reading", body=body))
+        finally:
+            # The listing ends by itself after a while; an error here must not hide one from above.
+            with contextlib.suppress(SinkError):
+                self._send("DELETE", "/_search/scroll", "reading", body=msgspec.json.encode({"scroll_id": page.scroll}))
+
+    def count(self) -> int:
+        door = self._refreshed()
+        found = self._search(door, {}, {"query": LIVE, "size": 0, "track_total_hits": True})
+        if found.hits.total is None:
+            raise self._connection.unreadable(f"counting {self._generation.index}")
+        return found.hits.total.value
+
+    def purge(self, older_than: timedelta) -> int:
+        # A tombstone that is taken over between being found and being removed is a conflict, and stays.
+        door = self._refreshed()
+        age = math.ceil(older_than.total_seconds())
+        old = [{"term": {DELETED: True}}, {"range": {DELETED_AT: {"lte": f"now-{age}s"}}}]
+        body = msgspec.json.encode({"query": {"bool": {"filter": old}}})
+        parameters = {"conflicts": "proceed", "refresh": "true", "max_docs": str(_PURGE_ROWS)}
+        removed = 0
+        while True:
+            answer = self._send("POST", path(door, "_delete_by_query"), "purging", parameters, body)
+            try:
+                purged = _purged.decode(answer)
+            except (msgspec.DecodeError, ValueError):
+                raise self._connection.unreadable(f"purging {self._generation.index}") from None
+            if purged.failures or purged.timed_out:
+                raise SinkUnavailable(f"OpenSearch did not finish purging {self._generation.index}")
+            removed += purged.deleted
+            if not purged.deleted or purged.deleted + purged.conflicts < _PURGE_ROWS:
+                return removed
+
+    def drop(self) -> None:
+        self._generation.drop()
+        with self._lock:
+            self._bulk = None
+
+    def _read(self, bulk: Bulk, keys: Sequence[RowKey]) -> list[Stored | None]:
+        names: dict[RowKey, bytes] = {}
+        for row in keys:
+            # What cannot be a key was never stored.
+            with contextlib.suppress(Unstorable):
+                names[row] = key(row)
+        if not names:
+            return [None] * len(keys)
+        answer = self._send(
+            "POST",
+            path(bulk.door, "_mget"),
+            "reading",
+            {"preference": "_primary"},
+            b'{"ids":[' + b",".join(names.values()) + b"]}",
+        )
+        try:
+            found = _documents.decode(answer).docs
+        except (msgspec.DecodeError, ValueError):
+            raise self._connection.unreadable(f"reading {self._generation.index}") from None
+        rows: dict[RowKey, Stored] = {}
+        missing: list[RowKey] = []
+        for row, one in zip(names, found, strict=True):
+            if one.error is not None:
+                raise self._failed(bulk, one.error)
+            if one.found and one.source is not None:
+                rows[row] = stored(row, self.generation, one.source)
+            else:
+                missing.append(row)
+        # Where somebody removed a row by hand, its remembered version must not stand in the way of a repair.
+        bulk.memory.forget(missing)
+        return [rows.get(row) for row in keys]
+
+    def _failed(self, bulk: Bulk, error: ItemError) -> SinkError:
+        failure = of_answer(
+            0,
+            error.type,
+            "",
+            self._connection.place,
+            f"reading {self._generation.index}",
+            self._generation.readers,
+        )
+        if isinstance(failure, IndexMissing):
+            self._leave(bulk)
+        return failure
+
+    def _refreshed(self) -> str:
+        """The door, with all that was written now visible to searches."""
+        door = self._entered().door
+        self._send("POST", path(door, "_refresh"), "refreshing")
+        return door
+
+    def _search(self, door: str, parameters: dict[str, str], query: dict[str, Any]) -> _Found:
+        consistent = {"preference": "_primary", "allow_partial_search_results": "false"}
+        answer = self._send(
+            "POST", path(door, "_search"), "reading", consistent | parameters, msgspec.json.encode(query)
+        )
+        return self._page(answer)
+
+    def _page(self, answer: str) -> _Found:
+        try:
+            page = _found.decode(answer)
+        except (msgspec.DecodeError, ValueError):
+            raise self._connection.unreadable(f"reading {self._generation.index}") from None
+        if page.shards.failed:
+            raise SinkUnavailable(f"{page.shards.failed} shards of {self._generation.index} do not answer")
+        return page
+
+    def _send(
+        self, method: str, path: str, verb: str, parameters: dict[str, str] | None = None, body: bytes | None = None
+    ) -> str:
+        bulk = self._bulk
+        try:
+            return self._connection.send(
+                method,
+                path,
+                doing=f"{verb} {self._generation.index}",
+                index=self._generation.readers,
+                params=parameters,
+                body=body,
+            )
+        except IndexMissing:
+            if bulk is not None:
+                self._leave(bulk)
+            raise
+
+    def _entered(self) -> Bulk:
+        return self._bulk or self._enter(self._generation.door())
+
+    def _enter(self, door: str) -> Bulk:
+        """The way into the index behind `door`; what is remembered of another index is forgotten."""
+        with self._lock:
+            if self._bulk is None or self._bulk.door != door:
+                self._bulk = Bulk(
+                    self._connection, self._documents, door, self._generation.index, self._generation.readers
+                )
+            return self._bulk
+
+    def _leave(self, bulk: Bulk) -> None:
+        """The index behind `bulk` is gone: look again the next time."""
+        with self._lock:
+            if self._bulk is bulk:
+                self._bulk = None
