@@ -1,0 +1,102 @@
+"""What all tests share: real servers, AWS credentials that lead nowhere, and one Hypothesis profile.
+
+Each server starts when the first test asks for it, and ends with the session. A server that runs already is used
+instead where its environment variable names it. Without servers (no network for the first download, say) the tests
+that need them are skipped, with the reason; with ``DYNAVIEW_REQUIRE_SERVERS=1`` they fail.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+from botocore.config import Config
+from hypothesis import HealthCheck, settings
+
+from dynaview.local import servers
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodbstreams import DynamoDBStreamsClient
+
+settings.register_profile(
+    "dynaview", deadline=None, print_blob=True, derandomize=False, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("dynaview")
+
+for _name in [name for name in os.environ if name.startswith("AWS_")]:
+    del os.environ[_name]  # no test may reach an account
+os.environ.update(servers.CREDENTIALS, AWS_EC2_METADATA_DISABLED="true", AWS_CONFIG_FILE=os.devnull)
+os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Give Hypothesis a seed that the header can show; ``--hypothesis-seed`` repeats a run."""
+    if config.getoption("--hypothesis-seed", None) is None:
+        config.option.hypothesis_seed = str(random.randrange(2**32))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Show the seed."""
+    return f"repeat with: --hypothesis-seed={config.getoption('--hypothesis-seed')}"
+
+
+def _server(name: str, variable: str, factory: pytest.TempPathFactory) -> Iterator[str]:
+    if running := os.environ.get(variable):
+        yield running
+        return
+    server = servers.create(name, factory.mktemp("servers"))
+    try:
+        server.start()
+    except servers.LocalServerError as error:
+        if os.environ.get("DYNAVIEW_REQUIRE_SERVERS") == "1":
+            pytest.fail(f"needs {server.title}: {error}", pytrace=False)
+        pytest.skip(f"needs {server.title}: {error}")
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Valkey that all tests share: use keys of your own."""
+    yield from _server("redis", "DYNAVIEW_TEST_REDIS_URL", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL that all tests share, as a superuser: use tables of your own."""
+    yield from _server("postgres", "DYNAVIEW_TEST_POSTGRES_URL", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def opensearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An OpenSearch that all tests share: use indexes of your own."""
+    yield from _server("opensearch", "DYNAVIEW_TEST_OPENSEARCH_URL", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def dynamodb_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A DynamoDB Local that all tests share: use tables of your own."""
+    yield from _server("dynamodb", "DYNAVIEW_TEST_DYNAMODB_ENDPOINT", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def dynamodb(dynamodb_endpoint: str) -> DynamoDBClient:
+    """A client of DynamoDB Local."""
+    return boto3.client("dynamodb", endpoint_url=dynamodb_endpoint, region_name=servers.REGION, config=_CONFIG)
+
+
+@pytest.fixture(scope="session")
+def dynamodb_streams(dynamodb_endpoint: str) -> DynamoDBStreamsClient:
+    """A client of DynamoDB Local's streams."""
+    return boto3.client("dynamodbstreams", endpoint_url=dynamodb_endpoint, region_name=servers.REGION, config=_CONFIG)
+
+
+_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=5, read_timeout=30)
