@@ -82,6 +82,10 @@ class RedisOptions:
     """Seconds a row lives after it was written; None for ever (or see `EXPIRE`)."""
     expire_field: bool = False
     """Whether the last field is `EXPIRE`."""
+    family: tuple[str, ...] = ("", "")
+    """The literal text of the key template around its captures: ``customer:{id}:card`` is ("customer:", ":card"). By
+    it the sink finds the view's keys again, so no two views of one store may share keys that fit both. The default
+    is every key of the database."""
 
 
 @dataclass(frozen=True, slots=True)

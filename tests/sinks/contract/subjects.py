@@ -100,6 +100,9 @@ def redis(request: pytest.FixtureRequest, type: Literal["hash", "string", "set",
         # Members of few keys, so that rows share them.
         return f"{run}:{text}" if type in ("hash", "string") else (f"{run}:{text.partition(':')[0]}", text)
 
+    def family(view: str) -> tuple[str, ...]:
+        return (f"{run}:{view}:", "") if type in ("hash", "string") else (f"{run}:{view}",)
+
     def made(text: str, number: int) -> RowValues:
         if type == "set":
             return ()
@@ -114,7 +117,7 @@ def redis(request: pytest.FixtureRequest, type: Literal["hash", "string", "set",
         sink=module.RedisSink("redis", url, {}),
         another=lambda: module.RedisSink("redis again", url, {}),
         unreachable=lambda: module.RedisSink("redis away", f"redis://127.0.0.1:{DEAD_PORT}/0", {"timeout": 2}),
-        layout=lambda view: Layout(view, (), fields, RedisOptions(type=type)),
+        layout=lambda view: Layout(view, (), fields, RedisOptions(type=type, family=family(view))),
         key=key,
         values=made,
         unstorable=unstorable,

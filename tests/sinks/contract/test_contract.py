@@ -94,7 +94,7 @@ def test_outcomes_are_in_the_order_of_a_mixed_batch(shop: Shop) -> None:
         shop.put("new", 1),
         shop.put("old", 6, 2),
         shop.delete("never there", 3),
-        shop.put("same", 5, 2),
+        shop.put("same", 4, 2),
         shop.delete("deleted", 6),
         shop.put("scanned", SCANNED, rule=Rule.ABSENT),
     ]

@@ -1,0 +1,197 @@
+"""How dynaview talks to Redis: scripts by their digest, several in flight, and errors as the port knows them."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import hiredis
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from dynaview.sinks.port import SinkError, SinkRefused, SinkUnavailable
+
+IN_FLIGHT = 3
+"""Calls sent ahead of their answers: the server works on one while the next is being packed."""
+
+TIMEOUT = 10.0
+"""Seconds to wait for a connection or an answer, unless the declaration says otherwise."""
+
+_TRANSIENT = frozenset(
+    ("OOM", "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "MISCONF", "NOREPLICAS")
+)
+"""Error codes that pass: the first word of an answer (https://valkey.io/topics/protocol)."""
+
+_RIGHTS = (
+    "the user needs ~KEYS ~_v* ~_t* and +@connection +@read +@write +@scripting +info "
+    "(ACL SETUSER), where KEYS is the view's key family"
+)
+
+
+class Link:
+    """A pool of connections to one Redis. Safe for threads; never retries."""
+
+    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+        timeout = float(options.get("timeout", TIMEOUT))
+        settings: dict[str, Any] = {
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+            "client_name": "dynaview",
+        }
+        if url.startswith("rediss://"):
+            verify = options.get("verify", True)
+            settings |= {
+                "ssl_cert_reqs": "required" if verify else "none",
+                "ssl_check_hostname": bool(verify),
+                "ssl_ca_certs": options.get("ca_file"),
+            }
+        self.client: redis.Redis = redis.Redis.from_url(url, **settings)
+        self._pool = self.client.connection_pool
+        self._digests: dict[str, str] = {}
+
+    def run(self, script: str, arguments: Iterable[bytes]) -> Iterator[Any]:
+        """Call `script` once with each argument; the answers in order. Raises `SinkError`.
+
+        Closing the iterator early drops the connection, whatever answers are still on their way.
+        """
+        digest = self._digests.get(script)
+        if digest is None:
+            digest = self._digests.setdefault(script, hashlib.sha1(script.encode()).hexdigest())
+        with translated():
+            connection: Any = self._pool.get_connection()
+            clean = False
+            try:
+                yield from _exchange(connection, script, digest, arguments)
+                clean = True
+            finally:
+                if not clean:
+                    connection.disconnect()
+                self._pool.release(connection)
+
+    def call(self, command: Callable[[redis.Redis], Any]) -> Any:
+        """One ordinary command. Raises `SinkError`."""
+        with translated():
+            return command(self.client)
+
+    def close(self) -> None:
+        self.client.close()
+        self._pool.disconnect()
+
+
+def _exchange(connection: Any, script: str, digest: str, arguments: Iterable[bytes]) -> Iterator[Any]:
+    waiting: deque[bytes] = deque()
+
+    def send(argument: bytes) -> None:
+        connection.send_packed_command(_packed("EVALSHA", digest, "0", argument))
+        waiting.append(argument)
+
+    def answer() -> Any:
+        nonlocal waiting
+        try:
+            found = connection.read_response()
+        except redis.exceptions.NoScriptError:
+            # The server restarted or flushed its scripts. What is in flight behind fails the same way, or, where
+            # another client loaded the script meanwhile, goes through: read all of it, then send the failed again.
+            return _again(connection, script, digest, waiting)
+        waiting.popleft()
+        return [found]
+
+    for argument in arguments:
+        send(argument)
+        if len(waiting) > IN_FLIGHT:
+            yield from answer()
+    while waiting:
+        yield from answer()
+
+
+def _packed(*command: str | bytes) -> list[bytes]:
+    return [hiredis.pack_command(command)]  # type: ignore[arg-type] # its stub takes tuples of one only
+
+
+def _again(connection: Any, script: str, digest: str, waiting: deque[bytes]) -> list[Any]:
+    """The answers of all `waiting` calls, of which the first just failed for want of the script."""
+    answers: list[Any] = [None]
+    failed = [0]
+    for index in range(1, len(waiting)):
+        try:
+            answers.append(connection.read_response())
+        except redis.exceptions.NoScriptError:
+            answers.append(None)
+            failed.append(index)
+    connection.send_packed_command(_packed("SCRIPT", "LOAD", script))
+    connection.read_response()
+    for index in failed:
+        connection.send_packed_command(_packed("EVALSHA", digest, "0", waiting[index]))
+        answers[index] = connection.read_response()
+    waiting.clear()
+    return answers
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Errors of the client library as `SinkError`; they show neither credentials nor row values."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise translate(error) from error
+    except OSError as error:
+        raise SinkUnavailable(f"Redis: {type(error).__name__}") from error
+
+
+def translate(error: redis.RedisError) -> SinkError:
+    """What the port calls `error`."""
+    code = code_of(error)
+    if isinstance(error, redis.exceptions.AuthorizationError) or code == "NOPERM":
+        return SinkRefused(f"Redis: the user lacks rights: {_RIGHTS}")
+    if isinstance(error, redis.AuthenticationError) or code in ("NOAUTH", "WRONGPASS"):
+        return SinkRefused(
+            f"Redis: wrong or missing credentials ({code or 'AUTH'}): put user and password into the URL"
+        )
+    if isinstance(error, redis.ConnectionError) and isinstance(_root(error), ssl.SSLCertVerificationError):
+        return SinkRefused("Redis: the server's certificate is not trusted: name its authority with ca_file")
+    if isinstance(error, redis.TimeoutError):
+        return SinkUnavailable("Redis: timed out")
+    if code in _TRANSIENT:
+        return SinkUnavailable(f"Redis: {code}")
+    if isinstance(error, redis.ConnectionError):
+        return SinkUnavailable(f"Redis: no connection ({type(error).__name__})")
+    if code in ("MOVED", "ASK", "CROSSSLOT"):
+        return SinkRefused("Redis: the server is part of a cluster: name a server with cluster mode disabled")
+    # What follows may quote arguments, and so row values.
+    return SinkRefused(f"Redis: {str(error).partition(', with args')[0][:200]}")
+
+
+def code_of(error: redis.RedisError) -> str:
+    """The first word of Redis's answer: ``OOM``, ``READONLY``; empty where the answer has none."""
+    given = getattr(error, "status_code", None)
+    first = given or str(error).partition(" ")[0]
+    return first if isinstance(first, str) and first.isupper() else _CODES.get(type(error), "")
+
+
+_CODES: dict[type, str] = {
+    redis.OutOfMemoryError: "OOM",
+    redis.BusyLoadingError: "LOADING",
+    redis.ReadOnlyError: "READONLY",
+    redis.exceptions.NoPermissionError: "NOPERM",
+    redis.exceptions.MasterDownError: "MASTERDOWN",
+    redis.exceptions.ClusterDownError: "CLUSTERDOWN",
+    redis.exceptions.TryAgainError: "TRYAGAIN",
+    redis.exceptions.MovedError: "MOVED",
+    redis.exceptions.AskError: "ASK",
+    redis.exceptions.ClusterCrossSlotError: "CROSSSLOT",
+}
+"""Codes that the client library cuts off its messages in versions without `status_code`."""
+
+
+def _root(error: BaseException) -> BaseException:
+    seen = error
+    while (following := seen.__cause__ or seen.__context__) is not None:
+        seen = following
+    return seen

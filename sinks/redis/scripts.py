@@ -1,0 +1,425 @@
+"""The guard of Redis: Lua scripts that decide on and write many rows in one call.
+
+Every script takes one argument, a MessagePack array, and no declared keys. Rows travel as arrays
+``[key, version, extra, values…]`` where `extra` is nil for an ordinary upsert, false for an ordinary delete, and
+``[deletes, absent, owner, companion, expires at]`` otherwise (companion: where it is not ``_v{key}``; milliseconds
+since 1970). A row's *state* is the text ``version``, ``version generation`` or ``version generation owner``; generation
+1 is left out where it can be. Versions are compared by length, then byte by byte, never as Lua numbers, which are
+doubles.
+
+A companion holds its state behind a mark: ``L`` a live row, ``E`` a row that expires (after that it is a tombstone),
+``T`` a tombstone. `WRITE_*` answer an array: first one letter a row, then the owners met, one for each ``O``:
+
+- ``A`` applied, ``S`` stale
+- ``O`` the live row belongs to another item
+- ``T`` taken: what stands there was not made by dynaview, and stays as it is
+
+Scripts read before they write, write the row before its companion, and let errors of the store end them: sending the
+batch again then completes it.
+"""
+
+from __future__ import annotations
+
+TOMBSTONE_HOURS = 25
+
+_PRELUDE = (
+    """
+local call, try = redis.call, redis.pcall
+local TOMBSTONE = """
+    + str(TOMBSTONE_HOURS * 3600 * 1000)
+    + r"""
+
+-- The answer, or nil where another type stands there. Any other error ends the script.
+local function typed(answer)
+  if type(answer) == 'table' and answer.err then
+    if string.sub(answer.err, 1, 9) ~= 'WRONGTYPE' then error(answer) end
+    return nil
+  end
+  return answer
+end
+
+local function split(state)
+  local version, generation, owner = string.match(state, '^(%d+) ?(%d*) ?(.*)$')
+  if generation == '' then generation = '1' end
+  return version, generation, owner
+end
+
+-- Mark and state of a companion; false where there is none, nil where the key is not ours.
+local function companion_at(name)
+  local text = typed(try('GET', name))
+  if not text then return text end
+  local mark, state = string.match(text, '^([LET])(%d.*)$')
+  return mark, state
+end
+"""
+)
+
+_GUARD = r"""
+local generation, names, lasts, expiring, rows = unpack(cmsgpack.unpack(ARGV[1]), 1, 5)
+local codes, reply = {}, {''}
+
+local function compare(a, b)
+  if a == b then return 0 end
+  if #a ~= #b then return #a < #b and -1 or 1 end
+  return a < b and -1 or 1
+end
+
+-- The letter for a write, and the owner it met.
+local function verdict(held, live, version, owner, deletes, absent)
+  if not held then return 'A' end
+  if owner == '' and not absent and generation == '1' and not string.find(held, ' ', 1, true) then
+    if #version ~= #held then return #version > #held and 'A' or 'S' end
+    return version > held and 'A' or 'S'
+  end
+  local held_version, held_generation, held_owner = split(held)
+  if not held_version then return 'T' end
+  if owner ~= '' and owner ~= held_owner then
+    if live then
+      if deletes then return 'S' end
+      return 'O', held_owner
+    end
+    if deletes or absent then return 'S' end
+    return 'A'
+  end
+  if absent then return 'S' end
+  local by_version, by_generation = compare(version, held_version), compare(generation, held_generation)
+  if by_version < 0 or by_generation < 0 or by_version + by_generation == 0 then return 'S' end
+  return 'A'
+end
+
+local function state_of(version, owner)
+  if owner ~= '' then return version .. ' ' .. generation .. ' ' .. owner end
+  if generation ~= '1' then return version .. ' ' .. generation end
+  return version
+end
+
+local now
+-- Milliseconds that the row has left to live; nil for ever.
+local function left_of(at)
+  if lasts > 0 then return lasts end
+  if not at then return nil end
+  if not now then
+    local time = call('TIME')
+    now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  end
+  return at - now
+end
+
+local function bury(name, state)
+  call('SET', name, 'T' .. state, 'PX', TOMBSTONE)
+end
+
+-- A row that expires leaves its version behind for as long as a tombstone.
+local function leave(name, state, left)
+  call('SET', name, 'E' .. state, 'PX', math.max(left, 0) + TOMBSTONE)
+end
+"""
+
+_EACH = r"""
+for i = 1, #rows do
+  local row = rows[i]
+  local key, version, extra = row[1], row[2], row[3]
+  local deletes, absent, owner, companion, at = extra == false, false, '', nil, nil
+  if type(extra) == 'table' then deletes, absent, owner, companion, at = unpack(extra, 1, 5) end
+"""
+
+_ANSWER = r"""
+  codes[i] = code
+  if met then reply[#reply + 1] = met end
+end
+reply[1] = table.concat(codes)
+return reply
+"""
+
+WRITE_HASH = (
+    _PRELUDE
+    + _GUARD
+    + r"""
+local arguments = {}
+"""
+    + _EACH
+    + r"""
+  local held, live, foreign, mark = typed(try('HGET', key, '_v')), true, false, false
+  if not held then
+    live = false
+    companion = companion or '_v{' .. key .. '}'
+    if call('EXISTS', key, companion) > 0 then
+      foreign = call('EXISTS', key) == 1
+      mark, held = companion_at(companion)
+    end
+  end
+  local code, met
+  if mark == nil then
+    code = 'T'
+  else
+    code, met = verdict(held, live, version, owner, deletes, absent)
+    if foreign and not deletes then code, met = 'T', nil end
+  end
+  if code == 'A' then
+    local state = state_of(version, owner)
+    local left = nil
+    if not deletes and (lasts > 0 or at) then left = left_of(at) end
+    if deletes then
+      bury(companion or '_v{' .. key .. '}', state)
+      if live then call('DEL', key) end
+    elseif left and left <= 0 then
+      if live then call('DEL', key) end
+      leave(companion or '_v{' .. key .. '}', state, left)
+    else
+      local last = 1
+      arguments[1] = state
+      for f = 1, #names do
+        local value = row[f + 3]
+        if value then
+          arguments[last + 1] = names[f]
+          arguments[last + 2] = value
+          last = last + 2
+        end
+      end
+      if last <= 4001 then
+        call('HSET', key, '_v', unpack(arguments, 1, last))
+      else
+        call('HSET', key, '_v', state)
+        for from = 2, last, 4000 do
+          call('HSET', key, unpack(arguments, from, math.min(from + 3999, last)))
+        end
+      end
+      if live then
+        if call('HLEN', key) * 2 > last + 1 then
+          local kept = { _v = true }
+          for f = 2, last, 2 do kept[arguments[f]] = true end
+          local fields = call('HKEYS', key)
+          for f = 1, #fields do
+            if not kept[fields[f]] then call('HDEL', key, fields[f]) end
+          end
+        end
+        if not left and (expiring or string.match(held, '^%d+ ?(%d*)') ~= (generation == '1' and '' or generation)) then
+          call('PERSIST', key)
+          call('DEL', companion or '_v{' .. key .. '}')
+        end
+      elseif held and not left then
+        call('DEL', companion)
+      end
+      if left then
+        call('PEXPIRE', key, left)
+        leave(companion or '_v{' .. key .. '}', state, left)
+      end
+    end
+  end
+"""
+    + _ANSWER
+)
+
+WRITE_STRING = (
+    _PRELUDE
+    + _GUARD
+    + _EACH
+    + r"""
+  companion = companion or '_v{' .. key .. '}'
+  local mark, held = companion_at(companion)
+  local kind = call('TYPE', key).ok
+  local live = kind == 'string' and (mark == 'L' or mark == 'E')
+  local foreign = kind ~= 'none' and not live
+  if kind == 'none' and mark == 'L' then held = nil end
+  local code, met
+  if mark == nil then
+    code = 'T'
+  else
+    code, met = verdict(held, live, version, owner, deletes, absent)
+    if foreign and not deletes then code, met = 'T', nil end
+  end
+  if code == 'A' then
+    local state = state_of(version, owner)
+    local left = nil
+    if not deletes and (lasts > 0 or at) then left = left_of(at) end
+    if deletes then
+      bury(companion, state)
+      if live then call('DEL', key) end
+    elseif left and left <= 0 then
+      if live then call('DEL', key) end
+      leave(companion, state, left)
+    elseif left then
+      call('SET', key, row[4], 'PX', left)
+      leave(companion, state, left)
+    else
+      call('SET', key, row[4])
+      call('SET', companion, 'L' .. state)
+    end
+  end
+"""
+    + _ANSWER
+)
+
+_MEMBERS = r"""
+-- Whether `member` is in the set; nil where another type stands there.
+local function is_member(key, member)
+  local answer = typed(try(sorted and 'ZSCORE' or 'SISMEMBER', key, member))
+  if answer == nil then return nil end
+  return answer and answer ~= 0
+end
+
+local function names_of(key, companion, member)
+  companion = companion or '_v{' .. key .. '}'
+  return companion, '_t' .. string.sub(companion, 3) .. member .. ':' .. #member
+end
+"""
+
+WRITE_MEMBERS = (
+    _PRELUDE
+    + _GUARD
+    + "local sorted = names[1] == 'score'\n"
+    + _MEMBERS
+    + _EACH
+    + r"""
+  local member, tomb = row[4], nil
+  companion, tomb = names_of(key, companion, member)
+  local held, inside = typed(try('HGET', companion, member)), is_member(key, member)
+  local live, foreign, mark = held and inside, inside == nil, false
+  if held == nil then
+    mark = nil
+  elseif not live then
+    mark, held = companion_at(tomb)
+    foreign = foreign or inside or (call('EXISTS', companion) == 0 and call('EXISTS', key) == 1)
+  end
+  local code, met
+  if mark == nil then
+    code = 'T'
+  else
+    code, met = verdict(held, live, version, owner, deletes, absent)
+    if foreign and not deletes then code, met = 'T', nil end
+  end
+  if code == 'A' then
+    local state = state_of(version, owner)
+    if deletes then
+      bury(tomb, state)
+      if live then
+        call(sorted and 'ZREM' or 'SREM', key, member)
+        call('HDEL', companion, member)
+      end
+    else
+      if sorted then
+        call('ZADD', key, row[5], member)
+      else
+        call('SADD', key, member)
+      end
+      call('HSET', companion, member, state)
+      if mark then call('DEL', tomb) end
+    end
+  end
+"""
+    + _ANSWER
+)
+
+# Reading: [with values, rows] where a row is [key, companion, member]. Answers an array a row: nothing, or the version,
+# generation and owner, then, where the row is live, its content.
+
+_READ = r"""
+local full, rows = unpack(cmsgpack.unpack(ARGV[1]), 1, 2)
+local reply = {}
+for i = 1, #rows do
+  local key, companion, member = unpack(rows[i], 1, 3)
+  companion = companion or '_v{' .. key .. '}'
+"""
+
+_FOUND = r"""
+  if held then
+    local version, generation, owner = split(held)
+    if live then
+      reply[i] = { version, generation, owner, content }
+    else
+      reply[i] = { version, generation, owner }
+    end
+  else
+    reply[i] = {}
+  end
+end
+return reply
+"""
+
+READ_HASH = (
+    _PRELUDE
+    + _READ
+    + r"""
+  local held, content, mark = typed(try('HGET', key, '_v')), '', nil
+  local live = held and string.match(held, '^%d')
+  if not live then
+    mark, held = companion_at(companion)
+  elseif full then
+    content = call('HGETALL', key)
+  end
+"""
+    + _FOUND
+)
+
+READ_STRING = (
+    _PRELUDE
+    + _READ
+    + r"""
+  local mark, held = companion_at(companion)
+  local content = typed(try('GET', key))
+  local live = content and (mark == 'L' or mark == 'E')
+  if mark == 'L' and not live then held = nil end
+  if not full then content = '' end
+"""
+    + _FOUND
+)
+
+
+def _read_members(sorted_set: bool) -> str:
+    return (
+        _PRELUDE
+        + f"local sorted = {str(sorted_set).lower()}\n"
+        + _MEMBERS
+        + _READ
+        + r"""
+  local tomb, mark
+  companion, tomb = names_of(key, companion, member)
+  local held = typed(try('HGET', companion, member))
+  local live = held and is_member(key, member)
+  local content = ''
+  if not live then
+    mark, held = companion_at(tomb)
+  elseif sorted then
+    content = call('ZSCORE', key, member)
+  end
+"""
+        + _FOUND
+    )
+
+
+READ_SET = _read_members(sorted_set=False)
+READ_SORTED_SET = _read_members(sorted_set=True)
+
+FORGET = (
+    _PRELUDE
+    + r"""
+-- [generation, names]: removes what that generation left: a row's hash (["H", key]), a companion and the string beside
+-- it (["C", companion, key]), a member's tombstone (["C", tombstone]), a member (["M", key, companion, member]).
+local generation, names = unpack(cmsgpack.unpack(ARGV[1]), 1, 2)
+local removed = 0
+
+local function ours(state)
+  if not state then return false end
+  local _, held = split(state)
+  return held == generation
+end
+
+for i = 1, #names do
+  local kind, name, other, member = unpack(names[i], 1, 4)
+  if kind == 'H' then
+    if ours(typed(try('HGET', name, '_v'))) then removed = removed + call('DEL', name) end
+  elseif kind == 'C' then
+    local mark, state = companion_at(name)
+    if mark and ours(state) then
+      if other and mark ~= 'T' and call('TYPE', other).ok == 'string' then call('DEL', other) end
+      removed = removed + call('DEL', name)
+    end
+  elseif ours(typed(try('HGET', other, member))) then
+    local type = call('TYPE', name).ok
+    if type == 'zset' then call('ZREM', name, member) elseif type == 'set' then call('SREM', name, member) end
+    removed = removed + call('HDEL', other, member)
+  end
+end
+return removed
+"""
+)

@@ -1,0 +1,70 @@
+"""Redis, and whatever speaks its protocol and runs its scripts (Valkey, ElastiCache, MemoryDB)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dynaview.projections.rows import Layout
+from dynaview.sinks.port import SinkRefused
+from dynaview.sinks.redis.link import Link
+from dynaview.sinks.redis.target import RedisTarget
+
+OLDEST = 7
+"""The first major version of Redis whose scripts keep the code of an error they meet."""
+
+
+class RedisSink:
+    """One database of one Redis server. `url` is ``redis://`` or ``rediss://``, ``unix://`` for a socket.
+
+    `options` are ``timeout`` (seconds) and, for ``rediss://``, ``ca_file`` and ``verify``. Raises ValueError for a URL
+    that is none; its text does not repeat the URL.
+    """
+
+    def __init__(self, name: str, url: str, options: Mapping[str, Any]) -> None:
+        self.name = name
+        try:
+            self._link = Link(url, options)
+        except ValueError:
+            raise ValueError(
+                f"sink {name}: not the URL of a Redis (redis://user:password@host:6379/0, special characters in the "
+                "password percent-encoded)"
+            ) from None
+
+    def open(self, layout: Layout, generation: int) -> RedisTarget:
+        return RedisTarget(self._link, layout, generation)
+
+    def check(self) -> str:
+        server = self._info("server")
+        product = "Valkey" if server.get("server_name") == "valkey" else "Redis"
+        version = str(server.get("valkey_version") or server.get("redis_version"))
+        if self._info("cluster").get("cluster_enabled"):
+            raise SinkRefused(f"{product} {version} runs in cluster mode: name a server with cluster mode disabled")
+        if int(str(server.get("redis_version", OLDEST)).partition(".")[0]) < OLDEST:
+            raise SinkRefused(f"{product} {version} is too old: dynaview needs Redis {OLDEST} or newer, or Valkey")
+        return f"{product} {version}"
+
+    def problems(self, layout: Layout) -> list[str]:
+        found: list[str] = []
+        target = self.open(layout, 1)
+        strangers = target.strangers()
+        if strangers:
+            found.append(
+                f"{len(strangers)} keys of the view's family were not created by dynaview and will not be touched, "
+                f"such as {strangers[0]!r}: choose another key template, or remove them"
+            )
+        memory = self._info("memory")
+        policy = str(memory.get("maxmemory_policy", ""))
+        if memory.get("maxmemory") and policy.startswith("allkeys") and target.keeps_versions_beside:
+            found.append(
+                f"maxmemory-policy {policy} may evict the versions of rows, after which they cannot be written: "
+                "use noeviction or a volatile policy, or a view of type hash"
+            )
+        return found
+
+    def close(self) -> None:
+        self._link.close()
+
+    def _info(self, section: str) -> dict[str, Any]:
+        info: dict[str, Any] = self._link.call(lambda client: client.info(section))
+        return info

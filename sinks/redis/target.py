@@ -1,0 +1,329 @@
+"""One view in Redis. Readers address its keys directly, so all generations write the same ones, guarded."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from itertools import chain
+from typing import Any, TypeAlias
+
+import msgspec
+
+from dynaview.projections.rows import Layout, RowKey, Rule, Write
+from dynaview.sinks.port import APPLIED, STALE, Outcome, Rejected, RejectedKind, Stored
+from dynaview.sinks.redis import scripts
+from dynaview.sinks.redis.content import Content, Unstorable, hash_content, stored
+from dynaview.sinks.redis.link import Link
+from dynaview.sinks.redis.names import Family, companion
+from dynaview.sinks.redis.scan import Scan
+
+ROWS_A_CALL = 100
+"""Rows that one script call decides on: few enough that others are served in between, many enough to pay."""
+
+BYTES_A_CALL = 1 << 20
+"""Calls beyond this are cut in two: a script blocks the server."""
+
+_WRITE = {
+    "hash": scripts.WRITE_HASH,
+    "string": scripts.WRITE_STRING,
+    "set": scripts.WRITE_MEMBERS,
+    "sorted_set": scripts.WRITE_MEMBERS,
+}
+_READ = {
+    "hash": scripts.READ_HASH,
+    "string": scripts.READ_STRING,
+    "set": scripts.READ_SET,
+    "sorted_set": scripts.READ_SORTED_SET,
+}
+_REDIS_TYPE = {"hash": "hash", "string": "string", "set": "set", "sorted_set": "zset"}
+
+_Row: TypeAlias = "list[Any]"
+"""A write as the scripts take it, see `scripts`."""
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class RedisTarget:
+    """One generation of one view; see `dynaview.sinks.port.Target`."""
+
+    def __init__(self, link: Link, layout: Layout, generation: int) -> None:
+        self._content = Content(layout)
+        if generation < 0:
+            raise ValueError(f"a generation is not negative: {generation}")
+        self.layout = layout
+        self.generation = generation
+        self._link = link
+        self._options = self._content.options
+        self._scan = Scan(link, Family(self._options.family))
+        self._members = self._content.type in ("set", "sorted_set")
+        self._head = [str(generation), (), (self._options.expire_after or 0) * 1000, self._content.expires]
+
+    def prepare(self) -> None:
+        """Keys need no preparation; that the store can be reached is seen here."""
+        self._link.call(lambda client: client.ping())
+
+    def publish(self) -> None:
+        """Readers see keys at once."""
+
+    def write(self, writes: Sequence[Write]) -> list[Outcome]:
+        outcomes: list[Outcome] = [APPLIED] * len(writes)
+        sent: deque[list[int]] = deque()
+
+        def calls() -> Iterator[bytes]:
+            for indexes, call in self._calls(writes, outcomes):
+                sent.append(indexes)
+                yield call
+
+        if writes:
+            for letters, *owners in self._link.run(_WRITE[self._content.type], calls()):
+                indexes = sent.popleft()
+                if letters.count(b"A") != len(indexes):
+                    self._settle(writes, indexes, letters.decode(), owners, outcomes)
+        return outcomes
+
+    def content(self, write: Write) -> Any:
+        """By type: hash a dict of bytes, string its bytes, sorted set the score, set True. None once it has expired."""
+        if write.values is None:
+            return None
+        at = self._content.expires_at(write)
+        if at is not None and at <= time.time() * 1000:
+            return None
+        match self._content.type:
+            case "hash":
+                cells = zip(self._content.names_of(write), self._content.cells(write), strict=True)
+                return {name: stored(cell) for name, cell in cells if cell is not None}
+            case "string":
+                return self._content.document(write).encode()
+            case "sorted_set":
+                return float(self._content.score(write))
+            case "set":
+                return True
+
+    def read(self, keys: Sequence[RowKey]) -> list[Stored | None]:
+        return list(self._read(keys, full=True))
+
+    def rows(self) -> Iterator[Stored]:
+        """As SCAN has it: rows that come or go meanwhile may be missed, and, while Redis resizes its table, one may
+        come twice."""
+        return self._live(full=True)
+
+    def count(self) -> int:
+        return sum(1 for _ in self._live(full=False))
+
+    def purge(self, older_than: timedelta) -> int:
+        """Redis expires tombstones by itself, after 25 hours."""
+        return 0
+
+    def drop(self) -> None:
+        """Remove the rows and tombstones that this generation wrote; those that another has taken over stay."""
+        for page in self._forgettable():
+            for _ in self._link.run(scripts.FORGET, [_pack([str(self.generation), page])]):
+                pass
+
+    def strangers(self, most: int = 1000) -> list[str]:
+        """Keys of the family, among the first `most` met, that dynaview did not create."""
+        found: list[str] = []
+        for keys in self._scan.keys(None):
+            found += [key for key in keys if self._is_strange(key)]
+            most -= len(keys)
+            if most <= 0:
+                break
+        return found
+
+    @property
+    def keeps_versions_beside(self) -> bool:
+        """Whether versions of live rows stand in keys of their own."""
+        return self._content.type != "hash"
+
+    # Writing
+
+    def _calls(self, writes: Sequence[Write], outcomes: list[Outcome]) -> Iterator[tuple[list[int], bytes]]:
+        """The script calls for `writes`, each with the places of its rows. Marks what cannot be sent as rejected."""
+        build = self._member_row if self._members else self._key_row
+        for start in range(0, len(writes), ROWS_A_CALL):
+            indexes: list[int] = []
+            rows: list[_Row] = []
+            for index, write in enumerate(writes[start : start + ROWS_A_CALL], start):
+                try:
+                    rows.append(build(write))
+                    indexes.append(index)
+                except Unstorable as error:
+                    outcomes[index] = Rejected(str(error))
+            if self._content.names is None and self._content.type == "hash":
+                names: Sequence[str] = _aligned(rows)
+            else:
+                names = self._content.names or ()
+            yield from self._packed(names, indexes, rows, outcomes)
+
+    def _packed(
+        self, names: Sequence[str], indexes: list[int], rows: list[_Row], outcomes: list[Outcome]
+    ) -> Iterator[tuple[list[int], bytes]]:
+        if not rows:
+            return
+        generation, _, lasts, expiring = self._head
+        try:
+            call = _pack((generation, names, lasts, expiring, rows))
+        except UnicodeEncodeError:
+            kept = [place for place, row in enumerate(rows) if _is_unicode(row)]
+            for place in set(range(len(rows))).difference(kept):
+                outcomes[indexes[place]] = Rejected("text that is no valid Unicode: a lone surrogate")
+            yield from self._packed(
+                names, [indexes[place] for place in kept], [rows[place] for place in kept], outcomes
+            )
+            return
+        if len(call) > BYTES_A_CALL and len(rows) > 1:
+            half = len(rows) // 2
+            yield from self._packed(names, indexes[:half], rows[:half], outcomes)
+            yield from self._packed(names, indexes[half:], rows[half:], outcomes)
+            return
+        yield indexes, call
+
+    def _key_row(self, write: Write) -> _Row:
+        """A row of a hash or string."""
+        key, content = str(write.key), self._content
+        at = content.expires_at(write) if content.options.expire_field else None
+        if write.values is None:
+            return [key, str(write.version), _extra(write, key, None)]
+        if content.type == "hash":
+            if content.names is None:
+                return [key, str(write.version), _extra(write, key, at), content.names_of(write), content.cells(write)]
+            return [key, str(write.version), _extra(write, key, at), *content.cells(write)]
+        return [key, str(write.version), _extra(write, key, at), content.document(write)]
+
+    def _member_row(self, write: Write) -> _Row:
+        key, member = _pair(write.key)
+        row = [key, str(write.version), _extra(write, key, None), member]
+        if self._content.type == "sorted_set" and write.values is not None:
+            row.append(self._content.score(write))
+        return row
+
+    def _settle(
+        self, writes: Sequence[Write], indexes: list[int], letters: str, owners: list[bytes], outcomes: list[Outcome]
+    ) -> None:
+        met = iter(owners)
+        for index, letter in zip(indexes, letters, strict=True):
+            if letter == "S":
+                outcomes[index] = STALE
+            elif letter == "O":
+                write = writes[index]
+                outcomes[index] = Rejected(
+                    f"row {write.key!r} belongs to item {next(met).decode()}, so item {write.owner} cannot have it",
+                    RejectedKind.OWNER,
+                )
+            elif letter == "T":
+                outcomes[index] = Rejected(
+                    f"key {writes[index].key!r} is taken by something that dynaview did not create"
+                )
+
+    # Reading
+
+    def _read(self, keys: Sequence[RowKey], full: bool) -> Iterator[Stored | None]:
+        for some in _pages(keys, ROWS_A_CALL * 10):
+            groups = [_pack((full, [_address(key) for key in group])) for group in _pages(some, ROWS_A_CALL)]
+            found = chain.from_iterable(self._link.run(_READ[self._content.type], groups))
+            for key, row in zip(some, list(found), strict=True):
+                yield self._stored(key, row, full) if row else None
+
+    def _stored(self, key: RowKey, row: list[Any], full: bool) -> Stored:
+        version, generation, owner = (part.decode() for part in row[:3])
+        content: Any = None
+        if len(row) > 3:
+            content = self._loaded(row[3]) if full else True
+        return Stored(key, int(version), owner, int(generation), content)
+
+    def _loaded(self, content: Any) -> Any:
+        match self._content.type:
+            case "hash":
+                return hash_content(content)
+            case "string":
+                return content
+            case "sorted_set":
+                return float(content)
+            case "set":
+                return True
+
+    def _live(self, full: bool) -> Iterator[Stored]:
+        for keys in self._row_keys():
+            for row in self._read(keys, full):
+                if row is not None and row.content is not None:
+                    yield row
+
+    # Finding
+
+    def _row_keys(self) -> Iterator[list[RowKey]]:
+        """Pages of the row keys that may be this view's."""
+        kind = _REDIS_TYPE[self._content.type]
+        for keys in self._scan.keys(kind):
+            if not self._members:
+                yield [*keys]
+                continue
+            for key in keys:
+                for members in self._scan.members(key, kind):
+                    yield [(key, member) for member in members]
+
+    def _forgettable(self) -> Iterator[list[list[Any]]]:
+        """Pages of what `scripts.FORGET` is to look at."""
+        if self._members:
+            for rows in self._row_keys():
+                yield [["M", key, companion(key), member] for key, member in map(_pair, rows)]
+            for names in self._scan.tombstones():
+                yield [["C", name] for name in names]
+            return
+        if self._content.type == "hash":
+            for rows in self._row_keys():
+                yield [["H", key] for key in rows]
+        for pairs in self._scan.companions():
+            yield [["C", name, key if self._content.type == "string" else None] for name, key in pairs]
+
+    def _is_strange(self, key: str) -> bool:
+        if self._link.call(lambda client: client.type(key)).decode() != _REDIS_TYPE[self._content.type]:
+            return True
+        if self._members:
+            return not self._link.call(lambda client: client.exists(companion(key)))
+        return next(self._read([key], full=False)) is None
+
+
+def _extra(write: Write, key: str, at: int | None) -> Any:
+    """What only some writes carry, see `scripts`."""
+    deletes = write.values is None
+    if write.owner or write.rule is Rule.ABSENT or at is not None or "}" in key:
+        beside = companion(key) if "}" in key else None
+        return deletes, write.rule is Rule.ABSENT, write.owner, beside, at
+    return False if deletes else None
+
+
+def _aligned(rows: list[_Row]) -> list[str]:
+    """Bring rows of open fields (their names, then their values) under one list of names."""
+    names = list(dict.fromkeys(chain.from_iterable(row[3] for row in rows if len(row) > 3)))
+    for row in rows:
+        if len(row) > 3:
+            fields = dict(zip(row[3], row[4], strict=True))
+            row[3:] = [fields.get(name) for name in names]
+    return names
+
+
+def _is_unicode(row: _Row) -> bool:
+    try:
+        _pack(row)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _address(key: RowKey) -> tuple[str, str | None, str | None]:
+    if isinstance(key, str):
+        return key, companion(key) if "}" in key else None, None
+    name, member = _pair(key)
+    return name, companion(name) if "}" in name else None, member
+
+
+def _pair(key: RowKey) -> tuple[str, str]:
+    if isinstance(key, str) or len(key) != 2:
+        raise ValueError("a row of a set is addressed by key and member")
+    return key[0], key[1]
+
+
+def _pages(keys: Sequence[RowKey], size: int) -> Iterator[Sequence[RowKey]]:
+    return (keys[start : start + size] for start in range(0, len(keys), size))
