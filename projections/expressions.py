@@ -33,7 +33,8 @@ ELEMENT, INDEX, NAME = "_element", "_index", "_key"
 """Beside ``each``: the element, its position in a list (from 0), its name in a map."""
 
 _DEEPEST = 200
-"""Levels of the tree; Python's own limits on recursion and indentation lie behind it."""
+"""Levels of the tree, and below it of those that indent what is generated: Python has limits on both."""
+_INDENTED = 50
 
 _SHOWN = 40
 
@@ -160,10 +161,10 @@ def _misplaced(text: str, position: int, reason: str) -> ExpressionError:
     return ExpressionError(f'wrong JMESPath at column {position + 1}, at "{shown}": {reason}', position)
 
 
-def _check(node: Node, text: str, depth: int = 0) -> None:
+def _check(node: Node, text: str, depth: int = 0, indented: int = 0) -> None:
     """Refuse what no item could make right."""
     kind, children = node["type"], node["children"]
-    if depth > _DEEPEST:
+    if depth > _DEEPEST or indented > _INDENTED:
         raise RecursionError
     if kind == "slice":
         if children[2] == 0:
@@ -173,9 +174,10 @@ def _check(node: Node, text: str, depth: int = 0) -> None:
         raise ExpressionError("wrong JMESPath: & stands only before an argument such as sort_by's second", 0)
     if kind == "function_expression":
         _check_call(node, text)
-    for child in children:
+    for index, child in enumerate(children):
         inner = child["children"][0] if child["type"] == "expref" and kind == "function_expression" else child
-        _check(inner, text, depth + 1)
+        deeper = kind.startswith("multi_select") or (index == 1 and kind in ("and_expression", "or_expression"))
+        _check(inner, text, depth + 1, indented + deeper)
 
 
 def _check_call(node: Node, text: str) -> None:
