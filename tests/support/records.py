@@ -74,7 +74,7 @@ class ShardRecords:
             self.trimmed += gone
 
     def position(self, after: str | None) -> int:
-        """Where reading begins. Without `after` at the oldest record left, without a word about trimmed ones: as AWS."""
+        """Where reading begins. Without `after` at the oldest record left, silent about trimmed ones, as AWS is."""
         if after is None:
             return self.trimmed
         if int(after) <= self.trimmed_to:
