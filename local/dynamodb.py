@@ -23,6 +23,10 @@ CREDENTIALS = {
 """What clients of DynamoDB Local have to have in their environment: any will do."""
 
 
+ENDPOINTS = ("AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_DYNAMODB_STREAMS")
+"""The variables by which boto3 and the AWS command line find an endpoint."""
+
+
 class DynamoDB(Server):
     """DynamoDB Local with streams; all regions and credentials see the same tables. Everything is in memory."""
 

