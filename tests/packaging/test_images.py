@@ -8,14 +8,16 @@ import re
 import subprocess
 import sys
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
 import yaml
 
 from . import command_lines
 from .conftest import Clone
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
 
 
 @pytest.fixture(scope="module")
@@ -89,34 +91,22 @@ def test_the_daemons_command_lines_exist(clone: Clone, services: dict[str, Any])
         assert line[line.index("-f") + 1] in mounted
 
 
-def test_the_table_is_made_with_its_stream_and_only_once(services: dict[str, Any], dynamodb_endpoint: str) -> None:
+def test_the_table_is_made_with_its_stream_and_only_once(
+    services: dict[str, Any], dynamodb_endpoint: str, dynamodb: DynamoDBClient
+) -> None:
     """The one-shot, run as the container would run it, against a real DynamoDB Local."""
     service = services["table"]
     assert service["entrypoint"] == ["python", "-c"]
     assert service["environment"]["TABLE"] == "shop"
     table = f"shop-{uuid.uuid4()}"
-    environment = {
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": dynamodb_endpoint,
-        "TABLE": table,
-    }
-    assert environment.keys() <= service["environment"].keys()
+    environment = service["environment"] | {"AWS_ENDPOINT_URL": dynamodb_endpoint, "TABLE": table}
     for _ in range(2):
         command = [sys.executable, "-c", *service["command"]]
         subprocess.run(command, env=os.environ | environment, check=True, timeout=60)
-    client = boto3.client(
-        "dynamodb",
-        endpoint_url=dynamodb_endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="local",
-        aws_secret_access_key="local",
-    )
-    made = client.describe_table(TableName=table)["Table"]
+    made = dynamodb.describe_table(TableName=table)["Table"]
     assert made["StreamSpecification"] == {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
     assert [key["AttributeName"] for key in made["KeySchema"]] == ["pk", "sk"]
-    client.delete_table(TableName=table)
+    dynamodb.delete_table(TableName=table)
 
 
 def test_the_image_is_made_of_files_that_exist_and_are_sent(clone: Clone, rooms: tuple[str, ...]) -> None:
