@@ -96,10 +96,13 @@ def parse_pattern(text: str) -> Pattern:
     return Pattern(text, literals, captures)
 
 
-def parse_template(text: str) -> Template:
-    """Read a key template. Raises `PatternError`."""
+def parse_template(text: str, *, constant: bool = False) -> Template:
+    """Read a key template. `constant` says that it may be without names: the key of a set holds many rows.
+
+    Raises `PatternError`.
+    """
     literals, names = _split(text, "name")
-    if not names:
+    if not names and not (constant and literals[0]):
         raise PatternError("without a name in braces all items would meet on one key: add one, as in item:{id}")
     for literal, first, second in zip(literals[1:-1], names, names[1:], strict=False):
         if not literal or not _separates(literal[0]):
