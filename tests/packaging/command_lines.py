@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 
@@ -31,8 +32,11 @@ def problem(arguments: Sequence[str]) -> str | None:
 def arguments(line: str) -> list[str] | None:
     """The arguments of a shown command line that calls dynaview, or None where it calls something else.
 
-    A comment ends the line, as in a shell, and so does a redirection. ``VARIABLE=value`` may stand before the command.
+    A comment ends the line, as in a shell, and so does a redirection. ``VARIABLE=value`` may stand before the command,
+    and the command within ``eval "$(...)"``.
     """
+    if inner := re.search(r"\$\((.+?)\)", line):
+        line = inner[1]
     try:
         words = shlex.split(line.removeprefix("$ "), comments=True)
     except ValueError:

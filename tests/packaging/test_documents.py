@@ -91,9 +91,11 @@ def test_a_broken_link_is_seen(tmp_path: Path) -> None:
 
 
 def test_an_unknown_command_is_seen() -> None:
-    text = "Use `dynaview runs -f x` or:\n\n```sh\n.venv/bin/dynaview --versoin  # soon\nmake tset\nmake test\n```\n"
+    text = 'Use `eval "$(dynaview local upp)"`\n'
+    text += "Use `dynaview runs -f x` or:\n\n```sh\n.venv/bin/dynaview --versoin  # soon\nmake tset\nmake test\n```\n"
     assert unknown_commands(text) == [
         ".venv/bin/dynaview --versoin  # soon: dynaview has no option --versoin",
         "make tset: no such target",
+        'eval "$(dynaview local upp)": dynaview local has no command upp',
         "dynaview runs -f x: dynaview has no command runs",
     ]
