@@ -172,7 +172,7 @@ def test_discovery_bit_by_bit_reads_each_shard_once(listing: list[Shard], random
     forgotten: set[str] = set()
     shown = 0
     while shown < len(born) or shards.ready():
-        shown = min(len(born), shown + random.randrange(6))
+        shown = min(len(born), shown + random.randrange(1, 6))
         shards.relist(
             shard
             for shard in born[:shown]
