@@ -1,0 +1,210 @@
+"""Applying a batch: the guarded statement, and the way to the writes that Postgres cannot hold.
+
+The usual batch is one statement. Where its content is refused, each write is first held against its columns here,
+which costs no statement and names the column; what is left is found by halving, so that a bad write among a thousand
+costs about twenty statements and no neighbour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import repeat
+from operator import attrgetter
+from typing import Any
+
+from dynaview.projections.rows import Write
+from dynaview.sinks.port import APPLIED, STALE, Outcome, Rejected, RejectedKind
+from dynaview.sinks.postgres import literals
+from dynaview.sinks.postgres.columns import Column
+from dynaview.sinks.postgres.connections import Connections, Mode
+from dynaview.sinks.postgres.errors import REPEATED_KEY, UNIQUE, ContentError, reason_of
+from dynaview.sinks.postgres.schema import Schema
+from dynaview.sinks.postgres.statements import Statements
+
+_NO_LITERAL = (ValueError, TypeError, AttributeError, ArithmeticError)
+"""What writing a value down raises where it is not of its column's type."""
+
+_ROUNDS = 3
+
+_key = attrgetter("key")
+
+
+class Guard:
+    """Applies batches to one generation's table. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        schema: Schema,
+        generation: int,
+        statements: Statements,
+        places: Sequence[int | None],
+    ) -> None:
+        """`places`: for each column, where `Write.values` has it (None: it comes from the key)."""
+        self._connections = connections
+        self._schema = schema
+        self._generation = generation
+        self._statements = statements
+        self._columns = statements.columns
+        self._keys = len(statements.keys)
+        self._places = tuple(place for place in places if place is not None)
+        self._width = len(self._columns)
+        self._right = schema.write_right(connections.role, generation)
+
+    def apply(self, writes: Sequence[Write]) -> list[Outcome]:
+        """One outcome for each write. Raises `SinkError`; ValueError where a row key comes twice."""
+        batch = _Batch(writes)
+        order = _order(writes)
+        for rule in sorted({write.rule for write in writes}):
+            self._apply(batch, [number for number in order if writes[number].rule == rule])
+        self._settle(batch)
+        return batch.outcomes
+
+    def _apply(self, batch: _Batch, positions: list[int]) -> None:
+        writes = [batch.writes[number] for number in positions]
+        try:
+            parameters, owners, deletes = self._parameters(writes)
+        except _NO_LITERAL:
+            self._sift(batch, positions, None)
+            return
+        try:
+            batch.take(positions, self._send(writes, parameters, owners, deletes))
+        except ContentError as error:
+            if error.state == REPEATED_KEY:
+                raise ValueError("one batch holds a row key twice") from None
+            self._sift(batch, positions, error)
+
+    def _parameters(self, writes: Sequence[Write]) -> tuple[list[str], bool, bool]:
+        """The arrays of a batch, whether any write names an owner, and whether any is a delete."""
+        keys = list(zip(*map(_key, writes), strict=True))
+        rows: list[Any] = [write.values for write in writes]
+        deletes = None in rows
+        if deletes:
+            nothing = (None,) * self._width
+            flags = [row is None for row in rows]
+            rows = [nothing if row is None else row for row in rows]
+        values = list(zip(*rows, strict=True))
+        if len(keys) != self._keys or len(values) != self._width:
+            raise ValueError
+        given = [*keys, *(values[place] for place in self._places)]
+        arrays = [column.encode(one) for column, one in zip(self._columns, given, strict=True)]
+        arrays.append(literals.plain([write.version for write in writes]))
+        owners = [write.owner for write in writes]
+        owned = any(owners)
+        if owned:
+            arrays.append(literals.texts(owners))
+        if deletes:
+            arrays.append(literals.plain(flags))
+        return arrays, owned, deletes
+
+    def _send(self, writes: Sequence[Write], parameters: list[str], owners: bool, deletes: bool) -> list[Outcome]:
+        size = len(writes)
+        statement = self._statements.write(writes[0].rule, owners, deletes)
+        with self._connections.transaction(self._right, Mode.WRITE) as connection:
+            applied = connection.execute(statement, parameters).rowcount
+            if applied == size:
+                return [APPLIED] * size
+            if not applied and not owners:
+                return [STALE] * size
+            looked = connection.execute(self._statements.look(), parameters[: self._keys]).fetchall()
+        outcomes: list[Outcome] = [STALE] * size
+        for number, written, live, owner in looked:
+            write = writes[number - 1]
+            if written:
+                outcomes[number - 1] = APPLIED
+            elif live and write.owner and write.owner != owner and write.values is not None:
+                outcomes[number - 1] = Rejected(
+                    f"row {write.key!r} belongs to item {owner}, so item {write.owner} cannot have it",
+                    RejectedKind.OWNER,
+                )
+        return outcomes
+
+    # Content that Postgres refuses
+
+    def _sift(self, batch: _Batch, positions: list[int], error: ContentError | None) -> None:
+        """Find the writes at fault. `error` is Postgres's, or None where the batch could not even be written down."""
+        good = []
+        for number in positions:
+            fault = self._fault(batch.writes[number])
+            if fault is None:
+                good.append(number)
+            else:
+                batch.outcomes[number] = Rejected(fault)
+        if len(good) < len(positions):
+            if good:
+                self._apply(batch, good)
+        elif len(good) > 1:
+            half = len(good) // 2
+            self._apply(batch, good[:half])
+            self._apply(batch, good[half:])
+        else:
+            reason = "a value that cannot be written down for its column" if error is None else self._reason(error)
+            batch.outcomes[good[0]] = Rejected(reason)
+            if error is not None and error.state == UNIQUE:
+                batch.clashes.append(good[0])
+
+    def _fault(self, write: Write) -> str | None:
+        """Why Postgres could not hold the write, as far as its columns know."""
+        key = write.key if isinstance(write.key, tuple) else ()
+        if len(key) != self._keys:
+            return f"a row key of {len(key)} values, not {self._keys}"
+        for column, value in zip(self._columns, key, strict=False):
+            fault = "a key value that is missing" if value is None else column.fault(value)
+            if fault is not None:
+                return _said(column, fault)
+        if write.values is None:
+            return None
+        if len(write.values) != self._width:
+            return f"a row of {len(write.values)} values, not {self._width}"
+        values = tuple(write.values)
+        for column, place in zip(self._columns[self._keys :], self._places, strict=True):
+            fault = None if values[place] is None else column.fault(values[place])
+            if fault is not None:
+                return _said(column, fault)
+        return None
+
+    def _reason(self, error: ContentError) -> str:
+        reason = reason_of(error)
+        columns = self._schema.index_columns(self._generation, error.constraint) if error.constraint else ()
+        return f"column {', '.join(columns)}: {reason}" if columns else reason
+
+    def _settle(self, batch: _Batch) -> None:
+        """Rows of one batch may hand a value of a unique index on to each other; which went first was chance."""
+        for _ in range(_ROUNDS):
+            clashes, batch.clashes = batch.clashes, []
+            if not clashes or APPLIED not in batch.outcomes:
+                return
+            for number in clashes:
+                self._apply(batch, [number])
+            if len(batch.clashes) == len(clashes):
+                return
+
+
+class _Batch:
+    """Writes, and what became of them so far."""
+
+    __slots__ = ("clashes", "outcomes", "writes")
+
+    def __init__(self, writes: Sequence[Write]) -> None:
+        self.writes = writes
+        self.outcomes: list[Outcome] = [*repeat(STALE, len(writes))]
+        self.clashes: list[int] = []
+        """Refused by a unique index."""
+
+    def take(self, positions: Sequence[int], outcomes: Sequence[Outcome]) -> None:
+        for number, outcome in zip(positions, outcomes, strict=True):
+            self.outcomes[number] = outcome
+
+
+def _order(writes: Sequence[Write]) -> list[int]:
+    """Positions by key: two writers that lock the same rows in the same order cannot deadlock."""
+    keys = list(map(_key, writes))
+    try:
+        return sorted(range(len(keys)), key=keys.__getitem__)
+    except TypeError:
+        # Keys of mixed types; some will be rejected.
+        return sorted(range(len(keys)), key=lambda number: repr(keys[number]))
+
+
+def _said(column: Column, fault: str) -> str:
+    return f"column {column.name} ({column.sql}) cannot hold {fault}"

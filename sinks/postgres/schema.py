@@ -1,0 +1,373 @@
+"""What stands in the database for a view: a table for each generation, and the SQL view that readers use.
+
+Everything that is created carries a comment that says whose it is; what carries none, or another view's, is never
+touched. The comment of a table also holds the fingerprint of its columns, so that a declaration that has changed
+since is noticed before a write fails.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import Connection, sql
+
+from dynaview.projections.rows import Index, Layout, PostgresOptions
+from dynaview.sinks.port import SinkRefused
+from dynaview.sinks.postgres.columns import DELETED, OWNER, VERSION, Column
+
+_MARK = re.compile(r"dynaview: view (?P<view>.+), generation (?P<generation>\d+), layout (?P<layout>[0-9a-f]+)")
+_IDENTIFIER_BYTES = 63
+_KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence"}
+
+FILLFACTOR = 90
+"""Room in each page for updates that need not touch the indexes."""
+
+_READERS = sql.SQL("CREATE {} {} AS SELECT {} FROM {} WHERE _deleted IS NULL")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The comment on what is ours."""
+
+    view: str
+    generation: int
+    layout: str
+
+    def __str__(self) -> str:
+        return f"dynaview: view {self.view}, generation {self.generation}, layout {self.layout}"
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table, view or the like that stands under some name."""
+
+    oid: int
+    kind: str
+    mark: Mark | None
+    """None: not made by dynaview."""
+
+
+class Schema:
+    """One view's relations in one database. Methods run in the caller's transaction."""
+
+    def __init__(self, layout: Layout, columns: Sequence[Column]) -> None:
+        assert isinstance(layout.options, PostgresOptions)
+        self._layout = layout
+        self._columns = tuple(columns)
+        self.name = layout.options.schema
+        self.readers = layout.options.table
+        """What readers select from."""
+        for what in (self.name, self.readers):
+            if not what or "\0" in what:
+                raise ValueError(f"view {layout.view}: schema and table need names")
+        shape = [[one.name, " ".join(one.sql.lower().split()), one.name in layout.key] for one in self._columns]
+        self.fingerprint = hashlib.sha256(repr([list(layout.key), sorted(shape)]).encode()).hexdigest()[:16]
+
+    def table(self, generation: int) -> str:
+        """The name of a generation's table. Raises ValueError where Postgres would cut it."""
+        name = f"{self.readers}__g{generation}"
+        if len(name.encode()) > _IDENTIFIER_BYTES:
+            raise ValueError(f"table {self.readers}: with __g{generation} its name has more than 63 bytes; shorten it")
+        return name
+
+    def shown(self, name: str) -> str:
+        """A name as messages show it."""
+        return f"{self.name}.{name}"
+
+    # Looking
+
+    def find(self, connection: Connection[Any], name: str) -> Relation | None:
+        """What stands under `name` in the schema."""
+        found = connection.execute(
+            "SELECT c.oid, c.relkind, obj_description(c.oid, 'pg_class') FROM pg_class c "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s",
+            (self.name, name),
+        ).fetchone()
+        if found is None:
+            return None
+        oid, kind, comment = found
+        marked = _MARK.fullmatch(comment or "")
+        mark = Mark(marked["view"], int(marked["generation"]), marked["layout"]) if marked else None
+        return Relation(oid, kind if isinstance(kind, str) else kind.decode(), mark)
+
+    def taken(self, name: str, found: Relation | None) -> str | None:
+        """Why the name cannot be used, where something stands there that is not this view's."""
+        if found is None or (found.mark is not None and found.mark.view == self._layout.view):
+            return None
+        kind = _KINDS.get(found.kind, "relation")
+        if found.mark is None:
+            return (
+                f"{self.shown(name)} is a {kind} that dynaview did not make, and is left alone: rename or drop it, "
+                f"or declare another table for view {self._layout.view}"
+            )
+        return (
+            f"{self.shown(name)} belongs to view {found.mark.view}: "
+            f"declare another table for view {self._layout.view}, or drop view {found.mark.view} first"
+        )
+
+    def differs(self, connection: Connection[Any], name: str, found: Relation) -> str | None:
+        """Why a table of this view cannot be used as it stands."""
+        rebuild = f"rebuild view {self._layout.view} (drop it and run again), or take the change back"
+        if found.mark is None or found.mark.layout != self.fingerprint:
+            return f"{self.shown(name)} was made by another declaration: its columns or key differ; {rebuild}"
+        rows = connection.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped", (found.oid,)
+        )
+        missing = {one.name for one in self._columns} | {VERSION, OWNER, DELETED}
+        missing -= {row[0] for row in rows}
+        if missing and found.kind == "r":
+            return f"{self.shown(name)} has lost column {', '.join(sorted(missing))}; {rebuild}"
+        return None
+
+    def problems(self, connection: Connection[Any], role: str) -> list[str]:
+        """What stands in the way of this view."""
+        found = self.find(connection, self.readers)
+        taken = self.taken(self.readers, found)
+        if taken is not None:
+            return [taken]
+        problems: list[str] = []
+        if found is not None and found.mark is not None:
+            name = self.table(found.mark.generation)
+            table = self.find(connection, name)
+            if table is None:
+                problems.append(f"{self.shown(name)} is gone: rebuild view {self._layout.view}")
+            else:
+                problems += filter(None, [self.taken(name, table) or self.differs(connection, name, table)])
+        return problems + self._missing_rights(connection, role)
+
+    def _missing_rights(self, connection: Connection[Any], role: str) -> list[str]:
+        there = connection.execute(
+            "SELECT has_schema_privilege(oid, 'USAGE') AND has_schema_privilege(oid, 'CREATE') "
+            "FROM pg_namespace WHERE nspname = %s",
+            (self.name,),
+        ).fetchone()
+        if there is not None:
+            return [] if there[0] else [f"a right is missing: {self.create_right(role)}"]
+        (creates,) = connection.execute("SELECT has_database_privilege(current_database(), 'CREATE')").fetchone() or (
+            False,
+        )
+        return [] if creates else [f"schema {self.name} is missing, and so is the right to create it"]
+
+    def create_right(self, role: str) -> str:
+        """What has to be granted to make a generation."""
+        grant = sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(sql.Identifier(self.name), _role(role))
+        return f"{grant.as_string()} (or, where the schema is missing: GRANT CREATE ON DATABASE)"
+
+    def write_right(self, role: str, generation: int) -> str:
+        """What has to be granted to write and read a generation."""
+        grant = sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}")
+        return grant.format(self._qualified(self.table(generation)), _role(role)).as_string()
+
+    # Making
+
+    def prepare(self, connection: Connection[Any], generation: int) -> None:
+        """Create the generation's table and indexes where they are missing. Raises `SinkRefused`."""
+        self.alone(connection)
+        self._make_schema(connection)
+        taken = self.taken(self.readers, self.find(connection, self.readers))
+        if taken is not None:
+            raise SinkRefused(taken)
+        name = self.table(generation)
+        found = self.find(connection, name)
+        if found is None:
+            self._create(connection, name, generation)
+        else:
+            reason = self.taken(name, found) or self.differs(connection, name, found)
+            if reason is not None:
+                raise SinkRefused(reason)
+        self._make_indexes(connection, name, generation)
+
+    def alone(self, connection: Connection[Any]) -> None:
+        """Keep other workers from changing this view's relations until the transaction ends."""
+        connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"dynaview {self.name}.{self.readers}",)
+        )
+
+    def _make_schema(self, connection: Connection[Any]) -> None:
+        if connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (self.name,)).fetchone() is None:
+            connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(self.name)))
+
+    def _create(self, connection: Connection[Any], name: str, generation: int) -> None:
+        keys = set(self._layout.key)
+        lines: list[sql.Composable] = [
+            sql.SQL("{} {}{}").format(
+                sql.Identifier(one.name), sql.SQL(one.sql), sql.SQL(" NOT NULL" if one.name in keys else "")
+            )
+            for one in self._columns
+        ]
+        lines += [
+            sql.SQL("_version numeric NOT NULL"),
+            sql.SQL("_owner text NOT NULL DEFAULT ''"),
+            sql.SQL("_deleted timestamptz"),
+            sql.SQL("PRIMARY KEY ({})").format(_identifiers(self._layout.key)),
+        ]
+        connection.execute(
+            sql.SQL("CREATE TABLE {} ({}) WITH (fillfactor = {})").format(
+                self._qualified(name), sql.SQL(", ").join(lines), sql.Literal(FILLFACTOR)
+            )
+        )
+        self._comment(connection, "TABLE", name, generation)
+        connection.execute(
+            sql.SQL("CREATE INDEX ON {} (_deleted) WHERE _deleted IS NOT NULL").format(self._qualified(name))
+        )
+
+    def _make_indexes(self, connection: Connection[Any], name: str, generation: int) -> None:
+        assert isinstance(self._layout.options, PostgresOptions)
+        wanted = {self._index_name(name, index): index for index in self._layout.options.indexes}
+        for index_name, index in wanted.items():
+            found = self.find(connection, index_name)
+            if found is not None:
+                continue
+            connection.execute(
+                sql.SQL("CREATE {} {} ON {} USING {} ({}) WHERE _deleted IS NULL").format(
+                    sql.SQL("UNIQUE INDEX" if index.unique else "INDEX"),
+                    sql.Identifier(index_name),
+                    self._qualified(name),
+                    sql.Identifier(index.method),
+                    _identifiers(index.columns),
+                )
+            )
+            self._comment(connection, "INDEX", index_name, generation)
+        for index_name in self._own_indexes(connection, name):
+            if index_name not in wanted:
+                connection.execute(sql.SQL("DROP INDEX {}").format(self._qualified(index_name)))
+
+    def _own_indexes(self, connection: Connection[Any], name: str) -> list[str]:
+        rows = connection.execute(
+            "SELECT i.relname, obj_description(i.oid, 'pg_class') FROM pg_index x "
+            "JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid "
+            "JOIN pg_namespace n ON n.oid = t.relnamespace WHERE n.nspname = %s AND t.relname = %s",
+            (self.name, name),
+        )
+        return [index for index, comment in rows if _MARK.fullmatch(comment or "")]
+
+    def _index_name(self, name: str, index: Index) -> str:
+        digest = hashlib.sha256(repr((name, index.columns, index.unique, index.method)).encode()).hexdigest()[:12]
+        readable = f"{name}_{'_'.join(index.columns)}".encode()[: _IDENTIFIER_BYTES - 13].decode(errors="ignore")
+        return f"{readable}_{digest}"
+
+    def index_columns(self, generation: int, constraint: str) -> tuple[str, ...]:
+        """The columns of a declared index or of the primary key, by the name under which Postgres complains."""
+        assert isinstance(self._layout.options, PostgresOptions)
+        name = self.table(generation)
+        for index in self._layout.options.indexes:
+            if self._index_name(name, index) == constraint:
+                return index.columns
+        return self._layout.key if constraint.endswith("_pkey") else ()
+
+    # Publishing
+
+    def publish(self, connection: Connection[Any], generation: int) -> None:
+        """Point the SQL view at the generation, keeping grants, dependent views and the order of columns."""
+        self.alone(connection)
+        table = self.find(connection, self.table(generation))
+        if table is None or table.mark is None:
+            raise SinkRefused(f"{self.shown(self.table(generation))} is not there: prepare it first")
+        found = self.find(connection, self.readers)
+        taken = self.taken(self.readers, found)
+        if taken is not None:
+            raise SinkRefused(taken)
+        mark = Mark(self._layout.view, generation, self.fingerprint)
+        if found is not None and found.mark == mark:
+            return
+        before = [] if found is None else self._view_columns(connection, found)
+        now = {one.name: one for one in self._columns}
+        if found is not None and not self._extends(connection, found, generation, before):
+            self._replace(connection, found, generation)
+        else:
+            names = [name for name, _ in before]
+            names += [name for name in self._declared() if name not in names]
+            self._create_view(connection, "OR REPLACE VIEW", [now[name].name for name in names], generation)
+        self._comment(connection, "VIEW", self.readers, generation)
+
+    def _declared(self) -> list[str]:
+        """The columns in the order of the declaration, as readers see them."""
+        return [field.name for field in self._layout.fields or ()]
+
+    def _extends(
+        self, connection: Connection[Any], found: Relation, generation: int, before: list[tuple[str, str]]
+    ) -> bool:
+        """Whether every column that readers see stays, with its type: all that CREATE OR REPLACE VIEW can do."""
+        table = self.find(connection, self.table(generation))
+        assert table is not None
+        now = dict(self._view_columns(connection, table))
+        declared = set(self._declared())
+        return all(name in declared and now.get(name) == type for name, type in before)
+
+    def _view_columns(self, connection: Connection[Any], found: Relation) -> list[tuple[str, str]]:
+        rows = connection.execute(
+            "SELECT attname, format_type(atttypid, atttypmod) || ' ' || attcollation::text FROM pg_attribute "
+            "WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+            (found.oid,),
+        )
+        return [(name, type) for name, type in rows]
+
+    def _replace(self, connection: Connection[Any], found: Relation, generation: int) -> None:
+        """Another set of columns: a new SQL view with the old one's grants. Dependent views stand in the way."""
+        grants = connection.execute(
+            "SELECT a.privilege_type, a.is_grantable, "
+            "CASE WHEN a.grantee = 0 THEN NULL ELSE pg_get_userbyid(a.grantee) END "
+            "FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = %s AND a.grantee <> c.relowner",
+            (found.oid,),
+        ).fetchall()
+        connection.execute(sql.SQL("DROP VIEW {}").format(self._qualified(self.readers)))
+        self._create_view(connection, "VIEW", self._declared(), generation)
+        for privilege, grantable, grantee in grants:
+            connection.execute(
+                sql.SQL("GRANT {} ON {} TO {}{}").format(
+                    sql.SQL(privilege),
+                    self._qualified(self.readers),
+                    sql.SQL("PUBLIC") if grantee is None else sql.Identifier(grantee),
+                    sql.SQL(" WITH GRANT OPTION" if grantable else ""),
+                )
+            )
+
+    def _create_view(self, connection: Connection[Any], kind: str, names: Sequence[str], generation: int) -> None:
+        connection.execute(
+            _READERS.format(
+                sql.SQL(kind),
+                self._qualified(self.readers),
+                _identifiers(names),
+                self._qualified(self.table(generation)),
+            )
+        )
+
+    # Dropping
+
+    def drop(self, connection: Connection[Any], generation: int) -> None:
+        """Remove the generation's table, and the SQL view where it shows that generation. Only what is this view's."""
+        self.alone(connection)
+        view = self.find(connection, self.readers)
+        if self._is_of(view, "v", generation):
+            connection.execute(sql.SQL("DROP VIEW {}").format(self._qualified(self.readers)))
+        if self._is_of(self.find(connection, self.table(generation)), "r", generation):
+            connection.execute(sql.SQL("DROP TABLE {}").format(self._qualified(self.table(generation))))
+
+    def _is_of(self, found: Relation | None, kind: str, generation: int) -> bool:
+        return (
+            found is not None
+            and found.kind == kind
+            and found.mark is not None
+            and (found.mark.view, found.mark.generation) == (self._layout.view, generation)
+        )
+
+    def _comment(self, connection: Connection[Any], kind: str, name: str, generation: int) -> None:
+        mark = Mark(self._layout.view, generation, self.fingerprint)
+        connection.execute(
+            sql.SQL("COMMENT ON {} {} IS {}").format(sql.SQL(kind), self._qualified(name), sql.Literal(str(mark)))
+        )
+
+    def _qualified(self, name: str) -> sql.Composed:
+        return sql.SQL("{}.{}").format(sql.Identifier(self.name), sql.Identifier(name))
+
+
+def _identifiers(names: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join([sql.Identifier(name) for name in names])
+
+
+def _role(role: str) -> sql.Composable:
+    return sql.SQL("CURRENT_USER") if role == "CURRENT_USER" else sql.Identifier(role)

@@ -1,0 +1,44 @@
+"""The Postgres sink: one database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dynaview.projections.rows import Layout
+from dynaview.sinks.postgres.columns import columns_of
+from dynaview.sinks.postgres.connections import Connections
+from dynaview.sinks.postgres.schema import Schema
+from dynaview.sinks.postgres.target import PostgresTarget
+
+
+class PostgresSink:
+    """See `dynaview.sinks.port.Sink`. No I/O until the first use.
+
+    `options`: ``ca_file`` and ``verify`` (TLS; without them the URL's ``sslmode`` decides) and ``timeout`` (seconds a
+    statement may take, 30 unless said). Raises ValueError for a URL or options that make no sense.
+    """
+
+    def __init__(self, name: str, url: str, options: Mapping[str, Any]) -> None:
+        self.name = name
+        self._connections = Connections(url, options)
+
+    def open(self, layout: Layout, generation: int) -> PostgresTarget:
+        return PostgresTarget(self._connections, layout, generation)
+
+    def check(self) -> str:
+        with self._connections.transaction("connecting") as connection:
+            (version,) = connection.execute("SHOW server_version").fetchone() or ("",)
+        # Distributions add their own words behind the number.
+        return f"PostgreSQL {str(version).split()[0]}"
+
+    def problems(self, layout: Layout) -> list[str]:
+        try:
+            schema = Schema(layout, columns_of(layout))
+        except ValueError as error:
+            return [str(error)]
+        with self._connections.transaction("reading the catalogs") as connection:
+            return schema.problems(connection, self._connections.role)
+
+    def close(self) -> None:
+        self._connections.close()

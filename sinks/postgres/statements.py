@@ -1,0 +1,146 @@
+"""The guard: one set-wise statement that applies a batch, and the other statements on a generation's table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from psycopg import sql
+
+from dynaview.projections.rows import Rule
+from dynaview.sinks.postgres.columns import DELETED, OWNER, VERSION, Column
+
+
+class _Name(sql.Identifier):
+    """An identifier in a statement with parameters, where a percent sign has to be doubled."""
+
+    def as_bytes(self, context: object = None) -> bytes:
+        return super().as_bytes(None).replace(b"%", b"%%")
+
+
+@dataclass(frozen=True)
+class Statements:
+    """The statements on one table. Parameters are array literals, in the order of `keys`, `columns` and extras."""
+
+    schema: str
+    table: str
+    keys: tuple[Column, ...]
+    columns: tuple[Column, ...]
+    """All, the key's first."""
+    _writes: dict[tuple[Rule, bool, bool], bytes] = field(default_factory=dict)
+
+    @property
+    def relation(self) -> sql.Composable:
+        """The table, qualified."""
+        return sql.SQL("{}.{}").format(_Name(self.schema), _Name(self.table))
+
+    def write(self, rule: Rule, owners: bool, deletes: bool) -> bytes:
+        """Apply a batch; the rows affected are the writes applied.
+
+        Parameters: an array for each column, the versions, the owners if any write names one, and, if there are
+        deletes, which writes are deletes.
+        """
+        found = self._writes.get((rule, owners, deletes))
+        if found is None:
+            found = self._writes[rule, owners, deletes] = self._composed(rule, owners, deletes).as_bytes()
+        return found
+
+    def _composed(self, rule: Rule, owners: bool, deletes: bool) -> sql.Composed:
+        given = [f"c{number}" for number in range(len(self.columns))]
+        types = [column.wire for column in self.columns]
+        values: list[sql.Composable] = [_given(name, column) for name, column in zip(given, self.columns, strict=True)]
+        extras = [("v", "numeric")] + [("o", "text")] * owners + [("d", "boolean")] * deletes
+        names = [*(column.name for column in self.columns), VERSION, OWNER, DELETED]
+        values += [
+            sql.SQL("u.v"),
+            sql.SQL("u.o") if owners else sql.SQL("''"),
+            sql.SQL("CASE WHEN u.d THEN now() END") if deletes else sql.SQL("NULL::timestamptz"),
+        ]
+        return sql.SQL(
+            "INSERT INTO {relation} AS t ({names}) SELECT {values} FROM unnest({arrays}) AS u ({given}) "
+            "ON CONFLICT ({keys}) {action}"
+        ).format(
+            relation=self.relation,
+            names=_listed(names),
+            values=sql.SQL(", ").join(values),
+            arrays=_arrays([*types, *(type for _, type in extras)]),
+            given=_listed([*given, *(name for name, _ in extras)]),
+            keys=_listed([column.name for column in self.keys]),
+            action=self._guard(names, owners, deletes) if rule is Rule.NEWER else sql.SQL("DO NOTHING"),
+        )
+
+    def _guard(self, names: Sequence[str], owners: bool, deletes: bool) -> sql.Composed:
+        """Which writes may replace what stands; the words of `dynaview.sinks.port` in SQL."""
+        kept = {column.name for column in self.keys}
+        sets = [sql.SQL("{0} = excluded.{0}").format(_Name(name)) for name in names if name not in kept]
+        condition: sql.Composable = sql.SQL("excluded._version > t._version")
+        if owners:
+            takes_over = "t._deleted IS NOT NULL" + (" AND excluded._deleted IS NULL" if deletes else "")
+            condition = sql.SQL(
+                "CASE WHEN excluded._owner = '' OR excluded._owner = t._owner THEN {} ELSE {} END"
+            ).format(condition, sql.SQL(takes_over))
+        return sql.SQL("DO UPDATE SET {} WHERE {}").format(sql.SQL(", ").join(sets), condition)
+
+    def look(self) -> sql.Composed:
+        """After a write in the same transaction: position from 1, whether this transaction wrote the row, whether it
+        is live, and its owner. The rows cannot have changed since: ON CONFLICT DO UPDATE locks also those that its
+        guard kept as they were. Parameters: an array for each key column."""
+        return sql.SQL("SELECT u.n, t.xmin = pg_current_xact_id()::xid, t._deleted IS NULL, t._owner FROM {}").format(
+            self._joined()
+        )
+
+    def read(self) -> sql.Composed:
+        """Position from 1, then what `row` selects. Parameters: an array for each key column."""
+        return sql.SQL("SELECT u.n, t._deleted IS NOT NULL, {} FROM {}").format(self._row(), self._joined())
+
+    def page(self, size: int, after: bool) -> sql.Composed:
+        """The next live rows in the order of the key. Parameters where `after`: the last key, as arrays of one."""
+        keys = _listed([column.name for column in self.keys], "t")
+        beyond: sql.Composable = sql.SQL("")
+        if after:
+            last = [sql.SQL("(%s::{}[])[1]{}").format(sql.SQL(key.wire), sql.SQL(key.cast)) for key in self.keys]
+            beyond = sql.SQL(" AND ({}) > ({})").format(keys, sql.SQL(", ").join(last))
+        return sql.SQL("SELECT {} FROM {} AS t WHERE t._deleted IS NULL{} ORDER BY {} LIMIT {}").format(
+            self._row(), self.relation, beyond, keys, sql.Literal(size)
+        )
+
+    def count(self) -> sql.Composed:
+        """How many rows are live."""
+        return sql.SQL("SELECT count(*) FROM {} WHERE _deleted IS NULL").format(self.relation)
+
+    def purge(self, size: int) -> sql.Composed:
+        """Remove some tombstones. Parameter: their least age, an interval. One that is being taken over is skipped."""
+        return sql.SQL(
+            "DELETE FROM {0} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {0} "
+            "WHERE _deleted <= now() - %s::interval LIMIT {1} FOR UPDATE SKIP LOCKED))"
+        ).format(self.relation, sql.Literal(size))
+
+    def _row(self) -> sql.Composed:
+        selected = [sql.SQL("t.{}{}").format(_Name(one.name), sql.SQL(one.select)) for one in self.columns]
+        return sql.SQL(", ").join([*selected, sql.SQL("t._version"), sql.SQL("t._owner")])
+
+    def _joined(self) -> sql.Composed:
+        given = [f"k{number}" for number in range(len(self.keys))]
+        same = [
+            sql.SQL("t.{} = {}").format(_Name(key.name), _given(name, key))
+            for name, key in zip(given, self.keys, strict=True)
+        ]
+        return sql.SQL("unnest({}) WITH ORDINALITY AS u ({}) JOIN {} AS t ON {}").format(
+            _arrays([key.wire for key in self.keys]),
+            _listed([*given, "n"]),
+            self.relation,
+            sql.SQL(" AND ").join(same),
+        )
+
+
+def _given(name: str, column: Column) -> sql.Composed:
+    return sql.SQL("u.{}{}").format(_Name(name), sql.SQL(column.cast))
+
+
+def _arrays(types: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join([sql.SQL("%s::{}[]").format(sql.SQL(type)) for type in types])
+
+
+def _listed(names: Sequence[str], alias: str = "") -> sql.Composed:
+    prefix = sql.SQL(f"{alias}." if alias else "")
+    return sql.SQL(", ").join([sql.SQL("{}{}").format(prefix, _Name(name)) for name in names])

@@ -1,0 +1,131 @@
+"""One generation of one view in Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+from psycopg import Connection
+
+from dynaview.projections.rows import Layout, RowKey, Write
+from dynaview.sinks.port import Outcome, SinkRefused, Stored
+from dynaview.sinks.postgres.columns import columns_of
+from dynaview.sinks.postgres.connections import Connections, Mode
+from dynaview.sinks.postgres.errors import ContentError, Locked, reason_of
+from dynaview.sinks.postgres.guard import Guard
+from dynaview.sinks.postgres.schema import Schema
+from dynaview.sinks.postgres.statements import Statements
+
+_PAGE = 2000
+_PURGED = 5000
+_LOCK = "SET LOCAL lock_timeout = '2s'"
+_LOCK_ATTEMPTS = 5
+
+
+class PostgresTarget:
+    """See `dynaview.sinks.port.Target`. `Stored.content` is a dict of all fields, None where there is no value."""
+
+    def __init__(self, connections: Connections, layout: Layout, generation: int) -> None:
+        self.layout = layout
+        self.generation = generation
+        columns = columns_of(layout)
+        self._connections = connections
+        self._schema = Schema(layout, columns)
+        self._keys = columns[: len(layout.key)]
+        self._columns = columns
+        self._statements = Statements(self._schema.name, self._schema.table(generation), self._keys, columns)
+        order = {field.name: number for number, field in enumerate(layout.fields or ())}
+        self._places = [None if column.name in layout.key else order[column.name] for column in columns]
+        self._guard = Guard(connections, self._schema, generation, self._statements, self._places)
+        self._right = self._schema.write_right(connections.role, generation)
+
+    def prepare(self) -> None:
+        self._alter(self._schema.prepare)
+
+    def publish(self) -> None:
+        self._alter(self._schema.publish)
+
+    def drop(self) -> None:
+        self._alter(self._schema.drop)
+
+    def write(self, writes: Sequence[Write]) -> list[Outcome]:
+        return self._guard.apply(writes) if writes else []
+
+    def content(self, write: Write) -> Any:
+        if write.values is None:
+            return None
+        values = tuple(write.values)
+        content: dict[str, Any] = {}
+        for number, (column, place) in enumerate(zip(self._columns, self._places, strict=True)):
+            value = write.key[number] if place is None else values[place]
+            content[column.name] = None if value is None else column.kept(value)
+        return content
+
+    def read(self, keys: Sequence[RowKey]) -> list[Stored | None]:
+        found: list[Stored | None] = [None] * len(keys)
+        if not keys:
+            return found
+        try:
+            arrays = [column.encode(one) for column, one in zip(self._keys, zip(*keys, strict=True), strict=True)]
+            with self._connections.transaction(self._right) as connection:
+                rows = connection.execute(self._statements.read(), arrays).fetchall()
+        except (ContentError, ValueError, TypeError, AttributeError, ArithmeticError):
+            # A key that Postgres cannot hold is not there; the others may be.
+            return [None] if len(keys) == 1 else [self.read([key])[0] for key in keys]
+        for number, deleted, *row in rows:
+            found[number - 1] = self._stored(row, deleted)
+        return found
+
+    def rows(self) -> Iterator[Stored]:
+        """Pages in the order of the key, each in a transaction of its own: nothing stays open between two rows."""
+        statement, parameters = self._statements.page(_PAGE, after=False), list[str]()
+        while True:
+            with self._connections.transaction(self._right) as connection:
+                rows = connection.execute(statement, parameters).fetchall()
+            for row in rows:
+                yield self._stored(row, False)
+            if len(rows) < _PAGE:
+                return
+            statement = self._statements.page(_PAGE, after=True)
+            parameters = [column.encode([value]) for column, value in zip(self._keys, rows[-1], strict=False)]
+
+    def count(self) -> int:
+        with self._connections.transaction(self._right, Mode.LONG) as connection:
+            (count,) = connection.execute(self._statements.count()).fetchone() or (0,)
+        return int(count)
+
+    def purge(self, older_than: timedelta) -> int:
+        purged = 0
+        while True:
+            with self._connections.transaction(self._right) as connection:
+                removed = connection.execute(self._statements.purge(_PURGED), (older_than,)).rowcount
+            purged += removed
+            if removed < _PURGED:
+                return purged
+
+    def _stored(self, row: Sequence[Any], deleted: bool) -> Stored:
+        *values, version, owner = row
+        names = (column.name for column in self._columns)
+        content = None if deleted else dict(zip(names, values, strict=True))
+        return Stored(tuple(values[: len(self._keys)]), int(version), owner, self.generation, content)
+
+    def _alter(self, action: Callable[[Connection[Any], int], None]) -> None:
+        """Change relations. A lock that is not had at once is given up soon and tried again, so that readers queueing
+        behind us are held up only for moments."""
+        remedy = self._schema.create_right(self._connections.role)
+        for attempt in range(1, _LOCK_ATTEMPTS + 1):
+            try:
+                with self._connections.transaction(remedy, Mode.LONG) as connection:
+                    connection.execute(_LOCK)
+                    action(connection, self.generation)
+            except Locked:
+                if attempt == _LOCK_ATTEMPTS:
+                    raise
+            except ContentError as error:
+                raise SinkRefused(
+                    f"view {self.layout.view} cannot be set up in {self._schema.shown(self._schema.readers)}: "
+                    f"{reason_of(error)}"
+                ) from None
+            else:
+                return
