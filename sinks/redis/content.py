@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from itertools import chain
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -18,6 +19,9 @@ Cell: TypeAlias = "str | msgspec.Raw"
 
 _TEXT_HEADER: Final = b"\xdb"
 """MessagePack: a text whose length follows in four bytes."""
+
+_NEVER: Final = 2**31
+"""More cells than a row can have."""
 
 _FURTHEST: Final = 2**53
 """Milliseconds since 1970 beyond which a Lua number is not exact (the year 287396)."""
@@ -110,33 +114,42 @@ class Content:
         if reserved:
             raise ValueError(f"view {layout.view}: names beginning with _ are dynaview's own: {', '.join(reserved)}")
         self.names: tuple[str, ...] | None = None if fields is None else tuple(one.name for one in fields)
+        self._template: list[Any] = [*chain.from_iterable((name, None) for name in self.names or ())]
         self._plan = tuple(_plan(fields or ()))
 
     @property
     def expires(self) -> bool:
         return self.options.expire_field or self.options.expire_after is not None
 
-    def cells(self, write: Write) -> list[Any]:
-        """The values of an upsert as they travel, aligned with `names_of`. None: missing. Raises `Unstorable`."""
+    @property
+    def complete(self) -> int:
+        """How many cells a hash has that lacks no declared field, and so may keep none that it had before."""
+        return _NEVER if self.names is None else len(self._template)
+
+    def cells(self, write: Write) -> list[Cell]:
+        """The names and values of an upsert in turns, without what is missing and without `EXPIRE`.
+
+        Raises `Unstorable`.
+        """
         values = write.values
         if isinstance(values, dict):
-            return [None if one is None else self._open(name, one) for name, one in values.items() if name != EXPIRE]
-        cells = [*(values or ())]
-        if self.options.expire_field:
-            cells.pop()
+            pairs = (
+                (name, self._open(name, one)) for name, one in values.items() if one is not None and name != EXPIRE
+            )
+            return [*chain.from_iterable(pairs)]
+        cells = self._template.copy()
+        cells[1::2] = values[:-1] if self.options.expire_field else values  # type: ignore[index,assignment] # an upsert
         for index, convert in self._plan:
-            if cells[index] is not None:
+            value = cells[index]
+            if value is not None:
                 try:
-                    cells[index] = convert(cells[index])
+                    cells[index] = convert(value)
                 except Unstorable as error:
-                    raise Unstorable(f"field {(self.names or ())[index]}: {error}") from None
+                    raise Unstorable(f"field {cells[index - 1]}: {error}") from None
+        if None in cells:
+            there = (pair for pair in zip(cells[::2], cells[1::2], strict=True) if pair[1] is not None)
+            return [*chain.from_iterable(there)]
         return cells
-
-    def names_of(self, write: Write) -> Sequence[str]:
-        """The names that `cells` of an upsert are aligned with."""
-        if isinstance(write.values, dict):
-            return [name for name in write.values if name != EXPIRE]
-        return self.names or ()
 
     def _open(self, name: Any, value: Any) -> Cell:
         if not isinstance(name, str) or name.startswith("_"):
@@ -192,7 +205,7 @@ def _plan(fields: Iterable[Field]) -> Iterable[tuple[int, Callable[[Any], Cell]]
     for index, one in enumerate(fields):
         convert = json_text if one.type.endswith("[]") else _CONVERT[one.type]
         if convert is not None:
-            yield index, convert
+            yield 2 * index + 1, convert
 
 
 def hash_content(flat: Sequence[bytes]) -> dict[str, bytes]:

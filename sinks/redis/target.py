@@ -28,8 +28,8 @@ BYTES_A_CALL = 1 << 20
 _WRITE = {
     "hash": scripts.WRITE_HASH,
     "string": scripts.WRITE_STRING,
-    "set": scripts.WRITE_MEMBERS,
-    "sorted_set": scripts.WRITE_MEMBERS,
+    "set": scripts.WRITE_SET,
+    "sorted_set": scripts.WRITE_SORTED_SET,
 }
 _READ = {
     "hash": scripts.READ_HASH,
@@ -58,7 +58,8 @@ class RedisTarget:
         self._options = self._content.options
         self._scan = Scan(link, Family(self._options.family))
         self._members = self._content.type in ("set", "sorted_set")
-        self._head = [str(generation), (), (self._options.expire_after or 0) * 1000, self._content.expires]
+        lasts = (self._options.expire_after or 0) * 1000
+        self._head = (str(generation), lasts, self._content.expires, self._content.complete)
 
     def prepare(self) -> None:
         """Keys need no preparation; that the store can be reached is seen here."""
@@ -92,8 +93,8 @@ class RedisTarget:
             return None
         match self._content.type:
             case "hash":
-                cells = zip(self._content.names_of(write), self._content.cells(write), strict=True)
-                return {name: stored(cell) for name, cell in cells if cell is not None}
+                cells = self._content.cells(write)
+                return {str(name): stored(cell) for name, cell in zip(cells[::2], cells[1::2], strict=True)}
             case "string":
                 return self._content.document(write).encode()
             case "sorted_set":
@@ -151,52 +152,42 @@ class RedisTarget:
                     indexes.append(index)
                 except Unstorable as error:
                     outcomes[index] = Rejected(str(error))
-            if self._content.names is None and self._content.type == "hash":
-                names: Sequence[str] = _aligned(rows)
-            else:
-                names = self._content.names or ()
-            yield from self._packed(names, indexes, rows, outcomes)
+            yield from self._packed(indexes, rows, outcomes)
 
     def _packed(
-        self, names: Sequence[str], indexes: list[int], rows: list[_Row], outcomes: list[Outcome]
+        self, indexes: list[int], rows: list[_Row], outcomes: list[Outcome]
     ) -> Iterator[tuple[list[int], bytes]]:
         if not rows:
             return
-        generation, _, lasts, expiring = self._head
         try:
-            call = _pack((generation, names, lasts, expiring, rows))
+            call = _pack((*self._head, [*chain.from_iterable(rows)]))
         except UnicodeEncodeError:
             kept = [place for place, row in enumerate(rows) if _is_unicode(row)]
             for place in set(range(len(rows))).difference(kept):
                 outcomes[indexes[place]] = Rejected("text that is no valid Unicode: a lone surrogate")
-            yield from self._packed(
-                names, [indexes[place] for place in kept], [rows[place] for place in kept], outcomes
-            )
+            yield from self._packed([indexes[place] for place in kept], [rows[place] for place in kept], outcomes)
             return
         if len(call) > BYTES_A_CALL and len(rows) > 1:
             half = len(rows) // 2
-            yield from self._packed(names, indexes[:half], rows[:half], outcomes)
-            yield from self._packed(names, indexes[half:], rows[half:], outcomes)
+            yield from self._packed(indexes[:half], rows[:half], outcomes)
+            yield from self._packed(indexes[half:], rows[half:], outcomes)
             return
         yield indexes, call
 
     def _key_row(self, write: Write) -> _Row:
         """A row of a hash or string."""
         key, content = str(write.key), self._content
-        at = content.expires_at(write) if content.options.expire_field else None
         if write.values is None:
-            return [key, str(write.version), _extra(write, key, None)]
-        if content.type == "hash":
-            if content.names is None:
-                return [key, str(write.version), _extra(write, key, at), content.names_of(write), content.cells(write)]
-            return [key, str(write.version), _extra(write, key, at), *content.cells(write)]
-        return [key, str(write.version), _extra(write, key, at), content.document(write)]
+            return [key, str(write.version), _extra(write, key, None), 0]
+        at = content.expires_at(write) if content.options.expire_field else None
+        cells = content.cells(write) if content.type == "hash" else [content.document(write)]
+        return [key, str(write.version), _extra(write, key, at), len(cells), *cells]
 
     def _member_row(self, write: Write) -> _Row:
         key, member = _pair(write.key)
-        row = [key, str(write.version), _extra(write, key, None), member]
+        row = [key, str(write.version), _extra(write, key, None), 1, member]
         if self._content.type == "sorted_set" and write.values is not None:
-            row.append(self._content.score(write))
+            row[3:] = [2, member, self._content.score(write)]
         return row
 
     def _settle(
@@ -291,17 +282,7 @@ def _extra(write: Write, key: str, at: int | None) -> Any:
     if write.owner or write.rule is Rule.ABSENT or at is not None or "}" in key:
         beside = companion(key) if "}" in key else None
         return deletes, write.rule is Rule.ABSENT, write.owner, beside, at
-    return False if deletes else None
-
-
-def _aligned(rows: list[_Row]) -> list[str]:
-    """Bring rows of open fields (their names, then their values) under one list of names."""
-    names = list(dict.fromkeys(chain.from_iterable(row[3] for row in rows if len(row) > 3)))
-    for row in rows:
-        if len(row) > 3:
-            fields = dict(zip(row[3], row[4], strict=True))
-            row[3:] = [fields.get(name) for name in names]
-    return names
+    return int(deletes)
 
 
 def _is_unicode(row: _Row) -> bool:
