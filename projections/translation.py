@@ -115,6 +115,10 @@ class Translation:
             return self.module.constant(node["value"])
         return self._kept(self.value(node, scope))
 
+    def variable_at(self, path: Path, scope: Scope) -> str:
+        """What stands at a dotted path, in a variable."""
+        return self._kept(self._look_up(path, scope))
+
     def value(self, node: Node, scope: Scope) -> str:
         """Python source for the node's result."""
         translate: Callable[[Node, Scope], str] = getattr(self, "_" + node["type"])
