@@ -1,8 +1,9 @@
 """A view with its expressions, patterns and templates read: what compiling and checking need to know of it.
 
-What a name means is settled here, without an item. First come captures; then, beside ``each`` or a Python function,
-what the element (or the returned dict) holds, and without them the attributes of the item. ``where`` and ``each``
-always see the item. ``_item`` is the item everywhere.
+What a name means is settled here, without an item. First come captures, then the attributes of the item; beside
+``each`` instead of them what the element holds. ``where`` and ``each`` always see the item. ``_item`` is the item
+everywhere. Beside a Python function keys see the captures, then what it returned; fields see what it returned, then the
+captures.
 """
 
 from __future__ import annotations
@@ -69,6 +70,13 @@ class Plan:
             {name for pattern in alternative.values() for name in pattern.captures} for alternative in self.alternatives
         ]
         return frozenset(set.intersection(*sets)) if sets else frozenset()
+
+    @property
+    def returned_names(self) -> frozenset[str]:
+        """What a Python function with declared fields may return."""
+        plans = [*(self.fields or {}).values(), self.score, self.expire]
+        read = {path[0] for plan in plans if plan is not None for path in plan.expression.paths if path}
+        return frozenset({*(self.fields or ()), *self.key_names, *read})
 
     @property
     def attributes(self) -> frozenset[str] | None:

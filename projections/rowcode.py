@@ -85,9 +85,11 @@ class _RowWriter:
         self.item = ItemScope(code, shape, self.captures)
         self.fields: dict[str, str] = {}
         self.scope: Scope = self.item
-        """What the names in fields and keys mean."""
-        self.returned = ""
-        """The variable with the dict that a Python projection returned."""
+        """What the names in keys mean."""
+        self.field_scope: Scope = self.item
+        """What the names in fields mean: beside a Python function first what it returned, then the captures."""
+        self.returned = self.merged = ""
+        """Variables with the dict that a Python projection returned, as it is and with the captures beneath."""
 
     def write(self, where: bool, call: bool) -> None:
         """Write it all."""
@@ -186,29 +188,28 @@ class _RowWriter:
             with self.code.block(f"for {index}, {name}, {element} in elements({yielded})"):
                 scope = ElementScope(self.code, self.item, self.captures, element)
                 scope.reserve(index, name)
-                self.scope = scope
+                self.scope = self.field_scope = scope
                 self._collect()
             self.code.line(f"return {'[*found.items()]' if self.values else '[*found]'}")
 
     def _python_rows(self, name: str) -> None:
         with self._stage(name):
             item = self.item.whole()
-            given = ", ".join(f"{capture!a}: {variable}" for capture, variable in self.captures.items())
-            self.returned = self.module.fresh("e")
+            captured = ", ".join(f"{capture!a}: {variable}" for capture, variable in self.captures.items())
+            captures, returned = self.module.fresh("e"), self.module.fresh("e")
             self.item.stage(self.code)
             self.code.line("found = {}")
-            with self.code.block(f"for {self.returned} in CALL(with_captures({item}, {{{given}}}))"):
+            self.code.line(f"{captures} = {{{captured}}}")
+            with self.code.block(f"for {returned} in CALL(with_captures({item}, {captures}))"):
                 if self.plan.fields is not None:
-                    self.code.line(f"known_names({self.returned}, {self.module.constant(self._known())})")
-                self.scope = ElementScope(self.code, self.item, self.captures, self.returned)
+                    self.code.line(f"known_names({returned}, {self.module.constant(self.plan.returned_names)})")
+                self.scope = ElementScope(self.code, self.item, self.captures, returned)
+                merged = self.code.assign(f"with_captures({returned}, {captures})", "e")
+                self.field_scope = ElementScope(self.code, self.item, {}, merged)
+                self.returned = returned
+                self.merged = merged
                 self._collect()
             self.code.line(f"return {'[*found.items()]' if self.values else '[*found]'}")
-
-    def _known(self) -> frozenset[str]:
-        """What a Python projection may return: its declared fields, and what key, score and expiry are made from."""
-        plans = (plan for plan in (self.plan.score, self.plan.expire) if plan is not None)
-        read = {path[0] for plan in plans for path in plan.expression.paths if path}
-        return frozenset({*(self.plan.fields or ()), *self.plan.key_names, *read})
 
     def _collect(self) -> None:
         with self.module.working_for("key"):
@@ -293,12 +294,12 @@ class _RowWriter:
         return self._computed(self.plan.expire, lambda moment: expire_seconds(moment, unit), required=False)
 
     def _computed(self, plan: FieldPlan, convert: Callable[[Any], Any], *, required: bool) -> str:
-        """A score or an expiry. Beside a Python projection it may read what that returned and the item's attributes."""
+        """A score or an expiry. Beside a Python function it may also read the item's attributes, after all others."""
         with self.module.working_for(plan.place):
-            scope = self.scope
+            scope = self.field_scope
             if self.returned:
-                merged = self.code.assign(f"{{**{self.item.whole()}, **{self.returned}}}")
-                scope = ElementScope(self.code, self.item, self.captures, merged)
+                everything = self.code.assign(f"{{**{self.item.whole()}, **{self.merged}}}")
+                scope = ElementScope(self.code, self.item, {}, everything)
             variable = self.code.assign(self._translation().value(plan.expression.tree, scope))
             self.code.line(
                 f"{variable} = {self.module.constant(plan.default)} if {variable} is None "
@@ -315,10 +316,7 @@ class _RowWriter:
         return self.fields[plan.name]
 
     def _new_field(self, plan: FieldPlan) -> str:
-        if self.returned:
-            source = f"{self.returned}.get({plan.name!a})"
-        else:
-            source = self._translation().value(plan.expression.tree, self.scope)
+        source = self._translation().value(plan.expression.tree, self.field_scope)
         field = self.code.assign(source, "f")
         if plan.type in NATURAL:
             if self.returned:
