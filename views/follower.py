@@ -20,7 +20,7 @@ from typing import Any
 from dynaview.sources.errors import IteratorExpired, SourceError, StreamGone, Trimmed
 from dynaview.sources.port import Broken, Page, Shard, StreamReader
 from dynaview.views.lane import START, Delivery, Lane
-from dynaview.views.policy import Backoff, slow
+from dynaview.views.policy import Backoff, anew, slow
 from dynaview.views.threads import spawn
 
 log = logging.getLogger(__name__)
@@ -189,7 +189,7 @@ class Follower:
             return
         before = lane.checkpoints.get(shard.parent)
         if before is None or not before.finished:
-            lane.fail("gap", _gap(f"shard {shard.parent} expired before its end was read"))
+            _gap(lane, f"shard {shard.parent} expired before its end was read")
 
     def _check_vanished(self, lane: Lane, listed: set[str]) -> None:
         for shard, checkpoint in lane.checkpoints.items():
@@ -198,11 +198,11 @@ class Follower:
                 and shard not in listed
                 and not (shard in self._fronts and lane.position(shard).ended)
             ):
-                lane.fail("gap", _gap(f"shard {shard} expired before its end was read"))
+                _gap(lane, f"shard {shard} expired before its end was read")
 
     def _fail_all(self, what: str) -> None:
         for lane in self.lanes:
-            lane.fail("gap", _gap(what))
+            _gap(lane, what)
 
     # The front
 
@@ -281,7 +281,7 @@ class Follower:
             for lane in self.lanes:
                 at = lane.position(cursor.shard)
                 if not at.ended and at.handed <= cursor.position:
-                    lane.fail("gap", _gap(what))
+                    _gap(lane, what)
             if isinstance(error, StreamGone):
                 cursor.ended = True
                 return 0.0
@@ -377,5 +377,5 @@ def _sequence(position: int) -> str:
     return f"{position:021d}"
 
 
-def _gap(what: str) -> str:
-    return f"{what}; the view has to be filled anew: dynaview drop VIEW, then dynaview run"
+def _gap(lane: Lane, what: str) -> None:
+    lane.fail("gap", f"{what}; {anew(lane.name)}")

@@ -43,3 +43,8 @@ class Backoff:
 def slow(error: SourceError) -> bool:
     """Whether an error waits for an operator rather than for time: tried again, but rarely."""
     return isinstance(error, AccessDenied | CredentialsMissing | TableMissing | StreamDisabled | SourceRefused)
+
+
+def anew(view: str) -> str:
+    """What mends a view whose rows cannot be brought up to date from the stream."""
+    return f"fill the view anew: dynaview drop {view}, then dynaview run"

@@ -25,7 +25,7 @@ from dynaview.views.fill import Fill
 from dynaview.views.fingerprint import fingerprint
 from dynaview.views.follower import Follower, FollowerSettings
 from dynaview.views.lane import Lane, LaneSettings
-from dynaview.views.policy import Backoff, slow
+from dynaview.views.policy import Backoff, anew, slow
 from dynaview.views.threads import spawn
 
 log = logging.getLogger(__name__)
@@ -180,17 +180,17 @@ class Worker:
         self, view: ViewDeclaration, record: ViewRecord, mark: str, description: TableDescription
     ) -> tuple[str, str] | None:
         """State and reason where a view may not run."""
-        anew = f"fill it anew: dynaview drop {view.name}, then dynaview run"
+        remedy = anew(view.name)
         if problems := self._problems_of(view, description):
             return "refused", "; ".join(str(problem) for problem in problems)
         if record.fingerprint != mark:
-            return "changed", f"the declaration ({view.at}) is not the one that built the view; restore it, or {anew}"
+            return "changed", f"the declaration ({view.at}) is not the one that built the view; restore it, or {remedy}"
         if record.stream_arn != description.stream_arn:
             return "gap", _changed_stream(self.source.table, "is another one now", view.name)
         # A shard of which nothing was read is opened at its oldest record, where a loss would not show.
         unread = any(not at.finished and at.sequence is None for at in self._control.checkpoints(view.name).values())
         if unread and time.time() - record.seen > RETENTION:
-            return "gap", f"the view was last followed more than 24 hours ago, longer than streams reach back; {anew}"
+            return "gap", f"the view was last followed more than 24 hours ago, longer than streams reach back; {remedy}"
         return None
 
     def _lane(self, record: ViewRecord, description: TableDescription, shape: Shape) -> Lane:
@@ -217,7 +217,4 @@ class Worker:
 
 
 def _changed_stream(table: str, what: str, view: str) -> str:
-    return (
-        f"the stream of table {table} {what}: changes in between are in no stream; fill the view anew: "
-        f"dynaview drop {view}, then dynaview run"
-    )
+    return f"the stream of table {table} {what}: changes in between are in no stream; {anew(view)}"

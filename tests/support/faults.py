@@ -1,0 +1,92 @@
+"""Faults scripted around any target: refused, failed after the write, half a batch, held."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Literal, TypeAlias
+
+from dynaview.projections.rows import RowKey, Write
+from dynaview.sinks.port import Outcome, SinkRefused, SinkUnavailable, Stored, Target
+
+Fault: TypeAlias = Literal["refuse", "lose", "half", "forbid"]
+"""refuse: fail before the write. lose: write, then fail, as when the answer is lost. half: write half, then fail.
+forbid: fail as for missing rights."""
+
+
+class FaultyTarget:
+    """A target that goes wrong as scripted, and keeps the versions it has shown of each row."""
+
+    def __init__(self, inner: Target) -> None:
+        self.inner = inner
+        self.layout = inner.layout
+        self.generation = inner.generation
+        self.faults: list[Fault] = []
+        """Played from the first on, one a write."""
+        self.down = False
+        """While set, every write is refused."""
+        self.batches: list[int] = []
+        self._open = threading.Event()
+        self._open.set()
+        self.entered = threading.Event()
+        """Set when a write has come while held."""
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Writes wait until the block ends."""
+        self.entered.clear()
+        self._open.clear()
+        try:
+            yield
+        finally:
+            self._open.set()
+
+    def release(self) -> None:
+        """Let held writes go."""
+        self._open.set()
+
+    def write(self, writes: Sequence[Write]) -> list[Outcome]:
+        self.batches.append(len(writes))
+        if not self._open.is_set():
+            self.entered.set()
+            self._open.wait(30)
+        if self.down:
+            raise SinkUnavailable("scripted: down")
+        fault = self.faults.pop(0) if self.faults else None
+        if fault == "refuse":
+            raise SinkUnavailable("scripted: refused")
+        if fault == "forbid":
+            raise SinkRefused("scripted: forbidden; grant everything")
+        if fault == "half":
+            self.inner.write(writes[: len(writes) // 2])
+            raise SinkUnavailable("scripted: failed half way")
+        outcomes = self.inner.write(writes)
+        if fault == "lose":
+            raise SinkUnavailable("scripted: answer lost")
+        return outcomes
+
+    def prepare(self) -> None:
+        self.inner.prepare()
+
+    def publish(self) -> None:
+        self.inner.publish()
+
+    def content(self, write: Write) -> Any:
+        return self.inner.content(write)
+
+    def read(self, keys: Sequence[RowKey]) -> list[Stored | None]:
+        return self.inner.read(keys)
+
+    def rows(self) -> Iterator[Stored]:
+        return self.inner.rows()
+
+    def count(self) -> int:
+        return self.inner.count()
+
+    def purge(self, older_than: timedelta) -> int:
+        return self.inner.purge(older_than)
+
+    def drop(self) -> None:
+        self.inner.drop()

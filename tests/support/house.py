@@ -1,0 +1,134 @@
+"""A small house in memory: a scripted table, views in memory, a control store in a file, and a daemon's inside."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dynaview.projections.projection import Bound
+from dynaview.sinks.memory import MemorySink
+from dynaview.views.control import ControlStore, ControlUnavailable, Progress
+from dynaview.views.fill import Fill
+from dynaview.views.follower import Follower, FollowerSettings
+from dynaview.views.lane import Lane, LaneSettings
+from tests.support.faults import FaultyTarget
+from tests.support.scripted import ScriptedTable
+from tests.support.simple import SHAPE, SimpleBound, layout
+
+QUICK = FollowerSettings(
+    readers=2, poll_first=0.001, poll_cap=0.005, discover_every=0.05, children_every=0.01, tip_margin=0.0
+)
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    """Wait for a condition; a deadline passed is a failure that says what was waited for."""
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s for: {what}"
+        pause.wait(0.002)
+
+
+class CutControl(ControlStore):
+    """A control store that a crash can cut off: after `cut` nothing is committed any more."""
+
+    cut = False
+
+    def commit(self, view: str, progress: Progress, watermark: float | None) -> None:
+        if self.cut:
+            raise ControlUnavailable("scripted: cut off")
+        super().commit(view, progress, watermark)
+
+
+class House:
+    """Views ``names`` of one scripted table. `start`, then `stop` or `crash`, as often as wanted."""
+
+    def __init__(self, folder: Path, table: ScriptedTable | None = None, names: tuple[str, ...] = ("one",)) -> None:
+        self.table = table or ScriptedTable(clock=time.time)
+        self.sink = MemorySink("memory")
+        self.url = f"sqlite:///{folder / 'control.db'}"
+        self.names = names
+        self.bound: Bound = SimpleBound()
+        self.targets = {name: FaultyTarget(self.sink.open(layout(name), 1)) for name in names}
+        self.lane_settings = LaneSettings(buffer=50, batch=20, commit_every=0.0, beat=0.01)
+        self.settings = QUICK
+        self.lanes: dict[str, Lane] = {}
+        self.crashed = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        self.control = CutControl(self.url)
+        self.lanes = {}
+        for name in self.names:
+            record = self.control.add_view(name, "shop", "memory", "f", self.table.arn)
+            self.lanes[name] = Lane(
+                record, self.bound, self.targets[name], self.control, self.control.checkpoints(name), self.lane_settings
+            )
+        self.follower = Follower(
+            self.table.stream(self.table.arn, SHAPE), list(self.lanes.values()), self.settings, crashed=self.crashed.set
+        )
+        self._threads = [threading.Thread(target=lane.run, name=lane.name) for lane in self.lanes.values()]
+        for thread in self._threads:
+            thread.start()
+        self.follower.start()
+        for lane in self.lanes.values():
+            if not lane.record.filled:
+                self._threads += self._fill(lane).start(0)
+
+    def _fill(self, lane: Lane) -> Fill:
+        return Fill(
+            lane.name, 1, self.table, SHAPE, self.bound, lane.target, self.control, lane.prepared, lane.stop,
+            lane.filled, self.crashed.set,
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        """End in good order."""
+        self.follower.stop()
+        for lane in self.lanes.values():
+            lane.end()
+        for target in self.targets.values():
+            target.release()
+        for thread in self._threads:
+            thread.join()
+        self.control.close()
+        assert not self.crashed.is_set()
+
+    def crash(self) -> None:
+        """End as by SIGKILL: nothing more reaches the control store."""
+        self.control.cut = True
+        self.stop()
+
+    def rows(self, name: str) -> dict[Any, Any]:
+        """What readers of a view see, by row key."""
+        return {stored.key: stored.content for stored in self.targets[name].rows()}
+
+    def expected(self) -> dict[str, Any]:
+        """What the table asks a simple view to hold."""
+        return {
+            f"{item['pk']}/{item['sk']}": {} if item.get("value") is None else {"value": item["value"]}
+            for item in self.table.items()
+            if "hidden" not in item and "bad" not in item
+        }
+
+    def wait_equal(self, *names: str, seconds: float = 20.0) -> None:
+        """Wait until views show the table."""
+        for name in names or self.names:
+            until(lambda name=name: self.rows(name) == self.expected(), f"view {name} to equal the table", seconds)
+
+    def wait_counted(self, *names: str) -> None:
+        """Wait until every record that was ever made is counted."""
+        for name in names or self.names:
+            until(lambda name=name: self.counts(name).read == self.table.made, f"{name} to have counted every record")
+
+    def counts(self, name: str) -> Any:
+        record = self.control.view(name)
+        assert record is not None
+        return record.counts
+
+    def state(self, name: str) -> str:
+        record = self.control.view(name)
+        assert record is not None
+        return record.state

@@ -1,0 +1,42 @@
+"""A view by hand: one row an item, keyed by the item's whole key, for tests of following that need no compiler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dynaview.projections.attributes import Image, Shape
+from dynaview.projections.changes import SCANNED, Change
+from dynaview.projections.projection import ProjectionError
+from dynaview.projections.rows import Field, Layout, OpenSearchOptions, RowKey, RowValues, Rule, Write
+
+SHAPE = Shape(None)
+
+
+def layout(view: str) -> Layout:
+    """The layout of a simple view: one field ``value``."""
+    return Layout(view, (), (Field("value"),), OpenSearchOptions(view, {}, {}))
+
+
+class SimpleBound:
+    """Rows of items with ``value``; an item with ``hidden`` is not the view's, one with ``bad`` cannot be projected."""
+
+    def rows(self, image: Image) -> list[tuple[RowKey, RowValues]]:
+        item = SHAPE.unpack(image)
+        if "bad" in item:
+            raise ProjectionError("field value: bad is bad")
+        if "hidden" in item:
+            return []
+        return [(f"{item['pk']}/{item['sk']}", (item.get("value"),))]
+
+    def writes(self, change: Change[Any], version: int) -> list[Write]:
+        new = [] if change.body.new is None else self.rows(change.body.new)
+        try:
+            old = [] if change.body.old is None else self.rows(change.body.old)
+        except ProjectionError:
+            old = []
+        kept = {key for key, _ in new}
+        gone = [Write(key, None, version) for key, _ in old if key not in kept]
+        return [Write(key, values, version) for key, values in new] + gone
+
+    def inserts(self, image: Image) -> list[Write]:
+        return [Write(key, values, SCANNED, rule=Rule.ABSENT) for key, values in self.rows(image)]

@@ -1,0 +1,5 @@
+"""``python -m dynaview.views.cli``."""
+
+from dynaview.views.cli import main
+
+main()
