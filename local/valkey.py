@@ -30,6 +30,7 @@ class Valkey(Server):
         self._port = free_port()
         argv = [str(_program()), "--port", str(self._port), "--bind", "127.0.0.1", "--save", ""]
         argv += ["--appendonly", "no", "--dir", str(self.directory), "--enable-debug-command", "local"]
+        argv += ["--set-proc-title", "no"]  # a list of processes then tells which directory it serves
         return self._guarded(guard.job(argv, grace=5))
 
     def _answers(self) -> bool:
