@@ -28,7 +28,7 @@ _TRANSIENT = frozenset(
 """Error codes that pass: the first word of an answer (https://valkey.io/topics/protocol)."""
 
 _RIGHTS = (
-    "the user needs ~KEYS ~_v* ~_t* and +@connection +@read +@write +@scripting +info "
+    "the user needs ~KEYS ~_v* ~_t* +@connection +@read +@write +@scripting +info +time "
     "(ACL SETUSER), where KEYS is the view's key family"
 )
 
@@ -160,6 +160,8 @@ def translate(error: redis.RedisError) -> SinkError:
         return SinkUnavailable("Redis: timed out")
     if code in _TRANSIENT:
         return SinkUnavailable(f"Redis: {code}")
+    if isinstance(error, redis.InvalidResponse):
+        return SinkUnavailable("Redis: an answer that is not of Redis's protocol: is another server behind this URL?")
     if isinstance(error, redis.ConnectionError):
         return SinkUnavailable(f"Redis: no connection ({type(error).__name__})")
     if code in ("MOVED", "ASK", "CROSSSLOT"):

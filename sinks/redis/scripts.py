@@ -174,8 +174,8 @@ local function guarded(held, key, version, extra, first, last)
     + r"""
   companion = companion or '_v{' .. key .. '}'
   local live, foreign, mark = true, false, false
-  if not held then
-    live = false
+  if not held or not find(held, '^%d') then
+    live, held = false, false
     if call('EXISTS', key, companion) > 0 then
       foreign = call('EXISTS', key) == 1
       mark, held = companion_at(companion)
