@@ -84,8 +84,8 @@ def check_sink_url(kind: SinkKind, url: str) -> None:
     host = authority.rpartition("@")[2]
     if not _is_authority(host) or "@" in rest[len(authority) :].partition("?")[0]:
         raise AddressError(
-            f"host and port can't be read: it looks like {example}; percent-encode what is not a letter or digit in user "
-            "and password"
+            f"host and port can't be read: it looks like {example}; percent-encode what is not a letter or digit in "
+            "user and password"
         )
     if not host and not (kind == "postgres" and ("host=" in rest or rest.startswith("/"))):
         raise AddressError(f"the URL names no host: it looks like {example}")
@@ -95,7 +95,9 @@ def check_control_url(url: str) -> None:
     """Raises `AddressError` where `url` can't be a control store."""
     found = re.match(r"([a-z][a-z0-9+]{1,19}):", url)
     if found is None or found[1] not in _CONTROL_SCHEMES:
-        raise AddressError("not a URL of SQLite or PostgreSQL: it looks like sqlite:///dynaview.db or postgresql://host/name")
+        raise AddressError(
+            "not a URL of SQLite or PostgreSQL: it looks like sqlite:///dynaview.db or postgresql://host/name"
+        )
 
 
 def safe_url(url: str) -> str:

@@ -231,7 +231,10 @@ def _explained(error: yaml.MarkedYAMLError) -> str:
     if "could not find expected ':'" in problem:
         return "no ':' behind a key"
     if "expected <block end>" in problem:
-        return f"wrong indentation, or text behind a quoted value or a bracket{began}; put values that begin with {{ in quotes"
+        return (
+            f"wrong indentation, or text behind a quoted value or a bracket{began}; "
+            "put values that begin with { in quotes"
+        )
     if "expected ',' or" in problem or "unexpected end of stream" in problem or "found unexpected document" in problem:
         return f"a bracket or quote that is not closed{began}"
     if "undefined alias" in problem:

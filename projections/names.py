@@ -16,8 +16,11 @@ _LONGEST_INDEX = 200
 _SQL_NAMES = {
     name: parameters
     for parameters, names in (
-        (0, "smallint integer int int2 int4 int8 bigint real float4 float8 boolean bool text bytea date json jsonb uuid"),
-        (0, "inet cidr macaddr citext tsvector money xml"),
+        (
+            0,
+            "smallint integer int int2 int4 int8 bigint real float4 float8 boolean bool text bytea date json jsonb",
+        ),
+        (0, "uuid inet cidr macaddr citext tsvector money xml"),
         (1, "varchar char bpchar bit varbit timestamp timestamptz time timetz interval float vector"),
         (2, "numeric decimal"),
     )
@@ -67,7 +70,9 @@ def index_problem(name: str) -> str | None:
     """
     if name != name.lower():
         return "an index name is lower case only"
-    if found := sorted({character for character in name if character in ' \\/*?"<>|,#:' or not character.isprintable()}):
+    if found := sorted(
+        {character for character in name if character in ' \\/*?"<>|,#:' or not character.isprintable()}
+    ):
         return f"an index name can't hold {' '.join(repr(character) for character in found)}"
     if name.startswith(("-", "_", "+", ".")):
         return "an index name begins with a letter or digit (a dot is for hidden indexes)"

@@ -42,8 +42,8 @@ def schema() -> Schema:
                 "sources": _named(_source(), "DynamoDB tables by the names that views use."),
                 "sinks": _named(_sink(), "Stores by the names that views use."),
                 "control": _text(
-                    "SQLAlchemy URL of the control store, which holds checkpoints and dead letters. Default: the SQLite "
-                    "file dynaview.db beside this file. ${VARIABLE} is replaced from the environment."
+                    "SQLAlchemy URL of the control store, which holds checkpoints and dead letters. Default: the "
+                    "SQLite file dynaview.db beside this file. ${VARIABLE} is replaced from the environment."
                 ),
                 "python": _list(
                     _text("A module (shop.views) or a file (./views.py)."),
@@ -72,7 +72,9 @@ def _sink() -> Schema:
     return {
         **_mapping(
             {
-                "redis": _text('URL of Redis or Valkey: redis://host:6379/0 or rediss:// for TLS; best "${REDIS_URL}".'),
+                "redis": _text(
+                    'URL of Redis or Valkey: redis://host:6379/0 or rediss:// for TLS; best "${REDIS_URL}".'
+                ),
                 "opensearch": _text('URL of OpenSearch: https://host:9200; best "${OPENSEARCH_URL}".'),
                 "postgres": _text('URL of PostgreSQL: postgresql://host:5432/name; best "${DATABASE_URL}".'),
                 "ca_file": _text("File with the certificates to trust, relative to this file."),
@@ -93,7 +95,7 @@ def _view() -> Schema:
     properties: Schema = {
         "source": _text("Which source the items come from."),
         "match": {
-            "description": "Which items belong to the view: key attributes and their patterns (CUSTOMER#{customer_id}), "
+            "description": "Which items belong to the view: key attributes and their patterns (CUSTOMER#{id}), "
             "or a list of such alternatives. Captures become names for fields and keys. Default: every item.",
             "type": ["object", "array"],
             "minProperties": 1,
@@ -110,7 +112,7 @@ def _view() -> Schema:
         "sink": _text("Which sink keeps the rows."),
         "python": _text("A Python function that makes the rows, as module:function or ./file.py:function."),
         "key": {
-            "description": "What tells rows apart. Redis and OpenSearch: a template (customer:{customer_id}). Postgres: the "
+            "description": "What tells rows apart. Redis and OpenSearch: a template (customer:{id}). Postgres: the "
             "names of the key fields.",
             "type": ["string", "array"],
             "minLength": 1,

@@ -24,7 +24,7 @@ class Section:
         path = (*self.path, key)
         if path in self.misshapen:
             return None
-        data = self._data()
+        data = self.value()
         if isinstance(data, dict):
             return data.get(key)
         return data[key] if isinstance(data, list) and isinstance(key, int) and key < len(data) else None
@@ -39,12 +39,16 @@ class Section:
 
     def names(self) -> list[str]:
         """The well-formed keys, in order."""
-        data = self._data()
-        return [name for name in data if (*self.path, name) not in self.misshapen] if isinstance(data, dict) else []
+        return [name for name in self.written() if (*self.path, name) not in self.misshapen]
+
+    def written(self) -> list[str]:
+        """All keys, in order, the misshapen ones too."""
+        data = self.value()
+        return list(data) if isinstance(data, dict) else []
 
     def elements(self) -> Iterator[Section]:
         """The elements of a list, as sections."""
-        data = self._data()
+        data = self.value()
         if isinstance(data, list):
             for index in range(len(data)):
                 if (*self.path, index) not in self.misshapen:
@@ -52,7 +56,7 @@ class Section:
 
     def has(self, key: str) -> bool:
         """Whether `key` is written, well-formed or not."""
-        data = self._data()
+        data = self.value()
         return (isinstance(data, dict) and key in data) or (*self.path, key) in self.misshapen
 
     def at(self, *below: str | int) -> At:
@@ -62,7 +66,8 @@ class Section:
         """Note a problem here, or at what lies `below`."""
         self.problems.append(Problem(self.at(*below), message))
 
-    def _data(self) -> Any:
+    def value(self) -> Any:
+        """What stands at this very place."""
         found = self.document.data
         for index, step in enumerate(self.path):
             if self.path[: index + 1] in self.misshapen:

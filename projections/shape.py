@@ -12,7 +12,8 @@ from jsonschema.exceptions import ValidationError
 
 from dynaview.projections.declaration import Problem
 from dynaview.projections.document import Document, Path, shown
-from dynaview.projections.schema import SINK_SCHEMES, schema
+from dynaview.projections.schema import SINK_SCHEMES
+from dynaview.projections.schema import schema as published
 from dynaview.projections.suggestions import did_you_mean
 
 _MOST = 200
@@ -38,7 +39,7 @@ class Misshapen:
 
 def check(document: Document) -> list[Misshapen]:
     """Everything about `document` that the schema refuses, in the order of the file."""
-    errors = Draft7Validator(schema()).iter_errors(document.data)
+    errors = Draft7Validator(published()).iter_errors(document.data)
     found = [each for error in islice(errors, _MOST) for each in _explained(document, error)]
     if next(errors, None) is not None:
         found.append(_at(document, (), f"more than {_MOST} things are wrong with this file: mend the first ones"))
@@ -47,16 +48,19 @@ def check(document: Document) -> list[Misshapen]:
 
 def _explained(document: Document, error: ValidationError) -> Iterator[Misshapen]:
     path: Path = tuple(error.absolute_path)
+    rule: Any = error.validator_value
+    schema: Any = error.schema
+    instance: Any = error.instance
     match error.validator:
         case "additionalProperties":
-            known = error.schema.get("properties", {})
+            known = schema.get("properties", {})
             for name in _unknown(error):
                 yield _at(document, (*path, name), f"unknown key{did_you_mean(name, known)}")
         case "required":
             # jsonschema reports each missing key by itself, but tells only its message which one.
-            missing = [name for name in error.validator_value if name not in error.instance]
+            missing = [name for name in rule if name not in instance]
             name = next(name for name in missing if repr(name) in error.message)
-            meaning = error.schema["properties"][name]["description"]
+            meaning = schema["properties"][name]["description"]
             yield Misshapen((*path, name), Problem(document.at(*path), f"{name} is missing. {meaning}"))
         case "pattern":
             name = str(error.instance)
@@ -66,7 +70,9 @@ def _explained(document: Document, error: ValidationError) -> Iterator[Misshapen
                 "not a name: use letters, digits, _ and -, a letter first, at most 63 of them",
             )
         case "oneOf":
-            yield Misshapen(path, Problem(document.at(*path), f"names not exactly one of {_listed(list(SINK_SCHEMES))}"))
+            yield Misshapen(
+                path, Problem(document.at(*path), f"names not exactly one of {_listed(list(SINK_SCHEMES))}")
+            )
         case _:
             yield _at(document, path, _message(error))
 
@@ -76,31 +82,36 @@ def _at(document: Document, path: Path, message: str) -> Misshapen:
 
 
 def _unknown(error: ValidationError) -> list[str]:
-    properties = error.schema.get("properties", {})
-    ignored = "^x-" in error.schema.get("patternProperties", {})
-    return [name for name in error.instance if name not in properties and not (ignored and name.startswith("x-"))]
+    schema: Any = error.schema
+    properties = schema.get("properties", {})
+    ignored = "^x-" in schema.get("patternProperties", {})
+    instance: Any = error.instance
+    return [name for name in instance if name not in properties and not (ignored and name.startswith("x-"))]
 
 
 def _message(error: ValidationError) -> str:
+    rule: Any = error.validator_value
+    schema: Any = error.schema
     match error.validator:
         case "type":
             return _wrong_type(error)
         case "enum":
             word = shown(str(error.instance))
-            return f"{word} is not one of its values{did_you_mean(word, error.validator_value)}"
+            return f"{word} is not one of its values{did_you_mean(word, rule)}"
         case "minLength" | "minItems" | "minProperties":
-            meaning = error.schema.get("description", "")
+            meaning = schema.get("description", "")
             return f"is empty. {meaning.split('. ')[0]}".rstrip()
         case "uniqueItems":
             return "holds the same twice: remove one of them"
         case "minimum" | "exclusiveMinimum":
             least = "at least" if error.validator == "minimum" else "more than"
-            return f"has to be {least} {error.validator_value}"
+            return f"has to be {least} {rule}"
     raise AssertionError(f"the schema uses {error.validator}, which has no message")  # pragma: no cover
 
 
 def _wrong_type(error: ValidationError) -> str:
-    allowed = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+    rule: Any = error.validator_value
+    allowed = rule if isinstance(rule, list) else [rule]
     expected = _listed([_WORDS[name] for name in allowed])
     found = error.instance
     if found is None:
