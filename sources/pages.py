@@ -39,7 +39,7 @@ class _Items(msgspec.Struct, Generic[I]):
     """A Scan answer."""
 
     items: list[I] = msgspec.field(name="Items")
-    last: msgspec.Raw | None = msgspec.field(name="LastEvaluatedKey", default=None)
+    last: msgspec.Raw = msgspec.field(name="LastEvaluatedKey", default=msgspec.Raw())
     capacity: _Capacity | None = msgspec.field(name="ConsumedCapacity", default=None)
 
 
@@ -167,12 +167,12 @@ class ItemsDecoder:
             images = page.items
         except (msgspec.DecodeError, UnicodeDecodeError):
             page, images = self._split(body, broken)
-        position = None if page.last is None else bytes(page.last).decode()
+        position = bytes(page.last).decode()
         return ScanPage(
             images=images,
             keys=[self.key(image) for image in images],
             broken=broken,
-            position=None if position in (None, "null", "{}") else position,
+            position=None if position in ("", "null", "{}") else position,
             consumed=0.0 if page.capacity is None else page.capacity.units,
         )
 

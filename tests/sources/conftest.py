@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 
 from dynaview.projections.attributes import Shape
@@ -27,10 +28,16 @@ def stub() -> Iterator[Stub]:
     server.close()
 
 
+@pytest.fixture(scope="session")
+def boto_session() -> boto3.Session:
+    """One for all tests, as it keeps the service models, which take long to read."""
+    return boto3.Session()
+
+
 @pytest.fixture
-def session(stub: Stub) -> Iterator[Session]:
+def session(stub: Stub, boto_session: boto3.Session) -> Iterator[Session]:
     """Clients of the stub that ask once only."""
-    opened = Session("eu-west-1", stub.url, attempts=1, read=5.0)
+    opened = Session("eu-west-1", stub.url, attempts=1, read=5.0, session=boto_session)
     yield opened
     opened.close()
 
