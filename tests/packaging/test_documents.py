@@ -7,10 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
+
+from dynaview.views.declarations import load
 
 from . import command_lines
 
 ROOT = Path(__file__).parents[2]
+VARIABLES = {
+    "REDIS_URL": "redis://cache:6379/0",
+    "OPENSEARCH_URL": "http://search:9200",
+    "DATABASE_URL": "postgresql://reads/shop",
+}
+"""What declarations in documents may ask the environment for."""
+
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
 
 
@@ -78,6 +88,23 @@ def test_links_lead_somewhere(path: Path) -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=identify)
 def test_commands_exist(path: Path) -> None:
     assert unknown_commands(path.read_text()) == []
+
+
+def declarations(text: str) -> list[str]:
+    """The YAML blocks of a document that are whole declarations."""
+    return [block for block in fenced(text, "yaml") if {"sources", "sinks", "views"} <= yaml.safe_load(block).keys()]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=identify)
+def test_declarations_are_right(path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "dynaview.yaml"
+    for block in declarations(path.read_text()):
+        file.write_text(block)
+        assert load([file], VARIABLES).views.keys() == yaml.safe_load(block)["views"].keys()
+
+
+def test_the_readme_shows_a_declaration() -> None:
+    assert len(declarations((ROOT / "README.md").read_text())) == 1
 
 
 def test_the_documents_that_must_be_there_are_there() -> None:
