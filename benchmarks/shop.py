@@ -100,7 +100,7 @@ def item_at(index: int, rng: random.Random) -> dict[str, Any]:
             "price": Decimal(rng.randrange(999)) / 100,
         }
         return product if rng.random() < 0.5 else product | {"note": "x" * rng.randrange(50)}
-    lines = [
+    lines: list[dict[str, Any]] = [
         {"sku": f"s{sku}", "quantity": rng.randrange(1, 9), "price": Decimal(rng.randrange(10**6)) / 100}
         for sku in rng.sample(range(12), rng.randrange(5))
     ]

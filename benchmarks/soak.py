@@ -185,11 +185,11 @@ class Soak:
         records = sum(len(_records(stream, shard.id)) for shard in stream.shards())
         self.report.changes = records
         control = ControlStore(self.declaration.control)
-        for view in control.views():
-            counts = view.counts
+        for record in control.views():
+            counts = record.counts
             told = counts.applied + counts.stale + counts.unmatched + counts.dead_lettered
             if not counts.read == told == records:
-                self.report.faults.append(f"{view.name}: {records} records, but counted {counts}")
+                self.report.faults.append(f"{record.name}: {records} records, but counted {counts}")
         control.close()
 
 

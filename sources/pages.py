@@ -11,13 +11,14 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from dynaview.projections.attributes import Attr, Shape
-from dynaview.projections.changes import STREAM_SPAN, Change
+from dynaview.projections.changes import STREAM_SPAN, TTL_PRINCIPAL, Change, Identity
 from dynaview.projections.projection import ViewType
 from dynaview.sources.errors import BadPage
 from dynaview.sources.port import Broken, Key, Page, ScanPage
 
 I = TypeVar("I")  # noqa: E741 - an image
 
+LOCAL_TTL_DELETE = "UNKNOWN_TO_SDK_VERSION"
 _EVENTS = frozenset({"INSERT", "MODIFY", "REMOVE"})
 _PROMISE_NEW = frozenset({"NEW_IMAGE", "NEW_AND_OLD_IMAGES"})
 _PROMISE_OLD = frozenset({"OLD_IMAGE", "NEW_AND_OLD_IMAGES"})
@@ -127,6 +128,12 @@ class RecordsDecoder:
             return f"a {change.event} of a stream of {self.view_type} without its OldImage"
         return None
 
+    def _named(self, change: Change[Any]) -> Change[Any]:
+        """DynamoDB Local 3 calls a delete by TTL `LOCAL_TTL_DELETE`, and does not say who made it."""
+        if change.event == LOCAL_TTL_DELETE and self.view_type in _PROMISE_NEW and change.body.new is None:
+            return Change("REMOVE", change.body, Identity("Service", TTL_PRINCIPAL))
+        return change
+
     def _split(self, body: bytes) -> Page[Any]:
         """The page record by record: the good ones as changes, the others as they are."""
         try:
@@ -137,7 +144,7 @@ class RecordsDecoder:
         broken: list[Broken] = []
         for index, raw in enumerate(page.records):
             try:
-                change = self._record.decode(raw)
+                change = self._named(self._record.decode(raw))
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 broken.append(Broken(index, bytes(raw), f"the record cannot be read: {error}", _sequence(raw)))
                 continue

@@ -1,0 +1,29 @@
+"""The servers that measurements run against: those that the environment names, else local ones of their own."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dynaview.local import servers as local
+
+
+@contextmanager
+def servers() -> Iterator[dict[str, str]]:
+    """REDIS_URL, OPENSEARCH_URL, DATABASE_URL and DYNAMODB_ENDPOINT with dummy credentials, set in the environment."""
+    given = {name: os.environ[name] for name in local.VARIABLES.values() if name in os.environ}
+    if len(given) == len(local.VARIABLES):
+        yield given
+        return
+    with tempfile.TemporaryDirectory() as folder, local.started(local.NAMES, Path(folder)) as started:
+        variables = local.environment({name: server.url for name, server in started.items()})
+        before = dict(os.environ)
+        os.environ.update(variables)
+        try:
+            yield variables
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
