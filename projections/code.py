@@ -105,11 +105,9 @@ class Module:
         self.place = before
 
     def constant(self, value: Any) -> str:
-        """Python source that yields `value` each time, without building it again."""
+        """A name for `value`. Text and numbers too: Python warns of some that stand in code (``'a' is None``)."""
         if value is None or value is True or value is False:
             return repr(value)
-        if type(value) is str or type(value) is int:
-            return ascii(value) if type(value) is str else f"({value})"
         name = self.fresh("K")
         self.constants[name] = value
         return name

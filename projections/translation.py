@@ -110,9 +110,7 @@ class Translation:
         self.code = code
 
     def variable(self, node: Node, scope: Scope) -> str:
-        """The node's result in a variable or literal, which may be used many times."""
-        if node["type"] == "literal":
-            return self.module.constant(node["value"])
+        """The node's result in a variable, which may be used many times."""
         return self._kept(self.value(node, scope))
 
     def variable_at(self, path: Path, scope: Scope) -> str:
