@@ -85,9 +85,10 @@ class ScriptedTable(Calls):
         """Write a whole item; answers the change's sequence number, None where nothing changed (as AWS does)."""
         with self._lock:
             new = copy.deepcopy(dict(item))
+            typed = _typed(new)
             identity = self._identity(new)
             old = self._items.get(identity)
-            if old == new and _typed(old) == _typed(new):  # Python takes 1 for True
+            if old == new and _typed(old) == typed:  # Python takes 1 for True
                 return None
             self._items[identity] = new
             if old is None:
