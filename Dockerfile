@@ -30,5 +30,5 @@ WORKDIR /var/lib/dynaview
 ENTRYPOINT ["dynaview"]
 CMD ["run", "-f", "/etc/dynaview/dynaview.yaml"]
 # A view that stopped, and a lag that grows because nothing moves, are both bad health.
-HEALTHCHECK --interval=10s --timeout=10s --start-period=60s --retries=3 \
+HEALTHCHECK --interval=30s --timeout=15s --start-period=60s --retries=3 \
     CMD ["dynaview", "status", "-f", "/etc/dynaview/dynaview.yaml", "--check", "--max-lag", "300"]
