@@ -112,4 +112,5 @@ def test_every_library_that_a_room_imports_is_declared() -> None:
         for name in imports(path.read_text(), f"dynaview.{room}")
         if name
     }
-    assert found - known == set()
+    stubs = {name for name in found if name.startswith("types_")}  # for type checkers; the wheel is imported without
+    assert found - known - stubs == set()
