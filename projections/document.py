@@ -20,7 +20,7 @@ from dynaview.projections.declaration import At, Problem
 Path: TypeAlias = "tuple[str | int, ...]"
 """From the top of a document: keys and list positions."""
 
-LARGEST = 1_000_000
+LARGEST = 400_000
 """Characters in a declaration file; more than that is no declaration."""
 
 _MOST_NODES = 100_000
@@ -121,9 +121,7 @@ class _Construction:
         self.problems: list[Problem] = []
 
     def value(self, node: yaml.Node, path: Path) -> Any:
-        self._count += 1
-        if self._count > _MOST_NODES:
-            raise _TooMuch(f"more than {_MOST_NODES:,} values: this is no declaration")
+        self._counted()
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path)
         if id(node) in self._open:
@@ -138,6 +136,11 @@ class _Construction:
         finally:
             self._open.discard(id(node))
 
+    def _counted(self) -> None:
+        self._count += 1
+        if self._count > _MOST_NODES:
+            raise _TooMuch(f"more than {_MOST_NODES:,} keys and values: this is no declaration")
+
     def _element(self, node: yaml.Node, path: Path) -> Any:
         self.lines[path] = node.start_mark.line + 1
         return self.value(node, path)
@@ -146,6 +149,7 @@ class _Construction:
         found: dict[str, Any] = {}
         merged: list[yaml.Node] = []
         for key, inner in node.value:
+            self._counted()
             if not isinstance(key, yaml.ScalarNode):
                 self._problem(key, path, 'a list or mapping as key: put text that begins with { or [ in quotes: "{…}"')
                 continue

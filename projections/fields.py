@@ -34,7 +34,7 @@ def read_expression(section: Section, key: str | int, *, each: bool) -> Expressi
 def read_fields(section: Section, kind: SinkKind | None, *, each: bool) -> dict[str, ReadField]:
     """The fields under ``fields``, in order."""
     found: dict[str, ReadField] = {}
-    for name in section.names():
+    for name in section.written():
         field = section.section(name)
         problem = field_problem(name, kind or "")
         if problem is not None:

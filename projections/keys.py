@@ -21,6 +21,8 @@ class Captures:
     """Those that every alternative has."""
     sometimes: frozenset[str]
     """Those that only some have."""
+    certain: bool = True
+    """Whether these are all: a pattern that could not be read may hold more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Names:
 
     def unknown(self, name: str) -> str | None:
         """Why a key can't be made of `name`; None where it can."""
-        if name in self.captures.always or self.fields is None or name in self.fields:
+        if name in self.captures.always or self.fields is None or name in self.fields or not self.captures.certain:
             return None
         if name in self.captures.sometimes:
             return (
@@ -74,7 +76,9 @@ def read_match(section: Section) -> tuple[tuple[Mapping[str, str], ...], Capture
         texts.append({name: pattern.text for name, pattern in patterns.items() if pattern is not None})
         sets.append(frozenset(name for pattern in patterns.values() if pattern for name in pattern.captures))
     always = frozenset.intersection(*sets) if sets else frozenset()
-    return tuple(texts), Captures(always, frozenset().union(*sets) - always)
+    read = all(len(text) == len(one.written()) for one, text in zip(alternatives, texts, strict=True))
+    certain = read and not section.is_misshapen()
+    return tuple(texts), Captures(always, frozenset().union(*sets) - always, certain)
 
 
 def _pattern(section: Section, attribute: str) -> Pattern | None:

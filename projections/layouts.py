@@ -52,7 +52,7 @@ def read_kept(section: Section, name: str, kind: SinkKind, names: Names) -> Kept
         for key in keys:
             if other != kind and section.has(key):
                 section.problem(f"is only for {STORES[other]}, but the sink is {STORES[kind]}: remove it", key)
-    if names.fields is None and kind != "redis":
+    if names.function and not section.has("fields") and kind != "redis":
         section.problem(
             f"a Python view in {STORES[kind]} declares its fields and their types: add fields, as in "
             "fields: {order_id: {type: text}}"

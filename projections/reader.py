@@ -87,7 +87,8 @@ def _top(document: Document, problems: list[Problem]) -> Section:
     problems.extend(document.problems)
     unreadable = document.data is None and document.problems
     misshapen = [] if unreadable else check(document)
-    problems.extend(each.problem for each in misshapen)
+    told = {problem.at.path for problem in document.problems}
+    problems.extend(each.problem for each in misshapen if each.problem.at.path not in told)
     return Section(document, (), frozenset(each.path for each in misshapen), problems)
 
 

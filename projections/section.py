@@ -59,6 +59,11 @@ class Section:
         data = self.value()
         return (isinstance(data, dict) and key in data) or (*self.path, key) in self.misshapen
 
+    def is_misshapen(self) -> bool:
+        """Whether the schema refused this or something below it."""
+        depth = len(self.path)
+        return any(path[:depth] == self.path for path in self.misshapen)
+
     def at(self, *below: str | int) -> At:
         return self.document.at(*self.path, *below)
 

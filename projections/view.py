@@ -57,7 +57,7 @@ def read_view(section: Section, name: str, function: Function | None, around: Su
     fields = _fields(section, sink, is_python)
     names = Names(captures, fields, each=section.has("each"), function=is_python)
     kept = read_kept(section, name, kind, names) if kind is not None else Kept(None, None, None)
-    wrong = len(section.problems) > before or _misshapen(section)
+    wrong = len(section.problems) > before or section.is_misshapen()
     if wrong or source is None or sink is None or kept.layout is None or kept.key is None:
         return ReadView(None, sink, kept.target, section.at())
     view = ViewDeclaration(
@@ -110,14 +110,16 @@ def _function(section: Section, decorated: Function | None, resolve: Resolve) ->
 
 
 def _fields(section: Section, sink: SinkDeclaration | None, is_python: bool) -> dict[str, ReadField] | None:
-    """None where a Python function leaves them open."""
+    """None where a Python function leaves them open, or where it has been told that they are missing."""
     members = sink is not None and sink.kind == "redis" and section.text("type") in ("set", "sorted_set")
     if not section.has("fields"):
         if is_python:
             return None
         if sink is not None and not members:
             section.problem("fields is missing: say what a row holds, as in fields: {name: name}")
-        return {}
+        return {} if members else None
+    if section.section("fields").path in section.misshapen:
+        return None
     return read_fields(section.section("fields"), sink.kind if sink is not None else None, each=section.has("each"))
 
 
@@ -128,11 +130,6 @@ def _expressions(fields: Mapping[str, ReadField], key: str | tuple[str, ...]) ->
         name: replace(field.expression, required=True) if name in columns else field.expression
         for name, field in fields.items()
     }
-
-
-def _misshapen(section: Section) -> bool:
-    depth = len(section.path)
-    return any(path[:depth] == section.path for path in section.misshapen)
 
 
 def _text(expression: Expression | None) -> str | None:

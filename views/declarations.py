@@ -42,7 +42,7 @@ def load(paths: Sequence[Path], environ: Mapping[str, str]) -> Declaration:
     reading = read(documents, _once(declared), environ, modules.resolve, folder=os.path.dirname)
     problems += reading.problems
     problems += _unmakeable(reading.declaration.views.values())
-    problems += _unconnectable(reading.declaration)
+    problems += _unconnectable(reading.declaration, {problem.at.path for problem in problems})
     if problems:
         raise DeclarationError(_in_order(problems, paths))
     return reading.declaration
@@ -93,14 +93,17 @@ def _unmakeable(views: Iterable[ViewDeclaration]) -> Iterator[Problem]:
             yield Problem(view.at, str(error))
 
 
-def _unconnectable(declaration: Declaration) -> Iterator[Problem]:
-    """What only a sink knows: options that its client refuses, layouts that it can't keep. No server is asked."""
+def _unconnectable(declaration: Declaration, told: set[str]) -> Iterator[Problem]:
+    """What only a sink knows: options that its client refuses, layouts that it can't keep. No server is asked.
+
+    Sinks that something is known to be wrong with (`told` are the paths of problems) are left out.
+    """
     for sink_declaration in declaration.sinks.values():
+        if any(path.startswith(f"{sink_declaration.at.path}.") for path in told):
+            continue
         ca_file = sink_declaration.options.get("ca_file")
         if ca_file is not None and not Path(ca_file).is_file():
             yield Problem(sink_declaration.at, f"ca_file: there is no file {ca_file}")
-            continue
-        if not sink_declaration.url:
             continue
         try:
             sink = connect(sink_declaration)
