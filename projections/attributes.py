@@ -29,8 +29,12 @@ class AttributeValueError(ValueError):
     """An attribute value is of a type that DynamoDB does not have, or does not hold what its type promises."""
 
 
-class Attr(msgspec.Struct, gc=False, omit_defaults=True):
-    """One DynamoDB attribute value as the wire has it: exactly one of the fields is set."""
+class Attr(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields=True):
+    """One DynamoDB attribute value as the wire has it: exactly one of the fields is set.
+
+    None is set where DynamoDB Local 3 writes an empty map into a stream as ``{}`` (AWS writes ``{"M": {}}``). A type
+    that DynamoDB does not have is refused while decoding.
+    """
 
     S: str | None = None
     N: str | None = None
@@ -91,7 +95,7 @@ def value(attr: Attr) -> Value:
         return numbers
     if attr.BS is not None:
         return [*sorted(attr.BS)]
-    raise AttributeValueError("an attribute value of a type that DynamoDB does not have")
+    return {}
 
 
 def attribute(plain: Any) -> Attr:
