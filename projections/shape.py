@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from jsonschema import Draft7Validator
@@ -15,9 +14,6 @@ from dynaview.projections.document import Document, Path, shown
 from dynaview.projections.schema import SINK_SCHEMES
 from dynaview.projections.schema import schema as published
 from dynaview.projections.suggestions import did_you_mean
-
-_MOST = 200
-"""Errors that are listed."""
 
 _WORDS = {
     "string": "text",
@@ -40,9 +36,7 @@ class Misshapen:
 def check(document: Document) -> list[Misshapen]:
     """Everything about `document` that the schema refuses, in the order of the file."""
     errors = Draft7Validator(published()).iter_errors(document.data)
-    found = [each for error in islice(errors, _MOST) for each in _explained(document, error)]
-    if next(errors, None) is not None:
-        found.append(_at(document, (), f"more than {_MOST} things are wrong with this file: mend the first ones"))
+    found = [each for error in errors for each in _explained(document, error)]
     return sorted(found, key=lambda each: each.problem.at.line)
 
 

@@ -17,6 +17,8 @@ from dynaview.views.modules import Modules
 
 DEFAULT_FILE = "dynaview.yaml"
 _PYTHON = ".py"
+_MOST = 200
+"""Problems that are told."""
 
 
 def load(paths: Sequence[Path], environ: Mapping[str, str]) -> Declaration:
@@ -123,6 +125,10 @@ def _unconnectable(declaration: Declaration, told: set[str]) -> Iterator[Problem
 
 def _in_order(problems: list[Problem], paths: Sequence[Path]) -> list[Problem]:
     order = {str(path): index for index, path in enumerate(paths)}
-    return sorted(
-        dict.fromkeys(problems), key=lambda problem: (order.get(problem.at.file, len(order)), problem.at.line)
-    )
+    found = sorted(dict.fromkeys(problems), key=lambda each: (order.get(each.at.file, len(order)), each.at.line))
+    if len(found) > _MOST:
+        at, more = found[_MOST].at, len(found) - _MOST
+        found[_MOST:] = [
+            Problem(At("declaration", at.file, at.line), f"{more} more things are wrong: mend these first")
+        ]
+    return found

@@ -1,4 +1,4 @@
-"""Declarations as text: a frame with one source and a sink of each kind, so that a test writes only what it is about."""
+"""Declarations as text: a frame with a source and a sink of each kind, so that tests write only what they are about."""
 
 from __future__ import annotations
 
