@@ -60,7 +60,7 @@ clean: ## remove the environment and what tools left behind
 
 # The installed package is a tree of links, so a new file wants a new installation.
 $(READY): .venv/.uv pyproject.toml requirements.txt $(shell find $(ROOMS) -type d -not -name __pycache__)
-	@echo "Installing the locked dependencies from PyPI (about 200 MB the first time)"
+	@echo "Installing the locked dependencies from PyPI (about 130 MB the first time)"
 	@$(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements.txt \
 		|| { echo "The dependencies could not be fetched from PyPI: is the network there?" >&2; exit 1; }
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --reinstall-package dynaview --editable .
