@@ -23,6 +23,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+KILL = b"K"
+"""What the owner writes to have the server end as a crash would."""
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_KEEPCAPS = 8
 _PR_CAP_AMBIENT = 47
@@ -107,9 +110,13 @@ def _guard(settings: Mapping[str, Any]) -> int:
         ready, _, _ = select.select(watched, [], [], timeout)
         if wake_read in ready:
             os.read(wake_read, 4096)
-        if 0 in ready and not os.read(0, 4096):
-            watched = [wake_read]
-            asked_to_end.append(0)
+        if 0 in ready:
+            order = os.read(0, 4096)
+            if KILL in order:
+                _signal_group(child.pid, signal.SIGKILL)
+            elif not order:
+                watched = [wake_read]
+                asked_to_end.append(0)
         if asked_to_end and deadline is None:
             deadline = time.monotonic() + settings["grace"]
             _signal_group(child.pid, settings["term_signal"])

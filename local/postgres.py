@@ -75,13 +75,13 @@ class Postgres(Server):
         try:
             code = process.wait(timeout=self.deadline)
         except subprocess.TimeoutExpired as error:
-            raise self._failure(f"did not set up its data within {self.deadline:.0f} seconds") from error
+            raise self.failure(f"did not set up its data within {self.deadline:.0f} seconds") from error
         finally:
             assert process.stdin is not None
             process.stdin.close()
             process.wait()
         if code:
-            raise self._failure(f"could not set up its data (initdb ended with exit code {code})")
+            raise self.failure(f"could not set up its data (initdb ended with exit code {code})")
         fresh.rename(data)
 
     def _answers(self) -> bool:

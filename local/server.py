@@ -17,9 +17,6 @@ from typing import ClassVar, Self
 from dynaview.local import guard
 from dynaview.local.errors import LocalServerError
 
-_ATTEMPTS = 3
-"""A free port may be taken by another process before the server binds it; then another one is tried."""
-
 
 def free_port() -> int:
     """A TCP port of the loopback interface that nothing listens on at this moment."""
@@ -42,6 +39,8 @@ class Server(abc.ABC):
     """What it is, for people."""
     deadline: ClassVar[float] = 60.0
     """Seconds within which it answers, also on a busy machine."""
+    attempts: ClassVar[int] = 3
+    """A free port may be taken by another process before the server binds it; then another one is tried."""
     remedy: ClassVar[str]
     """What a user can do when it does not start."""
 
@@ -78,12 +77,12 @@ class Server(abc.ABC):
     def ready(self) -> Self:
         """Wait until it answers, starting again where a port was taken meanwhile. Raises `LocalServerError`."""
         try:
-            for attempt in range(1, _ATTEMPTS + 1):
+            for attempt in range(1, self.attempts + 1):
                 code = self._wait()
                 if code is None:
                     return self
-                if attempt == _ATTEMPTS:
-                    raise self._failure(f"ended with exit code {code}")
+                if attempt == self.attempts:
+                    raise self.failure(f"ended with exit code {code}")
                 self.stop()
                 self.launch()
         except BaseException:
@@ -103,6 +102,14 @@ class Server(abc.ABC):
         process, self._process = self._process, None
         if process is not None:
             process.wait()
+
+    def kill(self) -> None:
+        """End it as a crash would (SIGKILL); returns when it is gone. `launch` starts it again."""
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(guard.KILL)
+                self._process.stdin.flush()
+        self.stop()
 
     @property
     def running(self) -> bool:
@@ -146,9 +153,10 @@ class Server(abc.ABC):
                 if self._answers():
                     return None
             time.sleep(0.05)
-        raise self._failure(f"did not answer within {self.deadline:.0f} seconds")
+        raise self.failure(f"did not answer within {self.deadline:.0f} seconds")
 
-    def _failure(self, what: str) -> LocalServerError:
+    def failure(self, what: str) -> LocalServerError:
+        """An error that says what happened, where the log is and how it ends, and what to do."""
         try:
             lines = self.log.read_text(errors="replace").splitlines()[-8:]
         except OSError:
