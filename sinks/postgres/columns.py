@@ -214,7 +214,7 @@ def _element(name: str, kind: str, type: _Type) -> Column:
         case "numeric":
             return make("numeric", "", "", literals.plain, _number_fault, _same)
         case "double precision":
-            return make("float8", "", "", literals.plain, partial(_kind_fault, float, "a double"), _same)
+            return make("float8", "", "", literals.doubles, partial(_kind_fault, float, "a double"), _same)
         case "boolean":
             return make("boolean", "", "", literals.plain, partial(_kind_fault, bool, "a boolean"), _same)
         case "timestamptz" | "timestamp":

