@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -64,6 +65,8 @@ class Connection:
             settings |= {"use_ssl": True, "ssl_show_warn": False, "verify_certs": options.get("verify", True)}
             if options.get("ca_file"):
                 settings["ca_certs"] = str(options["ca_file"])
+                if not Path(settings["ca_certs"]).is_file():
+                    raise ValueError(f"there is no ca_file {settings['ca_certs']}")
         try:
             self._client = OpenSearch(
                 hosts=[{"host": parts.hostname, "port": port, "url_prefix": parts.path.strip("/")}],

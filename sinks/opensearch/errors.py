@@ -97,7 +97,7 @@ def of_answer(status: int, type: str, reason: str, place: str, doing: str, index
     if status in (401, 403):
         return SinkRefused(f"OpenSearch at {place} does not allow {doing} ({what}): {rights(index)}")
     if type == "index_not_found_exception":
-        return IndexMissing(f"OpenSearch at {place} lost what it is needed for {doing}: rebuild the view")
+        return IndexMissing(f"OpenSearch at {place} has no index for {doing}: rebuild the view")
     said = f"{what}: {reason}" if reason else what
     return Answered(f"OpenSearch at {place} refused {doing}: {said}", status, type, reason)
 

@@ -120,7 +120,8 @@ def _complaints(connection: Connection, layout: Layout, readers: str) -> list[st
     shown = _get(connection, readers, readers)
     complaints = complaints_about_readers(layout, shown)
     if readers not in shown:
-        complaints += [one for name, index in shown.items() if (one := complaint_about(layout, name, index))]
+        ours = {name: index for name, index in shown.items() if (mark := mark_of(index)) and mark.view == layout.view}
+        complaints += [one for name, index in ours.items() if (one := complaint_about(layout, name, index))]
         for name, index in _get(connection, f"{readers}-g*", readers).items():
             number = name.removeprefix(f"{readers}-g")
             if name not in shown and number.isdecimal() and mark_of(index) is None:

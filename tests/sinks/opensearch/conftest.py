@@ -1,0 +1,89 @@
+"""One OpenSearch for all tests here, views of names of their own, and a faulty line to it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from opensearchpy import OpenSearch
+
+from dynaview.projections.rows import Field, Layout, OpenSearchOptions
+from dynaview.sinks.opensearch import OpenSearchSink
+from dynaview.sinks.opensearch.target import OpenSearchTarget
+from tests.sinks.opensearch.line import Line, opened
+
+FIELDS = (Field("name", "text"), Field("total", "decimal"), Field("count", "integer"))
+SETTINGS = {"number_of_shards": 1, "number_of_replicas": 0}
+
+_numbers = itertools.count()
+_run = uuid4().hex[:8]
+
+
+@pytest.fixture
+def line(opensearch_url: str) -> Iterator[Line]:
+    with opened(opensearch_url) as made:
+        yield made
+
+
+@pytest.fixture
+def through(line: Line) -> Iterator[OpenSearchSink]:
+    """A sink at the other end of `line`."""
+    made = OpenSearchSink("search", line.url, {"timeout": 20})
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def sink(opensearch_url: str) -> Iterator[OpenSearchSink]:
+    made = OpenSearchSink("search", opensearch_url, {})
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def store(opensearch_url: str) -> Iterator[OpenSearch]:
+    """The server as anybody else sees it."""
+    client = OpenSearch(opensearch_url, timeout=60)
+    yield client
+    client.close()
+
+
+def new_layout(
+    fields: tuple[Field, ...] | None = FIELDS,
+    mappings: dict[str, Any] | None = None,
+    settings: dict[str, Any] | None = None,
+    index: str = "",
+) -> Layout:
+    """A layout for an index that nothing else uses."""
+    name = index or f"opensearch-{_run}-{next(_numbers)}"
+    return Layout(name, (), fields, OpenSearchOptions(name, SETTINGS | (settings or {}), mappings or {}))
+
+
+@pytest.fixture(scope="session")
+def layout() -> Callable[..., Layout]:
+    return new_layout
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tidied(store: OpenSearch) -> Iterator[None]:
+    """A node holds a thousand shards at most."""
+    yield
+    store.indices.delete(index=f"opensearch-{_run}-*")
+
+
+@pytest.fixture(scope="module")
+def standing(sink: OpenSearchSink) -> OpenSearchTarget:
+    """A target that the tests of a module share."""
+    made = sink.open(new_layout(), 1)
+    made.prepare()
+    return made
+
+
+@pytest.fixture
+def target(sink: OpenSearchSink, layout: Callable[..., Layout]) -> OpenSearchTarget:
+    made = sink.open(layout(), 1)
+    made.prepare()
+    return made
