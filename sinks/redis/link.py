@@ -56,8 +56,8 @@ class Link:
         self._pool = self.client.connection_pool
         self._digests: dict[str, str] = {}
 
-    def run(self, script: str, arguments: Iterable[bytes]) -> Iterator[Any]:
-        """Call `script` once with each argument; the answers in order. Raises `SinkError`.
+    def run(self, script: str, calls: Iterable[tuple[bytes, ...]]) -> Iterator[Any]:
+        """Call `script` once with each of these arguments; the answers in order. Raises `SinkError`.
 
         Closing the iterator early drops the connection, whatever answers are still on their way.
         """
@@ -68,7 +68,7 @@ class Link:
             connection: Any = self._pool.get_connection()
             clean = False
             try:
-                yield from _exchange(connection, script, digest, arguments)
+                yield from _exchange(connection, script, digest, calls)
                 clean = True
             finally:
                 if not clean:
@@ -85,12 +85,12 @@ class Link:
         self._pool.disconnect()
 
 
-def _exchange(connection: Any, script: str, digest: str, arguments: Iterable[bytes]) -> Iterator[Any]:
-    waiting: deque[bytes] = deque()
+def _exchange(connection: Any, script: str, digest: str, calls: Iterable[tuple[bytes, ...]]) -> Iterator[Any]:
+    waiting: deque[tuple[bytes, ...]] = deque()
 
-    def send(argument: bytes) -> None:
-        connection.send_packed_command(_packed("EVALSHA", digest, "0", argument))
-        waiting.append(argument)
+    def send(arguments: tuple[bytes, ...]) -> None:
+        connection.send_packed_command(_packed("EVALSHA", digest, "0", *arguments))
+        waiting.append(arguments)
 
     def answer() -> Any:
         nonlocal waiting
@@ -103,8 +103,8 @@ def _exchange(connection: Any, script: str, digest: str, arguments: Iterable[byt
         waiting.popleft()
         return [found]
 
-    for argument in arguments:
-        send(argument)
+    for arguments in calls:
+        send(arguments)
         if len(waiting) > IN_FLIGHT:
             yield from answer()
     while waiting:
@@ -115,7 +115,7 @@ def _packed(*command: str | bytes) -> list[bytes]:
     return [hiredis.pack_command(command)]  # type: ignore[arg-type] # its stub takes tuples of one only
 
 
-def _again(connection: Any, script: str, digest: str, waiting: deque[bytes]) -> list[Any]:
+def _again(connection: Any, script: str, digest: str, waiting: deque[tuple[bytes, ...]]) -> list[Any]:
     """The answers of all `waiting` calls, of which the first just failed for want of the script."""
     answers: list[Any] = [None]
     failed = [0]
@@ -128,7 +128,7 @@ def _again(connection: Any, script: str, digest: str, waiting: deque[bytes]) -> 
     connection.send_packed_command(_packed("SCRIPT", "LOAD", script))
     connection.read_response()
     for index in failed:
-        connection.send_packed_command(_packed("EVALSHA", digest, "0", waiting[index]))
+        connection.send_packed_command(_packed("EVALSHA", digest, "0", *waiting[index]))
         answers[index] = connection.read_response()
     waiting.clear()
     return answers

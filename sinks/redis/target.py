@@ -59,7 +59,7 @@ class RedisTarget:
         self._scan = Scan(link, Family(self._options.family))
         self._members = self._content.type in ("set", "sorted_set")
         lasts = (self._options.expire_after or 0) * 1000
-        self._head = (str(generation), lasts, self._content.expires, self._content.complete)
+        self._head = _pack((str(generation), lasts, self._content.expires, self._content.complete))
 
     def prepare(self) -> None:
         """Keys need no preparation; that the store can be reached is seen here."""
@@ -72,10 +72,10 @@ class RedisTarget:
         outcomes: list[Outcome] = [APPLIED] * len(writes)
         sent: deque[list[int]] = deque()
 
-        def calls() -> Iterator[bytes]:
+        def calls() -> Iterator[tuple[bytes, bytes]]:
             for indexes, call in self._calls(writes, outcomes):
                 sent.append(indexes)
-                yield call
+                yield self._head, call
 
         if writes:
             for letters, *owners in self._link.run(_WRITE[self._content.type], calls()):
@@ -120,7 +120,7 @@ class RedisTarget:
     def drop(self) -> None:
         """Remove the rows and tombstones that this generation wrote; those that another has taken over stay."""
         for page in self._forgettable():
-            for _ in self._link.run(scripts.FORGET, [_pack([str(self.generation), page])]):
+            for _ in self._link.run(scripts.FORGET, [(_pack([str(self.generation), page]),)]):
                 pass
 
     def strangers(self, most: int = 1000) -> list[str]:
@@ -160,7 +160,7 @@ class RedisTarget:
         if not rows:
             return
         try:
-            call = _pack((*self._head, [*chain.from_iterable(rows)]))
+            call = _pack([*chain.from_iterable(rows)])
         except UnicodeEncodeError:
             kept = [place for place, row in enumerate(rows) if _is_unicode(row)]
             for place in set(range(len(rows))).difference(kept):
@@ -212,7 +212,7 @@ class RedisTarget:
 
     def _read(self, keys: Sequence[RowKey], full: bool) -> Iterator[Stored | None]:
         for some in _pages(keys, ROWS_A_CALL * 10):
-            groups = [_pack((full, [_address(key) for key in group])) for group in _pages(some, ROWS_A_CALL)]
+            groups = [(_pack((full, [_address(key) for key in group])),) for group in _pages(some, ROWS_A_CALL)]
             found = chain.from_iterable(self._link.run(_READ[self._content.type], groups))
             for key, row in zip(some, list(found), strict=True):
                 yield self._stored(key, row, full) if row else None
