@@ -105,9 +105,7 @@ class Module:
         self.place = before
 
     def constant(self, value: Any) -> str:
-        """A name for `value`. Text and numbers too: Python warns of some that stand in code (``'a' is None``)."""
-        if value is None or value is True or value is False:
-            return repr(value)
+        """A name for `value`, however plain: Python warns of some that stand in code (``'a' is None``, ``True[0]``)."""
         name = self.fresh("K")
         self.constants[name] = value
         return name

@@ -8,6 +8,7 @@ captures.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from dynaview.projections.conversions import Unit
 from dynaview.projections.declaration import FieldExpression, ViewDeclaration
 from dynaview.projections.expressions import ITEM, Expression, parse
 from dynaview.projections.patterns import Pattern, Template, parse_pattern, parse_template
+
+_UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')
 
 INJECTIVE = frozenset({"any", "text"})
 """Field types that keep different values of a key attribute different. A number may be written in many texts, and so
@@ -84,13 +87,15 @@ class Plan:
         if self.view.function is not None:
             return None
         plans = [*(self.fields or {}).values(), self.score, self.expire]
-        return _union(
+        found = _union(
             self.matched,
             self.item_reads(self.where),
             self.item_reads(self.each),
             *(self.row_reads(plan.expression) for plan in plans if plan is not None),
             *(self.named_reads(name) for name in self.key_names),
         )
+        # msgspec has no struct fields with such names, so the shape has to keep every attribute.
+        return None if found is None or any(_UNNAMEABLE.search(name) for name in found) else found
 
     @property
     def key_attributes(self) -> frozenset[str] | None:

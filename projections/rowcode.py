@@ -100,7 +100,7 @@ class _RowWriter:
                 test = self._translation().test(self.plan.where.tree, self.item)
                 self.code.line(f"if not {test}: return []")
         if self.plan.view.function is not None and call:
-            self._python_rows(self.plan.view.function_name)
+            self._python_rows()
         elif self.plan.each is not None:
             self._element_rows()
         else:
@@ -192,8 +192,8 @@ class _RowWriter:
                 self._collect()
             self.code.line(f"return {'[*found.items()]' if self.values else '[*found]'}")
 
-    def _python_rows(self, name: str) -> None:
-        with self._stage(name):
+    def _python_rows(self) -> None:
+        with self._stage("python"):
             item = self.item.whole()
             captured = ", ".join(f"{capture!a}: {variable}" for capture, variable in self.captures.items())
             captures, returned = self.module.fresh("e"), self.module.fresh("e")

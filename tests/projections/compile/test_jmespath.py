@@ -142,6 +142,7 @@ def _deeper(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 EXPRESSIONS = st.recursive(NAMES | LITERALS | st.just("@"), _deeper, max_leaves=8)
 
 
+@pytest.mark.filterwarnings("error::SyntaxWarning")
 @settings(max_examples=800, deadline=None)
 @given(EXPRESSIONS, DATA)
 def test_any_expression_on_any_data(expression: str, data: Any) -> None:
