@@ -61,7 +61,10 @@ def test_decimals_keep_every_digit(number: Decimal) -> None:
     assert converter("text")(number) == number_text(number)
 
 
-@given(st.datetimes(timezones=st.timezones()))
+OFFSETS = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+
+
+@given(st.datetimes(timezones=OFFSETS))
 def test_timestamps_in_any_zone_are_the_same_moment(moment: datetime) -> None:
     try:
         made = converter("timestamp")(moment.isoformat())
