@@ -82,17 +82,29 @@ _ALLOWED = {
 }
 _ALLOWED["integer"] += ("smallint",)
 
-_KNOWN = frozenset(name for names in _ALLOWED.values() for name in names) | {
-    "real",
-    "money",
-    "time",
-    "timetz",
-    "interval",
-    "bit",
-    "bit varying",
-    "varbit",
-}
-"""Types that text may not be poured into: their values mean more than their text, or are cut to fit."""
+_RESPELT = frozenset(
+    (
+        *(
+            "real",
+            "money",
+            "time",
+            "timetz",
+            "interval",
+            "bit",
+            "bit varying",
+            "varbit",
+            "name",
+            "xml",
+            "oid",
+            "pg_lsn",
+        ),
+        *("inet", "cidr", "macaddr", "macaddr8", "tsvector", "tsquery"),
+        *("point", "line", "lseg", "box", "path", "polygon", "circle"),
+        *("int4range", "int8range", "numrange", "tsrange", "tstzrange", "daterange"),
+    )
+)
+_NOT_FROM_TEXT = _RESPELT | {name for names in _ALLOWED.values() for name in names}
+"""Types that text may not be poured into: they cut or respell it, so it would not come back as it was."""
 
 _BITS = {"smallint": 16, "integer": 32, "bigint": 64}
 
@@ -182,10 +194,8 @@ class _Type:
         words = " ".join(found["name"].split()) + (" " + " ".join(found["zone"].split()) if found["zone"] else "")
         name = _ALIASES.get(words.lower(), words if "." in words else words.lower())
         arguments = tuple(int(part) for part in (found["first"], found["second"]) if part is not None)
-        if name == "bpchar" and not arguments:
-            arguments = (1,)
         allowed = _ALLOWED[kind]
-        if name not in allowed and (kind != "text" or name in _KNOWN):
+        if name not in allowed and (kind != "text" or name in _NOT_FROM_TEXT):
             raise ValueError(
                 f"field {field.name}: column {field.column!r} does not hold type {kind} exactly; "
                 f"declare another type, or a column of {', '.join(sorted(allowed))}"
@@ -199,12 +209,15 @@ def _element(name: str, kind: str, type: _Type) -> Column:
     match type.name:
         case "text":
             return make("text", "", "", literals.texts, _text_fault, _same)
+        case "varchar" if first is not None:
+            return make("text", "", "", literals.limited(first), partial(_text_fault, limit=first), _same)
         case "varchar":
-            return make("text", "", "", literals.texts, partial(_text_fault, limit=first), _same)
+            return make("text", "", "", literals.texts, _text_fault, _same)
         case "bpchar":
-            return make(
-                "text", "::bpchar", "::text", literals.texts, partial(_text_fault, limit=first), partial(_padded, first)
-            )
+            limit = 1 if first is None else first
+            fault = partial(_text_fault, limit=limit, padded=True)
+            # As text it comes back without the blanks that fill it up.
+            return make("text", "::bpchar", "::text", literals.limited(limit, padded=True), fault, _same)
         case "smallint" | "integer" | "bigint":
             encode = literals.whole_numbers if kind == "decimal" else literals.plain
             return make(type.name, "", "", encode, partial(_integer_fault, _BITS[type.name]), _same)
@@ -242,11 +255,6 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _padded(length: int | None, value: Any) -> Any:
-    """What char(n) gives as text: without the blanks at the end."""
-    return None if value is None else value.rstrip(" ")
-
-
 def _uuid_kept(value: Any) -> Any:
     return None if value is None else str(UUID(value))
 
@@ -266,13 +274,15 @@ def _list_kept(kept: Callable[[Any], Any], value: Any) -> Any:
 # Which values a column cannot hold
 
 
-def _text_fault(value: Any, limit: int | None = None) -> str | None:
+def _text_fault(value: Any, limit: int | None = None, padded: bool = False) -> str | None:
     if not isinstance(value, str):
         return f"not text but {_python(value)}"
     if "\0" in value:
         return "text with a NUL character"
     if limit is not None and len(value) > limit:
         return f"text of {len(value)} characters"
+    if padded and value.endswith(" "):
+        return "text with blanks at its end"
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -74,6 +74,18 @@ def texts(values: Sequence[Any]) -> str:
     return literal.replace(f'"{_NULL}"', "NULL") if nulls else literal
 
 
+def limited(limit: int, padded: bool = False) -> Encode:
+    """Text for ``varchar(limit)``, which would cut blanks beyond the limit, or, where `padded`, for ``char(limit)``,
+    which would cut all blanks at the end."""
+
+    def encode(values: Sequence[Any]) -> str:
+        if any(value is not None and (len(value) > limit or (padded and value.endswith(" "))) for value in values):
+            raise Unfit
+        return texts(values)
+
+    return encode
+
+
 def _escaped(text: str) -> str:
     if "\\" in text:
         text = text.replace("\\", "\\\\")

@@ -24,8 +24,8 @@ _IDENTIFIER_BYTES = 63
 _KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence"}
 
 FILLFACTOR = 60
-"""Room in each page, so that an update finds its place beside the old row and need not touch the indexes: when every row
-changes, that is 1.6 times as fast as a fillfactor of 90, for two thirds more pages than a full table has."""
+"""Room in each page, so that an update finds its place beside the old row and need not touch the indexes. Where every
+row changes, the server does it in 0.6 of the time that a fillfactor of 90 takes, for half as many pages again."""
 
 _READERS = sql.SQL("CREATE {} {} AS SELECT {} FROM {} WHERE _deleted IS NULL")
 
