@@ -8,7 +8,7 @@ import msgspec
 
 from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.opensearch.connection import Connection, path
-from dynaview.sinks.opensearch.documents import Control, Documents, Unstorable, key, version_of
+from dynaview.sinks.opensearch.documents import Control, Documents, Unstorable, key, keys, version_of
 from dynaview.sinks.opensearch.errors import Answered, ItemError, of_answer, passes, rejection
 from dynaview.sinks.opensearch.guard import Memory, Odds, Position, Verdict, certain, decide
 from dynaview.sinks.port import APPLIED, STALE, Outcome, Rejected, RejectedKind, SinkError, SinkUnavailable
@@ -90,7 +90,7 @@ class Bulk:
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         """One outcome a write, as `dynaview.sinks.port` asks. Raises `SinkError`."""
         batch = _Batch(writes)
-        batch.positions = self.memory.recall([write.key for write in writes])
+        batch.positions = self.memory.recall(batch.keys)
         pending = [at for at, name in enumerate(batch.names) if name]
         unknown = [at for at in pending if batch.positions[at] is None]
         looked = bool(unknown) and self._odds.look_first()
@@ -250,12 +250,13 @@ class Bulk:
 class _Batch:
     """The writes of one call, side by side with what is known about each."""
 
-    __slots__ = ("bodies", "fresh", "names", "outcomes", "positions", "writes")
+    __slots__ = ("bodies", "fresh", "keys", "names", "outcomes", "positions", "writes")
 
     def __init__(self, writes: Sequence[Write]) -> None:
         self.writes = writes
         self.outcomes: list[Outcome | None] = [None] * len(writes)
-        self.names = self._names(writes)
+        self.keys: list[RowKey] = [write.key for write in writes]
+        self.names = self._names()
         """The document ids as JSON; empty where the key cannot be one."""
         self.bodies: list[bytes | None] = [None] * len(writes)
         self.positions: list[Position | None] = []
@@ -263,15 +264,18 @@ class _Batch:
         self.fresh: set[int] = set()
         """Whose positions were looked up, not remembered."""
 
-    def _names(self, writes: Sequence[Write]) -> list[bytes]:
-        names = []
-        for at, write in enumerate(writes):
-            try:
-                names.append(key(write.key))
-            except Unstorable as error:
-                self.outcomes[at] = Rejected(str(error))
-                names.append(b"")
-        return names
+    def _names(self) -> list[bytes]:
+        try:
+            return keys(self.keys)
+        except Unstorable:
+            return [self._name(at) for at in range(len(self.keys))]
+
+    def _name(self, at: int) -> bytes:
+        try:
+            return key(self.keys[at])
+        except Unstorable as error:
+            self.outcomes[at] = Rejected(str(error))
+            return b""
 
     def decided(self, pending: list[int]) -> tuple[list[int], list[int]]:
         """Which writes to send, and which positions to look up before they can be refused. Settles the refused."""
@@ -279,7 +283,11 @@ class _Batch:
         doubtful: list[int] = []
         writes, positions = self.writes, self.positions
         for at in pending:
-            write, position = writes[at], positions[at]
+            position = positions[at]
+            if position is None:
+                puts.append(at)
+                continue
+            write = writes[at]
             verdict = decide(write, position)
             if verdict is Verdict.PUT:
                 puts.append(at)
@@ -288,9 +296,9 @@ class _Batch:
             elif verdict is Verdict.STALE:
                 self.outcomes[at] = STALE
             else:
-                owner = position.owner if position is not None else ""
                 self.outcomes[at] = Rejected(
-                    f"row {write.key!r} belongs to item {owner or '(unnamed)'}, so item {write.owner} cannot have it",
+                    f"row {write.key!r} belongs to item {position.owner or '(unnamed)'}, "
+                    f"so item {write.owner} cannot have it",
                     RejectedKind.OWNER,
                 )
         return puts, doubtful

@@ -57,9 +57,8 @@ class Documents:
 
     def __init__(self, layout: Layout) -> None:
         self._fields = layout.fields
-        self._document: Callable[[str, str | None, Any], Any] = (
-            self._open_document if layout.fields is None else _document_type(layout.fields)
-        )
+        self._width = len(layout.fields or ())
+        self._document = None if layout.fields is None else _document_type(layout.fields)
         self._floats = layout.fields is None or any(field.type in _FLOATS for field in layout.fields)
 
     def encode(self, write: Write, milliseconds: Callable[[], int]) -> bytes:
@@ -67,8 +66,13 @@ class Documents:
         values, version, owner = write.values, str(write.version), write.owner or None
         if values is None:
             return json_encoder.encode(Tombstone(version, milliseconds(), True, owner))
+        if self._document is not None and len(values) != self._width:
+            raise AssertionError(f"a row of {len(values)} values for {self._width} fields")
         try:
-            body = json_encoder.encode(self._document(version, owner, values))
+            if self._document is not None:
+                body = json_encoder.encode(self._document(version, owner, *values))
+            else:
+                body = json_encoder.encode(_open_document(version, owner, values))
         except (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise self._explained(values, error) from None
         # msgspec writes a float that is not a number as null, which a row hardly ever holds otherwise.
@@ -79,13 +83,6 @@ class Documents:
     def content(self, write: Write) -> Any:
         """What reading back the row would show. Raises `Unstorable`."""
         return None if write.values is None else content(decoder.decode(self.encode(write, lambda: 0)))
-
-    def _open_document(self, version: str, owner: str | None, values: dict[str, Any]) -> dict[str, Any]:
-        """A row whose fields are the projection's own."""
-        if not CONTROL.isdisjoint(values):
-            raise Unstorable(f"the names {', '.join(sorted(CONTROL))} are dynaview's own in an index")
-        control = {VERSION: version} if owner is None else {VERSION: version, OWNER: owner}
-        return control | {name: value for name, value in values.items() if value is not None}
 
     def _explained(self, values: RowValues, error: Exception) -> Unstorable:
         if isinstance(error, Unstorable):
@@ -122,6 +119,18 @@ def key(row: RowKey) -> bytes:
     return encoded
 
 
+def keys(rows: list[RowKey]) -> list[bytes]:
+    """`key` of many, at the price of few. Raises `Unstorable` where one of them cannot be a document's id."""
+    encode = json_encoder.encode
+    try:
+        encoded = [encode(row) for row in rows]
+    except UnicodeEncodeError:
+        raise Unstorable("a key holds text that is not Unicode") from None
+    if len(max(encoded, key=len)) > KEY_BYTES or set(map(type, rows)) != {str}:
+        raise Unstorable("a key may be too long, or is no text")
+    return encoded
+
+
 def content(source: dict[str, Any]) -> Any:
     """A document without dynaview's own fields; None for a tombstone."""
     if source.get(DELETED):
@@ -140,23 +149,25 @@ def version_of(text: object) -> int:
 
 
 def _document_type(fields: tuple[Field, ...]) -> Callable[..., Any]:
-    """A maker of documents from version, owner and a row's values; missing fields are left out, in C."""
+    """A struct of version, owner and a row's values, which encodes as a document without its missing fields, in C."""
     names = {"version": VERSION, "owner": OWNER} | {f"f{index}": field.name for index, field in enumerate(fields)}
-    made = msgspec.defstruct(
+    return msgspec.defstruct(
         "Document",
         [("version", str), ("owner", str | None, None), *((f"f{index}", Any, None) for index in range(len(fields)))],
         rename=names,
         omit_defaults=True,
         gc=False,
     )
-    width = len(fields)
 
-    def document(version: str, owner: str | None, values: tuple[Any, ...]) -> Any:
-        if len(values) != width:
-            raise AssertionError(f"a row of {len(values)} values for {width} fields")
-        return made(version, owner, *values)
 
-    return document
+def _open_document(version: str, owner: str | None, values: RowValues) -> dict[str, Any]:
+    """A document of fields that are the projection's own."""
+    if not isinstance(values, dict):
+        raise TypeError("a row without declared fields is a dict")
+    if not CONTROL.isdisjoint(values):
+        raise Unstorable(f"the names {', '.join(sorted(CONTROL))} are dynaview's own in an index")
+    control = {VERSION: version} if owner is None else {VERSION: version, OWNER: owner}
+    return control | {name: value for name, value in values.items() if value is not None}
 
 
 def _finite(value: Any) -> bool:

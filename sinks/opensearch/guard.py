@@ -37,10 +37,8 @@ class Verdict(enum.Enum):
     """The live row is another item's."""
 
 
-def decide(write: Write, position: Position | None) -> Verdict:
-    """The guard as `dynaview.sinks.port` words it, on what stands there (None: nothing)."""
-    if position is None:
-        return Verdict.PUT
+def decide(write: Write, position: Position) -> Verdict:
+    """The guard as `dynaview.sinks.port` words it, on what stands there. (Where nothing does, every write may.)"""
     deletes = write.values is None
     if write.owner and write.owner != position.owner:
         if position.live:
@@ -51,12 +49,12 @@ def decide(write: Write, position: Position | None) -> Verdict:
     return Verdict.PUT
 
 
-def certain(write: Write, position: Position | None) -> bool:
+def certain(write: Write, position: Position) -> bool:
     """Whether a refusal holds although `position` is only remembered.
 
     Others may have written since, but one item's versions only ever rise. Who owns the row may have changed.
     """
-    return position is not None and (not write.owner or write.owner == position.owner)
+    return not write.owner or write.owner == position.owner
 
 
 class Memory:

@@ -44,7 +44,6 @@ def test_a_refusal_from_memory_needs_the_same_owner() -> None:
     assert not certain(Write("k", None, 4, "item1"), position(5, "item2", live=False))
     assert certain(Write("k", (), 4), position(5, "item2"))
     assert certain(Write("k", (), 9, "", Rule.ABSENT), position(5))
-    assert not certain(stale, None)
 
 
 def test_odds_follow_what_was_found() -> None:
