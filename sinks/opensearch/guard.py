@@ -9,8 +9,8 @@ import msgspec
 
 from dynaview.projections.rows import RowKey, Rule, Write
 
-REMEMBERED = 200_000
-"""Rows whose positions a target remembers."""
+REMEMBERED = 100_000
+"""Rows whose positions a target remembers at most: about 37 MB of them."""
 
 
 class Position(msgspec.Struct, gc=False, frozen=True):
