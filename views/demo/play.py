@@ -33,7 +33,7 @@ from dynaview.views.status import all_status
 KEY = ("pk", "sk")
 STORES = {"redis": "Redis", "opensearch": "OpenSearch", "postgres": "Postgres"}
 
-_LOOK_EVERY = 0.03
+_LOOK_EVERY = 0.05
 _STATUS_EVERY = 0.5
 _CATCH_UP = 60.0
 """Seconds within which the views have to be in step after the last change."""
@@ -58,26 +58,33 @@ def play(console: Console, directory: Path, settings: Settings, seen: Callable[[
     `seen` is called with the stage before the comparison (tests). Raises
     `LocalServerError`, `TableError`, `SinkError`, `SourceError` and `ControlError`.
     """
-    console.print("Starting DynamoDB Local, Valkey, PostgreSQL and OpenSearch on this machine …", highlight=False)
-    with servers.started(servers.NAMES, directory / "servers", console) as running, ExitStack() as stack:
-        console.print("Started: " + ", ".join(f"{server.title} {_at(server.url)}" for server in running.values()))
+    servers.prepare(servers.NAMES, console)
+    with ExitStack() as stack:
+        with _waiting(console, "Starting DynamoDB Local, Valkey, PostgreSQL and OpenSearch on this machine"):
+            running = stack.enter_context(servers.started(servers.NAMES, directory / "servers", console))
+        console.print(
+            "  " + ", ".join(f"{server.title} {_at(server.url)}" for server in running.values()), highlight=False
+        )
         stack.enter_context(environment({name: server.url for name, server in running.items()}))
         os.environ["CONTROL_URL"] = f"sqlite:///{directory / 'control.db'}"
         stage = stack.enter_context(closing(Stage(directory)))
         shop = Shop(settings.seed)
         for event in shop.opening():
             stage.table.write(event)
-        console.print(
-            f"Table shop has {len(shop.items())} items. Starting the daemon: dynaview run -f {stage.file.name}",
-            highlight=False,
-        )
-        with DaemonProcess(directory / "daemon", stage.file, stage.declaration, stage.control) as daemon:
-            console.print(f"{len(stage.views)} views are filled. From here on they follow the table's stream.")
-            picture = perform(console, stage, shop, settings, daemon)
+        daemon = DaemonProcess(directory / "daemon", stage.file, stage.declaration, stage.control)
+        stack.callback(daemon.stop)
+        with _waiting(console, f"Table shop has {len(shop.items())} items. Starting dynaview run -f {stage.file.name}"):
+            daemon.start()
+        console.print(f"{len(stage.views)} views are filled. From here on they follow the table's stream.")
+        picture = perform(console, stage, shop, settings, daemon)
+        with _waiting(console, "Waiting until every view is in step"):
             stage.wait_until_in_step(time.time(), daemon)
-            if seen is not None:
-                seen(stage)
-            return summarize(console, stage, picture)
+        if seen is not None:
+            seen(stage)
+        fine = summarize(console, stage, picture)
+        with _waiting(console, "Cleaning up"):
+            stack.close()
+        return fine
 
 
 class Stage:
@@ -237,6 +244,18 @@ def _look_at_rows(picture: Picture, watches: Mapping[str, Watch]) -> None:
         with _tolerant():
             view.last = watch.look(time.monotonic()) or view.last
         view.lag, view.median = watch.lag(time.monotonic()), watch.median
+
+
+@contextmanager
+def _waiting(console: Console, what: str) -> Iterator[None]:
+    """Say what takes a while, with something that moves where there is a terminal."""
+    if console.is_terminal:
+        with console.status(f"{what} …"):
+            yield
+        console.print(f"{what}.", highlight=False)
+    else:
+        console.print(f"{what} …", highlight=False)
+        yield
 
 
 @contextmanager

@@ -148,12 +148,12 @@ def _content(arrival: Arrival) -> str:
     if arrival.content is None:
         return "is gone"
     shown = ((name, value) for name, value in arrival.content.items() if not name.startswith("_"))
-    return ", ".join(f"{name}={_short(value)}" if name else _short(value) for name, value in shown)
+    return ", ".join(f"{name}={_short(value, 40)}" if name else _short(value, 100) for name, value in shown)
 
 
-def _short(value: Any) -> str:
+def _short(value: Any, longest: int) -> str:
     text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-    return text if len(text) <= 40 else f"{text[:39]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _after(seconds: float | None) -> str:
