@@ -7,6 +7,7 @@ are checked in the same way, when a declaration is loaded; decorating never fail
 from __future__ import annotations
 
 import inspect
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,6 +87,7 @@ def projection(**keys: Unpack[ViewKeys]) -> Callable[[F], F]:
 
     def declare(function: F) -> F:
         code = getattr(inspect.unwrap(function), "__code__", None)
+        caller = sys._getframe(1)
         given = {name: _plain(value) for name, value in keys.items()}
         name = given.pop("name", None) or getattr(function, "__name__", "")
         _declared[function.__module__].append(
@@ -93,8 +95,8 @@ def projection(**keys: Unpack[ViewKeys]) -> Callable[[F], F]:
                 name=str(name),
                 keys=given,
                 function=Function(f"{function.__module__}:{getattr(function, '__qualname__', name)}", function),
-                file=code.co_filename if code else function.__module__,
-                line=code.co_firstlineno if code else 1,
+                file=code.co_filename if code else caller.f_code.co_filename,
+                line=code.co_firstlineno if code else caller.f_lineno,
             )
         )
         return function

@@ -58,8 +58,6 @@ def read(
     )
     problems.extend(_shared_targets(read_views))
     file = next((part.section.document.file for part in parts), "")
-    if parts and not problems and not any(part.section.section("views").names() for part in parts):
-        problems.append(Problem(parts[0].section.at("views"), "no view is declared: add one under views"))
     declaration = Declaration(
         sources={name: source for name, source in sources.items() if source is not None},
         sinks={name: sink for name, sink in sinks.items() if sink is not None},

@@ -45,6 +45,8 @@ def load(paths: Sequence[Path], environ: Mapping[str, str]) -> Declaration:
     problems += reading.problems
     problems += _unmakeable(reading.declaration.views.values())
     problems += _unconnectable(reading.declaration, {problem.at.path for problem in problems})
+    if not problems and not reading.declaration.views:
+        problems.append(Problem(At("views", reading.declaration.file, 1), "no view is declared: add one under views"))
     if problems:
         raise DeclarationError(_in_order(problems, paths))
     return reading.declaration
@@ -80,7 +82,7 @@ def _named(document: Document, folder: Path, modules: Modules) -> Iterator[tuple
 
 def _once(declared: Iterable[Declared]) -> list[Declared]:
     """A module may be named in several files, and a function imported by several modules."""
-    return list({id(each): each for each in declared}.values())
+    return list({(id(each.function.call), each.name): each for each in declared}.values())
 
 
 def _unmakeable(views: Iterable[ViewDeclaration]) -> Iterator[Problem]:

@@ -81,7 +81,8 @@ class Modules:
             return run()
         except ModuleNotFoundError as error:
             if error.name and (name == error.name or name.startswith(error.name + ".")):
-                return _Failure(f"there is no Python module {shown(name)}; a file is written ./{shown(name)}.py")
+                path = shown(name).replace(".", "/")
+                return _Failure(f"there is no Python module {shown(name)}; a file is written ./{path}.py")
             return self._raised(error)
         except SyntaxError as error:
             at = At("python", _nearby(error.filename), error.lineno or 1) if error.filename else None

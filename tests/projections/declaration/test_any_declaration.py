@@ -1,0 +1,156 @@
+"""Whatever a declaration holds, it is loaded or refused with problems that name their places and show no secrets."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynaview.projections.declaration import Declaration
+from dynaview.projections.document import read_yaml
+from dynaview.projections.python import Function, PythonError
+from dynaview.projections.reader import read
+
+ROOT = Path(__file__).parents[3]
+GOOD: dict[str, Any] = yaml.safe_load((ROOT / "examples" / "shop.yaml").read_text())
+SECRET = "hunter2"
+ENVIRON = {
+    "REDIS_URL": f"redis://user:{SECRET}@cache:6379/0",
+    "OPENSEARCH_URL": f"https://user:{SECRET}@search",
+    "DATABASE_URL": f"postgresql://user:{SECRET}@reads/shop",
+}
+
+WORDS = st.sampled_from(
+    [
+        "",
+        "shop",
+        "cache",
+        "search",
+        "reads",
+        "{order_id}",
+        "{a}{b}",
+        "a..b",
+        "lines[].sku",
+        "_element",
+        "set",
+        "sorted_set",
+        "geo",
+        "text",
+        "json",
+        "numeric(1,2)",
+        "order_id",
+        "${REDIS_URL}",
+        "${MISSING}",
+        "_v",
+        "x" * 300,
+        "a\nb",
+        "\u2028",
+        f"redis://:{SECRET}",
+        f"redis://{SECRET}/@cache",
+        f"http://user:{SECRET}@search",
+        f"user:{SECRET}@reads",
+    ]
+)
+KEYS = st.sampled_from(
+    [
+        "source",
+        "sink",
+        "match",
+        "where",
+        "each",
+        "key",
+        "fields",
+        "type",
+        "member",
+        "score",
+        "expire",
+        "index",
+        "table",
+        "indexes",
+        "mappings",
+        "settings",
+        "schema",
+        "on_gap",
+        "python",
+        "from",
+        "unit",
+        "default",
+        "required",
+        "column",
+        "mapping",
+        "redis",
+        "postgres",
+        "views",
+        "sources",
+        "sinks",
+        "control",
+        "properties",
+        "columns",
+        "unique",
+        "nothing",
+    ]
+)
+SCALARS = st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False, allow_infinity=False) | WORDS
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | WORDS, inner, max_size=3), max_leaves=6
+)
+
+
+def places(part: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    found = [path]
+    steps = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
+    for step, inner in steps:
+        found += places(inner, (*path, step))
+    return found
+
+
+PLACES = places(GOOD)[1:]
+
+
+@st.composite
+def declarations(draw: st.DrawFn) -> Any:
+    """The example with a few of its parts replaced, removed or added to."""
+    data = copy.deepcopy(GOOD)
+    for _ in range(draw(st.integers(1, 3))):
+        *above, last = draw(st.sampled_from(PLACES))
+        part = data
+        for step in above:
+            part = part.get(step) if isinstance(part, dict) else None
+        if not isinstance(part, dict) or last not in part:
+            continue
+        match draw(st.sampled_from(["replace", "remove", "add"])):
+            case "replace":
+                part[last] = draw(VALUES)
+            case "remove":
+                del part[last]
+            case "add":
+                part[draw(KEYS | WORDS)] = draw(VALUES)
+    return data
+
+
+def resolve(name: str, file: str) -> Function:
+    raise PythonError("there are no functions here")
+
+
+@settings(max_examples=120)
+@given(declarations())
+def test_any_declaration_is_read_or_refused(data: Any) -> None:
+    text = yaml.safe_dump(data, sort_keys=False)
+    document = read_yaml(text, "f.yaml")
+    reading = read([document], [], ENVIRON, resolve)
+    assert isinstance(reading.declaration, Declaration)
+    lines = text.count("\n") + 1
+    for problem in reading.problems:
+        shown = str(problem)
+        assert SECRET not in shown
+        assert "\n" not in shown
+        assert shown.startswith("f.yaml:")
+        assert 1 <= problem.at.line <= lines
+        assert problem.message[-1] not in ": "
+    assert SECRET not in repr(reading)
+    if not reading.problems:
+        assert list(reading.declaration.views) == list(data.get("views", {}))
