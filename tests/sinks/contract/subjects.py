@@ -86,12 +86,12 @@ def memory(request: pytest.FixtureRequest) -> Subject:
         values=values,
         unstorable=lambda text: (text, ("\ud800", None, None)),
         squat=None,
-        examples=150,
+        examples=80,
     )
 
 
 def redis(request: pytest.FixtureRequest, type: Literal["hash", "string", "set", "sorted_set"]) -> Subject:
-    module = pytest.importorskip("dynaview.sinks.redis")
+    module = importlib.import_module("dynaview.sinks.redis")
     url: str = request.getfixturevalue("redis_url")
     fields = {"set": (), "sorted_set": (Field(SCORE, "double"),)}.get(type, FIELDS)
     run = uuid4().hex[:8]
@@ -128,7 +128,7 @@ def redis(request: pytest.FixtureRequest, type: Literal["hash", "string", "set",
 
 
 def postgres(request: pytest.FixtureRequest) -> Subject:
-    module = pytest.importorskip("dynaview.sinks.postgres")
+    module = importlib.import_module("dynaview.sinks.postgres")
     url: str = request.getfixturevalue("postgres_url")
 
     def squat(layout: Layout) -> Callable[[], bool]:
@@ -170,7 +170,7 @@ def postgres(request: pytest.FixtureRequest) -> Subject:
 
 
 def opensearch(request: pytest.FixtureRequest) -> Subject:
-    module = pytest.importorskip("dynaview.sinks.opensearch")
+    module = importlib.import_module("dynaview.sinks.opensearch")
     url: str = request.getfixturevalue("opensearch_url")
 
     def squat(layout: Layout) -> Callable[[], bool]:
