@@ -7,6 +7,7 @@ does no harm.
 from __future__ import annotations
 
 import enum
+import re
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,7 @@ TIMEOUT = 30.0
 _CONNECT_SECONDS = 10
 _GRACE = 5.0
 """Seconds beyond the time-out until we stop waiting for a server that does not even end the statement."""
+_PORTS = re.compile(r"\d+(,\d+)*")
 _KEPT = 16
 """Idle connections that are kept."""
 
@@ -157,10 +159,12 @@ def _parameters(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
     try:
         given = conninfo_to_dict(f"postgresql://{rest}")
     except psycopg.Error:
-        # Its text quotes the URL, so a password with a stray @ or / in it would show.
+        given = {"port": ""}
+    if not _PORTS.fullmatch(str(given.get("port", 5432))):
+        # What libpq says quotes the URL, and a password with a stray / or @ in it is read as host and port.
         raise ValueError(
             "this Postgres URL cannot be read; in the user and the password, @ is written as %40 and / as %2F"
-        ) from None
+        )
     timeout = float(options.get("timeout") or TIMEOUT)
     parameters: dict[str, Any] = {
         "application_name": "dynaview",

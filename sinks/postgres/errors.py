@@ -80,6 +80,13 @@ _REFUSED = {
     "3F": "the schema does not exist",
 }
 
+_SETUP = {
+    "2BP01": "other views or functions depend on what has to be replaced or dropped: drop them, and make them again "
+    "afterwards",
+    "42704": "a declared column type or index method does not exist here, or the method does not fit the column",
+    "42804": "a declared column type does not take what its field type holds",
+}
+
 _CONNECT_REFUSED = (
     (r"password authentication failed|no password supplied|SCRAM|pg_hba\.conf|role .* does not exist"
      r"|not permitted to log in", _REFUSED["28"]),
@@ -128,6 +135,8 @@ def translated(error: psycopg.Error, place: str, remedy: str) -> SinkError | Con
             f"(drop it and run again) ({state})",
             state,
         )
+    if state in _SETUP:
+        return StatementError(f"Postgres at {place}: {_SETUP[state]} ({state})", state)
     return StatementError(f"Postgres at {place} refused a statement ({type(error).__name__}, {state})", state)
 
 

@@ -138,7 +138,23 @@ class Schema:
                 problems.append(f"{self.shown(name)} is gone: rebuild view {self._layout.view}")
             else:
                 problems += filter(None, [self.taken(name, table) or self.differs(connection, name, table)])
-        return problems + self._missing_rights(connection, role)
+        return problems + self._unknown(connection) + self._missing_rights(connection, role)
+
+    def _unknown(self, connection: Connection[Any]) -> list[str]:
+        """Declared types and index methods that this server does not have."""
+        assert isinstance(self._layout.options, PostgresOptions)
+        types = [(one.name, one.cast.removeprefix("::") or one.wire) for one in self._columns]
+        problems = [
+            f"column {name}: type {type} does not exist here: create it, or declare another column type"
+            for name, type in types
+            if connection.execute("SELECT to_regtype(%s)", (type,)).fetchone() == (None,)
+        ]
+        methods = sorted({index.method for index in self._layout.options.indexes})
+        return problems + [
+            f"index method {method} does not exist here"
+            for method in methods
+            if connection.execute("SELECT 1 FROM pg_am WHERE amname = %s", (method,)).fetchone() is None
+        ]
 
     def _missing_rights(self, connection: Connection[Any], role: str) -> list[str]:
         there = connection.execute(

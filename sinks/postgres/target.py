@@ -92,7 +92,7 @@ class PostgresTarget:
 
     def count(self) -> int:
         with self._connections.transaction(self._right, Mode.LONG) as connection:
-            (count,) = connection.execute(self._statements.count()).fetchone() or (0,)
+            (count,) = connection.execute(self._statements.count(), ()).fetchone() or (0,)
         return int(count)
 
     def purge(self, older_than: timedelta) -> int:

@@ -61,6 +61,10 @@ class Database:
     def rows(self, query: str, *names: str) -> list[tuple[Any, ...]]:
         return self.admin.execute(sql.SQL(query).format(*map(sql.Identifier, names))).fetchall()
 
+    def catalog(self, name: str) -> list[tuple[Any, ...]]:
+        """The relations whose name is like `name`."""
+        return self.admin.execute("SELECT * FROM pg_class WHERE relname LIKE %s", (name,)).fetchall()
+
     def run(self, statement: str, *names: str) -> None:
         self.admin.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
