@@ -117,7 +117,7 @@ def declarations(draw: st.DrawFn) -> Any:
     data = copy.deepcopy(GOOD)
     for _ in range(draw(st.integers(1, 3))):
         *above, last = draw(st.sampled_from(PLACES))
-        part = data
+        part: Any = data
         for step in above:
             part = part.get(step) if isinstance(part, dict) else None
         if not isinstance(part, dict) or last not in part:
