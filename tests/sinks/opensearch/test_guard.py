@@ -175,6 +175,15 @@ def test_remembered_rows_are_written_without_looking(line: Line, ours: OpenSearc
     assert requests(line) == ["_bulk"] * 3
 
 
+def test_rows_that_were_looked_up_are_remembered(line: Line, ours: OpenSearchTarget, target: OpenSearchTarget) -> None:
+    assert does(target, put("row", 5)) is APPLIED
+    assert does(ours, put("row", 4)) is STALE
+    line.seen.clear()
+    assert does(ours, put("row", 3)) is STALE
+    assert does(ours, put("row", 6)) is APPLIED
+    assert requests(line) == ["_bulk"]
+
+
 def test_rows_that_are_not_remembered_are_looked_up_first_once_most_are_there(
     line: Line, ours: OpenSearchTarget, target: OpenSearchTarget
 ) -> None:

@@ -46,6 +46,15 @@ def test_a_refusal_from_memory_needs_the_same_owner() -> None:
     assert certain(Write("k", (), 9, "", Rule.ABSENT), position(5))
 
 
+def test_the_tombstone_of_another_item() -> None:
+    tombstone = position(5, "item1", live=False)
+    for version in (4, 5, 6):
+        assert decide(Write("k", (), version, "item2"), tombstone) is Verdict.PUT
+        assert decide(Write("k", None, version, "item2"), tombstone) is Verdict.STALE
+        assert decide(Write("k", (), version, "item2", Rule.ABSENT), tombstone) is Verdict.STALE
+        assert decide(Write("k", (), version, "item1"), tombstone) is (Verdict.PUT if version > 5 else Verdict.STALE)
+
+
 def test_odds_follow_what_was_found() -> None:
     odds = Odds()
     assert not odds.look_first()
