@@ -157,6 +157,7 @@ WRITE_HASH = (
     + r"""
 -- Rows of the first generation that neither expire nor name an owner: their states are plain versions.
 local plain = generation == '1' and not expiring
+local filling = false
 local find = string.find
 
 local function put(key, state, count)
@@ -229,15 +230,19 @@ end
 """
     + _EACH
     + r"""
-  local held = try('HGET', key, '_v')
   local code, met
+  local held = nil
   if plain and extra == 0 then
-    -- The same decisions in line, for the writes that come by the thousand.
-    if held == false then
-      if call('EXISTS', key, '_v{' .. key .. '}') == 0 then
-        put(key, version, count)
-        code = 'A'
-      end
+    -- The same decisions in line, for the writes that come by the thousand. New rows come together, as updates do: the
+    -- first question is the one that settled the row before.
+    if filling and call('EXISTS', key, '_v{' .. key .. '}') > 0 then filling = false end
+    if not filling then
+      held = try('HGET', key, '_v')
+      filling = held == false and call('EXISTS', key, '_v{' .. key .. '}') == 0
+    end
+    if filling then
+      put(key, version, count)
+      code = 'A'
     elseif type(held) == 'string' and not find(held, '[^0-9]') then
       local longer = #version - #held
       if longer > 0 or (longer == 0 and version > held) then
@@ -249,6 +254,8 @@ end
         code = 'S'
       end
     end
+  else
+    held = try('HGET', key, '_v')
   end
   if not code then code, met = guarded(typed(held), key, version, extra, count) end
 """

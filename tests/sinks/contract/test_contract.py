@@ -89,18 +89,22 @@ def test_batches_of_any_size(shop: Shop, size: int) -> None:
 
 
 def test_outcomes_are_in_the_order_of_a_mixed_batch(shop: Shop) -> None:
-    shop.target.write([shop.put("old", 5), shop.put("same", 5), shop.put("deleted", 5)])
-    batch = [
-        shop.put("new", 1),
-        shop.put("old", 6, 2),
-        shop.delete("never there", 3),
-        shop.put("same", 4, 2),
-        shop.delete("deleted", 6),
-        shop.put("scanned", SCANNED, rule=Rule.ABSENT),
+    before = [shop.put("old", 5), shop.put("same", 5), shop.put("deleted", 5), shop.delete("buried", 5)]
+    assert shop.target.write(before) == [APPLIED] * 4
+    expected = [
+        (shop.put("new", 1), APPLIED),
+        (shop.put("buried", 4), STALE),
+        (shop.put("new too", 1), APPLIED),
+        (shop.put("old", 6, 2), APPLIED),
+        (shop.delete("never there", 3), APPLIED),
+        (shop.put("same", 4, 2), STALE),
+        (shop.put("newest", 1), APPLIED),
+        (shop.delete("deleted", 6), APPLIED),
+        (shop.put("scanned", SCANNED, rule=Rule.ABSENT), APPLIED),
     ]
-    assert shop.target.write(batch) == [APPLIED, APPLIED, APPLIED, STALE, APPLIED, APPLIED]
-    assert [shop.stands(write) for write in batch] == [True, True, True, False, True, True]
-    assert shop.target.count() == 4
+    assert shop.target.write([write for write, _ in expected]) == [outcome for _, outcome in expected]
+    assert [shop.stands(write) for write, _ in expected] == [outcome is APPLIED for _, outcome in expected]
+    assert shop.target.count() == 6
 
 
 # Guard
