@@ -2,7 +2,7 @@
 
 botocore's parser costs 200 µs a record, never checks ``x-amz-crc32`` for streams, and turns a 200 whose JSON is cut
 short into an empty answer, which for GetRecords reads as the end of a shard. So a ``before-parse`` handler hands
-botocore an empty body and carries the raw one past it; `Session.ask` checks length and checksum and gives the bytes to
+botocore an empty body and carries the raw one past it; `Session.ask` checks the checksum and gives the bytes to
 whoever asked, who decodes them by an own strict type. Nothing is kept between calls, so one client serves any number
 of threads and shapes. Errors (status 300 and above) go botocore's own way and become `SourceError`s here.
 """
@@ -163,10 +163,7 @@ def decode(decoder: msgspec.json.Decoder[T], operation: str, resource: str, body
 
 
 def _whole(operation: str, resource: str, body: bytes, headers: Mapping[str, str]) -> bytes:
-    """The body, if it is all that was sent. botocore asks urllib3 not to compare the length."""
-    length = headers.get("content-length")
-    if length is not None and length.isdecimal() and int(length) != len(body):
-        raise BadPage(f"{operation} on {resource}: {len(body)} of {length} bytes arrived")
+    """The body, if it is what was sent. Where no checksum came, a body cut short is noticed as it is no JSON."""
     checksum = headers.get("x-amz-crc32")
     if checksum is not None and checksum.strip() != str(zlib.crc32(body)):
         raise BadPage(f"{operation} on {resource}: the answer does not fit its checksum")

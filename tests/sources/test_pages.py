@@ -93,7 +93,6 @@ ODD: list[tuple[str, Any, str]] = [
     ("a promised new image missing", record(2, NewImage=None), "without its NewImage"),
     ("a promised old image missing", record(2, OldImage=None), "without its OldImage"),
     ("an insert without its image", record(2, "INSERT", NewImage=None), "without its NewImage"),
-    ("a delete without its old image", record(2, "REMOVE", OldImage=None), "without its OldImage"),
     ("no record", "record", "object"),
     ("null", None, "object"),
 ]
@@ -182,8 +181,15 @@ def test_a_scan_page(shape: Shape) -> None:
     assert position_key(found.position) == {"pk": Attr(S="p2"), "sk": Attr(B=b"\x01\x02")}
 
 
-def test_the_end_of_a_segment() -> None:
-    found = ItemsDecoder(ALL, ("pk",)).decode(items())
+def test_a_delete_without_its_old_image_is_left_to_the_projections(shape: Shape) -> None:
+    found = RecordsDecoder(shape).decode(packed(page(record(1), record(2, "REMOVE", OldImage=None, NewImage=None))))
+    assert found.broken == []
+    assert [change.body.old is None for change in found.changes] == [False, True]
+
+
+@pytest.mark.parametrize("rest", [{}, {"LastEvaluatedKey": None}, {"LastEvaluatedKey": {}}])
+def test_the_end_of_a_segment(rest: dict[str, Any]) -> None:
+    found = ItemsDecoder(ALL, ("pk",)).decode(items(**rest))
     assert found.position is None
     assert found.images == []
 
