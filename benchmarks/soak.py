@@ -190,6 +190,9 @@ class Soak:
             told = counts.applied + counts.stale + counts.unmatched + counts.dead_lettered
             if not counts.read == told == records:
                 self.report.faults.append(f"{record.name}: {records} records, but counted {counts}")
+            if counts.dead_lettered:
+                reasons = {letter.reason for _, letter in control.dead_letters(record.name)}
+                self.report.faults.append(f"{record.name}: {counts.dead_lettered} dead letters: {reasons}")
         control.close()
 
 
@@ -269,8 +272,8 @@ def run(
 
 
 def _wait_for_ttl(client: Any, soak: Soak) -> None:
-    """Give DynamoDB the time to delete what has expired (it scans for that every now and then)."""
-    deadline = time.monotonic() + 90
+    """Give DynamoDB some time to delete what has expired (it looks every now and then, and misses some)."""
+    deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         left = client.scan(
             TableName=soak.table_name,

@@ -103,7 +103,13 @@ class _Generated:
         self.rows: Callable[[Image], list[tuple[RowKey, RowValues]]] = built.function("rows")
         self.keys: Callable[[Image], list[RowKey]] = built.function("keys")
         self.key_rows: Callable[[_Key], list[tuple[RowKey, RowValues]]] = built.names.get("key_rows", self.rows)
-        self.key_keys: Callable[[_Key], list[RowKey]] = built.names.get("key_keys", self.keys)
+        self._key_keys: Callable[[_Key], list[RowKey]] | None = built.names.get("key_keys")
+
+    def key_keys(self, key: _Key) -> list[RowKey]:
+        """The row keys that an item of this key has or had."""
+        if self._key_keys is None:
+            raise ProjectionError("the record of a REMOVE carries no old image, which tells the rows to delete")
+        return self._key_keys(key)
 
 
 def _generate(plan: Plan, shape: Shape, key: tuple[str, ...]) -> _Generated:
@@ -186,9 +192,9 @@ class _FromBothImages(_Bound):
         """See `Bound.writes`."""
         body = change.body
         if _removes(change):
-            if body.old is None:
-                raise ProjectionError("the record of a REMOVE carries no old image")
-            return self._writes(change, version, [], self._before(body.old))
+            if body.old is not None:
+                return self._writes(change, version, [], self._before(body.old))
+            return self._writes(change, version, [], self._generated.key_keys(body.key))
         if body.new is None:
             raise ProjectionError(f"the record of {_article(change.event)} carries no new image")
         if body.old is None and change.event != "INSERT":

@@ -124,8 +124,8 @@ class RecordsDecoder:
             return "the record names no key"
         if self.view_type in _PROMISE_NEW and body.new is None and change.event != "REMOVE":
             return f"a {change.event} of a stream of {self.view_type} without its NewImage"
-        # A delete without its old image still names its key: what that is worth, each projection knows. (AWS always sends
-        # it; DynamoDB Local forgets it when a delete meets one by TTL.)
+        # A delete without its old image still names its key; what that is worth, each projection knows. (AWS always
+        # sends it; DynamoDB Local forgets it when a delete meets one by TTL.)
         if self.view_type in _PROMISE_OLD and body.old is None and change.event == "MODIFY":
             return f"a {change.event} of a stream of {self.view_type} without its OldImage"
         return None
