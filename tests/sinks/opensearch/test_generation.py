@@ -306,6 +306,16 @@ def test_an_index_made_again_by_another_is_not_taken_for_the_old_one(
     assert stored.version == 9
 
 
+def test_preparing_again_finds_the_index_that_another_made(sink: OpenSearchSink, target: OpenSearchTarget) -> None:
+    assert target.write([put("row", 5)]) == [APPLIED]
+    other = sink.open(target.layout, 1)
+    other.drop()
+    other.prepare()
+    assert other.write([put("row", 2)]) == [APPLIED]
+    target.prepare()
+    assert target.write([put("row", 4)]) == [APPLIED]
+
+
 def test_an_index_without_its_door_needs_a_rebuild(
     sink: OpenSearchSink, target: OpenSearchTarget, store: OpenSearch
 ) -> None:
