@@ -18,7 +18,6 @@ import msgspec
 from dynaview.projections.rows import Layout, RowKey, RowValues, Rule, Write, json_encoder
 from dynaview.sinks.port import APPLIED, STALE, Outcome, Rejected, RejectedKind, SinkRefused, Stored
 
-
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 

@@ -175,14 +175,13 @@ class Segment:
 
 @dataclass(slots=True)
 class Progress:
-    """What one transaction moves: checkpoints by shard, counts to add, dead letters, and the watermark."""
+    """What one transaction moves: checkpoints by shard, counts to add, dead letters."""
 
     checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
     counts: Counts = field(default_factory=Counts)
     dead_letters: list[DeadLetter] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.checkpoints or self.counts.read or self.dead_letters)
+    forgotten: list[str] = field(default_factory=list)
+    """Shards that are finished and no longer exist."""
 
 
 class ControlStore:
@@ -268,7 +267,9 @@ class ControlStore:
             rows = connection.execute(sa.select(_views).order_by(_views.c.name)).mappings().all()
         return [_record(row) for row in rows]
 
-    def add_view(self, name: str, source: str, sink: str, fingerprint: str, stream_arn: str | None) -> ViewRecord:
+    def add_view(
+        self, name: str, source: str, sink: str, fingerprint: str, stream_arn: str | None = None
+    ) -> ViewRecord:
         """Record a view that starts for the first time; one that is there already is left as it is."""
         now = time.time()
         with self._write() as connection:
@@ -303,6 +304,11 @@ class ControlStore:
             connection.execute(
                 _views.update().where(_views.c.name == view).values(state=state, reason=reason, since=since, seen=now)
             )
+
+    def set_stream(self, view: str, arn: str) -> None:
+        """Record the stream that a view follows from now on."""
+        with self._write() as connection:
+            connection.execute(_views.update().where(_views.c.name == view).values(stream_arn=arn))
 
     def drop_view(self, view: str) -> None:
         """Forget everything about a view."""
@@ -341,6 +347,9 @@ class ControlStore:
                     .values(view=view, shard=shard, **values)
                     .on_conflict_do_update(index_elements=["view", "shard"], set_=values)
                 )
+            if progress.forgotten:
+                gone = _checkpoints.c.shard.in_(progress.forgotten)
+                connection.execute(_checkpoints.delete().where(_checkpoints.c.view == view, gone))
             self._add_dead_letters(connection, progress.dead_letters, now)
             added = {name: _views.c[name] + count for name, count in _counts_columns(progress.counts).items()}
             connection.execute(
@@ -348,14 +357,6 @@ class ControlStore:
                 .where(_views.c.name == view)
                 .values(seen=now, watermark=sa.func.coalesce(watermark, _views.c.watermark), **added)
             )
-
-    def forget_shards(self, view: str, shards: Sequence[str]) -> None:
-        """Remove the checkpoints of shards that are finished and no longer exist."""
-        if shards:
-            with self._write() as connection:
-                connection.execute(
-                    _checkpoints.delete().where(_checkpoints.c.view == view, _checkpoints.c.shard.in_(shards))
-                )
 
     # Fills
 

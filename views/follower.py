@@ -14,13 +14,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from dynaview.sources.errors import IteratorExpired, SourceError, StreamGone, Trimmed
 from dynaview.sources.port import Broken, Page, Shard, StreamReader
+from dynaview.views.discovery import Cursor, Discovery, gap
 from dynaview.views.lane import START, Delivery, Lane
-from dynaview.views.policy import Backoff, anew, slow
+from dynaview.views.policy import Backoff, slow
 from dynaview.views.threads import spawn
 
 log = logging.getLogger(__name__)
@@ -51,21 +52,6 @@ class FollowerSettings:
     """Records a read asks for (AWS: at most 1000)."""
 
 
-@dataclass
-class Cursor:
-    """Where a reader is in one shard."""
-
-    shard: str
-    parent: str | None
-    """None where the parent no longer exists."""
-    position: int = START
-    iterator: str | None = None
-    ended: bool = False
-    empty: int = 0
-    """Empty pages in a row."""
-    backoff: Backoff = field(default_factory=lambda: Backoff(first=0.1, cap=10.0))
-
-
 class Follower:
     """Follows one stream for all lanes of its table. `start` and `stop` frame it; the rest is its own threads."""
 
@@ -83,20 +69,19 @@ class Follower:
         self._now = now
         self._crashed = crashed
         self._stop = threading.Event()
-        self._fronts: dict[str, Cursor] = {}
-        self._begun: set[str] = set()
+        self._discovery = Discovery(self.lanes)
         self._due: list[tuple[float, int, Cursor]] = []
         self._ticket = itertools.count()
         self._wake = threading.Condition()
         self._look = threading.Condition()
         self._behind: set[str] = set()
         self._catching_up = threading.Condition()
-        self._ended: dict[str, float] = {}
         self._threads: list[threading.Thread] = []
         self.trouble: str | None = None
         """What stands between the follower and its stream now, for status; None while all is well."""
         for lane in self.lanes:
             lane.on_room = self._room
+            lane.trouble = lambda: self.trouble
 
     def start(self) -> None:
         """Begin to read in threads of its own."""
@@ -128,81 +113,41 @@ class Follower:
                 backoff.reset()
                 self.trouble = None
             except StreamGone as error:
-                self._fail_all(f"the stream {self.stream.arn} is gone: {error}")
+                for lane in self.lanes:
+                    gap(lane, f"the stream {self.stream.arn} is gone: {error}")
                 return
             except SourceError as error:
                 if self._trouble(error, backoff):
                     return
                 continue
+            childless = bool(self._discovery.childless(self.settings.discover_every))
+            wait = self.settings.children_every if childless else listing_due - time.monotonic()
             with self._look:
-                self._look.wait_for(lambda: self._stop.is_set() or self._ended, listing_due - time.monotonic())
-            if self._ended and self._stop.wait(self.settings.children_every):
-                return
+                self._look.wait(max(0.0, wait))
 
     def _look_for_children(self) -> None:
         """Ask for what continues the shards that have just ended (the regular listing finds what comes later)."""
-        since = time.monotonic() - self.settings.discover_every
-        self._ended = {shard: at for shard, at in list(self._ended.items()) if at > since}
-        if len(self._ended) > MANY:
+        childless = self._discovery.childless(self.settings.discover_every)
+        if len(childless) > MANY:
             self.discover(self.stream.shards())
             return
-        for parent in list(self._ended):
+        for parent in childless:
             if children := self.stream.children(parent):
                 self.discover(children, whole=False)
 
     def discover(self, shards: Sequence[Shard], whole: bool = True) -> None:
         """Take in a listing: new shards are followed once their parents are done, lost ones are gaps."""
-        listed = {shard.id for shard in shards}
-        known = listed | set(self._fronts)
-        for shard in shards:
-            self._ended.pop(shard.parent or "", None)
-            if shard.id in self._fronts:
-                continue
-            parent = shard.parent if shard.parent in known else None
-            for lane in self.lanes:
-                self._check_parent(lane, shard, parent)
-                lane.track(shard.id, parent)
-            positions = [lane.position(shard.id) for lane in self.lanes if lane.failed is None]
-            highest = max((at.handed for at in positions), default=START)
-            cursor = Cursor(shard.id, parent, highest, ended=any(at.ended for at in positions))
-            self._fronts[shard.id] = cursor
-            self._note_behind(shard.id)
+        known = set(self._discovery.cursors)
+        self._begin(self._discovery.take(shards, whole))
+        for shard in self._discovery.cursors.keys() - known:
+            self._note_behind(shard)
         if whole:
             for lane in self.lanes:
-                self._check_vanished(lane, listed)
-        for cursor in list(self._fronts.values()):
-            self._begin(cursor)
+                lane.forget(self._discovery.forgettable(lane))
 
-    def _begin(self, cursor: Cursor) -> None:
-        """Put a shard on the front reader's list once its parent has been read to the end there."""
-        parent = None if cursor.parent is None else self._fronts.get(cursor.parent)
-        if cursor.ended or (parent is not None and not parent.ended):
-            return
-        with self._wake:
-            if cursor.shard not in self._begun:
-                self._begun.add(cursor.shard)
-                self._schedule(cursor, 0.0)
-
-    def _check_parent(self, lane: Lane, shard: Shard, parent: str | None) -> None:
-        """A shard whose parent has expired unread is a gap, but for a lane that begins with what is retained."""
-        if shard.parent is None or parent is not None or not lane.checkpoints or shard.id in lane.checkpoints:
-            return
-        before = lane.checkpoints.get(shard.parent)
-        if before is None or not before.finished:
-            _gap(lane, f"shard {shard.parent} expired before its end was read")
-
-    def _check_vanished(self, lane: Lane, listed: set[str]) -> None:
-        for shard, checkpoint in lane.checkpoints.items():
-            if (
-                not checkpoint.finished
-                and shard not in listed
-                and not (shard in self._fronts and lane.position(shard).ended)
-            ):
-                _gap(lane, f"shard {shard} expired before its end was read")
-
-    def _fail_all(self, what: str) -> None:
-        for lane in self.lanes:
-            _gap(lane, what)
+    def _begin(self, cursors: Sequence[Cursor]) -> None:
+        for cursor in cursors:
+            self._schedule(cursor, 0.0)
 
     # The front
 
@@ -235,7 +180,9 @@ class Follower:
         page = self._read(cursor)
         delivery = _delivery(cursor, page)
         offered = [lane.offer(delivery) for lane in self.lanes if lane.failed is None]
-        cursor.position, cursor.ended = delivery.last, delivery.end
+        cursor.position = delivery.last
+        if delivery.end:
+            cursor.ended = True
         if not all(offered):
             self._note_behind(cursor.shard)
         if delivery.end:
@@ -252,13 +199,9 @@ class Follower:
 
     def _end_of(self, cursor: Cursor) -> None:
         """A shard is read to its end: its children may begin, those not yet listed are looked for."""
-        children = [child for child in list(self._fronts.values()) if child.parent == cursor.shard]
-        for child in children:
-            self._begin(child)
-        if not children:
-            with self._look:
-                self._ended[cursor.shard] = time.monotonic()
-                self._look.notify_all()
+        self._begin(self._discovery.finish(cursor))
+        with self._look:
+            self._look.notify_all()
 
     # Reading, for both readers
 
@@ -269,6 +212,7 @@ class Follower:
         page = self.stream.read(cursor.iterator, self.settings.page)
         cursor.iterator = page.next
         cursor.backoff.reset()
+        self.trouble = None
         return page
 
     def _failed_read(self, cursor: Cursor, error: SourceError) -> float:
@@ -281,9 +225,10 @@ class Follower:
             for lane in self.lanes:
                 at = lane.position(cursor.shard)
                 if not at.ended and at.handed <= cursor.position:
-                    _gap(lane, what)
+                    gap(lane, what)
             if isinstance(error, StreamGone):
                 cursor.ended = True
+                self._end_of(self._discovery.cursors[cursor.shard])
                 return 0.0
             cursor.position = START
             return cursor.backoff.next()
@@ -321,7 +266,7 @@ class Follower:
             if needed is None:
                 continue
             if cursor is None or cursor.position != needed:
-                cursor = cursors[shard] = Cursor(shard, self._fronts[shard].parent, needed)
+                cursor = cursors[shard] = Cursor(shard, needed)
             try:
                 delivery = _delivery(cursor, self._read(cursor))
             except SourceError as error:
@@ -348,7 +293,7 @@ class Follower:
             return None
 
     def _is_behind(self, lane: Lane, shard: str) -> bool:
-        front, at = self._fronts[shard], lane.position(shard)
+        front, at = self._discovery.cursors[shard], lane.position(shard)
         return lane.failed is None and not at.ended and (at.handed < front.position or front.ended)
 
     def _lowest(self, shard: str) -> int | None:
@@ -375,7 +320,3 @@ def _delivery(cursor: Cursor, page: Page[Any]) -> Delivery:
 def _sequence(position: int) -> str:
     """A sequence number as DynamoDB writes it: padded to 21 digits."""
     return f"{position:021d}"
-
-
-def _gap(lane: Lane, what: str) -> None:
-    lane.fail("gap", f"{what}; {anew(lane.name)}")

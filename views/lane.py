@@ -132,6 +132,8 @@ class Lane:
     settings: LaneSettings = field(default_factory=LaneSettings)
     on_room: Callable[[], None] = lambda: None
     """Called whenever the lane has taken from its buffer."""
+    trouble: Callable[[], str | None] = lambda: None
+    """What stands between the readers and the stream now, if anything."""
 
     def __post_init__(self) -> None:
         self.name = self.record.name
@@ -148,6 +150,7 @@ class Lane:
         self._counts = Counts()
         self._letters: list[DeadLetter] = []
         self._progress: dict[str, Checkpoint] = {}
+        self._forgotten: list[str] = []
         self._committed = 0.0
         self._state = ""
         self._watermark: float | None = None
@@ -203,6 +206,21 @@ class Lane:
             self._lock.notify()
             return True
 
+    def finished_shards(self) -> set[str]:
+        """The shards whose end is durable in the view, those of earlier runs included."""
+        with self._lock:
+            now = {shard for shard, at in self._shards.items() if at.finished}
+        return now | {shard for shard, checkpoint in self.checkpoints.items() if checkpoint.finished}
+
+    def forget(self, shards: Sequence[str]) -> None:
+        """Drop the checkpoints of finished shards that no longer exist, when the lane commits next."""
+        if shards:
+            with self._lock:
+                self._forgotten += shards
+                for shard in shards:
+                    self.checkpoints.pop(shard, None)
+                    self._shards.pop(shard, None)
+
     def tip(self, shard: str, position: int, at: float) -> None:
         """Hear that at that time (seconds since 1970) the shard held nothing behind `position`."""
         with self._lock:
@@ -241,6 +259,8 @@ class Lane:
                     self.on_room()
                 self._commit_when_due(bool(deliveries))
             self._commit()
+            if self.failed is None:
+                self._say("stopped")
         except Stopped:
             log.info("view %s: ended while its sink or the control store was away; nothing is lost", self.name)
         finally:
@@ -331,8 +351,9 @@ class Lane:
     def _commit(self) -> None:
         """Everything handed to `_apply` so far is durable now: say so, in one transaction."""
         with self._lock:
-            progress = Progress(dict(self._progress), self._counts, list(self._letters))
+            progress = Progress(dict(self._progress), self._counts, list(self._letters), list(self._forgotten))
             self._progress.clear()
+            self._forgotten.clear()
             for shard, checkpoint in progress.checkpoints.items():
                 at = self._shards[shard]
                 at.applied = START if checkpoint.sequence is None else checkpoint.sequence
@@ -377,7 +398,12 @@ class Lane:
         self._filling = False
 
     def _healthy(self) -> None:
-        self._say(*(self.failed or ("filling" if self._filling else "following", "")))
+        if self.failed is not None:
+            self._say(*self.failed)
+        elif (trouble := self.trouble()) is not None:
+            self._say("waiting", trouble)
+        else:
+            self._say("filling" if self._filling else "following")
 
     def _say(self, state: str, reason: str = "") -> None:
         if state == self._state:

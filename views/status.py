@@ -11,6 +11,9 @@ from dynaview.views.control import ControlStore, ViewRecord
 ALIVE = 15.0
 """Seconds after its last sign of life in which a view counts as running."""
 
+LASTING = ("gap", "changed", "refused")
+"""States that say more than that nothing runs."""
+
 
 def view_status(record: ViewRecord, filled_rows: int, now: float | None = None) -> dict[str, Any]:
     """One view as plain data: what ``status --json`` prints. Times are seconds since 1970, lag is in seconds.
@@ -25,7 +28,7 @@ def view_status(record: ViewRecord, filled_rows: int, now: float | None = None) 
         "source": record.source,
         "sink": record.sink,
         "generation": record.generation,
-        "state": record.state if running or record.state in ("gap", "changed", "refused") else "stopped",
+        "state": record.state if running or record.state in LASTING else "stopped",
         "reason": record.reason,
         "since": record.since,
         "seen": record.seen,

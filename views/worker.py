@@ -6,6 +6,7 @@ or forbidden holds up no view of another.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -137,9 +138,22 @@ class Worker:
             except (SourceError, ControlUnavailable) as error:
                 if backoff.attempts == 0:
                     log.error("table %s: %s", self.source.table, error)
+                    self._say_waiting(str(error))
                 backoff.cap = 30.0 if isinstance(error, SourceError) and slow(error) else 10.0
             backoff.wait(self._stop)
         return None
+
+    def _say_waiting(self, reason: str) -> None:
+        """Let status show what views without a lane wait for."""
+        if self._lanes:
+            return
+        try:
+            for view in self._views:
+                mark = fingerprint(view, self.source.table)
+                self._control.add_view(view.name, view.source, view.sink, mark)
+                self._control.set_state(view.name, "waiting", reason)
+        except ControlUnavailable as error:
+            log.error("%s", error)
 
     def _begin(self, description: TableDescription) -> None:
         shape = self._shape(description)
@@ -168,7 +182,10 @@ class Worker:
     def _admit(self, view: ViewDeclaration, description: TableDescription) -> ViewRecord | None:
         """The view's record, where it may run as it is declared; else its state says why not."""
         mark = fingerprint(view, self.source.table)
-        record = self._control.add_view(view.name, view.source, view.sink, mark, description.stream_arn)
+        record = self._control.add_view(view.name, view.source, view.sink, mark)
+        if record.stream_arn is None and description.stream_arn is not None:
+            self._control.set_stream(view.name, description.stream_arn)
+            record = dataclasses.replace(record, stream_arn=description.stream_arn)
         obstacle = self._obstacle(view, record, mark, description)
         if obstacle is None:
             return record

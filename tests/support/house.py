@@ -116,12 +116,18 @@ class House:
     def wait_equal(self, *names: str, seconds: float = 20.0) -> None:
         """Wait until views show the table."""
         for name in names or self.names:
-            until(lambda name=name: self.rows(name) == self.expected(), f"view {name} to equal the table", seconds)
+            self._wait_equal(name, seconds)
+
+    def _wait_equal(self, name: str, seconds: float) -> None:
+        until(lambda: self.rows(name) == self.expected(), f"view {name} to equal the table", seconds)
 
     def wait_counted(self, *names: str) -> None:
         """Wait until every record that was ever made is counted."""
         for name in names or self.names:
-            until(lambda name=name: self.counts(name).read == self.table.made, f"{name} to have counted every record")
+            self._wait_counted(name)
+
+    def _wait_counted(self, name: str) -> None:
+        until(lambda: self.counts(name).read == self.table.made, f"{name} to have counted every record")
 
     def counts(self, name: str) -> Any:
         record = self.control.view(name)

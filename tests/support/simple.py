@@ -26,7 +26,7 @@ class SimpleBound:
             raise ProjectionError("field value: bad is bad")
         if "hidden" in item:
             return []
-        return [(f"{item['pk']}/{item['sk']}", (item.get("value"),))]
+        return [("/".join((str(item["pk"]), str(item["sk"]))), (item.get("value"),))]
 
     def writes(self, change: Change[Any], version: int) -> list[Write]:
         new = [] if change.body.new is None else self.rows(change.body.new)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -234,6 +235,27 @@ def test_a_missed_generation_of_shards_is_a_gap(house: House) -> None:
     house.stop()
 
 
+def test_checkpoints_of_shards_that_are_gone_are_forgotten(house: House) -> None:
+    house.start()
+    shard = "shard-0"
+    for number in range(4):
+        put(house.table, 1, number)
+        house.wait_counted()
+        after = house.table.roll(shard)
+        until(lambda after=after: after in house.control.checkpoints("one"), "the child to be followed")  # type: ignore[misc]  # a default is not inferred
+        house.table.expire(shard)
+        shard = after
+    put(house.table, 1, "last")
+    house.wait_equal()
+    until(lambda: len(house.control.checkpoints("one")) <= 2, "old checkpoints to go")
+    house.stop()
+    house.start()
+    put(house.table, 1, "after a restart")
+    house.wait_equal()
+    assert house.state("one") == "following"
+    house.stop()
+
+
 def test_the_watermark_moves_at_the_tip_and_stays_while_a_sink_is_down(house: House) -> None:
     house.start()
 
@@ -279,7 +301,7 @@ operation = st.one_of(
     late_end=st.booleans(),
 )
 def test_whatever_happens_every_change_is_accounted_for_once(
-    before: list[int], script: list[tuple], page: int, late_end: bool
+    before: list[int], script: list[tuple[Any, ...]], page: int, late_end: bool
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         house = House(Path(folder), names=("one", "two"))

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.status import all_status
 
 GOOD = ("following", "filling")
+HEAD = ("VIEW", "SINK", "GEN", "STATE", "LAG", "WATERMARK", "READ", "APPLIED", "STALE", "UNMATCHED", "DEAD", "FILLED")
+WORDS = 6
+"""So many columns hold words; the others hold numbers."""
 
 
 @click.command("status")
@@ -44,39 +45,46 @@ def _good(view: dict[str, Any], max_lag: float | None) -> bool:
 
 
 def _print(views: list[dict[str, Any]], missing: list[str]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for name in ("view", "sink", "gen", "state", "watermark", "lag"):
-        table.add_column(name)
-    for name in ("read", "applied", "stale", "unmatched", "dead", "filled"):
-        table.add_column(name, justify="right")
-    for view in views:
-        counts = view["counts"]
-        numbers = [counts[name] for name in ("read", "applied", "stale", "unmatched", "dead_lettered")]
-        style = "" if view["state"] in GOOD else "yellow" if view["state"] == "stopped" else "red"
-        table.add_row(
-            view["view"],
-            view["sink"],
-            str(view["generation"]),
-            f"[{style}]{view['state']}[/]" if style else view["state"],
-            _clock(view["watermark"]),
-            _lag(view["lag"]),
-            *(f"{number:,}" for number in numbers),
-            f"{view['filled_rows']:,}" + ("" if view["filled"] else " …"),
-        )
-    console = Console()
     if views:
-        console.print(table)
+        for line in _columns([HEAD, *map(_row, views)]):
+            click.echo(line)
     for view in views:
         if view["reason"] and view["state"] not in GOOD:
-            console.print(f"{view['view']}: {view['reason']}", style="red", markup=False, soft_wrap=True)
+            click.echo(f"{view['view']}: {view['reason']}")
         if not view["balanced"]:
-            console.print(f"{view['view']}: counts do not add up; please report this", style="red")
+            click.echo(f"{view['view']}: the counts do not add up; please report this")
     for name in missing:
-        console.print(f"{name}: never started; dynaview run starts it")
+        click.echo(f"{name}: never started; dynaview run starts it")
+
+
+def _row(view: dict[str, Any]) -> tuple[str, ...]:
+    counts = view["counts"]
+    return (
+        view["view"],
+        view["sink"],
+        str(view["generation"]),
+        view["state"],
+        _lag(view["lag"]),
+        _clock(view["watermark"]),
+        *(f"{counts[name]:,}" for name in ("read", "applied", "stale", "unmatched", "dead_lettered")),
+        f"{view['filled_rows']:,}" + ("" if view["filled"] else "+"),
+    )
+
+
+def _columns(rows: list[tuple[str, ...]]) -> list[str]:
+    """Lines with aligned columns, never folded: they are read by people in any width and by grep."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column < WORDS else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def _clock(at: float | None) -> str:
-    return "unknown" if at is None else time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at)) + "Z"
+    return "unknown" if at is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 def _lag(seconds: float | None) -> str:

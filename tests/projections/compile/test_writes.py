@@ -108,9 +108,9 @@ def test_records_that_lack_what_they_should_carry(
 
 def test_a_delete_without_its_old_image_is_made_from_the_key_where_that_is_enough(view: Make, table: Make) -> None:
     made = table(view(match={"pk": "P#{p}"}, key="{p}", where="active"))
-    body = Body("1", {"pk": Attr(S="P#1"), "sk": Attr(S="s")}, 0.0, None, None)
+    body: Body[Any] = Body("1", {"pk": Attr(S="P#1"), "sk": Attr(S="s")}, 0.0, None, None)
     assert [(one.key, one.values) for one in made.bound.writes(Change("REMOVE", body), 5)] == [("1", None)]
-    other = Body("1", {"pk": Attr(S="Q#1"), "sk": Attr(S="s")}, 0.0, None, None)
+    other: Body[Any] = Body("1", {"pk": Attr(S="Q#1"), "sk": Attr(S="s")}, 0.0, None, None)
     assert made.bound.writes(Change("REMOVE", other), 5) == []
 
 

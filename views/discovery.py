@@ -1,0 +1,127 @@
+"""What is known of a stream's shards: which the front may read, whose children are to be found, what is lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dynaview.sources.port import Shard
+from dynaview.sources.shards import ShardTree
+from dynaview.views.lane import START, Lane
+from dynaview.views.policy import Backoff, anew
+
+
+@dataclass
+class Cursor:
+    """Where a reader is in one shard."""
+
+    shard: str
+    position: int = START
+    iterator: str | None = None
+    ended: bool = False
+    empty: int = 0
+    """Empty pages in a row."""
+    backoff: Backoff = field(default_factory=lambda: Backoff(first=0.1, cap=10.0))
+
+
+class Discovery:
+    """The shard tree as the front reads it, with a cursor for every shard that was ever listed. Thread-safe."""
+
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self.cursors: dict[str, Cursor] = {}
+        self._lanes = lanes
+        self._tree = ShardTree()
+        self._begun: set[str] = set()
+        self._ended: dict[str, float] = {}
+        self._lock = threading.RLock()
+
+    def take(self, shards: Sequence[Shard], whole: bool) -> list[Cursor]:
+        """Take in a listing (all shards, or some children); answers the cursors that the front may read from now on.
+
+        A shard that lanes still needed and that is listed no more is a gap for them.
+        """
+        with self._lock:
+            if whole:
+                self._tree.relist(shards)
+            else:
+                self._tree.add(shards)
+            for shard in shards:
+                self._ended.pop(shard.parent or "", None)
+                if shard.id not in self.cursors:
+                    self._add(shard)
+            if whole:
+                for lane in self._lanes:
+                    self._check_vanished(lane)
+            return self._newly_ready()
+
+    def finish(self, cursor: Cursor) -> list[Cursor]:
+        """The front has read a shard to its end (or it is gone): answers the children that may be read now."""
+        with self._lock:
+            cursor.ended = True
+            self._tree.finish(cursor.shard)
+            if not self._tree.children(cursor.shard):
+                self._ended[cursor.shard] = time.monotonic()
+            return self._newly_ready()
+
+    def childless(self, within: float) -> list[str]:
+        """Shards that ended in the last `within` seconds and have no listed child yet."""
+        with self._lock:
+            since = time.monotonic() - within
+            self._ended = {shard: at for shard, at in self._ended.items() if at > since}
+            return list(self._ended)
+
+    def forgettable(self, lane: Lane) -> list[str]:
+        """Checkpoints that a lane need not keep: their shards are finished and neither they nor a child is listed."""
+        with self._lock:
+            finished = lane.finished_shards()
+            # Without any other checkpoint the lane would look new, and a gap would not show.
+            if lane.failed is not None or len(finished) == len(self.cursors):
+                return []
+            tree = ShardTree((), finished)
+            tree.add(shard for shard in map(self._tree.get, self.cursors) if shard is not None)
+            return tree.forgettable()
+
+    def _add(self, shard: Shard) -> None:
+        known = shard.parent is not None and (shard.parent in self._tree or shard.parent in self.cursors)
+        for lane in self._lanes:
+            if not known:
+                _check_parent(lane, shard)
+            lane.track(shard.id, shard.parent if known else None)
+        at = [lane.position(shard.id) for lane in self._lanes if lane.failed is None]
+        # The front begins where the foremost lane is; the others are behind it and catch up.
+        cursor = Cursor(
+            shard.id, max((each.handed for each in at), default=START), ended=any(each.ended for each in at)
+        )
+        self.cursors[shard.id] = cursor
+        if cursor.ended:
+            self._tree.finish(shard.id)
+
+    def _newly_ready(self) -> list[Cursor]:
+        ready = [shard.id for shard in self._tree.ready() if shard.id not in self._begun]
+        self._begun.update(ready)
+        for shard in ready:
+            self._tree.begin(shard)
+        return [self.cursors[shard] for shard in ready]
+
+    def _check_vanished(self, lane: Lane) -> None:
+        for shard, checkpoint in lane.checkpoints.items():
+            if checkpoint.finished or shard in self._tree:
+                continue
+            if shard not in self.cursors or not lane.position(shard).ended:
+                gap(lane, f"shard {shard} expired before its end was read")
+
+
+def _check_parent(lane: Lane, shard: Shard) -> None:
+    """A shard whose parent has expired unread is a gap, but for a lane that begins with what is retained."""
+    if shard.parent is None or not lane.checkpoints or shard.id in lane.checkpoints:
+        return
+    before = lane.checkpoints.get(shard.parent)
+    if before is None or not before.finished:
+        gap(lane, f"shard {shard.parent} expired before its end was read")
+
+
+def gap(lane: Lane, what: str) -> None:
+    """Stop a lane whose data is lost; says what mends it."""
+    lane.fail("gap", f"{what}; {anew(lane.name)}")
