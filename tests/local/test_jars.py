@@ -16,6 +16,7 @@ from rich.console import Console
 from dynaview.local import jars
 from dynaview.local.errors import DownloadError
 from dynaview.local.jars import Jar
+from tests.support.processes import wait_for
 
 CONTENT = {f"org/x/{name}.jar": name.encode() * 50_000 for name in ("one", "two", "three")}
 
@@ -128,9 +129,9 @@ def test_first_downloads_side_by_side_fetch_once(repository: Repository, tmp_pat
         first = threads.submit(jars.fetch, WANTED, Console(file=io.StringIO()), tmp_path / "cache")
         assert begun.wait(20)
         second = threads.submit(jars.fetch, WANTED, Console(file=second_said), tmp_path / "cache")
-        while "waiting" not in second_said.getvalue():
-            assert not second.done()
+        waited = wait_for(lambda: "waiting" in second_said.getvalue(), 5)
         go_on.set()
+        assert waited
         assert first.result(20) == second.result(20)
     assert sorted(repository.asked) == sorted(CONTENT)
 

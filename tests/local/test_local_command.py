@@ -150,6 +150,7 @@ def test_a_foreign_process_with_the_old_id_is_left_alone(tmp_path: Path, dynavie
     """After a reboot the process id in the state file may be anybody's."""
     state = State(tmp_path / ".dynaview")
     (tmp_path / ".dynaview").mkdir()
+    (tmp_path / ".dynaview" / "local.lock").touch()
     url = "redis://127.0.0.1:1/0"
     state.write(Run(os.getpid(), 0.0, (Running("redis", "Valkey", url, "log", os.getpid()),)))
     assert "ended without" in dynaview("status", code=1).stdout

@@ -95,7 +95,8 @@ def test_a_server_that_ignores_the_polite_signal_is_killed(tmp_path: Path, mark:
 
 
 def test_what_a_server_leaves_in_its_group_goes_with_it(tmp_path: Path, mark: Mark) -> None:
-    server = Program(tmp_path, "sh", "-c", "sleep 60 & touch ready; wait").start()
+    server = Program(tmp_path, "sh", "-c", "(trap '' TERM; exec sleep 60) & touch ready; wait").start()
+    assert len(mark.processes()) == 3
     server.stop()
     assert mark.wait_until_gone(5) == {}
 
