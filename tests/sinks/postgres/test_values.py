@@ -45,6 +45,9 @@ FIELDS = tuple(Field(f"f {type}%", type) for type in [*VALUES, *ARRAYS])
 ROWS = st.tuples(*(st.none() | made for made in [*VALUES.values(), *ARRAYS.values()]))
 
 
+ALL_TYPES, KEY_TYPES = fresh("all"), fresh("keys")
+
+
 def emptied(database: Database, layout: Layout) -> PostgresTarget:
     """One table for all examples of a property."""
     if not database.sinks:
@@ -58,7 +61,7 @@ def emptied(database: Database, layout: Layout) -> PostgresTarget:
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(ROWS, min_size=1, max_size=5))
 def test_every_type_comes_back_as_it_went_in(database: Database, rows: list[tuple[Any, ...]]) -> None:
-    target = emptied(database, database.layout((Field("id", "text"), *FIELDS), name="values_of_all_types"))
+    target = emptied(database, database.layout((Field("id", "text"), *FIELDS), name=ALL_TYPES))
     writes = [Write((str(number),), (str(number), *row), 1) for number, row in enumerate(rows)]
     assert target.write(writes) == [APPLIED] * len(writes)
     stored = target.read([write.key for write in writes])
@@ -80,7 +83,7 @@ KEY_FIELDS = tuple(
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(keys=st.lists(KEYS, min_size=1, max_size=6, unique=True))
 def test_keys_of_many_columns_are_found_again(database: Database, keys: list[tuple[Any, ...]]) -> None:
-    target = emptied(database, database.layout(KEY_FIELDS, "edcba", name="values_of_key_types"))
+    target = emptied(database, database.layout(KEY_FIELDS, "edcba", name=KEY_TYPES))
     writes = [Write(key[::-1], key, number) for number, key in enumerate(keys, 1)]
     assert target.write(writes) == [APPLIED] * len(keys)
     found = target.read([key[::-1] for key in keys])
