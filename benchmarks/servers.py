@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,13 +12,15 @@ from dynaview.local import servers as local
 
 
 @contextmanager
-def servers() -> Iterator[dict[str, str]]:
-    """REDIS_URL, OPENSEARCH_URL, DATABASE_URL and DYNAMODB_ENDPOINT with dummy credentials, set in the environment."""
-    given = {name: os.environ[name] for name in local.VARIABLES.values() if name in os.environ}
-    if len(given) == len(local.VARIABLES):
+def servers(names: Sequence[str] = local.NAMES) -> Iterator[dict[str, str]]:
+    """REDIS_URL, OPENSEARCH_URL, DATABASE_URL and DYNAMODB_ENDPOINT with dummy credentials, set in the environment;
+    of those, what the servers called `names` ask for."""
+    wanted = [local.VARIABLES[name] for name in names]
+    given = {name: os.environ[name] for name in wanted if name in os.environ}
+    if len(given) == len(wanted):
         yield given
         return
-    with tempfile.TemporaryDirectory() as folder, local.started(local.NAMES, Path(folder)) as started:
+    with tempfile.TemporaryDirectory() as folder, local.started(names, Path(folder)) as started:
         variables = local.environment({name: server.url for name, server in started.items()})
         before = dict(os.environ)
         os.environ.update(variables)

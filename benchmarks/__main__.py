@@ -1,0 +1,99 @@
+"""``python -m benchmarks``: ratios to raw ceilings, all contenders in turns, as medians with their spread."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import decode, from_dynamodb, into_opensearch, into_postgres, into_redis, memory
+from benchmarks.servers import servers
+from benchmarks.setting import Setting
+from benchmarks.timing import Group, Rates, measure, plain
+
+_GROUPS: Mapping[str, tuple[Callable[[Setting], Group], tuple[str, ...]]] = {
+    "decode": (decode.group, ()),
+    "redis": (into_redis.group, ("redis",)),
+    "postgres": (into_postgres.group, ("postgres",)),
+    "opensearch": (into_opensearch.group, ("opensearch",)),
+    "dynamodb": (from_dynamodb.group, ("redis", "postgres", "opensearch", "dynamodb")),
+}
+"""Each group's maker and the servers that it needs."""
+
+_MEMORY = "memory"
+_MEMORY_REACH = 300
+
+
+def main() -> None:
+    """The command line."""
+    names = (*_GROUPS, _MEMORY)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9, help="rounds that count (9)")
+    parser.add_argument("--records", type=int, default=21_000, help="changes a round (21000)")
+    parser.add_argument("--waiting", type=int, default=1_000_000, help="changes that wait for the memory's peak")
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="GROUP", help=", ".join(names))
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    options = parser.parse_args()
+    console, progress = Console(), Console(stderr=True)
+    logging.getLogger("dynaview").setLevel(logging.ERROR)
+    found: list[Mapping[str, object]] = []
+    chosen = [name for name in _GROUPS if name in options.only]
+    needed = list(dict.fromkeys(server for name in chosen for server in _GROUPS[name][1]))
+    if chosen:
+        with servers(needed) as _, tempfile.TemporaryDirectory() as folder, progress.status("") as status:
+            setting = Setting(dict(os.environ), Path(folder), options.records)
+            status.update("making changes")
+            groups = [_GROUPS[name][0](setting) for name in chosen]
+            rates = measure(groups, options.rounds, lambda line: status.update(line))
+        if not options.json:
+            _show(console, groups, rates, options.rounds)
+        found += plain(groups, rates)
+    if _MEMORY in options.only:
+        with progress.status(f"{_MEMORY}: {options.waiting:,} changes wait"):
+            peaks = memory.measure(options.waiting)
+        if not options.json:
+            _show_memory(console, peaks)
+        found.append({"group": _MEMORY, "reach_bytes": _MEMORY_REACH << 20, **msgspec.to_builtins(peaks)})
+    if options.json:
+        console.print_json(data=found)
+
+
+def _show(console: Console, groups: Sequence[Group], rates: Rates, rounds: int) -> None:
+    ratios = Table("group", "figure", title=f"Ratios: median and spread of {rounds} rounds")
+    for title in ("median", "spread", "reach"):
+        ratios.add_column(title, justify="right")
+    for group in groups:
+        for figure in group.figures:
+            spread = rates.ratio(group, figure)
+            reach = "" if figure.reach is None else f"{figure.reach:g}"
+            what = f"{figure.over} ÷ {figure.under}"
+            ratios.add_row(group.name, what, f"{spread.median:.2f}", f"{spread.low:.2f}..{spread.high:.2f}", reach)
+    speeds = Table("group", "contender", title="Rates (they drift: only ratios count)")
+    speeds.add_column("records/s", justify="right")
+    speeds.add_column("spread", justify="right")
+    for group in groups:
+        for contender in group.contenders:
+            rate = rates.rate(group, contender.name)
+            speeds.add_row(group.name, contender.name, f"{rate.median:,.0f}", f"{rate.low:,.0f}..{rate.high:,.0f}")
+    console.print(ratios)
+    console.print(speeds)
+
+
+def _show_memory(console: Console, peaks: memory.Peaks) -> None:
+    table = Table("memory", title=f"Peak resident memory, {peaks.changes:,} changes, three views")
+    table.add_column("MB", justify="right")
+    table.add_column("reach", justify="right")
+    for name, value in (("at start", peaks.started), ("while they wait", peaks.held), ("caught up", peaks.caught_up)):
+        table.add_row(name, f"{value / 2**20:.0f}", "" if name == "at start" else f"< {_MEMORY_REACH}")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

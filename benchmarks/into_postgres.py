@@ -1,0 +1,74 @@
+"""Postgres: guarded rows and the whole way, against COPY into a table without a guard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import sqlalchemy as sa
+from psycopg import sql
+
+from benchmarks.setting import FIELDS, Setting, batches
+from benchmarks.sinks import anew, followed, write
+from benchmarks.stock import stock_postgres
+from benchmarks.timing import Clock, Contender, Figure, Group, clock
+from dynaview.projections.rows import Write
+
+_TYPES = ("text", "text", "text", "numeric", "integer", "boolean", "text", "text")
+_CONNECTIONS = 2
+
+
+def group(setting: Setting) -> Group:
+    """Everything that ends in Postgres."""
+    view = setting.view("postgres")
+    target = view.target()
+    url = setting.environment["DATABASE_URL"]
+    first, second = (view.writes(setting.bodies(revision)) for revision in (1, 2))
+    table = f"{setting.run}_raw"
+    connections = [psycopg.connect(url) for _ in range(_CONNECTIONS)]
+    names = [sql.Identifier(name) for name in FIELDS]
+    columns = [sql.SQL("{} " + kind).format(name) for name, kind in zip(names, _TYPES, strict=True)]
+    made = sql.SQL("CREATE TABLE {} ({}, PRIMARY KEY (customer_id, order_id))")
+    connections[0].execute(made.format(sql.Identifier(table), sql.SQL(", ").join(columns)))
+    connections[0].commit()
+    engine = sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
+    copied = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), sql.SQL(", ").join(names))
+
+    def empty() -> None:
+        connections[0].execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(table)))
+        connections[0].commit()
+
+    def copy(connection: psycopg.Connection, rows: Sequence[Write]) -> None:
+        for part in batches(rows):
+            with connection.cursor().copy(copied) as out:
+                out.write("\n".join("\t".join(map(str, row.values or ())) for row in part) + "\n")
+            connection.commit()
+
+    def raw() -> Clock:
+        empty()
+        parts = batches(first, -(-len(first) // _CONNECTIONS))
+        with ThreadPoolExecutor(_CONNECTIONS) as pool, clock(len(first)) as timed:
+            list(pool.map(copy, connections, parts))
+        return timed
+
+    def stock() -> Clock:
+        empty()
+        return stock_postgres(setting, engine, table)
+
+    return Group(
+        "postgres",
+        [
+            Contender("plain COPY", raw),
+            Contender("guarded, fresh", lambda: write(anew(view), first, _CONNECTIONS)),
+            Contender("guarded, update", lambda: write(target, second, _CONNECTIONS)),
+            Contender("end to end", followed(setting, view)),
+            Contender("stock stack", stock),
+        ],
+        [
+            Figure("guarded, fresh", "plain COPY", 0.70),
+            Figure("guarded, update", "plain COPY", 0.62),
+            Figure("end to end", "plain COPY", 0.40),
+            Figure("end to end", "stock stack", 25),
+        ],
+    )

@@ -1,0 +1,112 @@
+"""What all measurements share: one view of orders in each store, and the changes it is fed with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from benchmarks.records import Pages
+from dynaview.projections.attributes import Shape
+from dynaview.projections.changes import version_of
+from dynaview.projections.compiler import compile_view
+from dynaview.projections.projection import Bound, ViewType
+from dynaview.projections.rows import Layout, Write
+from dynaview.sinks.connect import connect
+from dynaview.sinks.port import Sink, Target
+from dynaview.sources.pages import RecordsDecoder
+from dynaview.views.declarations import load
+
+KEY = ("pk", "sk")
+IMAGES: ViewType = "NEW_AND_OLD_IMAGES"
+
+FIELDS = ("order_id", "customer_id", "status", "total", "quantity", "gift", "placed_at", "city")
+"""The eight fields of a row."""
+
+_VIEW = """
+  {name}:
+    source: shop
+    match: {{pk: "CUSTOMER#{{customer_id}}", sk: "ORDER#{{order_id}}"}}
+    where: status != 'DRAFT'
+    {kept}
+    fields:
+      order_id: {{from: order_id, type: text}}
+      customer_id: {{from: customer_id, type: text}}
+      status: {{from: status, type: text}}
+      total: {{from: total, type: decimal}}
+      quantity: {{from: quantity, type: integer}}
+      gift: {{from: gift, type: boolean}}
+      placed_at: {{from: placed_at, type: text}}
+      city: {{from: shipping.city, type: text}}
+"""
+
+_KEPT = {
+    "redis": 'sink: redis\n    type: hash\n    key: "{run}:{{customer_id}}:{{order_id}}"',
+    "postgres": "sink: postgres\n    table: {run}_orders\n    key: [customer_id, order_id]",
+    "opensearch": 'sink: opensearch\n    index: {run}-orders\n    key: "{{customer_id}}:{{order_id}}"',
+}
+
+_URLS = {"redis": "REDIS_URL", "postgres": "DATABASE_URL", "opensearch": "OPENSEARCH_URL"}
+_NOWHERE = {"REDIS_URL": "redis://localhost:1", "DATABASE_URL": "postgresql://localhost:1/none"}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The view of orders in one store."""
+
+    name: str
+    bound: Bound
+    shape: Shape
+    layout: Layout
+    sink: Sink
+
+    def target(self) -> Target:
+        """A handle that remembers nothing yet."""
+        return self.sink.open(self.layout, 1)
+
+    def writes(self, bodies: Sequence[bytes]) -> list[Write]:
+        """What these pages ask of the view."""
+        decoder, found = RecordsDecoder(self.shape, IMAGES), list[Write]()
+        for body in bodies:
+            for change in decoder.decode(body).changes:
+                found += self.bound.writes(change, version_of(0, change.body.sequence))
+        return found
+
+
+@dataclass
+class Setting:
+    """One run: its servers, its folder, and pages in memory. `run` keeps its names apart from all others."""
+
+    environment: Mapping[str, str]
+    folder: Path
+    count: int
+    run: str = field(default_factory=lambda: f"bench{uuid4().hex[:8]}")
+    _bodies: dict[int, list[bytes]] = field(default_factory=dict)
+
+    def bodies(self, revision: int = 1) -> list[bytes]:
+        """The pages that bring every order to that revision."""
+        if revision not in self._bodies:
+            self._bodies[revision] = list(Pages(self.count, revision))
+        return self._bodies[revision]
+
+    def view(self, store: str) -> View:
+        """The view of orders in ``redis``, ``postgres`` or ``opensearch``; connects when it is first used."""
+        name = f"{self.run}_{store}"
+        file = self.folder / f"{name}.yaml"
+        kept = _KEPT[store].format(run=self.run)
+        url = _URLS[store]
+        text = f'sources: {{shop: {{table: orders}}}}\nsinks: {{{store}: {{{store}: "${{{url}}}"}}}}\nviews:'
+        file.write_text(text + _VIEW.format(name=name, kept=kept))
+        declaration = load([file], {**_NOWHERE, **self.environment})
+        view = declaration.views[name]
+        projection = compile_view(view)
+        shape = Shape({*(projection.attributes or ()), *KEY})
+        bound = projection.bind(shape, KEY, IMAGES)
+        return View(name, bound, shape, view.layout, connect(declaration.sinks[store]))
+
+
+def batches(rows: Sequence[Any], size: int = 1000) -> list[Sequence[Any]]:
+    """`rows` in parts of that size."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
