@@ -34,6 +34,7 @@ from dynaview.sinks.port import Target
 from dynaview.sources.table import DynamoTable, open_table
 from dynaview.views.compare import compare
 from dynaview.views.control import ControlStore
+from dynaview.views.letterbox import Choice
 from dynaview.views.declarations import load
 
 WRITERS = 3
@@ -191,7 +192,7 @@ class Soak:
             if not counts.read == told == records:
                 self.report.faults.append(f"{record.name}: {records} records, but counted {counts}")
             if counts.dead_lettered:
-                reasons = {letter.reason for _, letter in control.dead_letters(record.name)}
+                reasons = {kept.letter.reason for kept in control.letters.find(Choice(record.name))}
                 self.report.faults.append(f"{record.name}: {counts.dead_lettered} dead letters: {reasons}")
         control.close()
 

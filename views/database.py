@@ -1,0 +1,109 @@
+"""The control store's database: SQLite or Postgres behind one way to read, to write and to fail."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from dynaview.views import tables
+
+
+class ControlError(Exception):
+    """The control store cannot be used as it is; the text says why and what to do.
+
+    ControlError
+    └── ControlUnavailable   heals by itself: try again
+    """
+
+
+class ControlUnavailable(ControlError):
+    """The control store does not answer now: locked, full, unreachable."""
+
+
+class Database:
+    """Connections to one database that holds the tables. Safe to use from several threads."""
+
+    def __init__(self, url: str) -> None:
+        """See `ControlStore`."""
+        try:
+            parsed = sa.make_url(url)
+        except sa.exc.ArgumentError as error:
+            raise ControlError(
+                "the control store's address is not a database URL (such as sqlite:///dynaview.db)"
+            ) from error
+        if parsed.drivername in ("postgresql", "postgres"):
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        self.name = parsed.render_as_string(hide_password=True)
+        self._sqlite = parsed.get_backend_name() == "sqlite"
+        connect_args: dict[str, Any] = {"timeout": 30} if self._sqlite else {}
+        if self._sqlite and parsed.database and parsed.database != ":memory:":
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        self._engine = sa.create_engine(parsed, connect_args=connect_args, pool_pre_ping=not self._sqlite)
+        if self._sqlite:
+            sa.event.listen(self._engine, "connect", _sqlite_connection)
+        try:
+            self._create()
+        except sa.exc.DBAPIError as error:
+            raise ControlError(f"the control store {self.name} cannot be used: {error.orig}") from error
+        except ControlUnavailable as error:
+            raise ControlError(str(error)) from error
+
+    def _create(self) -> None:
+        if sa.inspect(self._engine).has_table(tables.about.name):
+            with self._engine.connect() as connection:
+                found = connection.execute(sa.select(tables.about.c.schema_version)).scalar()
+            if found is not None and found > tables.SCHEMA_VERSION:
+                raise ControlError(
+                    f"the control store {self.name} was made by a newer dynaview (its schema is {found}, this one "
+                    f"knows {tables.SCHEMA_VERSION}): install that version, or name another store with control:"
+                )
+        with self.write() as connection:
+            tables.meta.create_all(connection)
+            if connection.execute(sa.select(tables.about.c.schema_version)).scalar() is None:
+                connection.execute(tables.about.insert().values(schema_version=tables.SCHEMA_VERSION))
+
+    def close(self) -> None:
+        """Give back connections."""
+        self._engine.dispose()
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """One transaction, committed where the block ends without an error. Raises `ControlUnavailable`."""
+        with self._translated(), self._engine.begin() as connection:
+            if self._sqlite:  # take the write lock at once: a reader that becomes a writer could deadlock
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A connection for queries. Raises `ControlUnavailable`."""
+        with self._translated(), self._engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
+            raise ControlUnavailable(f"the control store {self.name} does not answer: {error.orig}") from error
+
+    def insert(self, table: sa.Table) -> Any:
+        """An INSERT that knows ON CONFLICT."""
+        return sqlite.insert(table) if self._sqlite else postgresql.insert(table)
+
+    def holds(self, column: sa.ColumnElement[str], text: str) -> sa.ColumnElement[bool]:
+        """Whether a text column contains `text`, to the letter (LIKE would not mind case in SQLite)."""
+        position = sa.func.instr if self._sqlite else sa.func.strpos
+        return position(column, text) > 0
+
+
+def _sqlite_connection(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions begin where `write` says so
+    connection.execute("PRAGMA journal_mode=WAL")
+    # NORMAL may lose the last commits on a power cut, never corrupt: an older checkpoint only repeats work.
+    connection.execute("PRAGMA synchronous=NORMAL")

@@ -1,0 +1,80 @@
+"""The tables of the control store."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+SCHEMA_VERSION = 1
+
+meta = sa.MetaData()
+
+about = sa.Table(
+    "dynaview_control",
+    meta,
+    sa.Column("schema_version", sa.Integer, primary_key=True),
+)
+
+views = sa.Table(
+    "dynaview_views",
+    meta,
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("source", sa.String(200), nullable=False),
+    sa.Column("sink", sa.String(200), nullable=False),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("stream_arn", sa.Text),
+    sa.Column("stream_count", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("since", sa.Float, nullable=False),
+    sa.Column("seen", sa.Float, nullable=False),
+    sa.Column("watermark", sa.Float),
+    sa.Column("filled", sa.Boolean, nullable=False),
+    sa.Column("read", sa.BigInteger, nullable=False),
+    sa.Column("applied", sa.BigInteger, nullable=False),
+    sa.Column("stale", sa.BigInteger, nullable=False),
+    sa.Column("unmatched", sa.BigInteger, nullable=False),
+    sa.Column("dead_lettered", sa.BigInteger, nullable=False),
+)
+
+checkpoints = sa.Table(
+    "dynaview_checkpoints",
+    meta,
+    sa.Column("view", sa.String(200), primary_key=True),
+    sa.Column("shard", sa.String(200), primary_key=True),
+    sa.Column("sequence", sa.String(50)),  # null: nothing of the shard is in the view yet
+    sa.Column("time", sa.Float),
+    sa.Column("finished", sa.Boolean, nullable=False),
+    sa.Column("updated", sa.Float, nullable=False),
+)
+
+fills = sa.Table(
+    "dynaview_fills",
+    meta,
+    sa.Column("view", sa.String(200), primary_key=True),
+    sa.Column("generation", sa.Integer, primary_key=True),
+    sa.Column("segment", sa.Integer, primary_key=True),
+    sa.Column("segments", sa.Integer, nullable=False),
+    sa.Column("position", sa.Text),
+    sa.Column("finished", sa.Boolean, nullable=False),
+    sa.Column("scanned", sa.BigInteger, nullable=False),
+    sa.Column("inserted", sa.BigInteger, nullable=False),
+    sa.Column("dead_lettered", sa.BigInteger, nullable=False),
+)
+
+dead_letters = sa.Table(
+    "dynaview_dead_letters",
+    meta,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("view", sa.String(200), nullable=False),
+    sa.Column("item_key", sa.Text, nullable=False),
+    sa.Column("row_key", sa.Text, nullable=False),
+    sa.Column("version", sa.String(60), nullable=False),
+    sa.Column("shard", sa.String(200), nullable=False),
+    sa.Column("time", sa.Float, nullable=False),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("change", sa.LargeBinary, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.UniqueConstraint("view", "version", "item_key", "row_key"),
+)
