@@ -12,7 +12,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -38,6 +39,10 @@ log = logging.getLogger(__name__)
 
 START = -1
 """The position before the first record of a shard."""
+
+CUT = 0.001
+"""Seconds before a record's creation time up to which its shard is read once the record is applied: AWS cuts creation
+times to the second, so others of the same second may follow it."""
 
 T = TypeVar("T")
 
@@ -95,11 +100,13 @@ class ShardPosition:
     tip: tuple[int, float] | None = None
     """(position, time): at that time the shard held nothing behind the position."""
 
-    def watermark(self) -> float | None:
-        """The time up to which all of the shard's changes are in the view."""
-        if self.tip is not None and self.applied >= self.tip[0]:
-            return self.tip[1] if self.time is None else max(self.time, self.tip[1])
-        return self.time
+    def by_records(self) -> float | None:
+        """The time up to which the last applied record proves the shard read: later records are no older than it."""
+        return None if self.time is None else self.time - CUT
+
+    def by_tip(self) -> float | None:
+        """The time up to which the readers' look at the shard's tip proves it read."""
+        return self.tip[1] if self.tip is not None and self.applied >= self.tip[0] else None
 
 
 class Stopped(Exception):
@@ -153,10 +160,14 @@ class Lane:
         self._forgotten: list[str] = []
         self._committed = 0.0
         self._state = ""
-        self._watermark: float | None = None
+        self._watermark = self.record.watermark
         self._filling = not self.record.filled
 
     # What readers call
+
+    def tracking(self) -> AbstractContextManager[bool]:
+        """Keep still while a listing is tracked: half of it would make a watermark that the other half belies."""
+        return self._lock
 
     def track(self, shard: str, parent: str | None) -> None:
         """Learn of a shard. `parent` is None where it has none, or has one that no longer exists."""
@@ -166,7 +177,8 @@ class Lane:
             known = self.checkpoints.get(shard)
             if known is None:
                 self._shards[shard] = ShardPosition(parent)
-                self._progress[shard] = Checkpoint()  # remembered even when nothing is ever read from it
+                if self.failed is None:  # what comes after a gap must not look as if it had been followed
+                    self._progress[shard] = Checkpoint()  # remembered even when nothing is ever read from it
                 return
             position = START if known.sequence is None else known.sequence
             self._shards[shard] = ShardPosition(parent, position, known.finished, position, known.time, known.finished)
@@ -226,6 +238,15 @@ class Lane:
         with self._lock:
             if self.failed is None:
                 self._shards[shard].tip = (position, at)
+
+    def drained(self, shards: Iterable[str], since: float) -> bool:
+        """Whether all that these shards held at a time (seconds since 1970) is durable in the view."""
+        with self._lock:
+            for shard in shards:
+                at = self._shards.get(shard)
+                if at is None or not (at.finished or (at.by_tip() or 0.0) >= since):
+                    return False
+            return not self._buffer
 
     def fail(self, state: str, reason: str) -> None:
         """Take nothing any more: `state` says what stands in the way (a gap, an error), `reason` what mends it."""
@@ -308,7 +329,8 @@ class Lane:
             self._count_letter(unreadable_letter(self.name, record, shard, position + offset))
         # Durable only once the batch is settled, which `run` does before it commits.
         at = self._shards[shard]
-        when = delivery.changes[-1].body.time if delivery.changes else at.time
+        before = self._progress.get(shard)
+        when = delivery.changes[-1].body.time if delivery.changes else at.time if before is None else before.time
         self._progress[shard] = Checkpoint(delivery.last if delivery.last >= 0 else None, when, delivery.end)
 
     def _settle(self) -> None:
@@ -359,6 +381,10 @@ class Lane:
                 at.applied = START if checkpoint.sequence is None else checkpoint.sequence
                 at.time, at.finished = checkpoint.time, checkpoint.finished
             watermark = self.watermark() if self.failed is None else None
+            failed = self.failed
+            self._watermark = self._watermark if watermark is None else watermark
+        if failed is not None:  # first: no checkpoint behind a gap may be found without it
+            self._say(*failed)
         self._retry(lambda: self.control.commit(self.name, progress, watermark))
         if progress.dead_letters:
             log.warning(
@@ -371,21 +397,50 @@ class Lane:
         self._committed = time.monotonic()
 
     def watermark(self) -> float | None:
-        """The time up to which every change of the table is in the view; None while that is not known."""
+        """The time up to which, inclusive, every change in the stream is in the view; None: not known now.
+
+        Every change goes to one leaf of the shard tree, so it is the lowest of what is proven for the leaves:
+
+        - Records of a shard come in the order of their making. Once one is applied, whatever follows it was made no
+          earlier; as AWS cuts times to the second, what follows may be of the same second (`CUT`).
+        - A reader that asks at a time and finds nothing behind a position has all that was in the shard then
+          (several times in a row: one empty page proves nothing; less a margin for what is on its way to the stream).
+          That is by the worker's clock, and it holds only where changes still go to this shard, not to a child.
+        - A finished shard without a child counts with what was read of it: its child is only not listed yet.
+        - A shard whose parent is not finished is no leaf yet: the parent's mark is lower. One that has shown nothing
+          of its own stands where its parents' records ended; what was said before stays true, so it is not lowered.
+
+        A first fill is something else: until it is complete, items from before the stream may be missing.
+        """
         with self._lock:
-            open_shards = [at for at in self._shards.values() if not at.finished and self._finished_parent(at)]
-            if not open_shards:
-                times = [at.time for at in self._shards.values() if at.time is not None]
-                return max(times, default=None)
+            parents = {at.parent for at in self._shards.values()}
             lowest: float | None = None
-            for at in open_shards:
-                mark = at.watermark()
-                if mark is None and at.parent in self._shards:
-                    mark = self._shards[at.parent].time
-                if mark is None:
-                    return None
+            inherited = False
+            for shard, at in self._shards.items():
+                continued = shard in parents
+                if not self._finished_parent(at) or (at.finished and continued):
+                    continue
+                marks = [mark for mark in (at.by_records(), None if continued else at.by_tip()) if mark is not None]
+                if marks:
+                    mark = max(marks)
+                else:
+                    inherited = True
+                    if (before := self._inherited(at)) is None:
+                        return None
+                    mark = before
+                inherited |= continued
                 lowest = mark if lowest is None else min(lowest, mark)
+            if inherited and lowest is not None and self._watermark is not None and lowest < self._watermark:
+                return None
             return lowest
+
+    def _inherited(self, at: ShardPosition) -> float | None:
+        """What the nearest ancestor with records proves."""
+        while at.parent is not None and (parent := self._shards.get(at.parent)) is not None:
+            if (mark := parent.by_records()) is not None:
+                return mark
+            at = parent
+        return None
 
     def _finished_parent(self, at: ShardPosition) -> bool:
         parent = None if at.parent is None else self._shards.get(at.parent)
