@@ -10,6 +10,7 @@ from dynaview.projections.attributes import Attr, AttributeValueError, Image, Sh
 from dynaview.projections.changes import SCANNED, Change
 from dynaview.projections.code import Built, Module
 from dynaview.projections.declaration import Problem, ViewDeclaration
+from dynaview.projections.patterns import Pattern
 from dynaview.projections.plan import Plan, read_view
 from dynaview.projections.projection import Bound, Projection, ProjectionError, ViewType
 from dynaview.projections.rowcode import CALLED, write_function
@@ -99,17 +100,20 @@ class _Generated:
     """The generated functions of a bound view: rows and row keys of an image, and, where the key attributes of an item
     are enough to tell, of a change's key."""
 
-    def __init__(self, built: Built) -> None:
+    def __init__(self, built: Built, alternatives: tuple[Mapping[str, Pattern], ...]) -> None:
         self.rows: Callable[[Image], list[tuple[RowKey, RowValues]]] = built.function("rows")
         self.keys: Callable[[Image], list[RowKey]] = built.function("keys")
         self.key_rows: Callable[[_Key], list[tuple[RowKey, RowValues]]] = built.names.get("key_rows", self.rows)
         self._key_keys: Callable[[_Key], list[RowKey]] | None = built.names.get("key_keys")
+        self._alternatives = alternatives
 
     def key_keys(self, key: _Key) -> list[RowKey]:
         """The row keys that an item of this key has or had."""
-        if self._key_keys is None:
-            raise ProjectionError("the record of a REMOVE carries no old image, which tells the rows to delete")
-        return self._key_keys(key)
+        if self._key_keys is not None:
+            return self._key_keys(key)
+        if not any(_may_match(alternative, key) for alternative in self._alternatives):
+            return []
+        raise ProjectionError("the record of a REMOVE carries no old image, which tells the rows to delete")
 
 
 def _generate(plan: Plan, shape: Shape, key: tuple[str, ...]) -> _Generated:
@@ -134,12 +138,18 @@ def _generate(plan: Plan, shape: Shape, key: tuple[str, ...]) -> _Generated:
     if plan.view.function is not None:
         module.constants["CALL"] = caller(plan.view.function, plan.view.function_name)
     places.append(module.build(plan.view.name))
-    return _Generated(places[0])
+    return _Generated(places[0], plan.alternatives)
 
 
 def within(attributes: frozenset[str] | None, key: tuple[str, ...]) -> bool:
     """Whether these attributes (None: the whole item) are known from the item key alone."""
     return attributes is not None and attributes <= set(key)
+
+
+def _may_match(alternative: Mapping[str, Pattern], key: _Key) -> bool:
+    """Whether an item of this key can match, as far as its key tells."""
+    known = ((pattern, key[name]) for name, pattern in alternative.items() if name in key)
+    return all(attr.S is None or pattern.match(attr.S) is not None for pattern, attr in known)
 
 
 def owner(key: Mapping[str, Attr]) -> str:

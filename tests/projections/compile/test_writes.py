@@ -114,6 +114,12 @@ def test_a_delete_without_its_old_image_is_made_from_the_key_where_that_is_enoug
     assert made.bound.writes(Change("REMOVE", other), 5) == []
 
 
+def test_a_delete_without_its_old_image_is_not_the_views_where_its_key_is_not(lines: Any, table: Make) -> None:
+    made = table(lines)
+    body: Body[Any] = Body("1", {"pk": Attr(S="X#1"), "sk": Attr(S="s")}, 0.0, None, None)
+    assert made.bound.writes(Change("REMOVE", body), 5) == []
+
+
 # owners
 
 
