@@ -35,8 +35,8 @@ from dynaview.sinks.port import Target
 from dynaview.sources.table import DynamoTable, open_table
 from dynaview.views.compare import compare
 from dynaview.views.control import ControlStore
-from dynaview.views.letterbox import Choice
 from dynaview.views.declarations import load
+from dynaview.views.letterbox import Choice
 
 WRITERS = 3
 DEADLINE = 300.0
