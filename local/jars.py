@@ -159,7 +159,7 @@ def _pool(base: str) -> urllib3.PoolManager:
     proxies = getproxies()
     proxy = proxies.get(base.partition(":")[0]) or proxies.get("all")
     retries = urllib3.Retry(total=3, backoff_factor=0.3, status_forcelist=(429, 500, 502, 503, 504), redirect=3)
-    timeout = urllib3.Timeout(connect=10, read=30)
+    timeout = urllib3.Timeout(connect=5, read=15)
     if proxy:
         return urllib3.ProxyManager(proxy, maxsize=_CONNECTIONS, retries=retries, timeout=timeout)
     return urllib3.PoolManager(maxsize=_CONNECTIONS, retries=retries, timeout=timeout)

@@ -38,7 +38,8 @@ def serve(directory: Path, names: Sequence[str], console: Console, ready: Callab
     lock = state.acquire()
     if lock is None:
         raise AlreadyRunning(f"local servers run already in {directory}")
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell's background job would ignore Ctrl-C's signal; here it ends it, whoever sends it.
+    previous = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with lock, started(names, state.data, console) as servers:
             run = _run(servers, time.time())
@@ -52,7 +53,8 @@ def serve(directory: Path, names: Sequence[str], console: Console, ready: Callab
         return
     finally:
         state.clear()
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def detach(directory: Path, names: Sequence[str], console: Console) -> Run:

@@ -17,6 +17,8 @@ def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mark]:
     mark = Mark()
     for name, value in mark.environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")  # these servers live for seconds: start quickly
+    mark.environment["JDK_JAVA_OPTIONS"] = "-XX:TieredStopAtLevel=1"
     yield mark
     monkeypatch.undo()
     left = mark.wait_until_gone(20)

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 import redis
 from rich.console import Console
 
+from dynaview.projections.attributes import number_text
 from dynaview.views.demo import play as demo
 from dynaview.views.demo.arrivals import Arrival
 from dynaview.views.demo.screen import Picture, Screen, ViewPicture
@@ -43,6 +45,15 @@ def test_the_shop_is_the_same_for_the_same_seed_and_consistent() -> None:
             del table[key]
         else:
             table[key] = event.new
+
+
+def test_numbers_are_as_dynamodb_gives_them_back() -> None:
+    shop = Shop(3)
+    items = [event.new for event in [*shop.opening(), *(shop.event() for _ in range(500))] if event.new]
+    numbers = [value for item in items for value in item.values() if isinstance(value, Decimal)]
+    numbers += [line["price"] for item in items for line in item.get("lines", [])]
+    assert len(numbers) > 500
+    assert [number for number in numbers if str(number) != number_text(number)] == []
 
 
 def test_a_day_in_the_shop_has_all_that_a_view_may_meet() -> None:

@@ -35,7 +35,7 @@ def command(seconds: float, rate: float, seed: int, crash: bool) -> None:
     differs. Nothing on this machine or in any account is touched.
     """
     console = Console()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell's background job ignores SIGINT otherwise
         signal.signal(number, signal.default_int_handler)
     directory = Path(tempfile.mkdtemp(prefix="dynaview-demo-"))
     code = 1

@@ -35,6 +35,8 @@ STORES = {"redis": "Redis", "opensearch": "OpenSearch", "postgres": "Postgres"}
 
 _LOOK_EVERY = 0.05
 _STATUS_EVERY = 0.5
+_TOLD = 8.0
+"""Seconds for which it is said that the daemon was killed."""
 _CATCH_UP = 60.0
 """Seconds within which the views have to be in step after the last change."""
 
@@ -62,9 +64,8 @@ def play(console: Console, directory: Path, settings: Settings, seen: Callable[[
     with ExitStack() as stack:
         with _waiting(console, "Starting DynamoDB Local, Valkey, PostgreSQL and OpenSearch on this machine"):
             running = stack.enter_context(servers.started(servers.NAMES, directory / "servers", console))
-        console.print(
-            "  " + ", ".join(f"{server.title} {_at(server.url)}" for server in running.values()), highlight=False
-        )
+        places = ", ".join(f"{server.title} {_at(server.url)}" for server in running.values())
+        console.print(f"  {places}", highlight=False, soft_wrap=True)
         stack.enter_context(environment({name: server.url for name, server in running.items()}))
         os.environ["CONTROL_URL"] = f"sqlite:///{directory / 'control.db'}"
         stage = stack.enter_context(closing(Stage(directory)))
@@ -149,7 +150,7 @@ def perform(console: Console, stage: Stage, shop: Shop, settings: Settings, daem
     screen = Screen(console, picture)
     began = time.monotonic()
     crash_at = began + settings.seconds / 2 if settings.crash else None
-    next_write = next_status = began
+    next_write = next_status = told_until = began
     with screen.block():
         while (now := time.monotonic()) < began + settings.seconds:
             picture.elapsed = now - began
@@ -158,7 +159,9 @@ def perform(console: Console, stage: Stage, shop: Shop, settings: Settings, daem
                 daemon.kill()
                 daemon.launch()
                 picture.said.append("** the daemon was killed (SIGKILL) and is started again **")
-                picture.phase = "writing on, the daemon was killed and goes on where it was"
+                picture.phase, told_until = "writing on, the daemon was killed and is started again", now + _TOLD
+            elif now >= told_until:
+                picture.phase = "writing"
             while next_write <= now:
                 next_write += 1 / settings.rate
                 event = shop.event()

@@ -9,6 +9,8 @@ from decimal import Decimal
 from random import Random
 from typing import Any, Literal, TypeAlias
 
+from dynaview.projections.attributes import number_text
+
 Item: TypeAlias = dict[str, Any]
 Kind: TypeAlias = Literal["insert", "update", "delete"]
 
@@ -167,7 +169,7 @@ class Shop:
             "sk": "DETAIL",
             "name": f"{category.capitalize()} no. {number}",
             "category": category,
-            "price": Decimal(self._random.randint(199, 29999)).scaleb(-2),
+            "price": self._price(),
             "stock": self._random.randint(1, 500),
             "tags": set(self._random.sample(("new", "sale", "blue", "green", "small"), 2)),
         }
@@ -175,7 +177,7 @@ class Shop:
 
     def _price_changes(self) -> Event:
         product = self._random.choice(self._those("DETAIL"))
-        price = Decimal(self._random.randint(199, 29999)).scaleb(-2)
+        price = self._price()
         return self._happens(f"{product['name']} costs {price}", {**product, "price": price})
 
     def _product_sells_out(self) -> Event | None:
@@ -216,6 +218,9 @@ class Shop:
             for product in self._random.sample(self._those("DETAIL"), count)
         ]
 
+    def _price(self) -> Decimal:
+        return _canonical(Decimal(self._random.randint(199, 29999)).scaleb(-2))
+
     def _number(self) -> int:
         self._numbers += 1
         return self._numbers
@@ -225,7 +230,12 @@ class Shop:
 
 
 def _total(lines: list[Item]) -> Decimal:
-    return sum((line["quantity"] * line["price"] for line in lines), Decimal(0))
+    return _canonical(sum((line["quantity"] * line["price"] for line in lines), Decimal(0)))
+
+
+def _canonical(number: Decimal) -> Decimal:
+    """As DynamoDB gives it back, without trailing zeros, so that expected rows can be told beforehand."""
+    return Decimal(number_text(number))
 
 
 def _number(order: Item) -> str:
