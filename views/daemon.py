@@ -15,6 +15,7 @@ from dynaview.sources.errors import SourceError
 from dynaview.sources.port import TableReader
 from dynaview.sources.table import open_table
 from dynaview.views.control import ControlStore
+from dynaview.views.gaps import GAP
 from dynaview.views.worker import Worker, WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -29,9 +30,13 @@ class Daemon:
         settings: WorkerSettings | None = None,
         open_source: Callable[[SourceDeclaration], TableReader] = open_table,
         views: frozenset[str] | None = None,
+        fail_on_gap: bool = False,
     ) -> None:
         """Connects to the control store. Raises `ControlError`, and ValueError for a sink URL that is none."""
         self._ended = threading.Event()
+        self._fail_on_gap = fail_on_gap
+        self.gaps: dict[str, str] = {}
+        """Views that have a gap, with its reason."""
         self.crashed = False
         self.control = ControlStore(declaration.control)
         chosen = [view for name, view in declaration.views.items() if views is None or name in views]
@@ -46,6 +51,7 @@ class Daemon:
                 self.control,
                 settings or WorkerSettings(),
                 self._crash,
+                self._failed,
             )
             for source in declaration.sources.values()
             if any(view.source == source.name for view in chosen)
@@ -93,6 +99,12 @@ class Daemon:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, ended)
+
+    def _failed(self, view: str, state: str, reason: str) -> None:
+        if state == GAP:
+            self.gaps[view] = reason
+            if self._fail_on_gap:
+                self.end()
 
     def _crash(self) -> None:
         self.crashed = True

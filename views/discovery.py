@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from dynaview.sources.port import Shard
 from dynaview.sources.shards import ShardTree
 from dynaview.views.lane import START, Lane
-from dynaview.views.policy import Backoff, anew
+from dynaview.views.policy import Backoff
 
 
 @dataclass
@@ -23,6 +24,8 @@ class Cursor:
     ended: bool = False
     empty: int = 0
     """Empty pages in a row."""
+    refused: int = 0
+    """Times in a row that no lane had room for a page."""
     backoff: Backoff = field(default_factory=lambda: Backoff(first=0.1, cap=10.0))
 
 
@@ -42,7 +45,9 @@ class Discovery:
 
         A shard that lanes still needed and that is listed no more is a gap for them.
         """
-        with self._lock:
+        with self._lock, contextlib.ExitStack() as still:
+            for lane in self._lanes:
+                still.enter_context(lane.tracking())
             if whole:
                 self._tree.relist(shards)
             else:
@@ -110,7 +115,7 @@ class Discovery:
             if checkpoint.finished or shard in self._tree:
                 continue
             if shard not in self.cursors or not lane.position(shard).ended:
-                gap(lane, f"shard {shard} expired before its end was read")
+                lane.lose(shard, f"shard {shard} expired before its end was read")
 
 
 def _check_parent(lane: Lane, shard: Shard) -> None:
@@ -119,9 +124,4 @@ def _check_parent(lane: Lane, shard: Shard) -> None:
         return
     before = lane.checkpoints.get(shard.parent)
     if before is None or not before.finished:
-        gap(lane, f"shard {shard.parent} expired before its end was read")
-
-
-def gap(lane: Lane, what: str) -> None:
-    """Stop a lane whose data is lost; says what mends it."""
-    lane.fail("gap", f"{what}; {anew(lane.name)}")
+        lane.lose(shard.parent, f"shard {shard.parent} expired before its end was read")

@@ -19,7 +19,7 @@ from typing import Any
 
 from dynaview.sources.errors import IteratorExpired, SourceError, StreamGone, Trimmed
 from dynaview.sources.port import Broken, Page, Shard, StreamReader
-from dynaview.views.discovery import Cursor, Discovery, gap
+from dynaview.views.discovery import Cursor, Discovery
 from dynaview.views.lane import START, Delivery, Lane
 from dynaview.views.policy import Backoff, slow
 from dynaview.views.threads import spawn
@@ -38,6 +38,8 @@ class FollowerSettings:
     """Threads that read shards at the front."""
     poll_first: float = 0.05
     """Wait after the first empty page of a shard; doubles with each further one."""
+    room_first: float = 0.005
+    """Wait at the front while no lane has room; doubles up to `poll_cap`."""
     poll_cap: float = 0.5
     """The longest wait between two reads of an idle shard (a millisecond of work each)."""
     discover_every: float = 60.0
@@ -114,7 +116,7 @@ class Follower:
                 self.trouble = None
             except StreamGone as error:
                 for lane in self.lanes:
-                    gap(lane, f"the stream {self.stream.arn} is gone: {error}")
+                    lane.lose_stream(f"the stream {self.stream.arn} is gone: {error}")
                 return
             except SourceError as error:
                 if self._trouble(error, backoff):
@@ -176,6 +178,10 @@ class Follower:
 
     def _read_front(self, cursor: Cursor) -> float:
         """Read one page at the front and offer it; the wait until the next read."""
+        if not self._could_take(cursor):
+            cursor.refused += 1
+            return min(self.settings.poll_cap, self.settings.room_first * 2.0 ** min(cursor.refused - 1, 10))
+        cursor.refused = 0
         asked = self._now()
         page = self._read(cursor)
         delivery = _delivery(cursor, page)
@@ -196,6 +202,14 @@ class Follower:
             for lane in self.lanes:
                 lane.tip(cursor.shard, cursor.position, asked - self.settings.tip_margin)
         return min(self.settings.poll_cap, self.settings.poll_first * 2.0 ** min(cursor.empty - 1, 10))
+
+    def _could_take(self, cursor: Cursor) -> bool:
+        """Whether a page read now would be of use: where no lane has room, or all are behind, it would only be read
+        again by the catch-up reader."""
+        lanes = [lane for lane in self.lanes if lane.failed is None]
+        return not lanes or any(
+            lane.wants(cursor.shard) and lane.position(cursor.shard).handed >= cursor.position for lane in lanes
+        )
 
     def _end_of(self, cursor: Cursor) -> None:
         """A shard is read to its end: its children may begin, those not yet listed are looked for."""
@@ -225,7 +239,7 @@ class Follower:
             for lane in self.lanes:
                 at = lane.position(cursor.shard)
                 if not at.ended and at.handed <= cursor.position:
-                    gap(lane, what)
+                    lane.lose(cursor.shard, what)
             if isinstance(error, StreamGone):
                 cursor.ended = True
                 self._end_of(self._discovery.cursors[cursor.shard])

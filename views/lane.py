@@ -32,6 +32,7 @@ from dynaview.views.control import (
     Progress,
     ViewRecord,
 )
+from dynaview.views.gaps import GAP, OnGap, gap_reason, moment, shard_gap
 from dynaview.views.letters import change_letter, unreadable_letter
 from dynaview.views.policy import Backoff
 
@@ -139,6 +140,10 @@ class Lane:
     settings: LaneSettings = field(default_factory=LaneSettings)
     on_room: Callable[[], None] = lambda: None
     """Called whenever the lane has taken from its buffer."""
+    on_gap: OnGap = "stop"
+    """What the declaration asks for when changes are lost."""
+    on_fail: Callable[[str, str], None] = lambda state, reason: None
+    """Called once, with state and reason, when the lane takes nothing any more."""
     trouble: Callable[[], str | None] = lambda: None
     """What stands between the readers and the stream now, if anything."""
 
@@ -248,6 +253,26 @@ class Lane:
                     return False
             return not self._buffer
 
+    def lose(self, shard: str, what: str) -> None:
+        """Stop, because of `what` happened to a shard: changes behind what the lane has of it are lost."""
+        with self._lock:
+            at = self._shards.get(shard)
+            known = self.checkpoints.get(shard)
+            handed = START if known is None or known.sequence is None else known.sequence
+            reason = shard_gap(
+                what, shard, handed if at is None else at.handed, self._watermark, self.name, self.on_gap
+            )
+        self.fail(GAP, reason)
+
+    def lose_stream(self, what: str) -> None:
+        """Stop, because of `what` happened to the stream: changes behind the watermark are lost."""
+        self.fail(GAP, gap_reason(what, moment(self.passed), moment(time.time()), self.name, self.on_gap))
+
+    @property
+    def passed(self) -> float | None:
+        """The watermark that was last said, by an earlier run perhaps."""
+        return self._watermark
+
     def fail(self, state: str, reason: str) -> None:
         """Take nothing any more: `state` says what stands in the way (a gap, an error), `reason` what mends it."""
         with self._lock:
@@ -256,6 +281,7 @@ class Lane:
             self.failed = (state, reason)
             self._lock.notify()
         log.error("view %s: %s: %s", self.name, state, reason)
+        self.on_fail(state, reason)
 
     def end(self) -> None:
         """Ask the lane to end after the batch in hand."""
@@ -282,6 +308,8 @@ class Lane:
             self._commit()
             if self.failed is None:
                 self._say("stopped")
+            else:
+                self._say(*self.failed)
         except Stopped:
             log.info("view %s: ended while its sink or the control store was away; nothing is lost", self.name)
         finally:

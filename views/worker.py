@@ -19,12 +19,13 @@ from dynaview.projections.compiler import compile_view
 from dynaview.projections.declaration import Problem, SourceDeclaration, ViewDeclaration
 from dynaview.projections.projection import Projection, ViewType
 from dynaview.sinks.port import Sink
-from dynaview.sources.errors import SourceError, StreamDisabled
+from dynaview.sources.errors import SourceError, StreamDisabled, StreamGone
 from dynaview.sources.port import TableDescription, TableReader
 from dynaview.views.control import ControlStore, ControlUnavailable, ViewRecord
 from dynaview.views.fill import Fill
 from dynaview.views.fingerprint import fingerprint
 from dynaview.views.follower import Follower, FollowerSettings
+from dynaview.views.gaps import GAP, gap_reason, moment, stream_gap
 from dynaview.views.lane import Lane, LaneSettings
 from dynaview.views.policy import Backoff, anew, slow
 from dynaview.views.threads import spawn
@@ -48,6 +49,8 @@ class WorkerSettings:
     enable_stream: bool = False
     watch_every: float = 30.0
     """Seconds between two looks whether the table's stream is still the same."""
+    drain_every: float = 1.0
+    """Seconds between two looks whether a stream that was switched off is read to its end."""
 
 
 class Worker:
@@ -62,7 +65,9 @@ class Worker:
         control: ControlStore,
         settings: WorkerSettings,
         crashed: Callable[[], None],
+        on_fail: Callable[[str, str, str], None] = lambda view, state, reason: None,
     ) -> None:
+        """`on_fail` hears view, state and reason of each view that cannot go on, once."""
         self.source = source
         self.table = table
         self._views = list(views)
@@ -71,6 +76,7 @@ class Worker:
         self._control = control
         self._settings = settings
         self._crashed = crashed
+        self._on_fail = on_fail
         self._stop = threading.Event()
         self._lanes: list[Lane] = []
         self._threads: list[threading.Thread] = []
@@ -115,10 +121,38 @@ class Worker:
         while not self._stop.wait(self._settings.watch_every):
             now = self._insist(self.table.describe)
             if now is not None and now.stream_arn != arn:
-                what = "was switched off" if now.stream_arn is None else "is another one now"
-                for lane in self._lanes:
-                    lane.fail("gap", _changed_stream(self.source.table, what, lane.name))
+                self._end_stream(now.stream_arn)
                 return
+
+    def _end_stream(self, other: str | None) -> None:
+        """The followed stream is no longer the table's: read what it still holds, then every view has a gap.
+
+        A stream that was switched off can be read for 24 more hours, and its shards are closed. What it holds belongs
+        to the views; only what comes after it is lost. Each view goes to its gap as soon as it has everything, so a
+        view whose store is down does so when the store is back (or when DynamoDB forgets the stream).
+        """
+        log.error(
+            "table %s: the stream that is followed was switched off; its rest is read, then its views have a gap",
+            self.source.table,
+        )
+        seen = time.time()
+        while not self._stop.is_set():
+            shards = self._insist(self._rest)
+            for lane in self._lanes:
+                if shards is not None and lane.failed is None and lane.drained(shards, seen):
+                    lane.fail(GAP, stream_gap(self.source.table, other, lane.passed, lane.name, lane.on_gap))
+            if all(lane.failed is not None for lane in self._lanes):
+                return
+            self._stop.wait(self._settings.drain_every)
+
+    def _rest(self) -> list[str]:
+        """The shards of the followed stream; none where DynamoDB has forgotten it."""
+        if self._follower is None:
+            return []
+        try:
+            return [shard.id for shard in self._follower.stream.shards()]
+        except StreamGone:
+            return []
 
     def _open(self) -> TableDescription:
         description = self.table.describe()
@@ -138,20 +172,27 @@ class Worker:
             except (SourceError, ControlUnavailable) as error:
                 if backoff.attempts == 0:
                     log.error("table %s: %s", self.source.table, error)
-                    self._say_waiting(str(error))
+                    self._say_waiting(str(error), isinstance(error, StreamDisabled))
                 backoff.cap = 30.0 if isinstance(error, SourceError) and slow(error) else 10.0
             backoff.wait(self._stop)
         return None
 
-    def _say_waiting(self, reason: str) -> None:
-        """Let status show what views without a lane wait for."""
+    def _say_waiting(self, reason: str, off: bool) -> None:
+        """Let status show what views without a lane wait for. `off`: there is no stream, which is a gap to a view that
+        has followed one."""
         if self._lanes:
             return
         try:
             for view in self._views:
                 mark = fingerprint(view, self.source.table)
-                self._control.add_view(view.name, view.source, view.sink, mark)
-                self._control.set_state(view.name, "waiting", reason)
+                record = self._control.add_view(view.name, view.source, view.sink, mark)
+                if record.state == GAP:  # it lasts, and waiting would hide it
+                    continue
+                if off and record.stream_arn is not None:
+                    lost = stream_gap(self.source.table, None, record.watermark, view.name, view.on_gap)
+                    self._refuse(view.name, GAP, lost)
+                else:
+                    self._control.set_state(view.name, "waiting", reason)
         except ControlUnavailable as error:
             log.error("%s", error)
 
@@ -189,9 +230,13 @@ class Worker:
         obstacle = self._obstacle(view, record, mark, description)
         if obstacle is None:
             return record
-        log.error("view %s: %s: %s", view.name, *obstacle)
-        self._control.set_state(view.name, *obstacle)
+        self._refuse(view.name, *obstacle)
         return None
+
+    def _refuse(self, view: str, state: str, reason: str) -> None:
+        log.error("view %s: %s: %s", view, state, reason)
+        self._control.set_state(view, state, reason)
+        self._on_fail(view, state, reason)
 
     def _obstacle(
         self, view: ViewDeclaration, record: ViewRecord, mark: str, description: TableDescription
@@ -202,12 +247,17 @@ class Worker:
             return "refused", "; ".join(str(problem) for problem in problems)
         if record.fingerprint != mark:
             return "changed", f"the declaration ({view.at}) is not the one that built the view; restore it, or {remedy}"
+        if record.state == GAP:  # its checkpoints may stand behind what was lost, so nothing else may show it
+            return GAP, record.reason
         if record.stream_arn != description.stream_arn:
-            return "gap", _changed_stream(self.source.table, "is another one now", view.name)
+            arn = description.stream_arn
+            return GAP, stream_gap(self.source.table, arn, record.watermark, view.name, view.on_gap)
         # A shard of which nothing was read is opened at its oldest record, where a loss would not show.
         unread = any(not at.finished and at.sequence is None for at in self._control.checkpoints(view.name).values())
         if unread and time.time() - record.seen > RETENTION:
-            return "gap", f"the view was last followed more than 24 hours ago, longer than streams reach back; {remedy}"
+            what = "the view was last followed more than 24 hours ago, longer than streams reach back"
+            end = moment(time.time() - RETENTION)
+            return GAP, gap_reason(what, moment(record.watermark), end, view.name, view.on_gap)
         return None
 
     def _lane(self, record: ViewRecord, description: TableDescription, shape: Shape) -> Lane:
@@ -215,7 +265,9 @@ class Worker:
         bound = self._projections[view.name].bind(shape, description.key, description.view_type or FULL_IMAGES)
         target = self._sinks[view.sink].open(view.layout, record.generation)
         checkpoints = self._control.checkpoints(view.name)
-        return Lane(record, bound, target, self._control, checkpoints, self._settings.lane)
+        lane = Lane(record, bound, target, self._control, checkpoints, self._settings.lane, on_gap=view.on_gap)
+        lane.on_fail = lambda state, reason: self._on_fail(view.name, state, reason)
+        return lane
 
     def _fill(self, record: ViewRecord, lane: Lane, shape: Shape) -> Fill:
         return Fill(
@@ -231,7 +283,3 @@ class Worker:
             done=lane.filled,
             crashed=self._crashed,
         )
-
-
-def _changed_stream(table: str, what: str, view: str) -> str:
-    return f"the stream of table {table} {what}: changes in between are in no stream; {anew(view)}"

@@ -1,0 +1,65 @@
+"""Gaps: what is said when changes are lost to a view (law 4).
+
+A gap is final: the view keeps its rows and adds nothing until it is filled anew, also after a restart. Its reason says
+what happened, from when to when changes may be missing, and which command mends it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+from typing import Literal
+
+from dynaview.views.policy import anew
+
+GAP = "gap"
+"""The state of a view with a gap."""
+
+OnGap = Literal["stop", "rebuild"]
+
+
+def gap_reason(what: str, start: str, end: str, view: str, on_gap: OnGap) -> str:
+    """The reason of a gap. `what` happened; changes from `start` to `end` (a time or a position) may be missing."""
+    return f"{what}; changes from {start} to {end} may be missing; {_remedy(view, on_gap)}"
+
+
+def shard_gap(what: str, shard: str, position: int, watermark: float | None, view: str, on_gap: OnGap) -> str:
+    """The reason of a gap in a shard of which the view has everything up to `position` (negative: nothing).
+
+    What DynamoDB has trimmed cannot be told, so it ends at the latest now.
+    """
+    after = f"shard {shard}, after {position:021d}" if position >= 0 else f"shard {shard}, its beginning"
+    return gap_reason(what, f"{moment(watermark)} ({after})", moment(time.time()), view, on_gap)
+
+
+def stream_gap(table: str, arn: str | None, watermark: float | None, view: str, on_gap: OnGap) -> str:
+    """The reason of a gap between two streams of a table; `arn` is the stream that is on now, None where none is.
+
+    Changes that are made while no stream is on are in none.
+    """
+    if arn is None:
+        what, end = f"the stream of table {table} was switched off", "whenever it is switched on again"
+    else:
+        what, end = (
+            f"table {table} has another stream now (switched off and on, or the table was made anew)",
+            _born(arn),
+        )
+    return gap_reason(what, moment(watermark), end, view, on_gap)
+
+
+def moment(at: float | None) -> str:
+    """A time (seconds since 1970) for people, cut to the second; None is one that is not known."""
+    return "an unknown time" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _remedy(view: str, on_gap: OnGap) -> str:
+    if on_gap == "rebuild":
+        return f"on_gap asks for a rebuild, which dynaview cannot start by itself yet; by hand, {anew(view)}"
+    return anew(view)
+
+
+def _born(arn: str) -> str:
+    """When a stream was made: its label, the end of its ARN, is that time in UTC."""
+    found = re.search(r"/stream/(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)", arn)
+    return f"{found[1]}Z" if found else "the beginning of that stream"
