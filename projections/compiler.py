@@ -74,12 +74,13 @@ class CompiledView:
         """See `Projection.bind`."""
         owned = not self._plan.holds_item_key(key)
         generated = _generate(self._plan, shape, key)
+        fixed = within(self._plan.key_attributes, key)
         if images == _BOTH:
-            return _FromBothImages(generated, shape, key, owned)
+            return _FromBothImages(generated, shape, key, owned, fixed)
         if within(self._plan.attributes, key):
-            return _FromKeys(generated, shape, key, owned)
-        if images == "NEW_IMAGE" and within(self._plan.key_attributes, key):
-            return _FromNewImages(generated, shape, key, owned)
+            return _FromKeys(generated, shape, key, owned, fixed)
+        if images == "NEW_IMAGE" and fixed:
+            return _FromNewImages(generated, shape, key, owned, fixed)
         raise ValueError("\n".join(str(problem) for problem in self.problems(key, images)))
 
     def _needs_old_image(self, key: tuple[str, ...]) -> str:
@@ -163,12 +164,14 @@ def owner(key: Mapping[str, Attr]) -> str:
 class _Bound:
     """What all bound views share. `rows` is the generated function itself: nothing stands between."""
 
-    def __init__(self, generated: _Generated, shape: Shape, key: tuple[str, ...], owned: bool) -> None:
+    def __init__(self, generated: _Generated, shape: Shape, key: tuple[str, ...], owned: bool, fixed: bool) -> None:
         self.rows = generated.rows
         self._generated = generated
         self._shape = shape
         self._key = key
         self._owned = owned
+        self._fixed = fixed
+        """Whether the key attributes alone tell the keys of all rows."""
 
     def inserts(self, image: Image) -> list[Write]:
         """See `Bound.inserts`."""
@@ -209,7 +212,10 @@ class _FromBothImages(_Bound):
             raise ProjectionError(f"the record of {_article(change.event)} carries no new image")
         if body.old is None and change.event != "INSERT":
             raise ProjectionError("the record of a MODIFY carries no old image")
-        return self._writes(change, version, self.rows(body.new), [] if body.old is None else self._before(body.old))
+        rows = self.rows(body.new)
+        # Where the item key alone tells the row key, an item that has its row left none behind.
+        before = [] if body.old is None or (rows and self._fixed) else self._before(body.old)
+        return self._writes(change, version, rows, before)
 
     def _before(self, old: Image) -> list[RowKey]:
         # Row keys only: a state whose fields could not be made wrote nothing itself, but an earlier one may have left
