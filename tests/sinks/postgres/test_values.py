@@ -58,7 +58,7 @@ def emptied(database: Database, layout: Layout) -> PostgresTarget:
     return target
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rows=st.lists(ROWS, min_size=1, max_size=5))
 def test_every_type_comes_back_as_it_went_in(database: Database, rows: list[tuple[Any, ...]]) -> None:
     target = emptied(database, database.layout((Field("id", "text"), *FIELDS), name=ALL_TYPES))
@@ -80,7 +80,7 @@ KEY_FIELDS = tuple(
 )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(keys=st.lists(KEYS, min_size=1, max_size=6, unique=True))
 def test_keys_of_many_columns_are_found_again(database: Database, keys: list[tuple[Any, ...]]) -> None:
     target = emptied(database, database.layout(KEY_FIELDS, "edcba", name=KEY_TYPES))
