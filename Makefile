@@ -1,5 +1,5 @@
 # Everything lives in .venv of this clone; nothing else on the machine is touched
-# (downloads are kept in the caches of pip, uv and jgo, as usual).
+# (downloads are kept in the user's caches, as usual).
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
 BIN := .venv/bin
 READY := .venv/.ready

@@ -27,7 +27,6 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from dynaview.local.errors import DownloadError
 
-MAVEN_CENTRAL = "https://repo1.maven.org/maven2"
 MIRROR = "DYNAVIEW_MAVEN_URL"
 """Environment variable: a mirror to fetch from instead of Maven Central."""
 
@@ -117,9 +116,17 @@ def _adopt(jars: Iterable[Jar], cache: Path) -> None:
                 _place(jar, cache, iter([content]), lambda _size: None)
 
 
+def maven_central() -> str:
+    """The address of Maven Central, as jgo has it."""
+    from jgo.constants import MAVEN_CENTRAL_URL  # takes a second to import, and only a first download needs it
+
+    return str(MAVEN_CENTRAL_URL)
+
+
 def _download(jars: tuple[Jar, ...], cache: Path, console: Console) -> None:
-    base = os.environ.get(MIRROR, MAVEN_CENTRAL).rstrip("/")
-    where = "Maven Central" if base == MAVEN_CENTRAL else f"the mirror named by {MIRROR}"
+    mirror = os.environ.get(MIRROR)
+    base = (mirror or maven_central()).rstrip("/")
+    where = f"the mirror named by {MIRROR}" if mirror else "Maven Central"
     total = sum(jar.size for jar in jars)
     names = " and ".join(_TITLES[server] for server in sorted({jar.server for jar in jars}))
     console.print(

@@ -1,6 +1,6 @@
 """Write ``jars.lock`` anew: ``python -m dynaview.local.relock``, after a change of the versions below.
 
-For developers: it resolves the dependencies with jgo, which is a development tool, and trusts what Maven Central
+For developers: it resolves the dependencies with jgo and trusts what Maven Central
 answers at that moment. Look at the difference before it is committed.
 """
 

@@ -107,7 +107,7 @@ def test_without_a_network_it_names_what_and_from_where(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(jars.MIRROR)
-    monkeypatch.setattr(jars, "MAVEN_CENTRAL", "http://127.0.0.1:1")
+    monkeypatch.setattr(jars, "maven_central", lambda: "http://127.0.0.1:1")
     with pytest.raises(DownloadError) as caught:
         jars.fetch(WANTED[:1], Console(file=io.StringIO()), tmp_path / "cache")
     assert "one.jar could not be fetched from Maven Central" in str(caught.value)
