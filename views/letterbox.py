@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -65,6 +64,8 @@ class Choice:
     """Created earlier than this, in seconds since 1970."""
     since: float | None = None
     """Created then or later."""
+    last: int | None = None
+    """No id above this one: what came after somebody looked is not meant."""
 
 
 class LetterBox:
@@ -86,17 +87,18 @@ class LetterBox:
             rows = connection.execute(query.order_by(_letters.c.id).limit(limit)).mappings().all()
         return [_kept(row) for row in rows]
 
-    def count(self, choice: Choice | None = None) -> int:
-        """How many there are."""
-        query = sa.select(sa.func.count()).select_from(_letters).where(*self._conditions(choice or Choice()))
+    def count(self, choice: Choice | None = None) -> tuple[int, int]:
+        """How many there are, and the highest id among them (0 where there are none)."""
+        numbers = sa.select(sa.func.count(), sa.func.coalesce(sa.func.max(_letters.c.id), 0))
         with self._database.read() as connection:
-            return connection.execute(query).scalar_one()
+            count, last = connection.execute(numbers.where(*self._conditions(choice or Choice()))).one()
+        return count, last
 
     def by_view(self) -> dict[str, int]:
         """How many each view has; views without any are not named."""
-        query = sa.select(_letters.c.view, sa.func.count()).group_by(_letters.c.view)
+        query = sa.select(_letters.c.view, sa.func.count().label("letters")).group_by(_letters.c.view)
         with self._database.read() as connection:
-            return dict(connection.execute(query).tuples().all())
+            return {row.view: row.letters for row in connection.execute(query)}
 
     def discard(self, choice: Choice) -> int:
         """Remove letters for good, and say how many. What was counted stays counted as dead-lettered (law 8)."""
@@ -147,6 +149,8 @@ class LetterBox:
             found.append(column.view == choice.view)
         if choice.ids:
             found.append(column.id.in_(choice.ids))
+        if choice.last is not None:
+            found.append(column.id <= choice.last)
         if choice.key is not None:
             found.append(self._key(choice.key))
         if choice.reason is not None:
@@ -169,11 +173,6 @@ class LetterBox:
             self._database.holds(item_key, f":{part}}}"),
             sa.and_(row_key.startswith("["), self._database.holds(row_key, part)),
         )
-
-
-def age(seconds: float) -> float:
-    """The moment that was so many seconds ago, for `Choice`."""
-    return time.time() - seconds
 
 
 def _columns(letter: DeadLetter) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +13,7 @@ from dynaview.projections.attributes import Attr, item_key
 from dynaview.projections.changes import SCANNED, Change
 from dynaview.projections.rows import RowKey
 from dynaview.sources.port import Broken
-from dynaview.views.control import DeadLetter
+from dynaview.views.letterbox import SCAN, DeadLetter
 
 
 def change_letter(
@@ -28,12 +29,14 @@ def scanned_letter(
 ) -> DeadLetter:
     """The dead letter of a scanned item that a projection or a sink rejected."""
     body = msgspec.json.encode(image)
-    return DeadLetter(view, _key(key), key_text(row_key), SCANNED, "scan", time.time(), kind, reason, body)
+    return DeadLetter(view, _key(key), key_text(row_key), SCANNED, SCAN, time.time(), kind, reason, body)
 
 
 def unreadable_letter(view: str, record: Broken, shard: str, version: int) -> DeadLetter:
-    """The dead letter of a record that could not be read at all."""
-    return DeadLetter(view, "", "", version, shard, time.time(), "unreadable", record.reason, record.raw)
+    """The dead letter of a record or scanned item that could not be read at all."""
+    # Several may stand at one version (scanned items, records without a number), so a hash tells them apart.
+    name = f"unreadable {hashlib.sha256(record.raw).hexdigest()[:16]}"
+    return DeadLetter(view, name, "", version, shard, time.time(), "unreadable", record.reason, record.raw)
 
 
 def key_text(key: RowKey | None) -> str:

@@ -11,13 +11,14 @@ from dynaview.views.control import ControlStore, ViewRecord
 ALIVE = 15.0
 """Seconds after its last sign of life in which a view counts as running."""
 
-LASTING = ("gap", "changed", "refused")
+LASTING = ("gap", "overrun", "changed", "refused")
 """States that say more than that nothing runs."""
 
 
-def view_status(record: ViewRecord, filled_rows: int, now: float | None = None) -> dict[str, Any]:
+def view_status(record: ViewRecord, filled_rows: int, kept: int = 0, now: float | None = None) -> dict[str, Any]:
     """One view as plain data: what ``status --json`` prints. Times are seconds since 1970, lag is in seconds.
 
+    ``dead_letters`` is how many are kept now; ``counts.dead_lettered`` also has those that were discarded since.
     ``balanced`` says whether read = applied + stale + unmatched + dead_lettered (law 8).
     """
     now = time.time() if now is None else now
@@ -37,13 +38,19 @@ def view_status(record: ViewRecord, filled_rows: int, now: float | None = None) 
         "filled": record.filled,
         "filled_rows": filled_rows,
         "counts": counts,
+        "dead_letters": kept,
         "balanced": counts["read"] == sum(count for name, count in counts.items() if name != "read"),
     }
 
 
 def all_status(control: ControlStore) -> list[dict[str, Any]]:
     """The status of every view that was ever started, by name."""
+    kept = control.letters.by_view()
     return [
-        view_status(record, sum(part.inserted for part in control.segments(record.name, record.generation)))
+        view_status(
+            record,
+            sum(part.inserted for part in control.segments(record.name, record.generation)),
+            kept.get(record.name, 0),
+        )
         for record in control.views()
     ]

@@ -77,4 +77,5 @@ dead_letters = sa.Table(
     sa.Column("change", sa.LargeBinary, nullable=False),
     sa.Column("created", sa.Float, nullable=False),
     sa.UniqueConstraint("view", "version", "item_key", "row_key"),
+    sqlite_autoincrement=True,  # an id that was discarded never comes back as another letter's
 )

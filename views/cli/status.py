@@ -14,7 +14,10 @@ from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.status import all_status
 
 GOOD = ("following", "filling")
-HEAD = ("VIEW", "SINK", "GEN", "STATE", "LAG", "WATERMARK", "READ", "APPLIED", "STALE", "UNMATCHED", "DEAD", "FILLED")
+HEAD = (
+    *("VIEW", "SINK", "GEN", "STATE", "LAG", "WATERMARK", "READ", "APPLIED", "STALE", "UNMATCHED", "DEAD", "KEPT"),
+    "FILLED",
+)
 WORDS = 6
 """So many columns hold words; the others hold numbers."""
 
@@ -67,6 +70,7 @@ def _row(view: dict[str, Any]) -> tuple[str, ...]:
         _lag(view["lag"]),
         _clock(view["watermark"]),
         *(f"{counts[name]:,}" for name in ("read", "applied", "stale", "unmatched", "dead_lettered")),
+        f"{view['dead_letters']:,}",
         f"{view['filled_rows']:,}" + ("" if view["filled"] else "+"),
     )
 
