@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from dynaview.sinks.port import Target
 from dynaview.sources.pages import RecordsDecoder
 from dynaview.sources.port import Page, Shard, StreamReader
 from dynaview.views.control import ControlStore, Progress
+from dynaview.views.daemon import SWITCH
 from dynaview.views.follower import Follower
 from dynaview.views.lane import Lane
 
@@ -99,6 +101,8 @@ def follow(stream: StreamReader, view: View, target: Target, folder: Path, last:
     """Time one run from the first read to the commit of the last checkpoint."""
     followed = Followed(stream, view, target, folder, last)
     followed.prepare()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH)  # as a daemon does
     try:
         with clock(records) as timed:
             followed.start()
@@ -107,5 +111,6 @@ def follow(stream: StreamReader, view: View, target: Target, folder: Path, last:
         if counts.applied != records:
             raise RuntimeError(f"{records} changes, but counted {counts}")
     finally:
+        sys.setswitchinterval(before)
         followed.stop()
     return timed
