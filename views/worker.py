@@ -67,7 +67,7 @@ class Worker:
         crashed: Callable[[], None],
         on_fail: Callable[[str, str, str], None] = lambda view, state, reason: None,
     ) -> None:
-        """`on_fail` hears view, state and reason of each view that cannot go on, once."""
+        """`on_fail` hears view, state and reason of each view that cannot go on."""
         self.source = source
         self.table = table
         self._views = list(views)
@@ -187,8 +187,8 @@ class Worker:
                 mark = fingerprint(view, self.source.table)
                 record = self._control.add_view(view.name, view.source, view.sink, mark)
                 if record.state == GAP:  # it lasts, and waiting would hide it
-                    continue
-                if off and record.stream_arn is not None:
+                    self._refuse(view.name, GAP, record.reason)
+                elif off and record.stream_arn is not None:
                     lost = stream_gap(self.source.table, None, record.watermark, view.name, view.on_gap)
                     self._refuse(view.name, GAP, lost)
                 else:
@@ -281,5 +281,6 @@ class Worker:
             ready=lane.prepared,
             stop=lane.stop,
             done=lane.filled,
+            lettered=lane.lettered,
             crashed=self._crashed,
         )
