@@ -388,10 +388,14 @@ def test_the_exit_code_and_the_last_line_tell_a_gap(
     other = ScriptedTable(name="other", clock=time.time)
     made: list[Daemon] = []
 
+    def end_after_gap() -> None:
+        site.wait_gap()
+        made[0].end()
+
     def make(*_args: object, fail_on_gap: bool, **_more: object) -> Daemon:
         made.append(daemon(site, fail_on_gap=fail_on_gap, other=other, monkeypatch=monkeypatch))
         if not fail_on_gap:  # nothing else ends it
-            threading.Thread(target=lambda: (site.wait_gap(), made[0].end())).start()
+            threading.Thread(target=end_after_gap).start()
         return made[0]
 
     monkeypatch.setattr(run, "Daemon", make)

@@ -233,7 +233,12 @@ def test_a_sequence_number_is_of_the_stream_that_the_view_follows_now(book: Book
 
 def test_the_generation_that_readers_see_is_asked(book: Book, clock: Clock, rows: Rows) -> None:
     rows.write(5, generation=1)
-    clock.script = [(1.0, lambda: (rows.write(7, generation=2), book.changed.update(generation=2)))]
+
+    def swap() -> None:
+        rows.write(7, generation=2)
+        book.changed["generation"] = 2
+
+    clock.script = [(1.0, swap)]
     assert wait(book, clock, rows.goal(7)).waited >= 1
 
 
