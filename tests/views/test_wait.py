@@ -22,10 +22,12 @@ from dynaview.sinks.port import SinkRefused, SinkUnavailable, Target
 from dynaview.views.cli import cli
 from dynaview.views.control import Checkpoint, ControlStore, ControlUnavailable, Progress
 from dynaview.views.declarations import load
+from dynaview.views.discovery import Discovery
 from dynaview.views.lane import Delivery, Lane, LaneSettings
 from dynaview.views.rowkeys import row_key
 from dynaview.views.wait import HOPELESS, Hopeless, Moment, Pace, RowVersion, TimedOut, wait_for
 from tests.support.house import House, until
+from tests.support.shards import tree
 from tests.support.simple import SHAPE, SimpleBound, layout
 
 START = 1_700_000_000.0
@@ -429,19 +431,24 @@ def test_a_shard_that_rolls_does_not_take_back_what_was_said(half: Half) -> None
     assert 309 < (half.lane.watermark() or 0) < 310
 
 
-def test_a_listing_that_is_half_tracked_makes_no_watermark(tmp_path: Path) -> None:
+def test_a_listing_that_is_half_tracked_makes_no_watermark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     half = Half(tmp_path, {"a": Checkpoint(1, 500.0), "b": Checkpoint(2, 100.0)})
     seen: list[float | None] = []
-    with half.lane.tracking():
-        half.lane.track("a", None)
-        looking = threading.Thread(target=lambda: seen.append(half.lane.watermark()))
-        looking.start()
-        looking.join(0.05)
-        assert seen == []
-        half.lane.track("b", None)
-    looking.join(10)
-    assert seen[0] is not None
-    assert seen[0] < 100
+    looks: list[threading.Thread] = []
+    track = half.lane.track
+
+    def tracked(shard: str, parent: str | None) -> None:
+        track(shard, parent)
+        looks.append(threading.Thread(target=lambda: seen.append(half.lane.watermark())))
+        looks[-1].start()
+        looks[-1].join(0.1)  # it has to wait; without that it is through by now
+
+    monkeypatch.setattr(half.lane, "track", tracked)
+    Discovery([half.lane]).take(tree("a b"), whole=True)
+    for look in looks:
+        look.join(10)
+    assert len(seen) == 2
+    assert all(mark is not None and mark < 100 for mark in seen)
     half.control.close()
 
 
