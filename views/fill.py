@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -52,6 +52,8 @@ class Fill:
     stop: threading.Event
     done: Callable[[], None]
     crashed: Callable[[], None] = lambda: None
+    lettered: Callable[[Sequence[DeadLetter]], bool] = lambda letters: False
+    """Hears of dead letters once they are kept; True where they are too many and the fill is to stop."""
 
     def start(self, size: int) -> list[threading.Thread]:
         """Begin where the control store says; `size` is the table's in bytes. The threads end by themselves."""
@@ -113,6 +115,8 @@ class Fill:
         segment.position = page.position
         segment.finished = page.position is None
         self._retry(lambda: self.control.save_segment(self.view, self.generation, segment, letters))
+        if letters and self.lettered(letters):
+            raise _Stopped
 
     def _write(
         self,

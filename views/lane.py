@@ -34,6 +34,7 @@ from dynaview.views.control import (
 )
 from dynaview.views.gaps import GAP, OnGap, gap_reason, moment, shard_gap
 from dynaview.views.letters import change_letter, unreadable_letter
+from dynaview.views.limit import OVERRUN, LetterLimit
 from dynaview.views.policy import Backoff
 
 log = logging.getLogger(__name__)
@@ -126,6 +127,10 @@ class LaneSettings:
     """Seconds between commits of the checkpoints while changes flow."""
     beat: float = 1.0
     """Seconds between commits of the watermark while nothing flows."""
+    letters: int = 1000
+    """Dead letters within `letters_within` above which the lane stops (the batch in hand may add some)."""
+    letters_within: float = 600.0
+    """Seconds."""
 
 
 @dataclass
@@ -161,6 +166,7 @@ class Lane:
         self._batch = Batch()
         self._counts = Counts()
         self._letters: list[DeadLetter] = []
+        self._limit = LetterLimit(self.settings.letters, self.settings.letters_within)
         self._progress: dict[str, Checkpoint] = {}
         self._forgotten: list[str] = []
         self._committed = 0.0
@@ -283,6 +289,15 @@ class Lane:
         log.error("view %s: %s: %s", self.name, state, reason)
         self.on_fail(state, reason)
 
+    def lettered(self, letters: Sequence[DeadLetter]) -> bool:
+        """Hear of dead letters; True where they are too many and the lane takes nothing any more."""
+        if self._limit.passed(len(letters)):
+            self.fail(OVERRUN, self._limit.reason(self.name, letters[-1].reason))
+        return self._overrun()
+
+    def _overrun(self) -> bool:
+        return self.failed is not None and self.failed[0] == OVERRUN
+
     def end(self) -> None:
         """Ask the lane to end after the batch in hand."""
         self.stop.set()
@@ -300,7 +315,8 @@ class Lane:
                 deliveries = self._take()
                 self._healthy()
                 for delivery in deliveries:
-                    self._apply(delivery)
+                    if not self._overrun():  # else it is read again at the next start
+                        self._apply(delivery)
                 self._settle()
                 if deliveries:
                     self.on_room()
@@ -323,6 +339,9 @@ class Lane:
         with self._lock:
             if not self._buffer and not self.stop.is_set():
                 self._lock.wait(self.settings.beat if self._committed else 0.05)
+            if self._overrun():
+                self._buffer.clear()
+                self._buffered = 0
             taken: list[Delivery] = []
             changes = 0
             while self._buffer and changes < self.settings.batch:
@@ -366,11 +385,11 @@ class Lane:
             counts, rejections = self._batch.settle(self._write)
             self._add(counts)
             for (shard, change, _), write, rejected in rejections:
-                self._letters.append(
-                    change_letter(
-                        self.name, shard, change, write.version, rejected.reason, rejected.kind.value, write.key
-                    )
+                letter = change_letter(
+                    self.name, shard, change, write.version, rejected.reason, rejected.kind.value, write.key
                 )
+                self._letters.append(letter)
+                self.lettered([letter])
 
     def _write(self, writes: Sequence[Write]) -> list[Outcome]:
         outcomes = self._retry(lambda: self.target.write(writes))
@@ -381,6 +400,7 @@ class Lane:
         self._counts.read += 1
         self._counts.dead_lettered += 1
         self._letters.append(letter)
+        self.lettered([letter])
 
     def _add(self, counts: Counts) -> None:
         total = self._counts

@@ -25,6 +25,7 @@ from dynaview.views.daemon import Daemon
 from dynaview.views.declarations import load
 from dynaview.views.letterbox import Choice
 from dynaview.views.letters import unreadable_letter
+from dynaview.views.limit import LetterLimit
 from dynaview.views.replay import Replay
 from tests.support.house import House, until
 from tests.support.scripted import ScriptedTable
@@ -271,6 +272,95 @@ def test_two_replays_at_once_count_once(house: House) -> None:
     ).run(letters)] == ["gone"]  # fmt: skip
     assert tally(house) == (1, 1, 0, 0, 0)
     house.stop()
+
+
+# Too many of them
+
+
+def test_a_view_with_too_many_letters_stops_and_goes_on_at_the_next_start(tmp_path: Path) -> None:
+    house = House(tmp_path, names=("one", "two"))
+    house.lane_settings.letters = 4
+    house.table.page = 3
+    house.start()
+    until(lambda: house.state("one") == house.state("two") == "following", "the first fill to be complete")
+    for number in range(30):
+        house.table.put(bad(number))
+    until(lambda: house.state("one") == house.state("two") == "overrun", "both views to stop")
+    until(lambda: house.counts("one").read > 4, "the letters to be counted")
+    counts = house.counts("one")
+    assert 5 <= counts.read == counts.dead_lettered == len(house.control.letters.find(Choice(view="one"))) < 12
+    position = house.control.checkpoints("one")["shard-0"].sequence
+    assert position == house.control.letters.find(Choice(view="one"))[-1].letter.version
+    record = house.control.view("one")
+    assert record is not None
+    assert "more than 4 dead letters within 600 seconds, the last: field value: bad is bad" in record.reason
+    house.stop()
+    assert house.state("one") == "overrun"
+    house.bound = Mended()
+    house.start()
+    house.table.put(good(99, "after"))
+    until(lambda: house.counts("one").read == 31, "everything to be read")
+    assert house.state("one") == "following"
+    assert house.counts("one").dead_lettered == counts.dead_lettered
+    assert len(house.rows("one")) == 31 - counts.dead_lettered
+    house.stop()
+
+
+def test_other_views_go_on_beside_an_overrun(tmp_path: Path) -> None:
+    house = House(tmp_path, names=("one", "two"))
+    house.lane_settings.letters = 4
+    house.start()
+    until(lambda: house.state("one") == house.state("two") == "following", "the first fill to be complete")
+    house.lanes["two"].bound = Mended()
+    for number in range(30):
+        house.table.put(bad(number))
+    until(lambda: house.counts("two").read == 30, "the other view to read everything")
+    until(lambda: house.state("one") == "overrun", "the view to stop")
+    assert house.state("two") == "following"
+    house.stop()
+
+
+def test_rejections_of_the_store_count_towards_the_limit(house: House) -> None:
+    house.lane_settings.letters = 4
+    house.table.page = 3
+    refusing: Any = Rejecting(house.targets["one"], *(f"p{number}/s" for number in range(30)))
+    house.targets["one"] = refusing
+    house.start()
+    until(lambda: house.state("one") == "following", "the first fill to be complete")
+    for number in range(30):
+        house.table.put(good(number, "x"))
+    until(lambda: house.state("one") == "overrun", "the view to stop")
+    until(lambda: house.counts("one").read > 4, "the letters to be counted")
+    assert 5 <= house.counts("one").dead_lettered == len(house.control.letters.find()) <= 24
+    house.stop()
+
+
+def test_a_fill_with_too_many_letters_stops_and_goes_on_at_the_next_start(house: House) -> None:
+    for number in range(30):
+        house.table.put(bad(number))
+    house.table.trim("shard-0")
+    house.table.scan_page = 3
+    house.lane_settings.letters = 4
+    house.start()
+    until(lambda: house.state("one") == "overrun", "the view to stop")
+    assert len(house.control.letters.find()) == 6
+    house.stop()
+    house.bound = Mended()
+    house.start()
+    until(lambda: house.state("one") == "following", "the fill to be complete")
+    assert len(house.rows("one")) == 24
+    house.stop()
+
+
+def test_letters_that_come_slowly_are_no_overrun() -> None:
+    now = [0.0]
+    limit = LetterLimit(10, 600, clock=lambda: now[0])
+    for _ in range(50):
+        assert not limit.passed(1)
+        now[0] += 60
+    assert not limit.passed(1)
+    assert limit.passed(1)
+    assert not limit.passed(0)
 
 
 # The command line
