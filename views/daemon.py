@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 SWITCH = 0.0005
 """Seconds that a thread may hold the interpreter while another wants it. With Python's own 5 ms a lane that waits for
-its store gets the answer too late, time and again, because a reader is decoding: a third of the speed was lost."""
+its store gets the answer too late, time and again, because a reader is decoding: a quarter of the speed was lost."""
 
 
 class Daemon:
