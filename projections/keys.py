@@ -117,8 +117,8 @@ def read_columns(section: Section, names: Names) -> tuple[str, ...] | None:
     """The key columns of a Postgres view: declared fields, all of one value."""
     found = section.get("key")
     columns = [found] if isinstance(found, str) else found
-    if not isinstance(columns, list):
-        return None
+    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
+        return None  # told by the schema
     right = True
     for index, name in enumerate(columns):
         below: tuple[str | int, ...] = ("key",) if isinstance(found, str) else ("key", index)
@@ -129,9 +129,7 @@ def read_columns(section: Section, names: Names) -> tuple[str, ...] | None:
     return tuple(columns) if right else None
 
 
-def _column_problem(name: object, names: Names) -> str | None:
-    if not isinstance(name, str):
-        return None  # told by the schema
+def _column_problem(name: str, names: Names) -> str | None:
     if "{" in name:
         return "keys in Postgres are names of fields, not a template: write [order_id, sku]"
     if names.fields is None:

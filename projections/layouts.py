@@ -207,17 +207,17 @@ def _index(section: Section, names: Names) -> Index | None:
     whole = section.value()
     written = section.get("columns") if isinstance(whole, dict) else whole
     columns = [written] if isinstance(written, str) else written
-    if not isinstance(columns, list):
-        return None
+    if not isinstance(columns, list) or not all(isinstance(column, str) for column in columns):
+        return None  # told by the schema
     for column in columns:
-        if isinstance(column, str) and names.fields is not None and column not in names.fields:
+        if names.fields is not None and column not in names.fields:
             section.problem(f"{column} is not one of the fields{did_you_mean(column, names.fields)}")
     unique, method = section.get("unique") is True, section.text("method") or "btree"
     if unique and method != "btree":
         section.problem(f"a {method} index can't be unique in Postgres: remove method or unique", "method")
     if method in ("hash", "spgist") and len(columns) > 1:
         section.problem(f"a {method} index has one column in Postgres: use btree", "method")
-    return Index(tuple(str(column) for column in columns), unique, method)
+    return Index(tuple(columns), unique, method)
 
 
 def _required(section: Section, key: str, store: str, meaning: str) -> str | None:

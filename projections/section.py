@@ -68,8 +68,9 @@ class Section:
         return self.document.at(*self.path, *below)
 
     def problem(self, message: str, *below: str | int) -> None:
-        """Note a problem here, or at what lies `below`."""
-        self.problems.append(Problem(self.at(*below), message))
+        """Note a problem here, or at what lies `below`. Messages may quote what was written, but stay one line."""
+        line = "".join(character if character.isprintable() else " " for character in message)
+        self.problems.append(Problem(self.at(*below), line.rstrip()))
 
     def value(self) -> Any:
         """What stands at this very place."""

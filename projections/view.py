@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from dynaview.projections.declaration import At, FieldExpression, SinkDeclaration, SourceDeclaration, ViewDeclaration
-from dynaview.projections.document import Path, path_text
+from dynaview.projections.document import Path, path_text, shown
 from dynaview.projections.expressions import Expression
 from dynaview.projections.fields import ReadField, read_expression, read_fields
 from dynaview.projections.keys import Names, read_match
 from dynaview.projections.layouts import Kept, read_kept
 from dynaview.projections.python import Function, PythonError, check
+from dynaview.projections.schema import NAME
 from dynaview.projections.section import Section
 from dynaview.projections.suggestions import did_you_mean
 
@@ -87,8 +89,9 @@ def _known(section: Section, key: str, declared: Mapping[str, Any]) -> Any:
     if name is None:
         return None
     if name not in declared:
-        none = "" if declared else f": none are declared; add {name} under {key}s"
-        section.problem(f"no {key} is called {name}{did_you_mean(name, declared)}{none}", key)
+        none = "" if declared else f": none are declared; add it under {key}s"
+        known = [other for other in declared if re.fullmatch(NAME, other)]
+        section.problem(f"no {key} is called {shown(name)}{did_you_mean(name, known)}{none}", key)
         return None
     return declared[name]
 

@@ -118,6 +118,13 @@ def test_a_wrong_url_is_one_problem_of_its_sink(kind: SinkKind, url: str, beginn
     assert "hunter2" not in "".join(found)
 
 
+@pytest.mark.parametrize(
+    "url", ["redis://hunter2?3@cache", "redis://cache?password=a@hunter2", "hunter2://cache", "redis"]
+)
+def test_what_may_be_a_secret_is_not_shown(url: str) -> None:
+    assert safe_url(url) == ("redis://…" if url.startswith("redis://") else "…")
+
+
 def test_urls_written_as_keys_do_not_show(problems: Problems) -> None:
     found = problems("sinks:\n  cache: {'redis://user:hunter2@cache': }\n  'redis://user:hunter2@b': {}\n")
     assert found
