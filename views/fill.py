@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 from dynaview.projections.attributes import Shape
 from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey, Write
-from dynaview.sinks.port import APPLIED, Outcome, Rejected, SinkError, SinkRefused, Target
+from dynaview.sinks.port import APPLIED, Outcome, Rejected, SinkError, Target
 from dynaview.sources.errors import SourceError
 from dynaview.sources.port import ScanPage, TableReader
 from dynaview.views.control import ControlStore, ControlUnavailable, DeadLetter, Segment
 from dynaview.views.letters import scanned_letter, unreadable_letter
-from dynaview.views.policy import Backoff, slow
+from dynaview.views.policy import Backoff
 from dynaview.views.threads import spawn
 
 log = logging.getLogger(__name__)
@@ -84,9 +84,8 @@ class Fill:
                         if self.stop.is_set():
                             break
                 except SourceError as error:
-                    if backoff.attempts == 0:
+                    if backoff.meet(error):
                         log.warning("filling view %s: %s", self.view, error)
-                    backoff.cap = 60.0 if slow(error) else 10.0
                     backoff.wait(self.stop)
             if segment.finished:
                 waiting.down()
@@ -151,9 +150,8 @@ class Fill:
             try:
                 return act()
             except (SinkError, ControlUnavailable) as error:
-                if backoff.attempts == 0:
+                if backoff.meet(error):
                     log.warning("filling view %s: %s", self.view, error)
-                backoff.cap = 60.0 if isinstance(error, SinkRefused) else 15.0
             if backoff.wait(self.stop):
                 raise _Stopped
 

@@ -17,14 +17,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dynaview.sources.errors import IteratorExpired, SourceError, StreamGone, Trimmed
+from dynaview.sources.errors import SourceError, StreamGone
 from dynaview.sources.port import Broken, Page, Shard, StreamReader
 from dynaview.views.discovery import Cursor, Discovery
 from dynaview.views.lane import START, Delivery, Lane
-from dynaview.views.policy import Backoff, slow
+from dynaview.views.policy import Action, Backoff, Troubles, policy
 from dynaview.views.threads import spawn
 
 log = logging.getLogger(__name__)
+
+LISTING = "the listing of shards"
 
 MANY = 5
 """Ended shards above which one listing of all is cheaper than a question for each."""
@@ -79,11 +81,10 @@ class Follower:
         self._behind: set[str] = set()
         self._catching_up = threading.Condition()
         self._threads: list[threading.Thread] = []
-        self.trouble: str | None = None
-        """What stands between the follower and its stream now, for status; None while all is well."""
+        self._troubles = Troubles()
         for lane in self.lanes:
             lane.on_room = self._room
-            lane.trouble = lambda: self.trouble
+            lane.trouble = lambda: self._troubles.text
 
     def start(self) -> None:
         """Begin to read in threads of its own."""
@@ -113,13 +114,16 @@ class Follower:
                 else:
                     self._look_for_children()
                 backoff.reset()
-                self.trouble = None
+                self._troubles.end(LISTING)
             except StreamGone as error:
                 for lane in self.lanes:
                     lane.lose_stream(f"the stream {self.stream.arn} is gone: {error}")
                 return
             except SourceError as error:
-                if self._trouble(error, backoff):
+                if self._troubles.begin(LISTING, error):
+                    log.warning("stream %s: %s", self.stream.arn, error)
+                backoff.meet(error)
+                if backoff.wait(self._stop):
                     return
                 continue
             childless = bool(self._discovery.childless(self.settings.discover_every))
@@ -226,15 +230,18 @@ class Follower:
         page = self.stream.read(cursor.iterator, self.settings.page)
         cursor.iterator = page.next
         cursor.backoff.reset()
-        self.trouble = None
+        self._troubles.end(cursor.shard)
         return page
 
     def _failed_read(self, cursor: Cursor, error: SourceError) -> float:
         """What an error means for the reader: how long to wait, after lanes that lost data were stopped."""
         cursor.iterator = None
-        if isinstance(error, IteratorExpired):
+        action = policy(error).action
+        if action is Action.AGAIN:
             return 0.0
-        if isinstance(error, Trimmed | StreamGone):
+        cursor.backoff.meet(error)
+        if action is Action.GAP:
+            self._troubles.end(cursor.shard)
             what = f"shard {cursor.shard} no longer holds what follows {_sequence(cursor.position)}"
             for lane in self.lanes:
                 at = lane.position(cursor.shard)
@@ -246,17 +253,9 @@ class Follower:
                 return 0.0
             cursor.position = START
             return cursor.backoff.next()
-        if cursor.backoff.attempts == 0:
+        if self._troubles.begin(cursor.shard, error):
             log.warning("shard %s: %s", cursor.shard, error)
-        self.trouble = str(error)
         return cursor.backoff.next()
-
-    def _trouble(self, error: SourceError, backoff: Backoff) -> bool:
-        if backoff.attempts == 0:
-            log.warning("stream %s: %s", self.stream.arn, error)
-        self.trouble = str(error)
-        backoff.cap = 60.0 if slow(error) else 10.0
-        return backoff.wait(self._stop)
 
     # Catching up
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from dynaview.projections.changes import Change, version_of
 from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import Write
-from dynaview.sinks.port import Outcome, SinkError, SinkRefused, Target
+from dynaview.sinks.port import Outcome, SinkError, Target
 from dynaview.sources.port import Broken
 from dynaview.views.batch import Batch
 from dynaview.views.control import (
@@ -35,7 +35,7 @@ from dynaview.views.control import (
 from dynaview.views.gaps import GAP, OnGap, gap_reason, moment, shard_gap
 from dynaview.views.letters import change_letter, unreadable_letter
 from dynaview.views.limit import OVERRUN, LetterLimit
-from dynaview.views.policy import Backoff
+from dynaview.views.policy import Backoff, policy
 
 log = logging.getLogger(__name__)
 
@@ -520,16 +520,10 @@ class Lane:
         while True:
             try:
                 return act()
-            except SinkError as error:
-                refused = isinstance(error, SinkRefused)
-                if backoff.attempts == 0:
+            except (SinkError, ControlUnavailable) as error:
+                if backoff.meet(error):
                     log.warning("view %s: %s", self.name, error)
-                backoff.cap = 60.0 if refused else 15.0
-                state = "refused" if refused else "retrying"
-                if self._state != state:
+                if state := policy(error).state:
                     self._say(state, str(error))
-            except ControlUnavailable as error:
-                if backoff.attempts == 0:
-                    log.warning("view %s: %s", self.name, error)
             if backoff.wait(self.stop):
                 raise Stopped

@@ -1,19 +1,171 @@
-"""Errors sorted in one table: what each kind means for a view, and the sentence for the operator."""
+"""Errors sorted in one table: what each kind means for a view, and the sentence for the operator.
+
+Nobody else decides what is tried again, how often, and what is given up. docs/operations.md shows this table.
+"""
 
 from __future__ import annotations
 
+import enum
 import random
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dynaview.projections.declaration import DeclarationError
+from dynaview.projections.projection import ProjectionError
+from dynaview.sinks.port import SinkError, SinkRefused
 from dynaview.sources.errors import (
     AccessDenied,
+    BadPage,
     CredentialsMissing,
+    IteratorExpired,
     SourceError,
     SourceRefused,
     StreamDisabled,
+    StreamGone,
     TableMissing,
+    Throttled,
+    Trimmed,
 )
+from dynaview.views.control import ControlError, ControlUnavailable
+
+
+class Action(enum.Enum):
+    """What follows an error."""
+
+    AGAIN = "again at once"
+    RETRY = "retry"
+    """Endlessly, with capped and jittered waits: it heals by itself."""
+    SLOW = "slow retry"
+    """The same with longer waits: an operator has to act, and nobody should have to restart anything afterwards."""
+    LETTER = "dead letter"
+    GAP = "gap"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What an error means. `cap` is the longest wait between two tries in seconds, `state` what `status` shows
+    meanwhile (where it can)."""
+
+    action: Action
+    cap: float
+    state: str
+    what: str
+    do: str
+
+
+def _retry(cap: float, state: str, what: str, do: str) -> Policy:
+    return Policy(Action.RETRY, cap, state, what, do)
+
+
+def _slow(cap: float, state: str, what: str, do: str) -> Policy:
+    return Policy(Action.SLOW, cap, state, what, do)
+
+
+POLICIES: Mapping[type[Exception], Policy] = {
+    SourceError: _retry(
+        10,
+        "waiting",
+        "AWS or the network does not answer",
+        "nothing; if it lasts, look at the network and the endpoint",
+    ),
+    Throttled: _retry(
+        10,
+        "waiting",
+        "AWS throttles",
+        "nothing; if it lasts, look for other readers of this stream: AWS allows two a shard",
+    ),
+    BadPage: _retry(
+        10,
+        "waiting",
+        "an answer was cut short or broken on its way",
+        "nothing; if it lasts, look at proxies in between",
+    ),
+    IteratorExpired: Policy(
+        Action.AGAIN,
+        0,
+        "",
+        "a shard iterator is older than 15 minutes",
+        "nothing; a new one goes on behind the last record",
+    ),
+    CredentialsMissing: _slow(
+        30,
+        "waiting",
+        "no AWS credentials, or expired or not accepted",
+        "renew them, the way the AWS tools take them; a wrong clock on the machine looks the same",
+    ),
+    AccessDenied: _slow(
+        30, "waiting", "an IAM action is missing", "grant the action that the message names, on the resource it names"
+    ),
+    TableMissing: _slow(
+        30,
+        "waiting",
+        "the table does not exist here",
+        "check the region (AWS_DEFAULT_REGION), the profile, and the source in the declaration",
+    ),
+    StreamDisabled: _slow(
+        30,
+        "waiting",
+        "the table's stream is off",
+        "dynaview run --enable-stream, or switch it on with the view type NEW_AND_OLD_IMAGES",
+    ),
+    SourceRefused: _slow(
+        30, "waiting", "AWS refuses the request as such", "check the source in the declaration: table, region, endpoint"
+    ),
+    Trimmed: Policy(Action.GAP, 10, "gap", "records are gone that a view has not read", "fill the view anew"),
+    StreamGone: Policy(
+        Action.GAP, 10, "gap", "the stream, or a shard with unread records, is gone", "fill the view anew"
+    ),
+    SinkError: _retry(
+        15,
+        "retrying",
+        "a store is unreachable, overloaded, read-only or full",
+        "mend the store; the view goes on by itself",
+    ),
+    SinkRefused: _slow(
+        60,
+        "refused",
+        "a store refuses: wrong password, missing rights, a table or index of another shape",
+        "do what the reason says; the view goes on by itself",
+    ),
+    ControlUnavailable: _retry(
+        15, "", "the control store does not answer", "bring its database back; no checkpoint moves meanwhile"
+    ),
+    ControlError: Policy(
+        Action.STOP,
+        0,
+        "",
+        "the control store cannot be used, or is a newer dynaview's",
+        "do what the message says, and start again",
+    ),
+    ProjectionError: Policy(Action.LETTER, 0, "", "no row can be made of an item", "see [dead letters](#dead-letters)"),
+    DeclarationError: Policy(
+        Action.STOP, 0, "", "the declaration is refused", "mend the lines that are named, and start again"
+    ),
+}
+"""By kind; a kind that is not here is what its parent is."""
+
+FAULT = Policy(
+    Action.STOP,
+    0,
+    "",
+    "an error nobody expected",
+    "start again, and report the lines above it: it is a fault of dynaview",
+)
+
+LETTERS: Mapping[str, str] = {
+    "projection": "a field is missing or of another type than declared; the reason names it",
+    "content": "the store cannot hold it: too long a key, a number out of range, NUL in text",
+    "owner": "the row key belongs to another item: two items meet on one key, and the reason names both",
+    "unreadable": "the record as AWS sent it is not what its type promises",
+}
+"""Kinds of dead letters: what is wrong with one change, and holds up no other."""
+
+
+def policy(error: BaseException) -> Policy:
+    """What an error means for a view."""
+    return next((POLICIES[kind] for kind in type(error).__mro__ if kind in POLICIES), FAULT)
 
 
 @dataclass(slots=True)
@@ -23,10 +175,18 @@ class Backoff:
     first: float = 0.1
     cap: float = 15.0
     attempts: int = 0
+    kind: type[BaseException] | None = None
 
     def reset(self) -> None:
         """Begin again after a success."""
         self.attempts = 0
+
+    def meet(self, error: BaseException) -> bool:
+        """Wait from now on as the table says for this error. Whether it is news: the first since a success, or of
+        another kind than the last."""
+        news = self.attempts == 0 or type(error) is not self.kind
+        self.kind, self.cap = type(error), policy(error).cap
+        return news
 
     def next(self) -> float:
         """How long to wait before the next attempt."""
@@ -40,9 +200,35 @@ class Backoff:
         return stop.wait(self.next())
 
 
-def slow(error: SourceError) -> bool:
-    """Whether an error waits for an operator rather than for time: tried again, but rarely."""
-    return isinstance(error, AccessDenied | CredentialsMissing | TableMissing | StreamDisabled | SourceRefused)
+class Troubles:
+    """What stands in the way of readers now, by place (a shard, say). Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._now: dict[str, SourceError] = {}
+
+    def begin(self, place: str, error: SourceError) -> bool:
+        """Note trouble at a place; whether it is news. A right that is missing for a thousand shards is said once."""
+        with self._lock:
+            news = not any(_same(error, other) for other in self._now.values())
+            self._now[place] = error
+            return news
+
+    def end(self, place: str) -> None:
+        """All is well at a place."""
+        if self._now:
+            with self._lock:
+                self._now.pop(place, None)
+
+    @property
+    def text(self) -> str | None:
+        """The trouble that has lasted longest, for status; None while all is well."""
+        with self._lock:
+            return next((str(error) for error in self._now.values()), None)
+
+
+def _same(error: SourceError, other: SourceError) -> bool:
+    return type(error) is type(other) and error.remedy == other.remedy
 
 
 def anew(view: str) -> str:

@@ -27,7 +27,7 @@ from dynaview.views.fingerprint import fingerprint
 from dynaview.views.follower import Follower, FollowerSettings
 from dynaview.views.gaps import GAP, gap_reason, moment, stream_gap
 from dynaview.views.lane import Lane, LaneSettings
-from dynaview.views.policy import Backoff, anew, slow
+from dynaview.views.policy import Backoff, anew
 from dynaview.views.threads import spawn
 
 log = logging.getLogger(__name__)
@@ -170,10 +170,9 @@ class Worker:
             try:
                 return act()
             except (SourceError, ControlUnavailable) as error:
-                if backoff.attempts == 0:
+                if backoff.meet(error):
                     log.error("table %s: %s", self.source.table, error)
                     self._say_waiting(str(error), isinstance(error, StreamDisabled))
-                backoff.cap = 30.0 if isinstance(error, SourceError) and slow(error) else 10.0
             backoff.wait(self._stop)
         return None
 

@@ -23,12 +23,11 @@ from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.control import ControlError, ControlStore
 from dynaview.views.fingerprint import fingerprint
 from dynaview.views.letterbox import Choice, KeptLetter
-from dynaview.views.policy import anew
+from dynaview.views.policy import LETTERS, anew
 from dynaview.views.replay import MEANINGS, Replayed, replay_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-KINDS = ("projection", "content", "owner", "unreadable")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 HEAD = ("ID", "VIEW", "KEY", "KIND", "AGE", "REASON")
 
@@ -50,7 +49,7 @@ def _choosing(function: F) -> F:
     for option in (
         click.option("--newer-than", type=_Age(), metavar="AGE", help="Kept in the last 90s, 10m, 2h or 3d."),
         click.option("--older-than", type=_Age(), metavar="AGE", help="Kept before that."),
-        click.option("--kind", type=click.Choice(KINDS), help="Only this kind."),
+        click.option("--kind", type=click.Choice(list(LETTERS)), help="Only this kind."),
         click.option("--reason", metavar="TEXT", help="Whose reason contains this, whatever its case."),
         click.option("--key", metavar="KEY", help="Row key or item key as shown, or one of their parts."),
         click.option("--view", metavar="NAME", help="Only of this view."),
