@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -257,9 +259,12 @@ def test_the_rest_of_a_stream_that_was_switched_off_is_read_before_the_gap(site:
         site.table.split("shard-0")
         for number in range(2, 30):
             site.put(number, number)
-        site.table.fail("shards", Throttled, times=2)
         site.table.disable_stream()
         site.put(99, 99)  # in no stream
+        looks = site.table.counts()["shards"]
+        until(lambda: site.table.counts()["shards"] > looks + 5, "the daemon to notice")
+        site.table.fail("shards", Throttled, times=2)
+        assert site.failures == []
     site.wait_gap("two")
     expected = {f"p{number}/s" for number in range(1, 30)}
     assert site.rows("two") == expected
@@ -326,6 +331,26 @@ def test_a_gap_outlives_a_table_that_is_missing(site: Site) -> None:
     until(lambda: site.table.counts()["describe"] > described, "a look at the table")
     site.stop()
     assert site.record().state == "gap"
+
+
+def test_a_view_that_was_away_for_longer_than_streams_reach_back_has_a_gap(tmp_path: Path) -> None:
+    """Nothing was read of its shard yet, so no position would show the loss."""
+    site = Site(tmp_path)
+    site.start()
+    site.wait_following()
+    site.stop()
+    with closing(sqlite3.connect(tmp_path / "control.db")) as connection, connection:
+        connection.execute("UPDATE dynaview_views SET seen = seen - 25 * 3600, watermark = watermark - 25 * 3600")
+    for _ in range(2):
+        site.failures.clear()
+        site.start()
+        until(lambda: len(site.failures) >= 2, "the gap to be told")
+        site.stop()
+        assert site.record().state == "gap"
+    found = FROM_TO.search(site.record().reason)
+    assert found is not None
+    assert _epoch(found[1]) < _epoch(found[2]) < time.time() - 23 * 3600
+    site.control.close()
 
 
 def test_shards_after_a_gap_leave_no_checkpoints(tmp_path: Path) -> None:
