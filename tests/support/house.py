@@ -81,7 +81,7 @@ class House:
     def _fill(self, lane: Lane) -> Fill:
         return Fill(
             lane.name, 1, self.table, SHAPE, self.bound, lane.target, self.control, lane.prepared, lane.stop,
-            lane.filled, self.crashed.set, lane.lettered,
+            lane.filled, self.crashed.set, lettered=lane.lettered,
         )  # fmt: skip
 
     def stop(self) -> None:
