@@ -324,8 +324,6 @@ class Lane:
             self._commit()
             if self.failed is None:
                 self._say("stopped")
-            else:
-                self._say(*self.failed)
         except Stopped:
             log.info("view %s: ended while its sink or the control store was away; nothing is lost", self.name)
         finally:

@@ -452,6 +452,15 @@ def test_a_listing_that_is_half_tracked_makes_no_watermark(tmp_path: Path, monke
     half.control.close()
 
 
+def test_a_lane_that_is_ended_at_its_gap_says_it(half: Half) -> None:
+    half.lane.fail("gap", "lost")
+    half.lane.end()
+    half.lane.run()
+    record = half.control.view("one")
+    assert record is not None
+    assert (record.state, record.reason) == ("gap", "lost")
+
+
 def test_what_is_waited_for_is_there(tmp_path: Path) -> None:
     """Writers on a table that splits while stores fail: whatever `wait_for` says is shown is shown."""
     house = House(tmp_path)
