@@ -43,13 +43,16 @@ class Database:
         connect_args: dict[str, Any] = {"timeout": 30} if self._sqlite else {}
         if self._sqlite and parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        self._engine = sa.create_engine(parsed, connect_args=connect_args, pool_pre_ping=not self._sqlite)
+        # Parameters stay out of errors: those of a dead letter are a row's values.
+        self._engine = sa.create_engine(
+            parsed, connect_args=connect_args, pool_pre_ping=not self._sqlite, hide_parameters=True
+        )
         if self._sqlite:
             sa.event.listen(self._engine, "connect", _sqlite_connection)
         try:
             self._create()
         except sa.exc.DBAPIError as error:
-            raise ControlError(f"the control store {self.name} cannot be used: {error.orig}") from error
+            raise ControlError(f"the control store {self.name} cannot be used: {_first_line(error)}") from error
         except ControlUnavailable as error:
             raise ControlError(str(error)) from error
 
@@ -89,8 +92,16 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            raise ControlUnavailable(f"the control store {self.name} does not answer: {error.orig}") from error
+        except (sa.exc.IntegrityError, sa.exc.DataError):
+            raise  # what was asked is wrong, and would be again
+        except sa.exc.DBAPIError as error:
+            # Also read-only (a standby after a failover), rights or tables that are gone: an operator can mend all of
+            # them, and until then nothing is lost by waiting.
+            raise ControlUnavailable(f"the control store {self.name} does not answer: {_first_line(error)}") from error
+        except sa.exc.TimeoutError as error:
+            raise ControlUnavailable(
+                f"the control store {self.name} does not answer: all connections wait for it"
+            ) from error
 
     def insert(self, table: sa.Table) -> Any:
         """An INSERT that knows ON CONFLICT."""
@@ -100,6 +111,11 @@ class Database:
         """Whether a text column contains `text`, to the letter (LIKE would not mind case in SQLite)."""
         position = sa.func.instr if self._sqlite else sa.func.strpos
         return position(column, text) > 0
+
+
+def _first_line(error: sa.exc.DBAPIError) -> str:
+    """What the database says; Postgres adds lines that quote the statement, and may quote values."""
+    return str(error.orig).partition("\n")[0]
 
 
 def _sqlite_connection(connection: Any, _record: Any) -> None:

@@ -15,6 +15,9 @@ from dynaview.projections.rows import RowKey
 from dynaview.sources.port import Broken
 from dynaview.views.letterbox import SCAN, DeadLetter
 
+LONGEST = 1000
+"""Bytes of a key that are kept: two keys and a version go into one entry of a Postgres index, which holds 2704."""
+
 
 def change_letter(
     view: str, shard: str, change: Change[Any], version: int, reason: str, kind: str, row_key: RowKey | None
@@ -43,11 +46,19 @@ def key_text(key: RowKey | None) -> str:
     """A row key for people: the text itself, or a JSON array of its parts."""
     if key is None:
         return ""
-    return key if isinstance(key, str) else msgspec.json.encode(key, enc_hook=str).decode()
+    return _fitting(key if isinstance(key, str) else msgspec.json.encode(key, enc_hook=str).decode())
 
 
 def _key(key: Mapping[str, Attr]) -> str:
     try:
-        return item_key(key)
+        return _fitting(item_key(key))
     except ValueError:  # a key that cannot be told in the canonical way may be the very reason for the dead letter
-        return msgspec.json.encode(key).decode()
+        return _fitting(msgspec.json.encode(key).decode())
+
+
+def _fitting(text: str) -> str:
+    """As much of a key as any control store can hold; what is cut off is told apart by a hash."""
+    data = text.replace("\0", "\\u0000").encode()  # Postgres has no NUL in text
+    if len(data) <= LONGEST:
+        return data.decode()
+    return f"{data[: LONGEST - 40].decode(errors='ignore')}... ({hashlib.sha256(data).hexdigest()[:16]})"
