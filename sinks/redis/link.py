@@ -22,10 +22,18 @@ IN_FLIGHT = 3
 TIMEOUT = 10.0
 """Seconds to wait for a connection or an answer, unless the declaration says otherwise."""
 
-_TRANSIENT = frozenset(
-    ("OOM", "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "MISCONF", "NOREPLICAS")
-)
-"""Error codes that pass: the first word of an answer (https://valkey.io/topics/protocol)."""
+_TRANSIENT = {
+    "OOM": "it is out of memory (maxmemory)",
+    "LOADING": "it is loading its data",
+    "READONLY": "it takes no writes now (a replica)",
+    "MASTERDOWN": "a replica that has lost its primary",
+    "CLUSTERDOWN": "its cluster is down",
+    "TRYAGAIN": "its cluster moves keys",
+    "BUSY": "it is busy with a script",
+    "MISCONF": "it takes no writes, because it cannot save its data",
+    "NOREPLICAS": "it takes no writes, because it has too few replicas",
+}
+"""Error codes that pass, the first word of an answer (https://valkey.io/topics/protocol), and what they mean."""
 
 _RIGHTS = (
     "the user needs ~KEYS ~_v* ~_t* +@connection +@read +@write +@scripting +info +time "
@@ -54,6 +62,8 @@ class Link:
             }
         self.client: redis.Redis = redis.Redis.from_url(url, **settings)
         self._pool = self.client.connection_pool
+        at: dict[str, Any] = self._pool.connection_kwargs
+        self._where = f"Redis at {at['path'] if 'path' in at else '{}:{}'.format(at.get('host'), at.get('port'))}"
         self._digests: dict[str, str] = {}
 
     def run(self, script: str, calls: Iterable[tuple[bytes, ...]]) -> Iterator[Any]:
@@ -64,7 +74,7 @@ class Link:
         digest = self._digests.get(script)
         if digest is None:
             digest = self._digests.setdefault(script, hashlib.sha1(script.encode()).hexdigest())
-        with translated():
+        with translated(self._where):
             connection: Any = self._pool.get_connection()
             clean = False
             try:
@@ -77,7 +87,7 @@ class Link:
 
     def call(self, command: Callable[[redis.Redis], Any]) -> Any:
         """One ordinary command. Raises `SinkError`."""
-        with translated():
+        with translated(self._where):
             return command(self.client)
 
     def close(self) -> None:
@@ -135,39 +145,42 @@ def _again(connection: Any, script: str, digest: str, waiting: deque[tuple[bytes
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Errors of the client library as `SinkError`; they show neither credentials nor row values."""
+def translated(where: str) -> Iterator[None]:
+    """Errors of the client library as `SinkError`; they show neither credentials nor row values. `where` is the
+    server, for people."""
     try:
         yield
     except redis.RedisError as error:
-        raise translate(error) from error
+        raise translate(error, where) from error
     except OSError as error:
-        raise SinkUnavailable(f"Redis: {type(error).__name__}") from error
+        raise SinkUnavailable(f"{where}: {type(error).__name__}") from error
 
 
-def translate(error: redis.RedisError) -> SinkError:
-    """What the port calls `error`."""
+def translate(error: redis.RedisError, where: str) -> SinkError:
+    """What the port calls `error` of the server `where`."""
     code = code_of(error)
     if isinstance(error, redis.exceptions.AuthorizationError) or code == "NOPERM":
-        return SinkRefused(f"Redis: the user lacks rights: {_RIGHTS}")
+        return SinkRefused(f"{where}: the user lacks rights: {_RIGHTS}")
     if isinstance(error, redis.AuthenticationError) or code in ("NOAUTH", "WRONGPASS"):
         return SinkRefused(
-            f"Redis: wrong or missing credentials ({code or 'AUTH'}): put user and password into the URL"
+            f"{where}: wrong or missing credentials ({code or 'AUTH'}): put user and password into the URL"
         )
     if isinstance(error, redis.ConnectionError) and isinstance(_root(error), ssl.SSLCertVerificationError):
-        return SinkRefused("Redis: the server's certificate is not trusted: name its authority with ca_file")
+        return SinkRefused(f"{where}: the server's certificate is not trusted: name its authority with ca_file")
     if isinstance(error, redis.TimeoutError):
-        return SinkUnavailable("Redis: timed out")
+        return SinkUnavailable(f"{where}: timed out")
     if code in _TRANSIENT:
-        return SinkUnavailable(f"Redis: {code}")
+        return SinkUnavailable(f"{where}: {_TRANSIENT[code]} ({code})")
     if isinstance(error, redis.InvalidResponse):
-        return SinkUnavailable("Redis: an answer that is not of Redis's protocol: is another server behind this URL?")
+        return SinkUnavailable(
+            f"{where}: an answer that is not of Redis's protocol: is another server behind this URL?"
+        )
     if isinstance(error, redis.ConnectionError):
-        return SinkUnavailable(f"Redis: no connection ({type(error).__name__})")
+        return SinkUnavailable(f"{where}: no connection ({type(error).__name__})")
     if code in ("MOVED", "ASK", "CROSSSLOT"):
-        return SinkRefused("Redis: the server is part of a cluster: name a server with cluster mode disabled")
+        return SinkRefused(f"{where}: the server is part of a cluster: name a server with cluster mode disabled")
     # What follows may quote arguments, and so row values.
-    return SinkRefused(f"Redis: {str(error).partition(', with args')[0][:200]}")
+    return SinkRefused(f"{where}: {str(error).partition(', with args')[0][:200]}")
 
 
 def code_of(error: redis.RedisError) -> str:

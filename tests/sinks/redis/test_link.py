@@ -299,9 +299,21 @@ def test_tls_is_verified_unless_told_otherwise(tmp_path: Path) -> None:
 def test_a_certificate_that_is_not_trusted_is_refused() -> None:
     error = redis.ConnectionError("Error 1 connecting to host:6379")
     error.__cause__ = ssl.SSLCertVerificationError(1, "self-signed certificate")
-    translated = link.translate(error)
+    translated = link.translate(error, "Redis at host:6379")
     assert isinstance(translated, SinkRefused)
     assert "ca_file" in str(translated)
+
+
+def test_errors_name_the_server_but_no_credentials(own: RedisSink, own_url: str, admin: redis.Redis) -> None:
+    with configured(admin, "maxmemory", "1"), pytest.raises(SinkUnavailable) as raised:
+        view(own).write(puts("named", 1, 1))
+    address = own_url.removeprefix("redis://").partition("/")[0]
+    assert str(raised.value) == f"Redis at {address}: it is out of memory (maxmemory) (OOM)"
+    for url in (f"redis://user:{SECRET}@127.0.0.1:1/0", f"unix://user:{SECRET}@/nowhere/redis.sock"):
+        with pytest.raises(SinkUnavailable) as raised:
+            RedisSink("gone", url, {}).check()
+        assert SECRET not in str(raised.value)
+        assert ("127.0.0.1:1:" if "127" in url else "/nowhere/redis.sock:") in str(raised.value)
 
 
 def test_connect_makes_the_declared_sink(own_url: str) -> None:
