@@ -90,6 +90,14 @@ PythonProjection: TypeAlias = Callable[[dict[str, Any]], Any]
 
 
 @dataclass(frozen=True, slots=True)
+class LetterLimits:
+    """How many dead letters a view may leave before it is stopped: more than `limit` within `within` seconds."""
+
+    limit: int = 1000
+    within: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
 class ViewDeclaration:
     """One view. Everything here has been checked as far as it can be without a server."""
 
@@ -120,6 +128,7 @@ class ViewDeclaration:
     at: At
     places: Mapping[str, At]
     """Places below the view by path (``where``, ``fields.total``), for messages of later checks."""
+    dead_letters: LetterLimits = LetterLimits()
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ class ViewKeys(TypedDict, total=False):
     key: str | Sequence[str]
     fields: Mapping[str, str | Mapping[str, Any]]
     on_gap: Literal["stop", "rebuild"]
+    dead_letters: Mapping[str, float]
     type: Literal["hash", "string", "set", "sorted_set"]
     member: str
     score: str | Mapping[str, Any]

@@ -131,6 +131,21 @@ def _view() -> Schema:
             "type": "string",
             "enum": ["stop", "rebuild"],
         },
+        "dead_letters": _mapping(
+            {
+                "limit": {
+                    "description": "So many are no reason to stop. Default: 1000.",
+                    "type": "integer",
+                    "minimum": 0,
+                },
+                "within": {
+                    "description": "Seconds in which they are counted. Default: 600.",
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                },
+            },
+            "How many dead letters stop the view: most likely its declaration is wrong then.",
+        ),
         "type": {
             "description": "Redis: how a row is kept. Default: hash.",
             "type": "string",

@@ -7,7 +7,14 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dynaview.projections.declaration import At, FieldExpression, SinkDeclaration, SourceDeclaration, ViewDeclaration
+from dynaview.projections.declaration import (
+    At,
+    FieldExpression,
+    LetterLimits,
+    SinkDeclaration,
+    SourceDeclaration,
+    ViewDeclaration,
+)
 from dynaview.projections.document import Path, path_text, shown
 from dynaview.projections.expressions import Expression
 from dynaview.projections.fields import ReadField, read_expression, read_fields
@@ -80,8 +87,17 @@ def read_view(section: Section, name: str, function: Function | None, around: Su
         on_gap="rebuild" if section.text("on_gap") == "rebuild" else "stop",
         at=section.at(),
         places=dict(_places(section, ())),
+        dead_letters=_limits(section.section("dead_letters")),
     )
     return ReadView(view, sink, kept.target, section.at())
+
+
+def _limits(section: Section) -> LetterLimits:
+    default = LetterLimits()
+    limit, within = section.get("limit"), section.get("within")
+    return LetterLimits(
+        default.limit if limit is None else int(limit), default.within if within is None else float(within)
+    )
 
 
 def _known(section: Section, key: str, declared: Mapping[str, Any]) -> Any:

@@ -11,8 +11,8 @@ import msgspec
 
 from dynaview.projections.declaration import ViewDeclaration
 
-_NOT_PART = frozenset({"at", "places", "on_gap"})
-"""Where a view stands in its file and what follows a gap do not change its rows."""
+_NOT_PART = frozenset({"at", "places", "on_gap", "dead_letters"})
+"""Where a view stands in its file, and what follows a gap or too many dead letters, do not change its rows."""
 
 
 def fingerprint(view: ViewDeclaration, table: str) -> str:
