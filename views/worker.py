@@ -264,7 +264,9 @@ class Worker:
         bound = self._projections[view.name].bind(shape, description.key, description.view_type or FULL_IMAGES)
         target = self._sinks[view.sink].open(view.layout, record.generation)
         checkpoints = self._control.checkpoints(view.name)
-        lane = Lane(record, bound, target, self._control, checkpoints, self._settings.lane, on_gap=view.on_gap)
+        limits = view.dead_letters
+        settings = dataclasses.replace(self._settings.lane, letters=limits.limit, letters_within=limits.within)
+        lane = Lane(record, bound, target, self._control, checkpoints, settings, on_gap=view.on_gap)
         lane.on_fail = lambda state, reason: self._on_fail(view.name, state, reason)
         return lane
 

@@ -17,6 +17,7 @@ from dynaview.projections.attributes import Image
 from dynaview.projections.changes import Change
 from dynaview.projections.projection import ProjectionError
 from dynaview.projections.rows import RowKey, RowValues, Write
+from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import Outcome, Rejected, Target
 from dynaview.sources.port import Broken
 from dynaview.views.cli import cli, dead_letters
@@ -153,15 +154,24 @@ def test_a_deleted_row_stays_deleted_after_its_tombstone_is_gone(house: House) -
     house.stop()
 
 
-def test_a_row_that_a_later_scan_put_in_stays(house: House) -> None:
+@pytest.mark.parametrize("event", ["upsert", "delete"])
+def test_a_row_that_a_later_scan_put_in_stays(house: House, event: str) -> None:
     """A rebuild's rows stand at version 0, below any letter's."""
-    follow(house, bad(1, "old"), good(1, "new"))
+    follow(house, good(1, "first"))
+    house.lanes["one"].bound = Refusing()
+    if event == "upsert":
+        house.table.put(good(1, "old"))
+    else:
+        house.table.delete(good(1, "first"))
+    house.wait_counted()
+    house.lanes["one"].bound = SimpleBound()
+    house.table.put(good(1, "new"))
+    house.wait_counted()
     target = house.sink.open(house.targets["one"].layout, 2)
     target.prepare()
-    (image,) = house.table.get([{name: SHAPE.get(SHAPE.pack(good(1, 0)), name) for name in ("pk", "sk")}], SHAPE)  # type: ignore[misc]  # the key is there
-    target.write(SimpleBound().inserts(image))
-    assert replay(house, Mended(), target=target) == ["stale"]
-    assert [stored.content for stored in target.rows()] == [{"value": "new"}]
+    target.write(SimpleBound().inserts(SHAPE.pack(good(1, "new"))))
+    assert replay(house, SimpleBound(), target=target) == ["stale"]
+    assert [(stored.content, stored.version) for stored in target.rows()] == [({"value": "new"}, 0)]
     house.stop()
 
 
@@ -350,6 +360,28 @@ def test_a_fill_with_too_many_letters_stops_and_goes_on_at_the_next_start(house:
     until(lambda: house.state("one") == "following", "the fill to be complete")
     assert len(house.rows("one")) == 24
     house.stop()
+
+
+def test_the_declaration_sets_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And another limit is no reason to fill the view anew."""
+    monkeypatch.setattr("dynaview.views.daemon.connect", lambda declared: MemorySink(declared.name))
+    table = ScriptedTable(clock=time.time)
+    for number in range(5):
+        table.put({"pk": f"p{number}", "sk": "s", "id": True})  # not a text that a key could be made of
+    file = declare(tmp_path)
+
+    def state(limits: str, wanted: str) -> None:
+        text = file.read_text().split("    dead_letters:")[0]
+        file.write_text(f"{text}    dead_letters: {limits}\n")
+        daemon = Daemon(load([file], {}), open_source=lambda _source: table)
+        daemon.start()
+        try:
+            until(lambda: (found := daemon.control.view("cards")) is not None and found.state == wanted, wanted)
+        finally:
+            daemon.stop()
+
+    state("{limit: 4, within: 60}", "overrun")
+    state("{limit: 20}", "following")
 
 
 def test_letters_that_come_slowly_are_no_overrun() -> None:
