@@ -163,6 +163,11 @@ class ControlStore:
                 .values(state=state, reason=reason, since=since, seen=now)
             )
 
+    def set_seen(self, views: Sequence[str]) -> None:
+        """Say that these views are run."""
+        with self._database.write() as connection:
+            connection.execute(tables.views.update().where(tables.views.c.name.in_(views)).values(seen=time.time()))
+
     def set_stream(self, view: str, arn: str) -> None:
         """Record the stream that a view follows from now on."""
         with self._database.write() as connection:

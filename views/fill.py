@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from dynaview.projections.attributes import Shape
@@ -52,45 +53,58 @@ class Fill:
     stop: threading.Event
     done: Callable[[], None]
     crashed: Callable[[], None] = lambda: None
+    fault: Callable[[Exception], None] = lambda error: None
+    """Hears of an error that nobody expected; the fill has stopped."""
     lettered: Callable[[Sequence[DeadLetter]], bool] = lambda letters: False
     """Hears of dead letters once they are kept; True where they are too many and the fill is to stop."""
 
-    def start(self, size: int) -> list[threading.Thread]:
-        """Begin where the control store says; `size` is the table's in bytes. The threads end by themselves."""
-        segments = self.control.segments(self.view, self.generation)
-        if not segments:
-            count = max(1, min(MOST_SEGMENTS, size // SEGMENT_BYTES))
-            segments = [Segment(index, count) for index in range(count)]
-            for segment in segments:
-                self.control.save_segment(self.view, self.generation, segment)
-        left = [segment for segment in segments if not segment.finished]
-        waiting = _CountDown(max(1, len(left)), self._complete)
-        if not left:  # ended between the last segment and the record of it
-            waiting.down()
-        return [self._spawn(segment, waiting) for segment in left]
+    def plan(self, size: int) -> list[Segment]:
+        """What is left to do, as the control store has it; `size` is the table's in bytes. Raises
+        `ControlUnavailable`; may be asked again."""
+        known = {segment.segment: segment for segment in self.control.segments(self.view, self.generation)}
+        count = max(1, min(MOST_SEGMENTS, size // SEGMENT_BYTES))
+        for segment in known.values():
+            count = segment.segments
+        for index in range(count):  # a crash may have come between any two of them
+            if index not in known:
+                known[index] = Segment(index, count)
+                self.control.save_segment(self.view, self.generation, known[index])
+        return [segment for segment in known.values() if not segment.finished]
 
-    def _spawn(self, segment: Segment, waiting: _CountDown) -> threading.Thread:
-        return spawn(f"fill-{self.view}-{segment.segment}", lambda: self._run(segment, waiting), self.crashed)
+    def start(self, left: Sequence[Segment]) -> list[threading.Thread]:
+        """Begin what is left; the threads end by themselves."""
+        if not left:  # ended between the last segment and the record of it
+            return [self._spawn("end", self._complete)]
+        waiting = _CountDown(len(left), self._complete)
+        return [self._spawn(str(segment.segment), partial(self._run, segment, waiting)) for segment in left]
+
+    def _spawn(self, name: str, act: Callable[[], None]) -> threading.Thread:
+        def run() -> None:
+            try:
+                act()
+            except _Stopped:
+                log.info("view %s: its fill was interrupted and goes on at the next start", self.view)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this view's alone (law 7)
+                self.fault(error)
+
+        return spawn(f"fill-{self.view}-{name}", run, self.crashed)
 
     def _run(self, segment: Segment, waiting: _CountDown) -> None:
         backoff = Backoff()
         self.ready.wait()
-        try:
-            while not (segment.finished or self.stop.is_set()):
-                try:
-                    for page in self.table.scan(segment.segment, segment.segments, segment.position, self.shape):
-                        self._take(segment, page)
-                        backoff.reset()
-                        if self.stop.is_set():
-                            break
-                except SourceError as error:
-                    if backoff.meet(error):
-                        log.warning("filling view %s: %s", self.view, error)
-                    backoff.wait(self.stop)
-            if segment.finished:
-                waiting.down()
-        except _Stopped:
-            log.info("view %s: its fill was interrupted and goes on at the next start", self.view)
+        while not (segment.finished or self.stop.is_set()):
+            try:
+                for page in self.table.scan(segment.segment, segment.segments, segment.position, self.shape):
+                    self._take(segment, page)
+                    backoff.reset()
+                    if self.stop.is_set():
+                        break
+            except SourceError as error:
+                if backoff.meet(error):
+                    log.warning("filling view %s: %s", self.view, error)
+                backoff.wait(self.stop)
+        if segment.finished:
+            waiting.down()
 
     def _take(self, segment: Segment, page: ScanPage[Any]) -> None:
         letters = [unreadable_letter(self.view, record, "scan", 0) for record in page.broken]

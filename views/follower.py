@@ -22,7 +22,7 @@ from dynaview.sources.port import Broken, Page, Shard, StreamReader
 from dynaview.views.discovery import Cursor, Discovery
 from dynaview.views.lane import START, Delivery, Lane
 from dynaview.views.policy import Action, Backoff, Troubles, policy
-from dynaview.views.threads import spawn
+from dynaview.views.threads import join, spawn
 
 log = logging.getLogger(__name__)
 
@@ -92,14 +92,14 @@ class Follower:
         names += [(f"front-{index}", self._front_loop) for index in range(self.settings.readers)]
         self._threads = [spawn(name, target, self._crashed) for name, target in names]
 
-    def stop(self) -> None:
-        """End all threads and wait for them; what lanes have taken is theirs."""
+    def stop(self, within: float = 60.0) -> list[str]:
+        """End all threads and wait for them, so many seconds at the most; what lanes have taken is theirs. Answers the
+        names of threads that still run."""
         self._stop.set()
         for condition in (self._wake, self._look, self._catching_up):
             with condition:
                 condition.notify_all()
-        for thread in self._threads:
-            thread.join()
+        return join(self._threads, within)
 
     # Discovery
 

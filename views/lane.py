@@ -8,6 +8,7 @@ and brings this one what it missed when it has room again.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -32,6 +33,7 @@ from dynaview.views.control import (
     Progress,
     ViewRecord,
 )
+from dynaview.views.faults import FAILED, fault_reason
 from dynaview.views.gaps import GAP, OnGap, gap_reason, moment, shard_gap
 from dynaview.views.letters import change_letter, unreadable_letter
 from dynaview.views.limit import OVERRUN, LetterLimit
@@ -295,6 +297,14 @@ class Lane:
             self.fail(OVERRUN, self._limit.reason(self.name, letters[-1].reason))
         return self._overrun()
 
+    def fault(self, error: Exception) -> None:
+        """Stop, because of an error that nobody expected."""
+        reason = fault_reason(error)
+        if self.stop.is_set():  # connections that are taken away may look like anything
+            log.warning("view %s: while it ended: %s", self.name, reason)
+        else:
+            self.fail(FAILED, reason)
+
     def _overrun(self) -> bool:
         return self.failed is not None and self.failed[0] == OVERRUN
 
@@ -309,25 +319,39 @@ class Lane:
     def run(self) -> None:
         """Follow until `end` is called."""
         try:
-            self._retry(self._prepare)
-            self.prepared.set()
-            while not self.stop.is_set():
-                deliveries = self._take()
-                self._healthy()
-                for delivery in deliveries:
-                    if not self._overrun():  # else it is read again at the next start
-                        self._apply(delivery)
-                self._settle()
-                if deliveries:
-                    self.on_room()
-                self._commit_when_due(bool(deliveries))
-            self._commit()
-            if self.failed is None:
-                self._say("stopped")
+            self._follow()
         except Stopped:
             log.info("view %s: ended while its sink or the control store was away; nothing is lost", self.name)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this view's alone (law 7)
+            self.fault(error)
+            self._stand_still()
         finally:
             self.prepared.set()
+
+    def _follow(self) -> None:
+        self._retry(self._prepare)
+        self.prepared.set()
+        while not self.stop.is_set():
+            deliveries = self._take()
+            self._healthy()
+            for delivery in deliveries:
+                if not self._overrun():  # else it is read again at the next start
+                    self._apply(delivery)
+            self._settle()
+            if deliveries:
+                self.on_room()
+            self._commit_when_due(bool(deliveries))
+        self._commit()
+        if self.failed is None:
+            self._say("stopped")
+
+    def _stand_still(self) -> None:
+        """After a fault: hold nothing, commit nothing, let status show why."""
+        with self._lock:
+            self._buffer.clear()
+        if self.failed is not None:
+            with contextlib.suppress(Stopped):
+                self._say(*self.failed)
 
     def _prepare(self) -> None:
         self.target.prepare()

@@ -11,7 +11,7 @@ from dynaview.views.control import ControlStore, ViewRecord
 ALIVE = 15.0
 """Seconds after its last sign of life in which a view counts as running."""
 
-LASTING = ("gap", "overrun", "changed", "refused")
+LASTING = ("gap", "overrun", "changed", "refused", "failed")
 """States that say more than that nothing runs."""
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 
 log = logging.getLogger(__name__)
 
@@ -23,3 +24,14 @@ def spawn(name: str, target: Callable[[], None], crashed: Callable[[], None]) ->
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
     return thread
+
+
+def join(threads: Iterable[threading.Thread], within: float) -> list[str]:
+    """Wait for threads, `within` seconds at the most for all of them together; the names of those that still run."""
+    deadline = time.monotonic() + within
+    left: list[str] = []
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive():
+            left.append(thread.name)
+    return left

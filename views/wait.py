@@ -34,7 +34,7 @@ from dynaview.views.gaps import moment
 from dynaview.views.rowkeys import row_key
 from dynaview.views.status import ALIVE
 
-HOPELESS = ("gap", "changed", "refused", "overrun")
+HOPELESS = ("gap", "changed", "refused", "overrun", "failed")
 """States in which no time heals a view: somebody has to act."""
 
 UNMADE = ("starting", "waiting")

@@ -22,13 +22,14 @@ from dynaview.sinks.port import Sink
 from dynaview.sources.errors import SourceError, StreamDisabled, StreamGone
 from dynaview.sources.port import TableDescription, TableReader
 from dynaview.views.control import ControlStore, ControlUnavailable, ViewRecord
+from dynaview.views.faults import FAILED, fault_reason
 from dynaview.views.fill import Fill
 from dynaview.views.fingerprint import fingerprint
 from dynaview.views.follower import Follower, FollowerSettings
 from dynaview.views.gaps import GAP, gap_reason, moment, stream_gap
 from dynaview.views.lane import Lane, LaneSettings
 from dynaview.views.policy import Backoff, anew
-from dynaview.views.threads import spawn
+from dynaview.views.threads import join, spawn
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,10 @@ class WorkerSettings:
     """Seconds between two looks whether the table's stream is still the same."""
     drain_every: float = 1.0
     """Seconds between two looks whether a stream that was switched off is read to its end."""
+    alive_every: float = 5.0
+    """Seconds between two signs of life, whatever the views wait for."""
+    patience: float = 8.0
+    """Seconds that an ending worker waits for AWS, and again for stores, that do not answer."""
 
 
 class Worker:
@@ -97,18 +102,33 @@ class Worker:
     def start(self) -> None:
         """Begin to work in the background."""
         self._supervisor = spawn(f"table-{self.source.name}", self._supervise, self._crashed)
+        self._threads.append(spawn(f"alive-{self.source.name}", self._live, self._crashed))
 
     def stop(self) -> None:
         """End: batches in hand are finished and their checkpoints moved, as far as sinks and control store answer."""
         self._stop.set()
-        if self._supervisor is not None:
-            self._supervisor.join()
+        patience = self._settings.patience
+        left = [] if self._supervisor is None else join([self._supervisor], patience)
         if self._follower is not None:
-            self._follower.stop()
+            left += self._follower.stop(patience)
         for lane in self._lanes:
             lane.end()
-        for thread in self._threads:
-            thread.join()
+        left += join(self._threads, patience)
+        if left:
+            log.warning(
+                "table %s: not waited for any longer: %s; what they have not confirmed is done again at the next start",
+                self.source.table,
+                ", ".join(left),
+            )
+
+    def _live(self) -> None:
+        """Give signs of life: a view that waits for its store, or its table, is not a view that nobody runs."""
+        names = [view.name for view in self._views]
+        while not self._stop.wait(self._settings.alive_every):
+            try:
+                self._control.set_seen(names)
+            except ControlUnavailable as error:
+                log.warning("%s", error)
 
     # The supervisor's own thread
 
@@ -198,17 +218,24 @@ class Worker:
     def _begin(self, description: TableDescription) -> None:
         shape = self._shape(description)
         begun = [record for view in self._views if (record := self._admit(view, description)) is not None]
-        lanes = {record.name: self._lane(record, description, shape) for record in begun}
+        opened = [self._opened(record, description, shape) for record in begun]
+        lanes = {lane.name: lane for lane in opened if lane is not None}
+        stream = self.table.stream(description.stream_arn or "", shape)
+        fills = [
+            (fill, fill.plan(description.size))
+            for record in begun
+            if record.name in lanes and not record.filled
+            for fill in [self._fill(record, lanes[record.name], shape)]
+        ]
+        # Nothing below fails or is tried again: a second set of lanes would count every change twice.
         self._lanes = list(lanes.values())
         if not self._lanes:
             return
-        stream = self.table.stream(description.stream_arn or "", shape)
         self._follower = Follower(stream, self._lanes, self._settings.follower, crashed=self._crashed)
         self._threads += [spawn(f"view-{lane.name}", lane.run, self._crashed) for lane in self._lanes]
         self._follower.start()
-        for record in begun:
-            if not record.filled:
-                self._threads += self._fill(record, lanes[record.name], shape).start(description.size)
+        for fill, left in fills:
+            self._threads += fill.start(left)
 
     def _shape(self, description: TableDescription) -> Shape:
         names: set[str] | None = set(description.key)
@@ -253,11 +280,22 @@ class Worker:
             return GAP, stream_gap(self.source.table, arn, record.watermark, view.name, view.on_gap)
         # A shard of which nothing was read is opened at its oldest record, where a loss would not show.
         unread = any(not at.finished and at.sequence is None for at in self._control.checkpoints(view.name).values())
-        if unread and time.time() - record.seen > RETENTION:
+        last = record.seen if record.watermark is None else min(record.seen, record.watermark)
+        if unread and time.time() - last > RETENTION:
             what = "the view was last followed more than 24 hours ago, longer than streams reach back"
             end = moment(time.time() - RETENTION)
             return GAP, gap_reason(what, moment(record.watermark), end, view.name, view.on_gap)
         return None
+
+    def _opened(self, record: ViewRecord, description: TableDescription, shape: Shape) -> Lane | None:
+        """The view's lane, or None where an error nobody expected stands in its way."""
+        try:
+            return self._lane(record, description, shape)
+        except (SourceError, ControlUnavailable):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this view's alone (law 7)
+            self._refuse(record.name, FAILED, fault_reason(error))
+            return None
 
     def _lane(self, record: ViewRecord, description: TableDescription, shape: Shape) -> Lane:
         view = next(view for view in self._views if view.name == record.name)
@@ -283,5 +321,6 @@ class Worker:
             stop=lane.stop,
             done=lane.filled,
             lettered=lane.lettered,
+            fault=lane.fault,
             crashed=self._crashed,
         )

@@ -56,6 +56,7 @@ class House:
         self.lane_settings = LaneSettings(buffer=50, batch=20, commit_every=0.0, beat=0.01)
         self.settings = QUICK
         self.lanes: dict[str, Lane] = {}
+        self.fills: dict[str, Fill] = {}
         self.crashed = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -76,12 +77,13 @@ class House:
         self.follower.start()
         for lane in self.lanes.values():
             if not lane.record.filled:
-                self._threads += self._fill(lane).start(0)
+                fill = self.fills[lane.name] = self._fill(lane)
+                self._threads += fill.start(fill.plan(0))
 
     def _fill(self, lane: Lane) -> Fill:
         return Fill(
             lane.name, 1, self.table, SHAPE, self.bound, lane.target, self.control, lane.prepared, lane.stop,
-            lane.filled, self.crashed.set, lettered=lane.lettered,
+            lane.filled, self.crashed.set, fault=lane.fault, lettered=lane.lettered,
         )  # fmt: skip
 
     def stop(self) -> None:

@@ -85,10 +85,23 @@ class Site:
         self.failures: list[tuple[str, str]] = []
         self.worker: Worker | None = None
 
-    def start(self, *, enable_stream: bool = False, lane: LaneSettings | None = None) -> None:
+    def start(
+        self,
+        *,
+        enable_stream: bool = False,
+        lane: LaneSettings | None = None,
+        alive_every: float = 5.0,
+        patience: float = 20.0,
+    ) -> None:
         views = [self.declaration.views[name] for name in ("one", "two")]
         settings = WorkerSettings(
-            lane or LaneSettings(commit_every=0.0, beat=0.01), QUICK, enable_stream, watch_every=0.02, drain_every=0.01
+            lane or LaneSettings(commit_every=0.0, beat=0.01),
+            QUICK,
+            enable_stream,
+            watch_every=0.02,
+            drain_every=0.01,
+            alive_every=alive_every,
+            patience=patience,
         )
         self.worker = Worker(
             self.declaration.sources["shop"], views, self.table, {"cache": self.sink}, self.control, settings,
