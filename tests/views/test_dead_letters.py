@@ -457,6 +457,7 @@ def ask(tmp_path: Path) -> Asked:
         (["--key", '{"pk":{"S":"CUSTOMER#11"}}'], [3]),
         (["--reason", "too ODD"], [1, 2, 3]),
         (["--reason", "0%"], [4]),
+        (["--reason", "o%d"], []),
         (["--kind", "owner"], [2]),
         (["--older-than", "1h"], []),
         (["--newer-than", "1h"], [1, 2, 3, 4]),
