@@ -361,9 +361,6 @@ class Lane:
         with self._lock:
             if not self._buffer and not self.stop.is_set():
                 self._lock.wait(self.settings.beat if self._committed else 0.05)
-            if self._overrun():
-                self._buffer.clear()
-                self._buffered = 0
             taken: list[Delivery] = []
             changes = 0
             while self._buffer and changes < self.settings.batch:
