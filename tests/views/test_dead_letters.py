@@ -499,13 +499,18 @@ def test_discarding_asks_and_says_which(ask: Asked) -> None:
     assert ask("discard", "--all").output == "0 dead letters discarded\n"
 
 
-def test_what_comes_while_the_question_stands_is_not_discarded(tmp_path: Path, ask: Asked) -> None:
+def test_what_comes_while_the_question_stands_is_not_discarded(
+    tmp_path: Path, ask: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
     control = ControlStore(f"sqlite:///{tmp_path / 'control.db'}")
-    choice = Choice(view="cards")
-    _, last = control.letters.count(choice)
-    control.commit("cards", Progress(dead_letters=[letter(20)]), None)
-    assert control.letters.discard(Choice(view="cards", last=last)) == 3
-    assert [kept.letter.version for kept in control.letters.find(choice)] == [20]
+
+    def confirm(_question: str, abort: bool) -> None:
+        assert abort
+        control.commit("cards", Progress(dead_letters=[letter(20)]), None)
+
+    monkeypatch.setattr("click.confirm", confirm)
+    assert ask("discard", "--view", "cards").output == "3 dead letters discarded\n"
+    assert [kept.letter.version for kept in control.letters.find(Choice(view="cards"))] == [20]
     control.close()
 
 

@@ -111,6 +111,7 @@ def test_a_missing_right_is_said_once_shown_and_heals(tmp_path: Path, caplog: py
         house.table.put({"pk": "p", "sk": "s", "value": 1})
         house.wait_equal()
         house.wait_counted()
+        until(lambda: house.state("one") == "following", "the trouble to be over")
     said = [line for line in caplog.messages if "grant dynamodb:GetRecords" in line]
     assert len(said) == 1
     house.stop()
