@@ -169,6 +169,10 @@ class MemorySink:
     def open(self, layout: Layout, generation: int) -> MemoryTarget:
         return MemoryTarget(self, layout, generation)
 
+    def gone(self, layout: Layout, generation: int) -> str | None:
+        there = (layout.view, generation) in self._generations
+        return None if there else f"generation {generation} of {layout.view} is gone"
+
     def check(self) -> str:
         return "memory of this process"
 

@@ -148,6 +148,11 @@ class Sink(Protocol):
     def open(self, layout: Layout, generation: int) -> Target:
         """A handle on one generation of a view; no I/O. Raises ValueError for a layout that is not this sink's."""
 
+    def gone(self, layout: Layout, generation: int) -> str | None:
+        """What of a generation is missing as if `Target.prepare` had never been called (its index, its table), for
+        people; None where it stands, or where the store needs nothing. For a generation that was prepared before, this
+        is the loss of its rows, which `prepare` would hide. Changes nothing."""
+
     def check(self) -> str:
         """Reach the store and say what it is ("PostgreSQL 18.4"). Raises `SinkError`."""
 

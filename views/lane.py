@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from dynaview.projections.changes import Change, version_of
 from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import Write
-from dynaview.sinks.port import Outcome, SinkError, Target
+from dynaview.sinks.port import Outcome, SinkError, SinkRefused, Target
 from dynaview.sources.port import Broken
 from dynaview.views.batch import Batch
 from dynaview.views.control import (
@@ -37,7 +37,7 @@ from dynaview.views.faults import FAILED, fault_reason
 from dynaview.views.gaps import GAP, OnGap, gap_reason, moment, shard_gap
 from dynaview.views.letters import change_letter, unreadable_letter
 from dynaview.views.limit import OVERRUN, LetterLimit
-from dynaview.views.policy import Backoff, policy
+from dynaview.views.policy import Backoff, anew, policy
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +151,8 @@ class Lane:
     """What the declaration asks for when changes are lost."""
     on_fail: Callable[[str, str], None] = lambda state, reason: None
     """Called once, with state and reason, when the lane takes nothing any more."""
+    gone: Callable[[], str | None] = lambda: None
+    """What the sink has lost of the view, if anything (`Sink.gone`)."""
     trouble: Callable[[], str | None] = lambda: None
     """What stands between the readers and the stream now, if anything."""
 
@@ -171,6 +173,7 @@ class Lane:
         self._limit = LetterLimit(self.settings.letters, self.settings.letters_within)
         self._progress: dict[str, Checkpoint] = {}
         self._forgotten: list[str] = []
+        self._begun = time.time()
         self._committed = 0.0
         self._state = ""
         self._watermark = self.record.watermark
@@ -197,8 +200,8 @@ class Lane:
             self._shards[shard] = ShardPosition(parent, position, known.finished, position, known.time, known.finished)
 
     def position(self, shard: str) -> ShardPosition:
-        """How far the lane is in a tracked shard."""
-        return self._shards[shard]
+        """How far the lane is in a shard; one that it has forgotten it has finished."""
+        return self._shards.get(shard) or ShardPosition(None, ended=True, finished=True)
 
     def wants(self, shard: str) -> bool:
         """Whether the lane could take more of the shard now: its parents are done, it has room and has not failed."""
@@ -217,8 +220,8 @@ class Lane:
         """Take a delivery, or what of it is new to the lane; False where something before it is missing, or where
         there is no room. Never waits."""
         with self._lock:
-            at = self._shards[delivery.shard]
-            if at.ended:
+            at = self._shards.get(delivery.shard)
+            if at is None or at.ended:
                 return True
             if delivery.start > at.handed or not self._ready(at) or not self._open():
                 return False
@@ -249,8 +252,25 @@ class Lane:
     def tip(self, shard: str, position: int, at: float) -> None:
         """Hear that at that time (seconds since 1970) the shard held nothing behind `position`."""
         with self._lock:
-            if self.failed is None:
-                self._shards[shard].tip = (position, at)
+            if self.failed is None and (here := self._shards.get(shard)) is not None:
+                here.tip = (position, at)
+
+    def unread_since(self, shard: str) -> float | None:
+        """For a shard of which the lane has nothing: the time (seconds since 1970) up to which nothing of it is
+        missing. None where the lane has something of it, or takes nothing any more.
+
+        Records of a shard are younger than those of its parents; what a new lane does not find is in its scan.
+        """
+        with self._lock:
+            at = self._shards.get(shard)
+            if at is None or at.ended or at.handed != START or self.failed is not None:
+                return None
+            parent = None if at.parent is None else self._shards.get(at.parent)
+            tips = [
+                each.tip[1] for each in (at, parent) if each is not None and each.tip and each.handed >= each.tip[0]
+            ]
+            marks = [mark for mark in (self._watermark, self._inherited(at), *tips) if mark is not None]
+            return max(marks, default=self._begun)
 
     def drained(self, shards: Iterable[str], since: float) -> bool:
         """Whether all that these shards held at a time (seconds since 1970) is durable in the view."""
@@ -354,6 +374,10 @@ class Lane:
                 self._say(*self.failed)
 
     def _prepare(self) -> None:
+        # What was written before is lost with it: to make it anew would let an empty view look complete (law 4).
+        begun = self.record.filled or bool(self.checkpoints)
+        if begun and (gone := self.gone()) is not None:
+            raise SinkRefused(f"{gone}, and the rows of the view with it: bring it back, or {anew(self.name)}")
         self.target.prepare()
         self.target.publish()
 
@@ -452,7 +476,7 @@ class Lane:
             self._watermark = self._watermark if watermark is None else watermark
         if failed is not None:  # first: no checkpoint behind a gap may be found without it
             self._say(*failed)
-        self._retry(lambda: self.control.commit(self.name, progress, watermark))
+        self._retry(self._once(progress, watermark))
         if progress.dead_letters:
             log.warning(
                 "view %s: %d changes went to the dead letters, the first: %s",
@@ -462,6 +486,25 @@ class Lane:
             )
         self._counts, self._letters = Counts(), []
         self._committed = time.monotonic()
+
+    def _once(self, progress: Progress, watermark: float | None) -> Callable[[], None]:
+        """A commit that can be tried again: one whose answer was lost may have gone through, counts and all."""
+        tried = False
+
+        def commit() -> None:
+            nonlocal tried
+            if tried and progress.checkpoints:
+                kept = self.control.checkpoints(self.name)
+                if all(
+                    (at := kept.get(shard)) is not None
+                    and (at.sequence, at.finished) == (checkpoint.sequence, checkpoint.finished)
+                    for shard, checkpoint in progress.checkpoints.items()
+                ):
+                    return
+            tried = True
+            self.control.commit(self.name, progress, watermark)
+
+        return commit
 
     def watermark(self) -> float | None:
         """The time up to which, inclusive, every change in the stream is in the view; None: not known now.

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from dynaview.projections.attributes import Shape
@@ -25,7 +26,7 @@ from dynaview.views.control import ControlStore, ControlUnavailable, ViewRecord
 from dynaview.views.faults import FAILED, fault_reason
 from dynaview.views.fill import Fill
 from dynaview.views.fingerprint import fingerprint
-from dynaview.views.follower import Follower, FollowerSettings
+from dynaview.views.follower import RETENTION, Follower, FollowerSettings
 from dynaview.views.gaps import GAP, gap_reason, moment, stream_gap
 from dynaview.views.lane import Lane, LaneSettings
 from dynaview.views.policy import Backoff, anew
@@ -34,9 +35,6 @@ from dynaview.views.threads import join, spawn
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-RETENTION = 24 * 3600
-"""Seconds for which DynamoDB keeps stream records."""
 
 FULL_IMAGES: ViewType = "NEW_AND_OLD_IMAGES"
 
@@ -305,6 +303,7 @@ class Worker:
         limits = view.dead_letters
         settings = dataclasses.replace(self._settings.lane, letters=limits.limit, letters_within=limits.within)
         lane = Lane(record, bound, target, self._control, checkpoints, settings, on_gap=view.on_gap)
+        lane.gone = partial(self._sinks[view.sink].gone, view.layout, record.generation)
         lane.on_fail = lambda state, reason: self._on_fail(view.name, state, reason)
         return lane
 

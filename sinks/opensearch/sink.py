@@ -27,6 +27,9 @@ class OpenSearchSink:
         options_of(layout)
         return OpenSearchTarget(self._connection, layout, generation)
 
+    def gone(self, layout: Layout, generation: int) -> str | None:
+        return self.open(layout, generation).gone()
+
     def check(self) -> str:
         return self._connection.version()
 

@@ -91,6 +91,9 @@ class OpenSearchTarget:
     def prepare(self) -> None:
         self._enter(self._generation.prepare())
 
+    def gone(self) -> str | None:
+        return None if self._generation.find() is not None else f"index {self._generation.index} is gone"
+
     def publish(self) -> None:
         self._generation.publish()
 

@@ -26,6 +26,9 @@ class PostgresSink:
     def open(self, layout: Layout, generation: int) -> PostgresTarget:
         return PostgresTarget(self._connections, layout, generation)
 
+    def gone(self, layout: Layout, generation: int) -> str | None:
+        return self.open(layout, generation).gone()
+
     def check(self) -> str:
         with self._connections.transaction("connecting") as connection:
             (version,) = connection.execute("SHOW server_version").fetchone() or ("",)

@@ -43,6 +43,12 @@ class PostgresTarget:
     def prepare(self) -> None:
         self._alter(self._schema.prepare)
 
+    def gone(self) -> str | None:
+        name = self._schema.table(self.generation)
+        with self._connections.transaction(self._right) as connection:
+            found = self._schema.find(connection, name)
+        return None if found is not None else f"table {self._schema.shown(name)} is gone"
+
     def publish(self) -> None:
         self._alter(self._schema.publish)
 

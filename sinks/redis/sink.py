@@ -34,6 +34,10 @@ class RedisSink:
     def open(self, layout: Layout, generation: int) -> RedisTarget:
         return RedisTarget(self._link, layout, generation)
 
+    def gone(self, layout: Layout, generation: int) -> str | None:
+        """Keys stand for themselves: a server that lost them cannot be told from one that never had them."""
+        return None
+
     def check(self) -> str:
         server = self._info("server")
         product = "Valkey" if server.get("server_name") == "valkey" else "Redis"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ class House:
             self.lanes[name] = Lane(
                 record, self.bound, self.targets[name], self.control, self.control.checkpoints(name), self.lane_settings
             )
+            self.lanes[name].gone = partial(self.sink.gone, layout(name), 1)
         self.follower = Follower(
             self.table.stream(self.table.arn, SHAPE), list(self.lanes.values()), self.settings, crashed=self.crashed.set
         )

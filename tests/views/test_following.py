@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynaview.sources.errors import BadPage, IteratorExpired, SourceUnavailable, Throttled
-from tests.support.house import House, until
+from tests.support.house import CutControl, House, until
 from tests.support.scripted import ScriptedTable
 
 
@@ -114,6 +114,29 @@ def test_errors_of_the_sink_heal_and_lose_nothing(house: House, fault: str) -> N
         put(house.table, number, number)
     house.wait_equal()
     house.wait_counted()
+    house.stop()
+
+
+def test_a_view_whose_rows_are_gone_is_not_followed_as_if_it_were_whole(house: House) -> None:
+    house.table.put({"pk": "a", "sk": "1", "value": "x"})
+    house.start()
+    house.wait_equal()
+    house.wait_counted()
+    house.stop()
+    house.targets["one"].drop()
+    house.table.put({"pk": "a", "sk": "2", "value": "y"})
+    house.start()
+    until(lambda: house.state("one") == "refused", "the view to be refused")
+    record = house.control.view("one")
+    assert record is not None
+    assert "is gone" in record.reason
+    assert "dynaview drop one" in record.reason
+    house.stop()
+    house.control = CutControl(house.url)
+    house.control.drop_view("one")
+    house.control.close()
+    house.start()
+    house.wait_equal()
     house.stop()
 
 

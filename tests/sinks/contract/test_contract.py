@@ -447,6 +447,17 @@ def test_drop_removes_everything_and_can_be_repeated(subject: Subject, shop: Sho
     assert bystander.stands(stays)
 
 
+def test_what_was_prepared_and_is_gone_is_told(subject: Subject, shop: Shop) -> None:
+    shop.does(shop.put("row", 5))
+    where = shop.target.layout, shop.target.generation
+    assert subject.sink.gone(*where) is None
+    shop.target.drop()
+    told = subject.sink.gone(*where)
+    assert (told is None) == (not subject.beside)  # keys stand for themselves
+    shop.target.prepare()
+    assert subject.sink.gone(*where) is None
+
+
 def test_generations_stand_beside_each_other(subject: Subject) -> None:
     if not subject.beside:
         pytest.skip("readers address the rows of this store directly: every generation writes the same ones")
