@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable
 from decimal import Decimal
@@ -151,12 +150,12 @@ def write_changes(
     items: int,
     seed: int,
     progress: Callable[[int], None] = lambda done: None,
-    stop: threading.Event | None = None,
+    ttl_share: float = TTL_SHARE,
 ) -> None:
     """Write that many random puts and deletes, in batches of 25 distinct items; hot keys are drawn more often."""
     rng = random.Random(seed)
     done = 0
-    while done < changes and not (stop is not None and stop.is_set()):
+    while done < changes:
         batch: dict[int, dict[str, Any]] = {}
         for _ in range(min(25, changes - done)):
             index = min(items - 1, int(rng.paretovariate(0.6)) - 1) if rng.random() < 0.3 else rng.randrange(items)
@@ -164,7 +163,7 @@ def write_changes(
                 batch[index] = {"DeleteRequest": {"Key": wire(key_at(index))}}
                 continue
             item = item_at(index, rng)
-            if rng.random() < TTL_SHARE:
+            if rng.random() < ttl_share:
                 item["ttl"] = int(time.time()) - 5
             batch[index] = {"PutRequest": {"Item": wire(item)}}
         left = list(batch.values())
