@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -10,6 +11,9 @@ import click
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import SinkError
 from dynaview.views.cli.options import files_option, load_files, opened_control
+from dynaview.views.control import ControlStore, ViewRecord
+from dynaview.views.status import ALIVE
+from dynaview.views.worker import WorkerSettings
 
 
 @click.command("drop")
@@ -30,6 +34,9 @@ def command(view: str, files: tuple[Path, ...], yes: bool) -> None:
         if record is None:
             click.echo(f"{view} was never started; there is nothing to drop")
             return
+        if _followed(control, record):
+            click.echo(f"dynaview: a daemon follows {view}; stop it first, or let it leave the view out", err=True)
+            sys.exit(1)
         sink = declaration.sinks[declared.sink]
         if not yes:
             click.confirm(f"Remove every row of {view} from {sink.name} ({sink.safe_url})?", abort=True)
@@ -43,3 +50,17 @@ def command(view: str, files: tuple[Path, ...], yes: bool) -> None:
             store.close()
         control.drop_view(view)
     click.echo(f"{view} is dropped; dynaview run fills it anew")
+
+
+def _followed(control: ControlStore, record: ViewRecord) -> bool:
+    """Whether a daemon runs the view: it would go on writing rows that nobody knows of. Where the last sign of life is
+    recent, the next one is waited for, as a daemon that was killed leaves no word."""
+    if record.state == "stopped" or time.time() - record.seen >= ALIVE:
+        return False
+    deadline = time.monotonic() + WorkerSettings().alive_every + 1.0
+    while time.monotonic() < deadline:
+        now = control.view(record.name)
+        if now is not None and now.seen > record.seen:
+            return now.state != "stopped"
+        time.sleep(0.1)
+    return False
