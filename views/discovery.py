@@ -52,10 +52,11 @@ class Discovery:
                 self._tree.relist(shards)
             else:
                 self._tree.add(shards)
+            first = not self.cursors
             for shard in shards:
                 self._ended.pop(shard.parent or "", None)
                 if shard.id not in self.cursors:
-                    self._add(shard)
+                    self._add(shard, first)
             if whole:
                 for lane in self._lanes:
                     self._check_vanished(lane)
@@ -81,18 +82,18 @@ class Discovery:
         """Checkpoints that a lane need not keep: their shards are finished and neither they nor a child is listed."""
         with self._lock:
             finished = lane.finished_shards()
-            # Without any other checkpoint the lane would look new, and a gap would not show.
-            if lane.failed is not None or len(finished) == len(self.cursors):
-                return []
             tree = ShardTree((), finished)
             tree.add(shard for shard in map(self._tree.get, self.cursors) if shard is not None)
+            # Without any other checkpoint the lane would look new, and a gap would not show.
+            if lane.failed is not None or not len(tree):
+                return []
             return tree.forgettable()
 
-    def _add(self, shard: Shard) -> None:
+    def _add(self, shard: Shard, first: bool) -> None:
         known = shard.parent is not None and (shard.parent in self._tree or shard.parent in self.cursors)
         for lane in self._lanes:
             if not known:
-                _check_parent(lane, shard)
+                _check_parent(lane, shard, first)
             lane.track(shard.id, shard.parent if known else None)
         at = [lane.position(shard.id) for lane in self._lanes if lane.failed is None]
         # The front begins where the foremost lane is; the others are behind it and catch up.
@@ -118,9 +119,10 @@ class Discovery:
                 lane.lose(shard, f"shard {shard} expired before its end was read")
 
 
-def _check_parent(lane: Lane, shard: Shard) -> None:
-    """A shard whose parent has expired unread is a gap, but for a lane that begins with what is retained."""
-    if shard.parent is None or not lane.checkpoints or shard.id in lane.checkpoints:
+def _check_parent(lane: Lane, shard: Shard, first: bool) -> None:
+    """A shard whose parent has expired unread is a gap, but for a lane that begins with what is retained: with all of
+    the `first` listing."""
+    if shard.parent is None or (first and not lane.checkpoints) or shard.id in lane.checkpoints:
         return
     before = lane.checkpoints.get(shard.parent)
     if before is None or not before.finished:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dynaview.sources.errors import SourceError, StreamGone
+from dynaview.sources.errors import SourceError, StreamGone, Trimmed
 from dynaview.sources.port import Broken, Page, Shard, StreamReader
 from dynaview.views.discovery import Cursor, Discovery
 from dynaview.views.lane import START, Delivery, Lane
@@ -27,6 +27,9 @@ from dynaview.views.threads import join, spawn
 log = logging.getLogger(__name__)
 
 LISTING = "the listing of shards"
+
+RETENTION = 24 * 3600
+"""Seconds for which DynamoDB keeps stream records."""
 
 MANY = 5
 """Ended shards above which one listing of all is cheaper than a question for each."""
@@ -211,9 +214,7 @@ class Follower:
         """Whether a page read now would be of use: where no lane has room, or all are behind, it would only be read
         again by the catch-up reader."""
         lanes = [lane for lane in self.lanes if lane.failed is None]
-        return not lanes or any(
-            lane.wants(cursor.shard) and lane.position(cursor.shard).handed >= cursor.position for lane in lanes
-        )
+        return any(lane.wants(cursor.shard) and lane.position(cursor.shard).handed >= cursor.position for lane in lanes)
 
     def _end_of(self, cursor: Cursor) -> None:
         """A shard is read to its end: its children may begin, those not yet listed are looked for."""
@@ -225,6 +226,8 @@ class Follower:
 
     def _read(self, cursor: Cursor) -> Page[Any]:
         if cursor.iterator is None:
+            if cursor.position == START:
+                self._lose_unread(cursor.shard)
             after = None if cursor.position == START else _sequence(cursor.position)
             cursor.iterator = self.stream.open(cursor.shard, after)
         page = self.stream.read(cursor.iterator, self.settings.page)
@@ -232,6 +235,14 @@ class Follower:
         cursor.backoff.reset()
         self._troubles.end(cursor.shard)
         return page
+
+    def _lose_unread(self, shard: str) -> None:
+        """Stop lanes for which a shard may hold less now than it held: opened at its oldest record, it does not say."""
+        oldest = self._now() - RETENTION
+        for lane in self.lanes:
+            since = lane.unread_since(shard)
+            if since is not None and since < oldest:
+                lane.lose(shard, f"shard {shard} was not begun within the 24 hours for which DynamoDB keeps records")
 
     def _failed_read(self, cursor: Cursor, error: SourceError) -> float:
         """What an error means for the reader: how long to wait, after lanes that lost data were stopped."""
@@ -242,6 +253,10 @@ class Follower:
         cursor.backoff.meet(error)
         if action is Action.GAP:
             self._troubles.end(cursor.shard)
+            if isinstance(error, Trimmed) and cursor.position == START:
+                # Records older than 24 hours go at any moment, also under an iterator just opened on the oldest.
+                self._lose_unread(cursor.shard)
+                return cursor.backoff.next()
             what = f"shard {cursor.shard} no longer holds what follows {_sequence(cursor.position)}"
             for lane in self.lanes:
                 at = lane.position(cursor.shard)

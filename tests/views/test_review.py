@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 from dynaview.projections.changes import Change
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import Outcome
-from dynaview.views.control import ControlStore, ControlUnavailable, Segment
+from dynaview.views.control import Checkpoint, ControlStore, ControlUnavailable, Progress, Segment
 from dynaview.views.status import view_status
-from tests.support.house import House, until
+from tests.support.house import QUICK, House, until
 from tests.support.simple import SimpleBound
 from tests.views.test_gaps import Site
 
@@ -32,6 +33,13 @@ def site(tmp_path: Path) -> Iterator[Site]:
     yield made
     assert not made.crashed.is_set()
     made.control.close()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    yield made
+    assert not made.crashed.is_set()
 
 
 def put(house: House, number: int, value: object) -> None:
@@ -187,3 +195,134 @@ def test_an_end_does_not_wait_for_a_store_that_hangs(site: Site) -> None:
         site.stop()
         assert time.monotonic() - begun < 5
         assert site.record("two").counts.read == 2
+
+
+def test_a_shard_that_one_view_has_done_and_forgotten_is_still_anothers(two: House) -> None:
+    two.settings = replace(QUICK, page=20)
+    two.start()
+    until(lambda: all(two.state(name) == "following" for name in two.names), "a start")
+    with two.targets["two"].held():
+        for number in range(200):
+            put(two, number, number)
+        two.wait_counted("one")
+        child = two.table.roll("shard-0")
+        put(two, 1, "child")
+        two.wait_counted("one")
+        grandchild = two.table.roll(child)
+        put(two, 1, "grandchild")
+        two.wait_counted("one")
+        two.table.expire("shard-0")
+        two.table.expire(child)
+        until(lambda: "shard-0" not in two.control.checkpoints("one"), "the one view to forget the shard")
+    until(lambda: two.state("two") == "gap", "the gap of the other")
+    put(two, 1, "goes on")
+    two.wait_equal("one")
+    assert grandchild in two.control.checkpoints("one")
+    two.stop()
+
+
+def test_a_commit_whose_answer_is_lost_counts_once(house: House) -> None:
+    house.start()
+    commit, lost = house.control.commit, [0]
+
+    def lose(view: str, progress: Progress, watermark: float | None) -> None:
+        commit(view, progress, watermark)
+        if progress.counts.read and lost[0] < 3:
+            lost[0] += 1
+            raise ControlUnavailable("scripted: answer lost")
+
+    house.control.commit = lose  # type: ignore[method-assign]  # a connection that is cut after COMMIT
+    for number in range(3):
+        put(house, number, number)
+        until(lambda number=number: lost[0] > number, "a commit")  # type: ignore[misc]  # a default is not inferred
+    put(house, 1, "last")
+    house.wait_equal()
+    house.wait_counted()
+    house.stop()
+
+
+def test_what_is_trimmed_before_the_first_start_has_read_it_is_no_gap(house: House) -> None:
+    """The oldest records go at any moment, under an iterator that was just opened on them too; the scan has them."""
+    for number in range(5):
+        put(house, number, number)
+    with house.table.hold("read") as read:
+        house.start()
+        assert read.reached.wait(10)
+        house.table.trim("shard-0", 3)
+    house.wait_equal()
+    until(lambda: house.state("one") == "following", "the view to follow")
+    until(lambda: house.counts("one").read == 2, "what was left to be followed")
+    house.stop()
+
+
+def test_a_shard_that_was_never_begun_is_a_gap_once_the_stream_no_longer_reaches_back(house: House) -> None:
+    """It would be opened at its oldest record, where a loss does not show."""
+    house.start()
+    put(house, 1, 1)
+    house.wait_counted()
+    house.table.close("shard-0")
+    until(lambda: house.control.checkpoints("one")["shard-0"].finished, "the end of the shard")
+    house.stop()
+    house.table.reveal()
+    child = house.table.leaves[0]
+    for number in range(2, 5):
+        put(house, number, number)
+    house.table.trim(child, 1)
+    control = ControlStore(house.url)
+    long_ago = time.time() - 25 * 3600
+    last = control.checkpoints("one")["shard-0"].sequence
+    control.commit("one", Progress({"shard-0": Checkpoint(last, long_ago, True)}), long_ago)
+    control.close()
+    house.lane_settings.beat = 0.001
+    house.start()
+    until(lambda: house.state("one") == "gap", "a gap")
+    assert "p3/s" not in house.rows("one")
+    house.stop()
+
+
+def test_a_shard_whose_parent_was_never_seen_is_a_gap_to_a_view_that_followed_before(house: House) -> None:
+    house.start()
+    put(house, 1, 1)
+    house.wait_counted()
+    with house.table.hold("shards"), house.table.hold("children"):
+        child = house.table.roll("shard-0")
+        until(lambda: house.control.checkpoints("one")["shard-0"].finished, "the end of the shard")
+        put(house, 2, 2)
+        house.table.roll(child)
+        put(house, 3, 3)
+        house.table.expire("shard-0")
+        house.table.expire(child)
+    until(lambda: house.state("one") == "gap", "a gap")
+    assert "p3/s" not in house.rows("one")
+    house.stop()
+
+
+def test_a_listing_without_shards_leaves_a_view_its_checkpoints(house: House) -> None:
+    """Without any, it would look new at the next start, and what it has missed would not show."""
+    house.start()
+    put(house, 1, 1)
+    house.wait_counted()
+    house.table.close("shard-0")
+    until(lambda: house.control.checkpoints("one")["shard-0"].finished, "the end of the shard")
+    house.stop()
+    house.table.arrange = lambda listing: []
+    house.start()
+    listed = house.table.counts()["shards"]
+    until(lambda: house.table.counts()["shards"] > listed + 3, "some listings")
+    house.stop()
+    assert "shard-0" in ControlStore(house.url).checkpoints("one")
+
+
+def test_a_stream_that_no_view_can_take_is_not_read(house: House) -> None:
+    house.start()
+    put(house, 1, 1)
+    house.wait_counted()
+    house.lanes["one"].fail("gap", "scripted")
+    until(lambda: house.state("one") == "gap", "the gap to show")
+    cursor = house.follower._discovery.cursors["shard-0"]
+    until(lambda: cursor.refused > 1, "the front to rest")
+    before = house.table.counts()["read"]
+    refused = cursor.refused
+    until(lambda: cursor.refused > refused + 3, "the front to go on resting")
+    assert house.table.counts()["read"] == before
+    house.stop()
