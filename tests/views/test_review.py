@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,7 +14,15 @@ import pytest
 from dynaview.projections.changes import Change
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import Outcome
-from dynaview.views.control import Checkpoint, ControlStore, ControlUnavailable, Progress, Segment
+from dynaview.views.control import (
+    Checkpoint,
+    ControlStore,
+    ControlUnavailable,
+    Counts,
+    DeadLetter,
+    Progress,
+    Segment,
+)
 from dynaview.views.status import view_status
 from tests.support.house import QUICK, House, until
 from tests.support.simple import SimpleBound
@@ -326,3 +335,43 @@ def test_a_stream_that_no_view_can_take_is_not_read(house: House) -> None:
     until(lambda: cursor.refused > refused + 3, "the front to go on resting")
     assert house.table.counts()["read"] == before
     house.stop()
+
+
+def test_checkpoints_counts_and_letters_move_in_one_transaction(tmp_path: Path) -> None:
+    """As if it crashed between any two of them (laws 2 and 8)."""
+    control = ControlStore(f"sqlite:///{tmp_path / 'control.db'}")
+    control.add_view("one", "shop", "memory", "f")
+    with sqlite3.connect(tmp_path / "control.db") as database:
+        database.execute(
+            "CREATE TRIGGER cut BEFORE UPDATE OF read ON dynaview_views BEGIN SELECT RAISE(ABORT, 'scripted'); END"
+        )
+    letter = DeadLetter("one", "key", "", 7, "shard-0", 0.0, "projection", "scripted", b"{}")
+    progress = Progress({"shard-0": Checkpoint(7)}, Counts(read=1, dead_lettered=1), [letter])
+    with pytest.raises(Exception, match="scripted"):
+        control.commit("one", progress, 1.0)
+    assert control.checkpoints("one") == {}
+    assert control.letters.find() == []
+    record = control.view("one")
+    assert record is not None
+    assert record.watermark is None
+    control.close()
+
+
+def test_a_view_that_lags_takes_no_child_before_its_parent(two: House) -> None:
+    """The front has long been at the child; the guard would hide the order, the counts do not."""
+    two.settings = replace(QUICK, page=3)
+    two.lane_settings.buffer = two.lane_settings.batch = 4
+    two.start()
+    until(lambda: all(two.state(name) == "following" for name in two.names), "a start")
+    with two.targets["two"].held():
+        for number in range(60):
+            put(two, 1, number)
+        two.table.roll("shard-0")
+        for number in range(60):
+            put(two, 1, f"child {number}")
+            if number == 30:
+                two.wait_equal("one")
+    two.wait_equal()
+    two.wait_counted()
+    assert two.counts("two").stale == 0
+    two.stop()
