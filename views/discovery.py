@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from dynaview.sources.port import Shard
 from dynaview.sources.shards import ShardTree
-from dynaview.views.lane import START, Lane
+from dynaview.views.lane import Lane
 from dynaview.views.policy import Backoff
+from dynaview.views.positions import START
 
 
 @dataclass

@@ -20,8 +20,9 @@ from typing import Any
 from dynaview.sources.errors import SourceError, StreamGone, Trimmed
 from dynaview.sources.port import Broken, Page, Shard, StreamReader
 from dynaview.views.discovery import Cursor, Discovery
-from dynaview.views.lane import START, Delivery, Lane
+from dynaview.views.lane import Lane
 from dynaview.views.policy import Action, Backoff, Troubles, policy
+from dynaview.views.positions import START, Delivery
 from dynaview.views.threads import join, spawn
 
 log = logging.getLogger(__name__)

@@ -16,13 +16,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from dynaview.projections.changes import Change, version_of
+from dynaview.projections.changes import version_of
 from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import Outcome, SinkError, SinkRefused, Target
-from dynaview.sources.port import Broken
 from dynaview.views.batch import Batch
 from dynaview.views.control import (
     Checkpoint,
@@ -38,79 +37,11 @@ from dynaview.views.gaps import GAP, OnGap, gap_reason, moment, shard_gap
 from dynaview.views.letters import change_letter, unreadable_letter
 from dynaview.views.limit import OVERRUN, LetterLimit
 from dynaview.views.policy import Backoff, anew, policy
+from dynaview.views.positions import START, Delivery, Positions, ShardPosition
 
 log = logging.getLogger(__name__)
 
-START = -1
-"""The position before the first record of a shard."""
-
-CUT = 0.001
-"""Seconds before a record's creation time up to which its shard is read once the record is applied: AWS cuts creation
-times to the second, so others of the same second may follow it."""
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """Part of a shard, read once and offered to every lane: the records behind `start` up to `last`.
-
-    Positions are sequence numbers as integers; `positions` has one for each change. Shared between lanes: never
-    changed.
-    """
-
-    shard: str
-    start: int
-    last: int
-    changes: Sequence[Change[Any]]
-    positions: Sequence[int]
-    broken: Sequence[tuple[int, Broken]] = ()
-    """Records that could not be read, with their positions."""
-    end: bool = False
-    """Whether the shard ends here."""
-
-    def behind(self, position: int) -> Delivery:
-        """The part of it that stands behind `position`."""
-        if position <= self.start:
-            return self
-        first = next((index for index, at in enumerate(self.positions) if at > position), len(self.positions))
-        broken = [(at, record) for at, record in self.broken if at > position]
-        return Delivery(
-            self.shard,
-            position,
-            max(self.last, position),
-            self.changes[first:],
-            self.positions[first:],
-            broken,
-            self.end,
-        )
-
-
-@dataclass(slots=True)
-class ShardPosition:
-    """How far a lane is in one shard."""
-
-    parent: str | None
-    handed: int = START
-    """The last position that the lane has taken."""
-    ended: bool = False
-    """Whether the lane has taken the shard's end."""
-    applied: int = START
-    """The last position whose writes are durable in the sink."""
-    time: float | None = None
-    """Creation time of the last applied record."""
-    finished: bool = False
-    """Whether everything up to the shard's end is durable."""
-    tip: tuple[int, float] | None = None
-    """(position, time): at that time the shard held nothing behind the position."""
-
-    def by_records(self) -> float | None:
-        """The time up to which the last applied record proves the shard read: later records are no older than it."""
-        return None if self.time is None else self.time - CUT
-
-    def by_tip(self) -> float | None:
-        """The time up to which the readers' look at the shard's tip proves it read."""
-        return self.tip[1] if self.tip is not None and self.applied >= self.tip[0] else None
 
 
 class Stopped(Exception):
@@ -164,7 +95,7 @@ class Lane:
         self.failed: tuple[str, str] | None = None
         """State and reason where the lane takes nothing any more (a gap), or None."""
         self._lock = threading.Condition()
-        self._shards: dict[str, ShardPosition] = {}
+        self._shards = Positions()
         self._buffer: deque[Delivery] = deque()
         self._buffered = 0
         self._batch = Batch()
@@ -207,14 +138,10 @@ class Lane:
         """Whether the lane could take more of the shard now: its parents are done, it has room and has not failed."""
         with self._lock:
             at = self._shards.get(shard)
-            return at is not None and not at.ended and self._open() and self._ready(at)
+            return at is not None and not at.ended and self._open() and self._shards.ready(at)
 
     def _open(self) -> bool:
         return self.failed is None and self._buffered < self.settings.buffer and not self.stop.is_set()
-
-    def _ready(self, at: ShardPosition) -> bool:
-        parent = None if at.parent is None else self._shards.get(at.parent)
-        return parent is None or parent.ended
 
     def offer(self, delivery: Delivery) -> bool:
         """Take a delivery, or what of it is new to the lane; False where something before it is missing, or where
@@ -223,7 +150,7 @@ class Lane:
             at = self._shards.get(delivery.shard)
             if at is None or at.ended:
                 return True
-            if delivery.start > at.handed or not self._ready(at) or not self._open():
+            if delivery.start > at.handed or not self._shards.ready(at) or not self._open():
                 return False
             part = delivery.behind(at.handed)
             if not (part.changes or part.broken or part.end or part.last > at.handed):
@@ -265,11 +192,11 @@ class Lane:
             at = self._shards.get(shard)
             if at is None or at.ended or at.handed != START or self.failed is not None:
                 return None
-            parent = None if at.parent is None else self._shards.get(at.parent)
+            parent = self._shards.parent(at)
             tips = [
                 each.tip[1] for each in (at, parent) if each is not None and each.tip and each.handed >= each.tip[0]
             ]
-            marks = [mark for mark in (self._watermark, self._inherited(at), *tips) if mark is not None]
+            marks = [mark for mark in (self._watermark, self._shards.inherited(at), *tips) if mark is not None]
             return max(marks, default=self._begun)
 
     def drained(self, shards: Iterable[str], since: float) -> bool:
@@ -509,52 +436,15 @@ class Lane:
     def watermark(self) -> float | None:
         """The time up to which, inclusive, every change in the stream is in the view; None: not known now.
 
-        Every change goes to one leaf of the shard tree, so it is the lowest of what is proven for the leaves:
-
-        - Records of a shard come in the order of their making. Once one is applied, whatever follows it was made no
-          earlier; as AWS cuts times to the second, what follows may be of the same second (`CUT`).
-        - A reader that asks at a time and finds nothing behind a position has all that was in the shard then
-          (several times in a row: one empty page proves nothing; less a margin for what is on its way to the stream).
-          That is by the worker's clock, and it holds only where changes still go to this shard, not to a child.
-        - A finished shard without a child counts with what was read of it: its child is only not listed yet.
-        - A shard whose parent is not finished is no leaf yet: the parent's mark is lower. One that has shown nothing
-          of its own stands where its parents' records ended; what was said before stays true, so it is not lowered.
+        See `Positions.lowest` for why. What was said before stays true, so it is never lowered.
 
         A first fill is something else: until it is complete, items from before the stream may be missing.
         """
         with self._lock:
-            parents = {at.parent for at in self._shards.values()}
-            lowest: float | None = None
-            inherited = False
-            for shard, at in self._shards.items():
-                continued = shard in parents
-                if not self._finished_parent(at) or (at.finished and continued):
-                    continue
-                marks = [mark for mark in (at.by_records(), None if continued else at.by_tip()) if mark is not None]
-                if marks:
-                    mark = max(marks)
-                else:
-                    inherited = True
-                    if (before := self._inherited(at)) is None:
-                        return None
-                    mark = before
-                inherited |= continued
-                lowest = mark if lowest is None else min(lowest, mark)
+            lowest, inherited = self._shards.lowest()
             if inherited and lowest is not None and self._watermark is not None and lowest < self._watermark:
                 return None
             return lowest
-
-    def _inherited(self, at: ShardPosition) -> float | None:
-        """What the nearest ancestor with records proves."""
-        while at.parent is not None and (parent := self._shards.get(at.parent)) is not None:
-            if (mark := parent.by_records()) is not None:
-                return mark
-            at = parent
-        return None
-
-    def _finished_parent(self, at: ShardPosition) -> bool:
-        parent = None if at.parent is None else self._shards.get(at.parent)
-        return parent is None or parent.finished
 
     # States and retries
 

@@ -23,7 +23,8 @@ from dynaview.views.cli import cli
 from dynaview.views.control import Checkpoint, ControlStore, ControlUnavailable, Progress
 from dynaview.views.declarations import load
 from dynaview.views.discovery import Discovery
-from dynaview.views.lane import Delivery, Lane, LaneSettings
+from dynaview.views.lane import Lane, LaneSettings
+from dynaview.views.positions import Delivery
 from dynaview.views.rowkeys import row_key
 from dynaview.views.wait import HOPELESS, Hopeless, Moment, Pace, RowVersion, TimedOut, wait_for
 from tests.support.house import House, until
