@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from dynaview.views import tables
 from dynaview.views.database import ControlError, ControlUnavailable, Database
 from dynaview.views.letterbox import DeadLetter, LetterBox
+from dynaview.views.turns import Turns
 
 __all__ = [
     "Checkpoint",
@@ -96,7 +97,8 @@ class Progress:
 
 
 class ControlStore:
-    """One control store. Safe to use from several threads; `letters` are its dead letters."""
+    """One control store. Safe to use from several threads; `letters` are its dead letters, `turns` says which process
+    keeps a view."""
 
     def __init__(self, url: str) -> None:
         """Open (and create where missing) the store at a SQLAlchemy URL.
@@ -106,9 +108,11 @@ class ControlStore:
         self._database = Database(url)
         self.name = self._database.name
         self.letters = LetterBox(self._database)
+        self.turns = Turns(self._database)
 
     def close(self) -> None:
-        """Give back connections."""
+        """Give back connections, and the turns."""
+        self.turns.close()
         self._database.close()
 
     # Views

@@ -41,8 +41,13 @@ class Database:
         self.name = parsed.render_as_string(hide_password=True)
         self._sqlite = parsed.get_backend_name() == "sqlite"
         connect_args: dict[str, Any] = {"timeout": 30} if self._sqlite else {}
-        if self._sqlite and parsed.database and parsed.database != ":memory:":
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        self.file: Path | None = None
+        """SQLite's file; None for another database."""
+        if self._sqlite:
+            if parsed.database in (None, "", ":memory:"):
+                raise ControlError("the control store has to last: name a file, as in sqlite:///dynaview.db")
+            self.file = Path(str(parsed.database))
+            self.file.parent.mkdir(parents=True, exist_ok=True)
         # Parameters stay out of errors: those of a dead letter are a row's values.
         self._engine = sa.create_engine(
             parsed, connect_args=connect_args, pool_pre_ping=not self._sqlite, hide_parameters=True
@@ -74,10 +79,14 @@ class Database:
         """Give back connections."""
         self._engine.dispose()
 
+    def connect(self) -> sa.Connection:
+        """A connection for its caller alone, who closes it."""
+        return self._engine.connect()
+
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """One transaction, committed where the block ends without an error. Raises `ControlUnavailable`."""
-        with self._translated(), self._engine.begin() as connection:
+        with self.translated(), self._engine.begin() as connection:
             if self._sqlite:  # take the write lock at once: a reader that becomes a writer could deadlock
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield connection
@@ -85,11 +94,12 @@ class Database:
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A connection for queries. Raises `ControlUnavailable`."""
-        with self._translated(), self._engine.connect() as connection:
+        with self.translated(), self._engine.connect() as connection:
             yield connection
 
     @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
+    def translated(self) -> Iterator[None]:
+        """What the database refuses as `ControlUnavailable`, where an operator or time can mend it."""
         try:
             yield
         except (sa.exc.IntegrityError, sa.exc.DataError):

@@ -52,6 +52,8 @@ class WorkerSettings:
     """Seconds between two looks whether a stream that was switched off is read to its end."""
     alive_every: float = 5.0
     """Seconds between two signs of life, whatever the views wait for."""
+    turn_every: float = 1.0
+    """Seconds between two tries to take over views that another process keeps."""
     patience: float = 8.0
     """Seconds that an ending worker waits for AWS, and again for stores, that do not answer."""
 
@@ -85,6 +87,8 @@ class Worker:
         self._threads: list[threading.Thread] = []
         self._follower: Follower | None = None
         self._supervisor: threading.Thread | None = None
+        self._begun = False
+        """Whether this process keeps the views: another one may."""
 
     def problems(self, description: TableDescription) -> list[Problem]:
         """Why views cannot be kept from this table as it is (law 9)."""
@@ -123,6 +127,8 @@ class Worker:
         """Give signs of life: a view that waits for its store, or its table, is not a view that nobody runs."""
         names = [view.name for view in self._views]
         while not self._stop.wait(self._settings.alive_every):
+            if not self._begun:
+                continue
             try:
                 self._control.set_seen(names)
             except ControlUnavailable as error:
@@ -131,6 +137,8 @@ class Worker:
     # The supervisor's own thread
 
     def _supervise(self) -> None:
+        if not self._take_turns():
+            return
         description = self._insist(self._open)
         if description is None or description.stream_arn is None:
             return
@@ -141,6 +149,23 @@ class Worker:
             if now is not None and now.stream_arn != arn:
                 self._end_stream(now.stream_arn)
                 return
+
+    def _take_turns(self) -> bool:
+        """Wait until no other process keeps these views; False where the worker is to stop meanwhile."""
+        for name in sorted(view.name for view in self._views):
+            said = False
+            while not self._takes_turn(name):
+                if self._stop.is_set():
+                    return False
+                if not said:
+                    log.warning("view %s is kept by another dynaview run on this control store; standing by", name)
+                    said = True
+                self._stop.wait(self._settings.turn_every)
+        self._begun = True
+        return True
+
+    def _takes_turn(self, view: str) -> bool:
+        return bool(self._insist(lambda: self._control.turns.take(view)))
 
     def _end_stream(self, other: str | None) -> None:
         """The followed stream is no longer the table's: read what it still holds, then every view has a gap.

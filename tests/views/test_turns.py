@@ -1,0 +1,100 @@
+"""One process at a time keeps a view; another one stands by."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from dynaview.sinks.memory import MemorySink
+from dynaview.views.control import ControlError, ControlStore
+from dynaview.views.daemon import Daemon
+from dynaview.views.declarations import load
+from tests.support.house import until
+from tests.support.scripted import ScriptedTable
+
+HOLDER = """
+import sys, time
+from dynaview.views.control import ControlStore
+control = ControlStore(sys.argv[1])
+print(control.turns.take("one"), flush=True)
+time.sleep(60)
+"""
+
+
+def holder(url: str) -> subprocess.Popen[str]:
+    """Another process that has taken the turn of view ``one``."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, url], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "True\n"
+    return process
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'control.db'}"
+    server = sa.make_url(str(request.getfixturevalue("postgres_url"))).set(drivername="postgresql+psycopg")
+    name = f"turns_{uuid.uuid4().hex}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    return server.set(database=name).render_as_string(hide_password=False)
+
+
+def test_a_turn_is_free_again_when_its_process_is_killed(url: str) -> None:
+    control = ControlStore(url)
+    process = holder(url)
+    try:
+        assert not control.turns.take("one")
+        assert control.turns.take("two")
+        process.kill()
+        process.wait()
+        until(lambda: control.turns.take("one"), "the turn of a process that was killed")
+        assert control.turns.take("one")  # it has it
+    finally:
+        process.kill()
+        process.wait()
+        control.close()
+
+
+def test_a_second_daemon_stands_by_and_goes_on_when_the_first_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dynaview.views.daemon.connect", lambda declared: MemorySink(declared.name))
+    file = tmp_path / "dynaview.yaml"
+    file.write_text(
+        """
+sources: {shop: {table: shop, region: eu-west-1}}
+sinks: {cache: {redis: "redis://127.0.0.1:1"}}
+views:
+  one: {source: shop, sink: cache, key: "x:{pk}:{sk}", fields: {pk: pk, sk: sk}}
+"""
+    )
+    table = ScriptedTable(clock=time.time)
+    table.put({"pk": "a", "sk": "b"})
+    declaration = load([file], {})
+    process = holder(declaration.control)
+    daemon = Daemon(declaration, open_source=lambda _source: table)
+    try:
+        daemon.start()
+        assert not daemon.wait(1.5)
+        assert daemon.control.view("one") is None  # not a word about a view that is another's
+        process.kill()
+        process.wait()
+        until(lambda: (view := daemon.control.view("one")) is not None and view.counts.read == 1, "the stand-by")
+    finally:
+        process.kill()
+        process.wait()
+        daemon.stop()
+
+
+def test_a_control_store_in_memory_is_refused() -> None:
+    with pytest.raises(ControlError, match="has to last"):
+        ControlStore("sqlite://")
