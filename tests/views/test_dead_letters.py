@@ -366,7 +366,8 @@ def test_a_fill_with_too_many_letters_stops_and_goes_on_at_the_next_start(house:
 
 def test_the_declaration_sets_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And another limit is no reason to fill the view anew."""
-    monkeypatch.setattr("dynaview.views.daemon.connect", lambda declared: MemorySink(declared.name))
+    store = MemorySink("store")
+    monkeypatch.setattr("dynaview.views.daemon.connect", lambda declared: store)
     table = ScriptedTable(clock=time.time)
     for number in range(5):
         table.put({"pk": f"p{number}", "sk": "s", "id": True})  # not a text that a key could be made of

@@ -46,8 +46,7 @@ def kinds_of(parent: type[Exception]) -> list[type[Exception]]:
 
 @pytest.mark.parametrize("kind", [*kinds_of(SourceError), *kinds_of(SinkError), *kinds_of(ControlError)])
 def test_every_error_of_ours_is_sorted(kind: type[Exception]) -> None:
-    made = AccessDenied("x", "dynamodb:Scan", "y") if kind is AccessDenied else kind("x")
-    assert policy(made) is not FAULT
+    assert policy(kind.__new__(kind, "x")) is not FAULT  # some are made of more than a text; their kind decides
 
 
 def test_what_heals_is_retried_and_what_waits_for_people_slowly() -> None:
