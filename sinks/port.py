@@ -39,6 +39,9 @@ from typing import Any, Protocol, TypeAlias
 
 from dynaview.projections.rows import Layout, RowKey, Write
 
+ANEW = "fill the view anew (dynaview drop, then dynaview run)"
+"""What mends a view whose place in a store is not what it was."""
+
 
 class SinkError(Exception):
     """A store did not do what was asked.

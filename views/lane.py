@@ -106,7 +106,7 @@ class Lane:
         self._forgotten: list[str] = []
         self._begun = time.time()
         self._committed = 0.0
-        self._state = ""
+        self._said = ("", "")
         self._watermark = self.record.watermark
         self._filling = not self.record.filled
 
@@ -461,9 +461,9 @@ class Lane:
             self._say("filling" if self._filling else "following")
 
     def _say(self, state: str, reason: str = "") -> None:
-        if state == self._state:
+        if (state, reason) == self._said:
             return
-        self._state = state
+        self._said = (state, reason)
         self._retry(lambda: self.control.set_state(self.name, state, reason))
 
     def _retry(self, act: Callable[[], T]) -> T:

@@ -14,7 +14,7 @@ import msgspec
 from opensearchpy.exceptions import ConnectionError as Unreachable
 from opensearchpy.exceptions import ConnectionTimeout, TransportError
 
-from dynaview.sinks.port import Rejected, SinkError, SinkRefused, SinkUnavailable
+from dynaview.sinks.port import ANEW, Rejected, SinkError, SinkRefused, SinkUnavailable
 
 _PASSING = frozenset(
     {
@@ -97,7 +97,7 @@ def of_answer(status: int, type: str, reason: str, place: str, doing: str, index
     if status in (401, 403):
         return SinkRefused(f"OpenSearch at {place} does not allow {doing} ({what}): {rights(index)}")
     if type == "index_not_found_exception":
-        return IndexMissing(f"OpenSearch at {place} has no index for {doing}: rebuild the view")
+        return IndexMissing(f"OpenSearch at {place} has no index for {doing}: {ANEW}")
     said = f"{what}: {reason}" if reason else what
     return Answered(f"OpenSearch at {place} refused {doing}: {said}", status, type, reason)
 

@@ -10,7 +10,7 @@ from dynaview.sinks.opensearch.connection import Connection, path
 from dynaview.sinks.opensearch.documents import DELETED
 from dynaview.sinks.opensearch.errors import Answered, IndexMissing
 from dynaview.sinks.opensearch.mapping import Mark, creation, differences, fingerprint, mark_of, options_of
-from dynaview.sinks.port import SinkRefused, SinkUnavailable
+from dynaview.sinks.port import ANEW, SinkRefused, SinkUnavailable
 
 _ATTEMPTS = 10
 
@@ -52,7 +52,7 @@ class Generation:
         """The door of the index that stands. Raises `SinkError`."""
         found = self.find()
         if found is None:
-            raise IndexMissing(f"index {self.index} of view {self._layout.view} is not there: rebuild the view")
+            raise IndexMissing(f"index {self.index} of view {self._layout.view} is not there: {ANEW}")
         return self._door(found)
 
     def publish(self) -> None:
@@ -89,7 +89,7 @@ class Generation:
             raise SinkRefused(complaint)
         mark = mark_of(found)
         if mark is None or mark.door not in found.get("aliases", {}):
-            raise IndexMissing(f"index {self.index} has lost the alias that dynaview writes through: rebuild the view")
+            raise IndexMissing(f"index {self.index} has lost the alias that dynaview writes through: {ANEW}")
         return mark.door
 
     def _ours(self, found: dict[str, Any]) -> bool:
@@ -137,9 +137,9 @@ def complaint_about(layout: Layout, name: str, index: dict[str, Any]) -> str | N
     if mark.view != layout.view:
         return f"index {name} belongs to view {mark.view}: give view {layout.view} another index name"
     if mark.fingerprint != fingerprint(layout):
-        return f"index {name} was made for other fields, mappings or settings of view {layout.view}: rebuild the view"
+        return f"index {name} was made for other fields, mappings or settings of view {layout.view}: {ANEW}"
     if changed := differences(layout, index):
-        return f"the mapping of index {name} was changed ({'; '.join(changed)}): rebuild the view"
+        return f"the mapping of index {name} was changed ({'; '.join(changed)}): {ANEW}"
     return None
 
 

@@ -11,7 +11,7 @@ import re
 
 import psycopg
 
-from dynaview.sinks.port import SinkError, SinkRefused, SinkUnavailable
+from dynaview.sinks.port import ANEW, SinkError, SinkRefused, SinkUnavailable
 
 
 class ContentError(Exception):
@@ -131,8 +131,7 @@ def translated(error: psycopg.Error, place: str, remedy: str) -> SinkError | Con
         return StatementError(f"Postgres at {place}: {_REFUSED[kind]}", state)
     if state in (UNDEFINED_TABLE, UNDEFINED_COLUMN):
         return StatementError(
-            f"Postgres at {place}: the table of the view, or a column of it, is gone: rebuild the view "
-            f"(drop it and run again) ({state})",
+            f"Postgres at {place}: the table of the view, or a column of it, is gone: {ANEW} ({state})",
             state,
         )
     if state in _SETUP:

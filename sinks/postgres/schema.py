@@ -16,7 +16,7 @@ from typing import Any
 from psycopg import Connection, sql
 
 from dynaview.projections.rows import Index, Layout, PostgresOptions
-from dynaview.sinks.port import SinkRefused
+from dynaview.sinks.port import ANEW, SinkRefused
 from dynaview.sinks.postgres.columns import DELETED, OWNER, VERSION, Column
 
 _MARK = re.compile(r"dynaview: view (?P<view>.+), generation (?P<generation>\d+), layout (?P<layout>[0-9a-f]+)")
@@ -112,16 +112,16 @@ class Schema:
 
     def differs(self, connection: Connection[Any], name: str, found: Relation) -> str | None:
         """Why a table of this view cannot be used as it stands."""
-        rebuild = f"rebuild view {self._layout.view} (drop it and run again), or take the change back"
+        remedy = f"{ANEW}, or take the change back"
         if found.mark is None or found.mark.layout != self.fingerprint:
-            return f"{self.shown(name)} was made by another declaration: its columns or key differ; {rebuild}"
+            return f"{self.shown(name)} was made by another declaration: its columns or key differ; {remedy}"
         rows = connection.execute(
             "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped", (found.oid,)
         )
         missing = {one.name for one in self._columns} | {VERSION, OWNER, DELETED}
         missing -= {row[0] for row in rows}
         if missing and found.kind == "r":
-            return f"{self.shown(name)} has lost column {', '.join(sorted(missing))}; {rebuild}"
+            return f"{self.shown(name)} has lost column {', '.join(sorted(missing))}; {remedy}"
         return None
 
     def problems(self, connection: Connection[Any], role: str) -> list[str]:
@@ -135,7 +135,7 @@ class Schema:
             name = self.table(found.mark.generation)
             table = self.find(connection, name)
             if table is None:
-                problems.append(f"{self.shown(name)} is gone: rebuild view {self._layout.view}")
+                problems.append(f"{self.shown(name)} is gone: {ANEW}")
             else:
                 problems += filter(None, [self.taken(name, table) or self.differs(connection, name, table)])
         return problems + self._unknown(connection) + self._missing_rights(connection, role)

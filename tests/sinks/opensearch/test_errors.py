@@ -43,7 +43,7 @@ WHOLE = [
     (Answer(403, {"message": "User: anonymous is not authorized"}), SinkRefused, "crud"),
     (said(403, "cluster_block_exception"), SinkUnavailable, "cluster_block_exception"),
     (said(400, "index_closed_exception"), SinkUnavailable, "index_closed_exception"),
-    (said(404, "index_not_found_exception"), SinkRefused, "rebuild the view"),
+    (said(404, "index_not_found_exception"), SinkRefused, "fill the view anew"),
     (said(429, "circuit_breaking_exception"), SinkUnavailable, "circuit_breaking_exception"),
     (Answer(429, "slow down"), SinkUnavailable, "429"),
     (Answer(408, ""), SinkUnavailable, "408"),

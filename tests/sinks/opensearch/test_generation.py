@@ -120,7 +120,7 @@ def test_what_others_made_is_never_touched(sink: OpenSearchSink, layout: Layouts
         with pytest.raises(SinkRefused) as error:
             act()
         assert name in str(error.value)
-        assert any(word in str(error.value) for word in ("choose another index name", "rebuild the view"))
+        assert any(word in str(error.value) for word in ("choose another index name", "fill the view anew"))
     if what != "generation alias":
         target.drop()
         (problem,) = sink.problems(wanted)
@@ -154,7 +154,7 @@ def test_the_index_of_another_view_is_never_touched(sink: OpenSearchSink, layout
         lambda options: {"options": replace(options, settings={"number_of_shards": 2, "number_of_replicas": 0})},
     ],
 )
-def test_another_shape_needs_a_rebuild(
+def test_another_shape_needs_filling_anew(
     sink: OpenSearchSink, target: OpenSearchTarget, change: Callable[[Any], dict[str, Any]]
 ) -> None:
     target.publish()
@@ -162,10 +162,10 @@ def test_another_shape_needs_a_rebuild(
     changed = replace(target.layout, **change(target.layout.options))
     other = sink.open(changed, 1)
     for act in (other.prepare, other.publish, lambda: other.read(["row"])):
-        with pytest.raises(SinkRefused, match="rebuild"):
+        with pytest.raises(SinkRefused, match="fill the view anew"):
             act()
     (problem,) = sink.problems(changed)
-    assert "rebuild" in problem
+    assert "fill the view anew" in problem
     assert sink.problems(target.layout) == []
     following = sink.open(changed, 2)
     following.prepare()
@@ -173,7 +173,7 @@ def test_another_shape_needs_a_rebuild(
     assert sink.problems(changed) == []
 
 
-def test_a_mapping_changed_by_hand_needs_a_rebuild(sink: OpenSearchSink, layout: Layouts, store: OpenSearch) -> None:
+def test_a_mapping_changed_by_hand_needs_filling_anew(sink: OpenSearchSink, layout: Layouts, store: OpenSearch) -> None:
     target = sink.open(layout(), 1)
     target.prepare()
     target.publish()
@@ -268,7 +268,7 @@ def test_an_index_deleted_by_hand_is_never_made_on_the_fly(target: OpenSearchTar
         lambda: list(target.rows()),
         target.publish,
     ):
-        with pytest.raises(SinkRefused, match="rebuild the view"):
+        with pytest.raises(SinkRefused, match="fill the view anew"):
             act()
     assert store.indices.get(index=f"{target.layout.view}*") == {}
 
@@ -283,7 +283,7 @@ def test_an_index_deleted_under_our_feet(target: OpenSearchTarget, store: OpenSe
         "rows": lambda: list(target.rows()),
         "write": lambda: target.write([put("row", 2)]),
     }
-    with pytest.raises(SinkRefused, match="rebuild the view"):
+    with pytest.raises(SinkRefused, match="fill the view anew"):
         acts[read]()
     target.prepare()
     assert target.write([put("row", 1)]) == [APPLIED], "what was remembered of the lost index counts no more"
@@ -298,7 +298,7 @@ def test_an_index_made_again_by_another_is_not_taken_for_the_old_one(
     other.drop()
     other.prepare()
     assert other.write([put("row", 9)]) == [APPLIED]
-    with pytest.raises(SinkRefused, match="rebuild the view"):
+    with pytest.raises(SinkRefused, match="fill the view anew"):
         target.write([put("row", 6)])
     assert target.write([put("row", 6)]) == [STALE]
     (stored,) = target.read(["row"])
@@ -316,13 +316,13 @@ def test_preparing_again_finds_the_index_that_another_made(sink: OpenSearchSink,
     assert target.write([put("row", 4)]) == [APPLIED]
 
 
-def test_an_index_without_its_door_needs_a_rebuild(
+def test_an_index_without_its_door_needs_filling_anew(
     sink: OpenSearchSink, target: OpenSearchTarget, store: OpenSearch
 ) -> None:
     store.indices.delete_alias(index=f"{target.layout.view}-g1", name=f"{target.layout.view}-g1-*")
-    with pytest.raises(SinkRefused, match="rebuild the view"):
+    with pytest.raises(SinkRefused, match="fill the view anew"):
         target.write([put("row", 1)])
-    with pytest.raises(SinkRefused, match="rebuild the view"):
+    with pytest.raises(SinkRefused, match="fill the view anew"):
         sink.open(target.layout, 1).prepare()
 
 
