@@ -41,6 +41,9 @@ from dynaview.views.positions import START, Delivery, Positions, ShardPosition
 
 log = logging.getLogger(__name__)
 
+TOMBSTONES = 25 * 3600.0
+"""Seconds for which a tombstone is kept at the least: longer than DynamoDB keeps stream records."""
+
 T = TypeVar("T")
 
 
@@ -445,6 +448,17 @@ class Lane:
             if inherited and lowest is not None and self._watermark is not None and lowest < self._watermark:
                 return None
             return lowest
+
+    def purgeable(self, now: float) -> float | None:
+        """The age in seconds above which a tombstone may go; None where none may.
+
+        Older than any record the stream still holds, and than what the view has not read yet: a change that is older
+        than such a delete has been applied. Not beside a fill, whose scanned items only tombstones keep out.
+        """
+        with self._lock:
+            if self._filling or self.failed is not None or self._watermark is None:
+                return None
+            return max(TOMBSTONES, now - self._watermark + 3600)
 
     # States and retries
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ from dynaview.projections.attributes import Shape
 from dynaview.projections.compiler import compile_view
 from dynaview.projections.declaration import Problem, SourceDeclaration, ViewDeclaration
 from dynaview.projections.projection import Projection, ViewType
-from dynaview.sinks.port import Sink
+from dynaview.sinks.port import Sink, SinkError
 from dynaview.sources.errors import SourceError, StreamDisabled, StreamGone
 from dynaview.sources.port import TableDescription, TableReader
 from dynaview.views.control import ControlStore, ControlUnavailable, ViewRecord
@@ -54,6 +55,8 @@ class WorkerSettings:
     """Seconds between two signs of life, whatever the views wait for."""
     turn_every: float = 1.0
     """Seconds between two tries to take over views that another process keeps."""
+    purge_every: float = 3600.0
+    """Seconds between two removals of old tombstones."""
     patience: float = 8.0
     """Seconds that an ending worker waits for AWS, and again for stores, that do not answer."""
 
@@ -105,6 +108,7 @@ class Worker:
         """Begin to work in the background."""
         self._supervisor = spawn(f"table-{self.source.name}", self._supervise, self._crashed)
         self._threads.append(spawn(f"alive-{self.source.name}", self._live, self._crashed))
+        self._threads.append(spawn(f"tombstones-{self.source.name}", self._purge, self._crashed))
 
     def stop(self) -> None:
         """End: batches in hand are finished and their checkpoints moved, as far as sinks and control store answer."""
@@ -133,6 +137,21 @@ class Worker:
                 self._control.set_seen(names)
             except ControlUnavailable as error:
                 log.warning("%s", error)
+
+    def _purge(self) -> None:
+        """Remove tombstones that no change can come too late for: see `purgeable`."""
+        while not self._stop.wait(self._settings.purge_every):
+            for lane in self._lanes:
+                age = lane.purgeable(time.time())
+                if age is None:
+                    continue
+                try:
+                    removed = lane.target.purge(timedelta(seconds=age))
+                except SinkError as error:
+                    log.warning("view %s: its old tombstones stay for now: %s", lane.name, error)
+                    continue
+                if removed:
+                    log.info("view %s: %d old tombstones removed", lane.name, removed)
 
     # The supervisor's own thread
 
