@@ -58,7 +58,7 @@ def _key(key: Mapping[str, Attr]) -> str:
 
 def _fitting(text: str) -> str:
     """As much of a key as any control store can hold; what is cut off is told apart by a hash."""
-    data = text.replace("\0", "\\u0000").encode()  # Postgres has no NUL in text
+    data = text.replace("\0", "\\u0000").encode(errors="backslashreplace")  # Postgres has no NUL in text
     if len(data) <= LONGEST:
         return data.decode()
     return f"{data[: LONGEST - 40].decode(errors='ignore')}... ({hashlib.sha256(data).hexdigest()[:16]})"

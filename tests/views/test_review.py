@@ -430,3 +430,7 @@ def test_of_several_writes_to_a_row_the_newest_is_sent() -> None:
     counts, rejections = batch.settle(send)
     assert [(write.key, write.version) for write in sent] == [("row", 9)]
     assert (counts.read, counts.applied, rejections) == (3, 3, [])
+
+
+def test_a_row_key_that_is_no_utf_8_can_still_be_told() -> None:
+    assert key_text("a\ud800b\0c") == "a\\ud800b\\u0000c"
