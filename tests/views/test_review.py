@@ -24,6 +24,7 @@ from dynaview.views.control import (
     Progress,
     Segment,
 )
+from dynaview.views.letters import key_text
 from dynaview.views.status import view_status
 from tests.support.house import QUICK, House, until
 from tests.support.simple import SimpleBound
