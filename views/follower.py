@@ -186,6 +186,10 @@ class Follower:
 
     def _read_front(self, cursor: Cursor) -> float:
         """Read one page at the front and offer it; the wait until the next read."""
+        if self._ended_for_all(cursor):
+            cursor.ended = True
+            self._end_of(cursor)
+            return 0.0
         if not self._could_take(cursor):
             cursor.refused += 1
             return min(self.settings.poll_cap, self.settings.room_first * 2.0 ** min(cursor.refused - 1, 10))
@@ -216,6 +220,11 @@ class Follower:
         again by the catch-up reader."""
         lanes = [lane for lane in self.lanes if lane.failed is None]
         return any(lane.wants(cursor.shard) and lane.position(cursor.shard).handed >= cursor.position for lane in lanes)
+
+    def _ended_for_all(self, cursor: Cursor) -> bool:
+        """Whether the catch-up reader was faster and has brought every lane to the shard's end."""
+        lanes = [lane for lane in self.lanes if lane.failed is None]
+        return bool(lanes) and all(lane.position(cursor.shard).ended for lane in lanes)
 
     def _end_of(self, cursor: Cursor) -> None:
         """A shard is read to its end: its children may begin, those not yet listed are looked for."""
