@@ -68,6 +68,11 @@ class Calls:
         with self._call_lock:
             self._faults.append(_Fault(operation, error, times, after, shard))
 
+    def pending(self, operation: Operation) -> int:
+        """How many calls of `operation` are still to fail."""
+        with self._call_lock:
+            return sum(each.times for each in self._faults if each.operation == operation)
+
     def heal(self) -> None:
         """Drop every fault that has not been played yet."""
         with self._call_lock:
