@@ -37,7 +37,8 @@ class Bound(Protocol):
         """What the change asks of the view: upserts of what the item now yields and deletes of what it yielded before
         and no longer does; empty where neither state is the view's (unmatched). Never one row key twice.
 
-        Raises `ProjectionError`; an old image that yields an error counts as having yielded no rows.
+        Raises `ProjectionError`. Of the old image only row keys are read: a state whose fields could not be made still
+        gives up its keys, as an earlier one may have left a row there; one whose key cannot be made yielded no rows.
         """
 
     def inserts(self, image: Image) -> list[Write]:

@@ -98,7 +98,7 @@ class ScanPage(msgspec.Struct, Generic[I]):
     position: ScanPosition | None
     """Where to go on after this page; None at the segment's end."""
     consumed: float
-    """Read capacity units that the page cost (two a 4 KB for strongly consistent reads of on-demand tables too)."""
+    """Read capacity units that the page cost: one for each 4 KB read, as strongly consistent reads go."""
 
 
 class StreamReader(Protocol):

@@ -65,7 +65,7 @@ def test_a_turn_is_free_again_when_its_process_is_killed(url: str) -> None:
 
 
 def test_a_second_daemon_stands_by_and_goes_on_when_the_first_is_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("dynaview.views.daemon.connect", lambda declared: MemorySink(declared.name))
     file = tmp_path / "dynaview.yaml"
@@ -84,7 +84,7 @@ views:
     daemon = Daemon(declaration, open_source=lambda _source: table)
     try:
         daemon.start()
-        assert not daemon.wait(1.5)
+        until(lambda: "standing by" in caplog.text, "the second daemon to find the view taken")
         assert daemon.control.view("one") is None  # not a word about a view that is another's
         process.kill()
         process.wait()

@@ -13,7 +13,7 @@ import click
 
 from dynaview.projections.declaration import Declaration
 from dynaview.views.control import ControlError, ControlStore
-from dynaview.views.declarations import load
+from dynaview.views.declarations import DEFAULT_FILE, load
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,8 +26,8 @@ def files_option(function: F) -> F:
         "files",
         multiple=True,
         type=click.Path(path_type=Path),
-        default=(Path("dynaview.yaml"),),
-        show_default="dynaview.yaml",
+        default=(Path(DEFAULT_FILE),),
+        show_default=DEFAULT_FILE,
         help="A declaration: YAML, or a Python module with projections. May be given more than once.",
     )
     return option(function)
