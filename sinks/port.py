@@ -20,6 +20,17 @@ Tombstones
 Duplicates and order
     Applying the same writes again, in any order, from any number of threads and processes at once, ends in the state
     of the highest version of each row. `write` may be called concurrently on one target.
+Mending
+    `Target.mend` is compare-and-set: a row is written only where what stands under its key is exactly what was seen
+    (version, owner, generation, live or tombstone; None: nothing at all), else it is STALE. The row then has the
+    target's generation, and the version that was seen where it was of the same owner, else version 0 (versions of
+    different items mean nothing to each other). So a row can be put right without knowing the version of its item,
+    and any change that comes between wins. A mend that deletes leaves a tombstone as a delete does.
+Generations
+    Where `Sink.in_place` is false, each generation has rows of its own, and readers see the one that was published
+    last. Where it is true, all generations share the row keys that readers address; a row carries the generation that
+    wrote it, and under `Rule.NEWER` a write is applied when neither its version nor its generation is lower than
+    the row's and one of them is higher.
 Outcomes
     One for each write, in the order of the batch: APPLIED, STALE, or a `Rejected` for content that the store cannot
     hold. A rejected write changes nothing and never fails its neighbours.
@@ -105,24 +116,53 @@ class Stored:
     content: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Mend:
+    """A row as it should be, and what was seen under its key when that was decided."""
+
+    write: Write
+    """Its `version` and `rule` are not looked at."""
+    seen: Stored | None
+    """As `Target.read` answered it; its content is not looked at, only whether there was any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Bytes in a store."""
+
+    used: int
+    """By the generation."""
+    free: int
+    """On the fullest disk (or of the memory) that would hold another one."""
+
+
 class Target(Protocol):
     """One generation of one view in one store."""
 
     layout: Layout
     generation: int
 
-    def prepare(self) -> None:
+    def prepare(self, bulk: bool = False) -> None:
         """Create what the generation needs (index, table) where it is missing; idempotent, safe when run twice at once.
+        With `bulk`, what only slows a load down is left out of a new one (indexes, refreshing) until `finish`.
 
         Raises `SinkRefused` where a name is taken by something that dynaview did not create (never touched), where
         rights are missing, or where what stands there has another shape than the layout.
         """
 
+    def finish(self) -> None:
+        """Make good what `prepare` left out for a bulk load, while writes go on; idempotent. When it returns, readers
+        of this generation would miss nothing. Raises `SinkRefused` where the rows do not allow it (a unique index)."""
+
     def publish(self) -> None:
-        """Make this the generation that readers see, in one atomic step (no step at all where keys are direct)."""
+        """Make this the generation that readers see, in one atomic step (no step at all where keys are direct): no
+        reader sees neither or both. Idempotent."""
 
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         """Apply a batch under the guard. See the module's contract."""
+
+    def mend(self, mends: Sequence[Mend]) -> list[Outcome]:
+        """Put rows right where they are still as they were seen. See the module's contract."""
 
     def content(self, write: Write) -> Any:
         """What `Stored.content` would be after `write` was applied (None for a delete). Pure; for comparing."""
@@ -147,6 +187,8 @@ class Sink(Protocol):
     """One store. Safe to use from several threads."""
 
     name: str
+    in_place: bool
+    """Whether all generations of a view share its row keys."""
 
     def open(self, layout: Layout, generation: int) -> Target:
         """A handle on one generation of a view; no I/O. Raises ValueError for a layout that is not this sink's."""
@@ -155,6 +197,12 @@ class Sink(Protocol):
         """What of a generation is missing as if `Target.prepare` had never been called (its index, its table), for
         people; None where it stands, or where the store needs nothing. For a generation that was prepared before, this
         is the loss of its rows, which `prepare` would hide. Changes nothing."""
+
+    def published(self, layout: Layout) -> int | None:
+        """The generation that readers of the view see; None where there is none, or where keys are direct."""
+
+    def room(self, layout: Layout, generation: int) -> Room | None:
+        """What another generation of this size would need and find; None where the store does not tell."""
 
     def check(self) -> str:
         """Reach the store and say what it is ("PostgreSQL 18.4"). Raises `SinkError`."""
