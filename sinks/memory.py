@@ -1,22 +1,25 @@
 """The reference sink: rows in a dictionary. For tests, previews and as the contract's shortest reading.
 
 Rows of one view live as long as the `MemorySink`; every `open` of the same view and generation sees the same rows.
+Made with `in_place`, it is the reading of a store whose keys readers address directly: all generations of a view share
+its rows, and keys need no preparation.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from dynaview.projections.rows import Layout, RowKey, RowValues, Rule, Write, json_encoder
-from dynaview.sinks.port import APPLIED, STALE, Outcome, Rejected, RejectedKind, SinkRefused, Stored
+from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, Rejected, RejectedKind, Room, SinkRefused, Stored
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 
@@ -27,16 +30,19 @@ class _Held:
 
     version: int
     owner: str
+    generation: int
     content: bytes | None
     deleted_at: float
     """By `time.monotonic`; of tombstones only."""
 
 
 @dataclass(slots=True)
-class _Generation:
+class _Rows:
+    """What one generation holds, or, in place, what all generations of a view hold."""
+
     layout: Layout
     lock: threading.Lock = field(default_factory=threading.Lock)
-    rows: dict[RowKey, _Held] = field(default_factory=dict)
+    held: dict[RowKey, _Held] = field(default_factory=dict)
 
 
 class MemoryTarget:
@@ -48,73 +54,79 @@ class MemoryTarget:
         self._sink = sink
         self._names = None if layout.fields is None else tuple(one.name for one in layout.fields)
 
-    def prepare(self) -> None:
+    def prepare(self, bulk: bool = False) -> None:
         made = self._sink._make(self.layout, self.generation)
-        if made.layout != self.layout:
+        if made.layout != self.layout and not self._sink.in_place:
             raise SinkRefused(
                 f"generation {self.generation} of {self.layout.view} was made with another layout: "
                 "use the next generation, or drop this one"
             )
 
+    def finish(self) -> None:
+        """A bulk load leaves nothing out here."""
+
     def publish(self) -> None:
-        self._held()
+        self._rows()
         self._sink._publish(self.layout.view, self.generation)
 
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
-        if not writes:
-            return []
-        held = self._held()
-        outcomes: list[Outcome] = []
-        for write in writes:
-            try:
-                content = self._encoded(write)
+        return [self._put(one, one.version, partial(_guard, one, self.generation)) for one in writes]
 
-                json_encoder.encode(write.key)
-            except (UnicodeEncodeError, TypeError, ValueError) as error:
-                outcomes.append(Rejected(f"cannot be kept as JSON: {type(error).__name__}"))
-                continue
-            with held.lock:
-                outcomes.append(_guarded(held.rows, write, content))
-        return outcomes
+    def mend(self, mends: Sequence[Mend]) -> list[Outcome]:
+        return [self._put(one.write, _version(one), partial(_unchanged, one, self.generation)) for one in mends]
 
     def content(self, write: Write) -> Any:
         encoded = self._encoded(write)
         return None if encoded is None else _decoder.decode(encoded)
 
     def read(self, keys: Sequence[RowKey]) -> list[Stored | None]:
-        held = self._held()
-        with held.lock:
-            return [self._stored(key, held.rows.get(key)) for key in keys]
+        rows = self._rows()
+        with rows.lock:
+            return [_stored(key, rows.held.get(key)) for key in keys]
 
     def rows(self) -> Iterator[Stored]:
-        held = self._held()
-        with held.lock:
-            keys = list(held.rows)
+        rows = self._rows()
+        with rows.lock:
+            keys = list(rows.held)
         for key in keys:
-            with held.lock:
-                stored = self._stored(key, held.rows.get(key))
+            with rows.lock:
+                stored = _stored(key, rows.held.get(key))
             if stored is not None and stored.content is not None:
                 yield stored
 
     def count(self) -> int:
-        held = self._held()
-        with held.lock:
-            return sum(row.content is not None for row in held.rows.values())
+        rows = self._rows()
+        with rows.lock:
+            return sum(held.content is not None for held in rows.held.values())
 
     def purge(self, older_than: timedelta) -> int:
-        held = self._held()
+        rows = self._rows()
         limit = time.monotonic() - older_than.total_seconds()
-        with held.lock:
-            old = [key for key, row in held.rows.items() if row.content is None and row.deleted_at <= limit]
+        with rows.lock:
+            old = [key for key, held in rows.held.items() if held.content is None and held.deleted_at <= limit]
             for key in old:
-                del held.rows[key]
+                del rows.held[key]
         return len(old)
 
     def drop(self) -> None:
         self._sink._drop(self.layout.view, self.generation)
 
-    def _held(self) -> _Generation:
-        return self._sink._find(self.layout.view, self.generation)
+    def _rows(self) -> _Rows:
+        return self._sink._find(self.layout, self.generation)
+
+    def _put(self, write: Write, version: int, verdict: Callable[[_Held | None], Outcome]) -> Outcome:
+        """Apply `write` under `version` where `verdict` on what stands there says so."""
+        rows = self._rows()
+        try:
+            content = self._encoded(write)
+            json_encoder.encode(write.key)
+        except (UnicodeEncodeError, TypeError, ValueError) as error:
+            return Rejected(f"cannot be kept as JSON: {type(error).__name__}")
+        with rows.lock:
+            outcome = verdict(rows.held.get(write.key))
+            if outcome is APPLIED:
+                rows.held[write.key] = _Held(version, write.owner, self.generation, content, time.monotonic())
+        return outcome
 
     def _encoded(self, write: Write) -> bytes | None:
         if write.values is None:
@@ -128,50 +140,72 @@ class MemoryTarget:
             pairs = dict(zip(self._names or (), values, strict=True)).items()
         return {name: value for name, value in pairs if value is not None}
 
-    def _stored(self, key: RowKey, row: _Held | None) -> Stored | None:
-        if row is None:
-            return None
-        content = None if row.content is None else _decoder.decode(row.content)
-        return Stored(key, row.version, row.owner, self.generation, content)
+
+def _stored(key: RowKey, held: _Held | None) -> Stored | None:
+    if held is None:
+        return None
+    content = None if held.content is None else _decoder.decode(held.content)
+    return Stored(key, held.version, held.owner, held.generation, content)
 
 
-def _guarded(rows: dict[RowKey, _Held], write: Write, content: bytes | None) -> Outcome:
+def _guard(write: Write, generation: int, held: _Held | None) -> Outcome:
     """The guard, as `dynaview.sinks.port` words it."""
-    held = rows.get(write.key)
-    if held is not None:
-        of_another = bool(write.owner) and held.owner != write.owner
-        if of_another and held.content is not None:
-            if content is None:
-                return STALE
-            return Rejected(
-                f"row {write.key!r} belongs to item {held.owner}, so item {write.owner} cannot have it",
-                RejectedKind.OWNER,
-            )
-        if write.rule is Rule.ABSENT:
+    if held is None:
+        return APPLIED
+    deletes = write.values is None
+    if write.owner and held.owner != write.owner:
+        if held.content is None:
+            taken_over = not deletes and write.rule is Rule.NEWER and generation >= held.generation
+            return APPLIED if taken_over else STALE
+        if deletes:
             return STALE
-        if of_another and content is None:
-            return STALE
-        if not of_another and held.version >= write.version:
-            return STALE
-    rows[write.key] = _Held(write.version, write.owner, content, time.monotonic())
-    return APPLIED
+        return Rejected(
+            f"row {write.key!r} belongs to item {held.owner}, so item {write.owner} cannot have it",
+            RejectedKind.OWNER,
+        )
+    if write.rule is Rule.ABSENT:
+        return STALE
+    steps = (write.version - held.version, generation - held.generation)
+    return APPLIED if min(steps) >= 0 and max(steps) > 0 else STALE
+
+
+def _unchanged(mend: Mend, generation: int, held: _Held | None) -> Outcome:
+    """Whether what stands is what was seen, and no later generation's."""
+    seen = mend.seen
+    if held is None or seen is None:
+        return APPLIED if held is None and seen is None else STALE
+    there = (held.version, held.owner, held.generation, held.content is None)
+    same = there == (seen.version, seen.owner, seen.generation, seen.content is None)
+    return APPLIED if same and generation >= held.generation else STALE
+
+
+def _version(mend: Mend) -> int:
+    """What a mended row's version is."""
+    return mend.seen.version if mend.seen is not None and mend.seen.owner == mend.write.owner else 0
 
 
 class MemorySink:
     """A store in this process's memory."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, in_place: bool = False) -> None:
         self.name = name
+        self.in_place = in_place
         self._lock = threading.Lock()
-        self._generations: dict[tuple[str, int], _Generation] = {}
+        self._made: dict[tuple[str, int], _Rows] = {}
         self._published: dict[str, int] = {}
 
     def open(self, layout: Layout, generation: int) -> MemoryTarget:
         return MemoryTarget(self, layout, generation)
 
     def gone(self, layout: Layout, generation: int) -> str | None:
-        there = (layout.view, generation) in self._generations
+        there = self.in_place or (layout.view, generation) in self._made
         return None if there else f"generation {generation} of {layout.view} is gone"
+
+    def published(self, layout: Layout) -> int | None:
+        return self._published.get(layout.view)
+
+    def room(self, layout: Layout, generation: int) -> Room | None:
+        return None
 
     def check(self) -> str:
         return "memory of this process"
@@ -182,27 +216,37 @@ class MemorySink:
     def close(self) -> None:
         """Nothing to give back."""
 
-    def published(self, view: str) -> int | None:
-        """The generation of `view` that readers see."""
-        return self._published.get(view)
-
-    def _make(self, layout: Layout, generation: int) -> _Generation:
+    def _make(self, layout: Layout, generation: int) -> _Rows:
         with self._lock:
-            return self._generations.setdefault((layout.view, generation), _Generation(layout))
+            return self._made.setdefault(self._place(layout.view, generation), _Rows(layout))
 
-    def _find(self, view: str, generation: int) -> _Generation:
+    def _find(self, layout: Layout, generation: int) -> _Rows:
+        if self.in_place:
+            return self._make(layout, generation)
         with self._lock:
-            found = self._generations.get((view, generation))
+            found = self._made.get(self._place(layout.view, generation))
         if found is None:
-            raise SinkRefused(f"generation {generation} of {view} is not there: prepare it first")
+            raise SinkRefused(f"generation {generation} of {layout.view} is not there: prepare it first")
         return found
 
     def _publish(self, view: str, generation: int) -> None:
-        with self._lock:
-            self._published[view] = generation
+        if not self.in_place:
+            with self._lock:
+                self._published[view] = generation
 
     def _drop(self, view: str, generation: int) -> None:
+        place = self._place(view, generation)
         with self._lock:
-            self._generations.pop((view, generation), None)
-            if self._published.get(view) == generation:
-                del self._published[view]
+            if not self.in_place:
+                self._made.pop(place, None)
+                if self._published.get(view) == generation:
+                    del self._published[view]
+                return
+            rows = self._made.get(place)
+        if rows is not None:
+            with rows.lock:
+                # What another generation has taken over stays.
+                rows.held = {key: held for key, held in rows.held.items() if held.generation != generation}
+
+    def _place(self, view: str, generation: int) -> tuple[str, int]:
+        return view, (0 if self.in_place else generation)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
 from dynaview.projections.rows import RowKey, Write
-from dynaview.sinks.port import Outcome, SinkRefused, SinkUnavailable, Stored, Target
+from dynaview.sinks.port import Mend, Outcome, SinkRefused, SinkUnavailable, Stored, Target
 
 Fault: TypeAlias = Literal["refuse", "lose", "half", "forbid"]
 """refuse: fail before the write. lose: write, then fail, as when the answer is lost. half: write half, then fail.
@@ -67,8 +67,14 @@ class FaultyTarget:
             raise SinkUnavailable("scripted: answer lost")
         return outcomes
 
-    def prepare(self) -> None:
-        self.inner.prepare()
+    def mend(self, mends: Sequence[Mend]) -> list[Outcome]:
+        return self.inner.mend(mends)
+
+    def prepare(self, bulk: bool = False) -> None:
+        self.inner.prepare(bulk)
+
+    def finish(self) -> None:
+        self.inner.finish()
 
     def publish(self) -> None:
         self.inner.publish()
