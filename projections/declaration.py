@@ -97,6 +97,25 @@ class LetterLimits:
     within: float = 600.0
 
 
+KEEP = 86_400.0
+"""Seconds that the generation before the live one is kept where nothing is said: 24 hours."""
+
+SHRINK = 0.5
+"""The largest loss of rows that a swap accepts where nothing is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """How often a view is compared with its table by itself."""
+
+    every: float
+    """Seconds from one comparison's beginning to the next one's."""
+    sample: float = 1.0
+    """The share of the rows that is compared, above 0 and up to 1."""
+    repair: bool = False
+    """Whether what is found to differ is mended at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class ViewDeclaration:
     """One view. Everything here has been checked as far as it can be without a server."""
@@ -129,6 +148,14 @@ class ViewDeclaration:
     places: Mapping[str, At]
     """Places below the view by path (``where``, ``fields.total``), for messages of later checks."""
     dead_letters: LetterLimits = LetterLimits()
+    on_change: Literal["rebuild", "ask", "stop"] = "ask"
+    """What follows when the view was built by another declaration."""
+    keep: float = KEEP
+    """Seconds that the generation before the live one is kept, and written, for a rollback; 0: it goes at once."""
+    shrink: float = SHRINK
+    """The largest share of its rows that a view may lose in a swap unasked, from 0 to 1."""
+    verify: Verification | None = None
+    """None: only when somebody asks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ are checked in the same way, when a declaration is loaded; decorating never fail
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from types import ModuleType
 from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
@@ -62,6 +63,10 @@ class ViewKeys(TypedDict, total=False):
     key: str | Sequence[str]
     fields: Mapping[str, str | Mapping[str, Any]]
     on_gap: Literal["stop", "rebuild"]
+    on_change: Literal["rebuild", "ask", "stop"]
+    keep: str | float
+    shrink: str | float
+    verify: Mapping[str, Any]
     dead_letters: Mapping[str, float]
     type: Literal["hash", "string", "set", "sorted_set"]
     member: str
@@ -150,10 +155,8 @@ def _plain(value: Any) -> Any:
     """What YAML would have held."""
     match value:
         case float():
-            try:
-                return Decimal(repr(value))
-            except InvalidOperation:
-                return value
+            # What is not a number can't be compared as a Decimal.
+            return Decimal(repr(value)) if math.isfinite(value) else value
         case Mapping():
             return {str(name): _plain(inner) for name, inner in value.items()}
         case list() | tuple():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+from dynaview.projections.quantities import DURATION, SHARE
 from dynaview.projections.rows import SCALARS
 
 Schema: TypeAlias = dict[str, Any]
@@ -131,6 +132,25 @@ def _view() -> Schema:
             "type": "string",
             "enum": ["stop", "rebuild"],
         },
+        "on_change": {
+            "description": "What follows when the declaration is no longer the one that built the view: rebuild, ask "
+            "(default: the view goes on as it was built until dynaview rebuild) or stop.",
+            "type": "string",
+            "enum": ["rebuild", "ask", "stop"],
+        },
+        "keep": _duration(
+            "How long the generation before the live one is kept for a rollback; 0 drops it at once. Default: 24h."
+        ),
+        "shrink": _share("The largest loss of rows that a swap accepts without asking. Default: 50%."),
+        "verify": _mapping(
+            {
+                "every": _duration("How often. Default: only when somebody asks."),
+                "sample": _share("How much of the view is compared. Default: 100%."),
+                "repair": _boolean("Whether what differs is mended at once. Default: false."),
+            },
+            "When the view is compared with its table by itself.",
+            required=["every"],
+        ),
         "dead_letters": _mapping(
             {
                 "limit": {
@@ -250,6 +270,24 @@ def _string(description: str) -> Schema:
 
 def _boolean(description: str) -> Schema:
     return {"description": description, "type": "boolean"}
+
+
+def _duration(description: str) -> Schema:
+    return {
+        "description": f"{description} 90s, 15m, 24h, 7d, or a number of seconds.",
+        "type": ["string", "number"],
+        "pattern": DURATION,
+        "minimum": 0,
+    }
+
+
+def _share(description: str) -> Schema:
+    return {
+        "description": f"{description} 5%, or a number from 0 to 1.",
+        "type": ["string", "number"],
+        "pattern": SHARE,
+        "minimum": 0,
+    }
 
 
 def _list(items: Schema, description: str) -> Schema:

@@ -11,6 +11,7 @@ from jsonschema.exceptions import ValidationError
 
 from dynaview.projections.declaration import Problem
 from dynaview.projections.document import Document, Path, shown
+from dynaview.projections.quantities import DURATION, SHARE
 from dynaview.projections.schema import SINK_SCHEMES
 from dynaview.projections.schema import schema as published
 from dynaview.projections.suggestions import did_you_mean
@@ -56,6 +57,10 @@ def _explained(document: Document, error: ValidationError) -> Iterator[Misshapen
             name = next(name for name in missing if repr(name) in error.message)
             meaning = schema["properties"][name]["description"]
             yield Misshapen((*path, name), Problem(document.at(*path), f"{name} is missing. {meaning}"))
+        case "pattern" if rule == DURATION:
+            yield _at(document, path, "not a duration: write 90s, 15m, 24h or 7d")
+        case "pattern" if rule == SHARE:
+            yield _at(document, path, "not a share: write a percentage such as 5%, or a number from 0 to 1")
         case "pattern":
             name = str(error.instance)
             yield _at(
@@ -113,7 +118,7 @@ def _wrong_type(error: ValidationError) -> str:
     message = f"expected {expected}, found {kind_of(found)}"
     if "string" in allowed and isinstance(found, dict) and list(found.values()) == [None]:
         return f"{message}: put text that begins with a brace in quotes"
-    if "string" in allowed and not isinstance(found, dict | list):
+    if "string" in allowed and "number" not in allowed and not isinstance(found, dict | list):
         return f"{message}: put it in quotes"
     return message
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 from dynaview.projections.declaration import (
+    KEEP,
+    SHRINK,
     At,
     FieldExpression,
     LetterLimits,
     SinkDeclaration,
     SourceDeclaration,
+    Verification,
     ViewDeclaration,
 )
 from dynaview.projections.document import Path, path_text, shown
@@ -21,6 +25,7 @@ from dynaview.projections.fields import ReadField, read_expression, read_fields
 from dynaview.projections.keys import Names, read_match
 from dynaview.projections.layouts import Kept, read_kept
 from dynaview.projections.python import Function, PythonError, check
+from dynaview.projections.quantities import QuantityError, duration, share
 from dynaview.projections.schema import NAME
 from dynaview.projections.section import Section
 from dynaview.projections.suggestions import did_you_mean
@@ -66,6 +71,8 @@ def read_view(section: Section, name: str, function: Function | None, around: Su
     fields = _fields(section, sink, is_python)
     names = Names(captures, fields, each=section.has("each"), function=is_python)
     kept = read_kept(section, name, kind, names) if kind is not None else Kept(None, None, None)
+    keep, shrink = _quantity(section, "keep", duration), _quantity(section, "shrink", share)
+    verify = _verification(section.section("verify")) if section.has("verify") else None
     wrong = len(section.problems) > before or section.is_misshapen()
     if wrong or source is None or sink is None or kept.layout is None or kept.key is None:
         return ReadView(None, sink, kept.target, section.at())
@@ -88,6 +95,10 @@ def read_view(section: Section, name: str, function: Function | None, around: Su
         at=section.at(),
         places=dict(_places(section, ())),
         dead_letters=_limits(section.section("dead_letters")),
+        on_change=_on_change(section.text("on_change")),
+        keep=KEEP if keep is None else keep,
+        shrink=SHRINK if shrink is None else shrink,
+        verify=verify,
     )
     return ReadView(view, sink, kept.target, section.at())
 
@@ -98,6 +109,27 @@ def _limits(section: Section) -> LetterLimits:
     return LetterLimits(
         default.limit if limit is None else int(limit), default.within if within is None else float(within)
     )
+
+
+def _on_change(text: str | None) -> Literal["rebuild", "ask", "stop"]:
+    return "rebuild" if text == "rebuild" else "stop" if text == "stop" else "ask"
+
+
+def _verification(section: Section) -> Verification | None:
+    every = _quantity(section, "every", partial(duration, least=1))
+    sample = _quantity(section, "sample", partial(share, above_zero=True))
+    repair = section.get("repair") is True
+    return None if every is None else Verification(every, 1.0 if sample is None else sample, repair)
+
+
+def _quantity(section: Section, key: str, read: Callable[[Any], float]) -> float | None:
+    """The duration or share under `key`; None where there is none or it makes no sense, which has been told."""
+    written = section.get(key)
+    try:
+        return None if written is None else read(written)
+    except QuantityError as error:
+        section.problem(str(error), key)
+        return None
 
 
 def _known(section: Section, key: str, declared: Mapping[str, Any]) -> Any:

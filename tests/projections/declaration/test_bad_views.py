@@ -252,6 +252,40 @@ CASES = {
         HASH + "on_gap: rebuilt\nfields: {n: n}",
         ["5:on_gap: rebuilt is not one of its values, did you mean rebuild?"],
     ),
+    "wrong on_change": (
+        HASH + "on_change: aks\nfields: {n: n}",
+        ["5:on_change: aks is not one of its values, did you mean ask?"],
+    ),
+    "no duration": (
+        HASH + "keep: 24 hours\nfields: {n: n}",
+        ["5:keep: not a duration: write 90s, 15m, 24h or 7d"],
+    ),
+    "duration without a unit": (HASH + "keep: '24'\nfields: {n: n}", ["5:keep: not a duration"]),
+    "negative duration": (HASH + "keep: -1\nfields: {n: n}", ["5:keep: has to be at least 0"]),
+    "endless duration": (HASH + "keep: 9999d\nfields: {n: n}", ["5:keep: has to be at most 3650d"]),
+    "duration of another type": (
+        HASH + "keep: true\nfields: {n: n}",
+        ["5:keep: expected text or a number, found true"],
+    ),
+    "no share": (HASH + "shrink: half\nfields: {n: n}", ["5:shrink: not a share: write a percentage such as 5%"]),
+    "share above 1": (
+        HASH + "shrink: 50\nfields: {n: n}",
+        ["5:shrink: a number here is from 0 to 1: write a percentage with its sign"],
+    ),
+    "share above 100%": (HASH + "shrink: 101%\nfields: {n: n}", ["5:shrink: has to be at most 100%"]),
+    "verify without every": (
+        HASH + "verify: {sample: 5%}\nfields: {n: n}",
+        ["5:verify: every is missing. How often."],
+    ),
+    "verify without a mapping": (HASH + "verify: 24h\nfields: {n: n}", ["5:verify: expected a mapping, found text"]),
+    "verify at all times": (
+        HASH + "verify: {every: 0}\nfields: {n: n}",
+        ["5:verify.every: has to be at least 1s"],
+    ),
+    "verify nothing": (
+        HASH + "verify:\n  every: 1h\n  sample: 0%\n  reapir: true\nfields: {n: n}",
+        ["7:verify.sample: has to be more than 0%", "8:verify.reapir: unknown key, did you mean repair?"],
+    ),
     "match without patterns": (
         HASH.replace("{pk: 'C#{id}'}", "{}") + "fields: {n: n}",
         ["3:match: is empty"],

@@ -162,6 +162,10 @@ views:
     fields: {id: id, n: {type: decimal, default: 1.5, column: "numeric(5,2)"}}
     indexes: [n, {columns: [id, n], unique: true}]
     on_gap: rebuild
+    on_change: rebuild
+    keep: 90s
+    shrink: 5%
+    verify: {every: 1h, sample: 0.5, repair: true}
 """,
     )
     write("both.py", "def rows(item): return {}\n")
@@ -175,13 +179,26 @@ views:
             schema="s", table="t", key=("id",),
             fields={"id": "id", "n": {"type": "decimal", "default": 1.5, "column": "numeric(5,2)"}},
             indexes=("n", {"columns": ["id", "n"], "unique": True}), on_gap="rebuild",
+            on_change="rebuild", keep=90, shrink=0.05, verify={"every": "60m", "sample": "50%", "repair": True},
         )
         def rows(item): return {}
         """,
     )
     first = loaded(yaml).views["one"]
     second = loaded(write("base.yaml", BASE), python).views["one"]
-    for name in ("source", "sink", "match", "where", "key", "layout", "on_gap"):
+    for name in (
+        "source",
+        "sink",
+        "match",
+        "where",
+        "key",
+        "layout",
+        "on_gap",
+        "on_change",
+        "keep",
+        "shrink",
+        "verify",
+    ):
         assert getattr(first, name) == getattr(second, name)
     assert first.fields is not None
     assert second.fields is not None
@@ -224,6 +241,14 @@ WRONG_KEYS = {
         ["each: a Python function makes several rows by returning a list"],
     ),
     "name": ('source="shop", sink="cache", key="a:{id}", name="1st"', ["not a name"]),
+    "no number": (
+        'source="shop", sink="cache", key="a:{id}", keep=float("nan"), shrink=float("inf"), verify={"every": 0.5}',
+        [
+            "keep: has to be a finite number",
+            "shrink: has to be a finite number",
+            "verify.every: has to be at least 1s",
+        ],
+    ),
 }
 
 

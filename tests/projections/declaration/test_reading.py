@@ -11,7 +11,7 @@ from pathlib import Path
 import certifi
 import pytest
 
-from dynaview.projections.declaration import Declaration, FieldExpression
+from dynaview.projections.declaration import Declaration, FieldExpression, Verification
 from dynaview.projections.rows import (
     EXPIRE,
     SCORE,
@@ -48,6 +48,10 @@ views:
       total: {from: total, type: decimal, default: 12.50}
       note: {mapping: {type: text, boost: 1.5}}
     on_gap: rebuild
+    on_change: stop
+    keep: 15m
+    shrink: 12.5%
+    verify: {every: 7d, sample: 0.05, repair: true}
   customer_card:
     source: shop
     match:
@@ -150,6 +154,36 @@ def test_an_opensearch_view(declaration: Declaration) -> None:
     assert note.expression == "note"
     assert (total.at.line, total.at.path) == (20, "views.order_search.fields.total")
     assert (view.places["where"].line, view.places["match.sk"].line, view.places["fields.city"].line) == (11, 10, 19)
+
+
+def test_what_changes_ask_and_when_the_view_is_verified(declaration: Declaration) -> None:
+    view = declaration.views["order_search"]
+    assert (view.on_change, view.keep, view.shrink) == ("stop", 900.0, 0.125)
+    assert view.verify == Verification(every=604_800.0, sample=0.05, repair=True)
+    card = declaration.views["customer_card"]
+    assert (card.on_change, card.keep, card.shrink, card.verify) == ("ask", 86_400.0, 0.5, None)
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("90s", 90.0), ("1.5m", 90.0), ("24h", 86_400.0), ("7d", 604_800.0), ("0", 0.0), ("2.5", 2.5), ("0s", 0.0)],
+)
+def test_durations(load_text: Load, written: str, seconds: float) -> None:
+    text = TEXT.replace("ca_file: certs/ca.pem, ", "").replace("keep: 15m", f"keep: {written}")
+    assert load_text(text).views["order_search"].keep == seconds
+
+
+@pytest.mark.parametrize(
+    ("written", "number"), [("5%", 0.05), ("0.05", 0.05), ("0%", 0.0), ("0", 0.0), ("1", 1.0), ("100%", 1.0)]
+)
+def test_shares(load_text: Load, written: str, number: float) -> None:
+    text = TEXT.replace("ca_file: certs/ca.pem, ", "").replace("shrink: 12.5%", f"shrink: {written}")
+    assert load_text(text).views["order_search"].shrink == number
+
+
+def test_a_verification_is_of_all_rows_and_mends_nothing_by_itself(load_text: Load) -> None:
+    text = TEXT.replace("ca_file: certs/ca.pem, ", "").replace("{every: 7d, sample: 0.05, repair: true}", "{every: 90}")
+    assert load_text(text).views["order_search"].verify == Verification(90.0, 1.0, False)
 
 
 def test_a_redis_hash(declaration: Declaration) -> None:
