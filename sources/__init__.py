@@ -20,10 +20,13 @@ from dynaview.sources.errors import (
     Throttled,
     Trimmed,
 )
+from dynaview.sources.filters import scan_filter
 from dynaview.sources.port import (
     Broken,
     Key,
+    KeyTest,
     Page,
+    ScanFilter,
     ScanPage,
     ScanPosition,
     Shard,
@@ -43,7 +46,9 @@ __all__ = [
     "DynamoTable",
     "IteratorExpired",
     "Key",
+    "KeyTest",
     "Page",
+    "ScanFilter",
     "ScanPage",
     "ScanPosition",
     "Session",
@@ -61,4 +66,5 @@ __all__ = [
     "Throttled",
     "Trimmed",
     "open_table",
+    "scan_filter",
 ]

@@ -6,21 +6,20 @@ An eventually consistent read could bring back what the stream has already delet
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from dynaview.projections.attributes import Attr, Image, Shape, item_key
 from dynaview.sources.errors import SourceRefused, Throttled
+from dynaview.sources.filters import EXPRESSION_LIMIT, filter_expression
 from dynaview.sources.pages import ItemsDecoder, position_key, wire
-from dynaview.sources.port import Key, ScanPage, ScanPosition
+from dynaview.sources.port import Key, ScanFilter, ScanPage, ScanPosition
 from dynaview.sources.session import Session, decode
 
 BATCH = 100
 """Keys in one BatchGetItem (AWS's limit)."""
-
-_EXPRESSION_LIMIT = 4096
-"""Bytes of a ProjectionExpression (AWS's limit); a longer one is left out and every attribute comes."""
 
 
 class _Unprocessed(msgspec.Struct):
@@ -44,27 +43,33 @@ def check_shape(shape: Shape, key: tuple[str, ...]) -> None:
         raise ValueError(f"the shape has to keep the key attributes: {', '.join(missing)} missing")
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is left of a scan: one of `segments` segments, from a position on (None: all of it)."""
+
+    segment: int
+    segments: int
+    after: ScanPosition | None
+
+
 def scan_pages(
-    session: Session,
-    table: str,
-    key: tuple[str, ...],
-    shape: Shape,
-    *,
-    segment: int,
-    segments: int,
-    after: ScanPosition | None,
+    session: Session, table: str, key: tuple[str, ...], shape: Shape, part: Part, only: ScanFilter | None = None
 ) -> Iterator[ScanPage[Any]]:
     """The pages of one segment (see `TableReader.scan`)."""
     decoder = ItemsDecoder(shape, key)
+    asked, filtered = projection(shape), filter_expression(only)
+    names = {**asked.pop("ExpressionAttributeNames", {}), **filtered.pop("ExpressionAttributeNames", {})}
     parameters: dict[str, Any] = {
         "TableName": table,
-        "Segment": segment,
-        "TotalSegments": segments,
+        "Segment": part.segment,
+        "TotalSegments": part.segments,
         "ConsistentRead": True,
         "ReturnConsumedCapacity": "TOTAL",
-        **projection(shape),
+        **asked,
+        **filtered,
+        **({"ExpressionAttributeNames": names} if names else {}),
     }
-    position = after
+    position = part.after
     while True:
         if position is not None:
             parameters["ExclusiveStartKey"] = _wire_key(position_key(position))
@@ -105,12 +110,13 @@ def get_items(
 
 
 def projection(shape: Shape) -> dict[str, Any]:
-    """The parameters that ask for the attributes of `shape` only; by placeholders, as many names are reserved words."""
+    """The parameters that ask for the attributes of `shape` only; by placeholders, as many names are reserved words.
+    Where that text would be too long, every attribute comes."""
     if shape.names is None:
         return {}
     placeholders = {f"#{index}": name for index, name in enumerate(shape.names)}
     expression = ",".join(placeholders)
-    if not expression or len(expression) > _EXPRESSION_LIMIT:
+    if not expression or len(expression) > EXPRESSION_LIMIT:
         return {}
     return {"ProjectionExpression": expression, "ExpressionAttributeNames": placeholders}
 

@@ -8,7 +8,7 @@ and a single record that cannot be read is a `Broken` beside the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -24,7 +24,8 @@ Key: TypeAlias = dict[str, Attr]
 """The key attributes of one item."""
 
 ScanPosition: TypeAlias = str
-"""Where a scan segment goes on: the LastEvaluatedKey as DynamoDB JSON text, to be kept and given back as it is."""
+"""Where a scan segment goes on: text to be kept and given back as it is. Of a table it is the LastEvaluatedKey as
+DynamoDB JSON, of an export a file and a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,10 @@ class TableDescription:
     """Bytes, counted at the same time."""
     status: str
     """ACTIVE, UPDATING, CREATING, DELETING, …"""
+    id: str | None = None
+    """TableId: a table that was deleted and made anew has another one under the same ARN. None on DynamoDB Local."""
+    read_units: int | None = None
+    """Provisioned read capacity, in units a second, as it is now (auto scaling moves it); None on demand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,48 @@ class Shard:
     """Starting sequence number."""
     last: str | None
     """Ending sequence number; None while the shard is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTest:
+    """What a `ScanFilter` asks of one attribute: that its text is `text` (`exact`), or begins with it.
+
+    Numbers always pass: patterns are matched on a text of their own (`number_text`), which DynamoDB cannot compare.
+    """
+
+    name: str
+    text: str
+    exact: bool
+
+    def accepts(self, attr: Attr | None) -> bool:
+        """Whether an item with this attribute passes; the same as what DynamoDB evaluates."""
+        if attr is None or attr.S is None:
+            return attr is not None and attr.N is not None
+        return self.text == attr.S if self.exact else attr.S.startswith(self.text)
+
+    def implies(self, other: KeyTest) -> bool:
+        """Whether whatever passes this test passes `other` as well."""
+        return self == other or (self.name == other.name and not other.exact and self.text.startswith(other.text))
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFilter:
+    """Which items a scan has to bring: those that pass every test of one of the alternatives. It may bring others too.
+
+    `dynaview.sources.filters.scan_filter` makes one from what views match. There is at least one alternative, and each
+    has at least one test.
+    """
+
+    alternatives: tuple[tuple[KeyTest, ...], ...]
+
+    def accepts(self, attribute: Callable[[str], Attr | None]) -> bool:
+        """Whether a scan has to bring the item of which `attribute` gives each attribute by its name."""
+        return any(all(test.accepts(attribute(test.name)) for test in tests) for tests in self.alternatives)
+
+    def within(self, names: Collection[str]) -> ScanFilter | None:
+        """The same without tests of other attributes than these; None where nothing is left to ask."""
+        left = tuple(tuple(test for test in tests if test.name in names) for tests in self.alternatives)
+        return ScanFilter(left) if all(left) else None
 
 
 class Broken(msgspec.Struct, frozen=True):
@@ -88,7 +135,8 @@ class Page(msgspec.Struct, Generic[I]):
 
 
 class ScanPage(msgspec.Struct, Generic[I]):
-    """One answer of Scan: up to 1 MB of items, in the table's own order."""
+    """One answer of Scan: up to 1 MB of items, in the table's own order. With a filter it may well be empty and still
+    have a position: DynamoDB counts what it has read, not what it has let through."""
 
     images: list[I]
     keys: list[Key]
@@ -98,7 +146,8 @@ class ScanPage(msgspec.Struct, Generic[I]):
     position: ScanPosition | None
     """Where to go on after this page; None at the segment's end."""
     consumed: float
-    """Read capacity units that the page cost: one for each 4 KB read, as strongly consistent reads go."""
+    """Read capacity units that the page cost, as AWS says: one for each 4 KB read, as strongly consistent reads go.
+    Neither a filter nor a choice of attributes makes it less; they only save the way."""
 
 
 class StreamReader(Protocol):
@@ -156,10 +205,18 @@ class TableReader(Protocol):
         Raises `SourceRefused` for text that is no stream ARN of this table.
         """
 
-    def scan(self, segment: int, segments: int, after: ScanPosition | None, shape: Shape) -> Iterator[ScanPage[Any]]:
+    def scan(
+        self,
+        segment: int,
+        segments: int,
+        after: ScanPosition | None,
+        shape: Shape,
+        only: ScanFilter | None = None,
+    ) -> Iterator[ScanPage[Any]]:
         """The pages of one of `segments` parallel segments, strongly consistent, from `after` on (None: from its
         beginning). Each page is requested when it is asked for, so the caller sets the pace. Only the attributes that
-        `shape` keeps are requested; it must keep the key attributes.
+        `shape` keeps are requested; it must keep the key attributes. With `only`, items that it does not accept may be
+        left out, and which are is no promise: the projection decides (law 5).
 
         Raises `TableMissing`, `BadPage`. After any error, scan again from the last page's position.
         """

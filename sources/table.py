@@ -13,8 +13,8 @@ from dynaview.projections.attributes import Attr, Image, Shape
 from dynaview.projections.declaration import SourceDeclaration
 from dynaview.projections.projection import ViewType
 from dynaview.sources.errors import SourceRefused, SourceUnavailable
-from dynaview.sources.items import check_shape, get_items, scan_pages
-from dynaview.sources.port import ScanPage, ScanPosition, TableDescription
+from dynaview.sources.items import Part, check_shape, get_items, scan_pages
+from dynaview.sources.port import ScanFilter, ScanPage, ScanPosition, TableDescription
 from dynaview.sources.session import Session, decode
 from dynaview.sources.stream import DynamoStream, describe_stream
 
@@ -29,6 +29,10 @@ class _StreamSpecification(msgspec.Struct):
     view_type: ViewType | None = msgspec.field(name="StreamViewType", default=None)
 
 
+class _Throughput(msgspec.Struct):
+    read: int = msgspec.field(name="ReadCapacityUnits", default=0)
+
+
 class _Table(msgspec.Struct):
     name: str = msgspec.field(name="TableName")
     arn: str = msgspec.field(name="TableArn")
@@ -38,6 +42,8 @@ class _Table(msgspec.Struct):
     stream_arn: str | None = msgspec.field(name="LatestStreamArn", default=None)
     items: int = msgspec.field(name="ItemCount", default=0)
     size: int = msgspec.field(name="TableSizeBytes", default=0)
+    id: str | None = msgspec.field(name="TableId", default=None)
+    throughput: _Throughput | None = msgspec.field(name="ProvisionedThroughput", default=None)
 
 
 class _Described(msgspec.Struct):
@@ -87,6 +93,9 @@ class DynamoTable:
             items=table.items,
             size=table.size,
             status=table.status,
+            id=table.id,
+            # On demand, AWS says 0
+            read_units=(table.throughput.read or None) if table.throughput is not None else None,
         )
 
     def enable_stream(self, view_type: ViewType) -> TableDescription:
@@ -129,11 +138,19 @@ class DynamoTable:
             raise SourceRefused(f"{arn} is a stream of table {matched['table']}, not of {table}")
         return DynamoStream(self._session, arn, shape)
 
-    def scan(self, segment: int, segments: int, after: ScanPosition | None, shape: Shape) -> Iterator[ScanPage[Any]]:
+    def scan(
+        self,
+        segment: int,
+        segments: int,
+        after: ScanPosition | None,
+        shape: Shape,
+        only: ScanFilter | None = None,
+    ) -> Iterator[ScanPage[Any]]:
         """See `TableReader.scan`. The table is described first, for its key."""
         key = self.describe().key
         check_shape(shape, key)
-        return scan_pages(self._session, self.name, key, shape, segment=segment, segments=segments, after=after)
+        part = Part(segment, segments, after)
+        return scan_pages(self._session, self.name, key, shape, part, only)
 
     def get(self, keys: Sequence[Mapping[str, Attr]], shape: Shape) -> list[Image | None]:
         """See `TableReader.get`."""

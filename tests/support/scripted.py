@@ -29,7 +29,7 @@ import msgspec
 from dynaview.projections.attributes import Attr, Image, Shape, attribute, item_key
 from dynaview.projections.projection import ViewType
 from dynaview.sources.errors import IteratorExpired, SourceRefused, StreamGone, TableMissing, Trimmed
-from dynaview.sources.port import Key, Page, ScanPage, ScanPosition, Shard, TableDescription
+from dynaview.sources.port import Key, Page, ScanFilter, ScanPage, ScanPosition, Shard, TableDescription
 from tests.support.calls import Calls
 from tests.support.records import Item, Record, ShardRecords, StreamRecords, broken
 
@@ -40,8 +40,9 @@ class ScriptedTable(Calls):
     """A `TableReader` and the script of its table. Settings may be changed at any time.
 
     `page` is the most records of a page, `cut` (shard id, records available) -> how many a page has (0 for an empty
-    one); `scan_page` the most items of a scan page. With `late_end` a closed shard ends with an empty page of its own
-    instead of together with its last records. `arrange` puts listings into another order.
+    one); `scan_page` the most items that a scan page reads, before its filter. With `late_end` a closed shard ends with
+    an empty page of its own instead of together with its last records. `arrange` puts listings into another order.
+    `read_units` is the table's provisioned read capacity.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class ScriptedTable(Calls):
         self.scan_page = 100
         self.late_end = False
         self.arrange: Callable[[list[Shard]], list[Shard]] = list
+        self.read_units: int | None = None
         self.made = 0
         """How many records were ever made."""
         self._clock = clock or (lambda: 1_700_000_000.0)
@@ -75,6 +77,7 @@ class ScriptedTable(Calls):
         self._streams: list[StreamRecords] = []
         self._live: StreamRecords | None = None
         self._missing = False
+        self._made = 0
         self._epoch = 0
         if streaming:
             self._switch_on(view_type)
@@ -222,6 +225,7 @@ class ScriptedTable(Calls):
         with self._lock:
             self.drop()
             self._missing = False
+            self._made += 1
             self._switch_on(view_type)
 
     def advance(self, seconds: float) -> None:
@@ -259,14 +263,21 @@ class ScriptedTable(Calls):
             raise SourceRefused(f"not a stream of {self.name}: {arn}")
         return ScriptedStream(self, arn, shape)
 
-    def scan(self, segment: int, segments: int, after: ScanPosition | None, shape: Shape) -> Iterator[ScanPage[Any]]:
+    def scan(
+        self,
+        segment: int,
+        segments: int,
+        after: ScanPosition | None,
+        shape: Shape,
+        only: ScanFilter | None = None,
+    ) -> Iterator[ScanPage[Any]]:
         """See `TableReader.scan`; each page is of the moment when it is asked for."""
         if not 0 <= segment < segments:
             raise SourceRefused(f"no segment {segment} of {segments}")
         position = after
         while True:
             self.enter("scan")
-            page = self._scan(segment, segments, position, shape)
+            page = self._scan(segment, segments, position, shape, only)
             yield page
             position = page.position
             if position is None:
@@ -374,9 +385,13 @@ class ScriptedTable(Calls):
             items=len(self._items),
             size=100 * len(self._items),
             status="ACTIVE",
+            id=f"table-{self._made}",
+            read_units=self.read_units,
         )
 
-    def _scan(self, segment: int, segments: int, after: ScanPosition | None, shape: Shape) -> ScanPage[Any]:
+    def _scan(
+        self, segment: int, segments: int, after: ScanPosition | None, shape: Shape, only: ScanFilter | None
+    ) -> ScanPage[Any]:
         with self._lock:
             self._describe()
             start = 0
@@ -392,8 +407,9 @@ class ScriptedTable(Calls):
                 if len(found) == self.scan_page:  # full, whether more follows or not: the last page may be empty
                     position = msgspec.json.encode(self._key(found[-1])).decode()
                     break
-            images = [shape.pack(item) for item in found]
-            return ScanPage(images, [self._key(item) for item in found], [], position, float(len(found)))
+            wanted = [item for item in found if only is None or only.accepts(_typed(item).get)]
+            images = [shape.pack(item) for item in wanted]
+            return ScanPage(images, [self._key(item) for item in wanted], [], position, float(len(found)))
 
 
 class ScriptedStream:
