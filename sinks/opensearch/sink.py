@@ -19,6 +19,8 @@ class OpenSearchSink:
     ``ca_file`` and ``verify``. Raises ValueError where these make no sense.
     """
 
+    in_place = False
+
     def __init__(self, name: str, url: str, options: Mapping[str, Any]) -> None:
         self.name = name
         self._connection = Connection(url, options)

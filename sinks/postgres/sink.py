@@ -19,6 +19,8 @@ class PostgresSink:
     statement may take, 30 unless said). Raises ValueError for a URL or options that make no sense.
     """
 
+    in_place = False
+
     def __init__(self, name: str, url: str, options: Mapping[str, Any]) -> None:
         self.name = name
         self._connections = Connections(url, options)

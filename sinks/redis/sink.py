@@ -21,6 +21,8 @@ class RedisSink:
     that is none; its text does not repeat the URL.
     """
 
+    in_place = True
+
     def __init__(self, name: str, url: str, options: Mapping[str, Any]) -> None:
         self.name = name
         try:

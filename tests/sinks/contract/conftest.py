@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from dynaview.sinks.port import Target
+from tests.sinks.contract.shop import Shop
 from tests.sinks.contract.subjects import SUBJECTS, Subject
 
 
@@ -13,3 +15,14 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     made = SUBJECTS[request.param](request)
     yield made
     made.sink.close()
+
+
+@pytest.fixture
+def target(subject: Subject) -> Target:
+    """Generation 1 of a fresh view."""
+    return subject.open()
+
+
+@pytest.fixture
+def shop(subject: Subject, target: Target) -> Shop:
+    return Shop(subject, target)

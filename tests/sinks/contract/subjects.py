@@ -52,11 +52,17 @@ class Subject:
     squat: Callable[[Layout], Callable[[], bool]] | None
     """Put something that dynaview did not make where readers will look; the answer tells whether it is untouched.
     None where names belong to nobody (memory) or are single keys (Redis, tested by itself)."""
-    beside: bool = True
-    """Whether generations stand beside each other, or all write the same rows."""
+    shown: Callable[[Layout], list[str]] | None
+    """The labels of the rows that readers of the view see now, in order, asked as readers ask; empty where the view is
+    not there. None where readers address keys."""
     examples: int = 60
     _views: itertools.count[int] = field(default_factory=itertools.count)
     _run: str = field(default_factory=lambda: uuid4().hex[:8])
+
+    @property
+    def beside(self) -> bool:
+        """Whether generations stand beside each other, or all write the same rows."""
+        return not self.sink.in_place
 
     def fresh(self) -> Layout:
         return self.layout(f"contract_{self._run}_{next(self._views)}")
@@ -73,10 +79,17 @@ def values(_: str, number: int) -> tuple[Any, ...]:
     return (None if number % 7 == 6 else f"row {number} é\u4e2d\U0001f600", amount, ["a", f"{number}"])
 
 
-def memory(request: pytest.FixtureRequest) -> Subject:
+def memory(request: pytest.FixtureRequest, in_place: bool = False) -> Subject:
     from dynaview.sinks.memory import MemorySink
 
-    sink = MemorySink("memory")
+    sink = MemorySink("memory", in_place)
+
+    def shown(layout: Layout) -> list[str]:
+        generation = sink.published(layout)
+        return (
+            [] if generation is None else sorted(row.content["label"] for row in sink.open(layout, generation).rows())
+        )
+
     return Subject(
         sink=sink,
         another=lambda: sink,
@@ -86,6 +99,7 @@ def memory(request: pytest.FixtureRequest) -> Subject:
         values=values,
         unstorable=lambda text: (text, ("\ud800", None, None)),
         squat=None,
+        shown=None if in_place else shown,
         examples=80,
     )
 
@@ -122,7 +136,7 @@ def redis(request: pytest.FixtureRequest, type: Literal["hash", "string", "set",
         values=made,
         unstorable=unstorable,
         squat=None,
-        beside=False,
+        shown=None,
         examples=50 if type == "hash" else 30,
     )
 
@@ -149,6 +163,17 @@ def postgres(request: pytest.FixtureRequest) -> Subject:
 
         return untouched
 
+    def shown(layout: Layout) -> list[str]:
+        psycopg = importlib.import_module("psycopg")
+        sql = importlib.import_module("psycopg.sql")
+        assert isinstance(layout.options, PostgresOptions)
+        query = sql.SQL("SELECT label FROM {} ORDER BY label").format(sql.Identifier(layout.options.table))
+        with psycopg.connect(url.replace("postgresql+psycopg://", "postgresql://"), autocommit=True) as connection:
+            try:
+                return [label for (label,) in connection.execute(query)]
+            except psycopg.errors.UndefinedTable:
+                return []
+
     return Subject(
         sink=module.PostgresSink("postgres", url, {}),
         another=lambda: module.PostgresSink("postgres again", url, {}),
@@ -165,6 +190,7 @@ def postgres(request: pytest.FixtureRequest) -> Subject:
         values=lambda text, number: (text, *values(text, number)),
         unstorable=lambda text: ((text,), (text, "\ud800", None, None)),
         squat=squat,
+        shown=shown,
         examples=40,
     )
 
@@ -184,6 +210,17 @@ def opensearch(request: pytest.FixtureRequest) -> Subject:
 
         return untouched
 
+    def shown(layout: Layout) -> list[str]:
+        module = importlib.import_module("opensearchpy")
+        client = module.OpenSearch(url)
+        assert isinstance(layout.options, OpenSearchOptions)
+        try:
+            client.indices.refresh(index=layout.options.index)
+            found = client.search(index=layout.options.index, body={"size": 1000})
+        except module.NotFoundError:
+            return []
+        return sorted(hit["_source"]["label"] for hit in found["hits"]["hits"])
+
     return Subject(
         sink=module.OpenSearchSink("opensearch", url, {}),
         another=lambda: module.OpenSearchSink("opensearch again", url, {}),
@@ -198,12 +235,14 @@ def opensearch(request: pytest.FixtureRequest) -> Subject:
         values=values,
         unstorable=lambda text: (text, ("\ud800", None, None)),
         squat=squat,
+        shown=shown,
         examples=15,
     )
 
 
 SUBJECTS: dict[str, Callable[[pytest.FixtureRequest], Subject]] = {
     "memory": memory,
+    "memory-in-place": lambda request: memory(request, in_place=True),
     "redis-hash": lambda request: redis(request, "hash"),
     "redis-string": lambda request: redis(request, "string"),
     "redis-set": lambda request: redis(request, "set"),

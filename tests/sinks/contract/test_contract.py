@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from dynaview.projections.changes import SCANNED, STREAM_SPAN
-from dynaview.projections.rows import RowKey, Rule, Write
+from dynaview.projections.rows import Rule, Write
 from dynaview.sinks.port import (
     APPLIED,
     STALE,
@@ -23,48 +23,8 @@ from dynaview.sinks.port import (
     Target,
 )
 from tests.sinks.contract.model import VERSIONS
+from tests.sinks.contract.shop import Shop
 from tests.sinks.contract.subjects import Subject
-
-
-@pytest.fixture
-def target(subject: Subject) -> Target:
-    return subject.open()
-
-
-class Shop:
-    """Writes and looks, in words, on one fresh target; row names are its own."""
-
-    def __init__(self, subject: Subject, target: Target) -> None:
-        self.subject = subject
-        self.target = target
-
-    def key(self, name: str) -> RowKey:
-        return self.subject.key(f"{self.target.layout.view}:{name}")
-
-    def put(self, name: str, version: int, number: int = 1, owner: str = "", rule: Rule = Rule.NEWER) -> Write:
-        text = f"{self.target.layout.view}:{name}"
-        return Write(self.subject.key(text), self.subject.values(text, number), version, owner, rule)
-
-    def delete(self, name: str, version: int, owner: str = "", rule: Rule = Rule.NEWER) -> Write:
-        return Write(self.key(name), None, version, owner, rule)
-
-    def does(self, write: Write) -> Outcome:
-        (outcome,) = self.target.write([write])
-        return outcome
-
-    def stands(self, write: Write) -> bool:
-        """Whether exactly what `write` asked for is there, for `read` and for `rows` and `count`."""
-        expected = Stored(write.key, write.version, write.owner, self.target.generation, self.target.content(write))
-        if self.target.read([write.key]) != [expected]:
-            return False
-        listed = [row for row in self.target.rows() if row.key == write.key]
-        return listed == ([] if write.values is None else [expected])
-
-
-@pytest.fixture
-def shop(subject: Subject, target: Target) -> Shop:
-    return Shop(subject, target)
-
 
 # Batches
 
@@ -456,27 +416,6 @@ def test_what_was_prepared_and_is_gone_is_told(subject: Subject, shop: Shop) -> 
     assert (told is None) == (not subject.beside)  # keys stand for themselves
     shop.target.prepare()
     assert subject.sink.gone(*where) is None
-
-
-def test_generations_stand_beside_each_other(subject: Subject) -> None:
-    if not subject.beside:
-        pytest.skip("readers address the rows of this store directly: every generation writes the same ones")
-    layout = subject.fresh()
-    old, new = Shop(subject, subject.open(layout, 1)), Shop(subject, subject.open(layout, 2))
-    old.target.publish()
-    first, second = old.put("row", 7), new.put("row", SCANNED, 2, rule=Rule.ABSENT)
-    assert old.does(first) is APPLIED
-    assert new.does(second) is APPLIED
-    assert old.stands(first)
-    assert new.stands(second)
-    new.target.publish()
-    assert old.stands(first)
-    assert new.stands(second)
-    old.target.publish()
-    new.target.publish()
-    old.target.drop()
-    assert new.stands(second)
-    assert new.target.count() == 1
 
 
 def test_a_name_that_is_taken_is_refused_and_left_alone(subject: Subject) -> None:

@@ -1,0 +1,419 @@
+"""What the port says of generations: beside each other, or in place."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from itertools import product
+
+import pytest
+
+from dynaview.projections.changes import SCANNED
+from dynaview.projections.rows import Layout, Rule, Write
+from dynaview.sinks.port import APPLIED, STALE, Mend, Rejected, RejectedKind, Room, Stored
+from tests.sinks.contract.shop import Shop
+from tests.sinks.contract.subjects import Subject
+
+
+class Generations:
+    """Generations 1 to 3 of one fresh view."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.sink = subject.sink
+        self.layout = subject.fresh()
+        self.subject = subject
+        self.shops = {number: Shop(subject, subject.sink.open(self.layout, number)) for number in (1, 2, 3)}
+
+    def prepared(self, number: int, bulk: bool = False) -> Shop:
+        self.shops[number].target.prepare(bulk)
+        return self.shops[number]
+
+    def published(self) -> int | None:
+        return self.sink.published(self.layout)
+
+
+@pytest.fixture
+def generations(subject: Subject) -> Generations:
+    return Generations(subject)
+
+
+# Beside each other
+
+
+@pytest.fixture
+def shown(subject: Subject) -> Callable[[Layout], list[str]]:
+    """What readers see."""
+    if subject.shown is None:
+        pytest.skip("readers address the rows of this store directly: every generation writes the same ones")
+    return subject.shown
+
+
+def label(number: int) -> str:
+    """The label of rows of that number, see `subjects.values`."""
+    return f"row {number} é\u4e2d\U0001f600"
+
+
+def test_generations_beside_each_other_do_not_see_each_other(
+    generations: Generations, shown: Callable[[Layout], list[str]]
+) -> None:
+    old, new = generations.prepared(1), generations.prepared(2)
+    rows = [old.put("row", 7), old.delete("gone", 7), old.put("old", 7)]
+    assert old.target.write(rows) == [APPLIED] * 3
+    assert new.target.read([write.key for write in rows]) == [None] * 3
+    assert new.target.count() == 0
+    scanned = [new.put(name, SCANNED, 2, rule=Rule.ABSENT) for name in ("row", "gone")]
+    assert new.target.write(scanned) == [APPLIED] * 2
+    assert new.mends(new.put("old", 0), old.seen("old")) is STALE
+    assert new.mends(new.put("new", 0), None) is APPLIED
+    assert all(map(old.stands, rows))
+    assert old.seen("new") is None
+    assert all(map(new.stands, scanned))
+    assert {row.key for row in old.target.rows()} == {old.key("row"), old.key("old")}
+    assert {row.key for row in new.target.rows()} == {old.key("row"), old.key("gone"), old.key("new")}
+    assert {row.generation for row in new.target.rows()} == {2}
+
+
+def test_readers_see_what_was_published_last(generations: Generations, shown: Callable[[Layout], list[str]]) -> None:
+    assert generations.published() is None
+    assert shown(generations.layout) == []
+    old = generations.prepared(1)
+    assert generations.published() is None
+    old.target.publish()
+    assert generations.published() == 1
+    old.target.write([old.put("a", 1, 1), old.put("b", 1, 2), old.put("c", 1, 4), old.delete("c", 2)][:3])
+    old.does(old.delete("c", 2))
+    assert shown(generations.layout) == [label(1), label(2)]
+    new = generations.prepared(2)
+    new.target.write([new.put("a", 1, 5), new.delete("b", 1)])
+    assert generations.published() == 1
+    assert shown(generations.layout) == [label(1), label(2)]
+    for _ in range(2):
+        new.target.publish()
+        assert generations.published() == 2
+        assert shown(generations.layout) == [label(5)]
+    assert old.does(old.put("a", 2, 8)) is APPLIED, "the old generation can still be written"
+    assert shown(generations.layout) == [label(5)]
+    old.target.publish()
+    assert generations.published() == 1
+    assert shown(generations.layout) == [label(2), label(8)]
+    assert generations.subject.another().published(generations.layout) == 1
+
+
+def test_dropping_what_readers_do_not_see_leaves_them_alone(
+    generations: Generations, shown: Callable[[Layout], list[str]]
+) -> None:
+    old, new = generations.prepared(1), generations.prepared(2)
+    old.does(old.put("a", 1, 1))
+    new.does(new.put("b", 1, 2))
+    old.target.publish()
+    new.target.drop()
+    assert shown(generations.layout) == [label(1)]
+    assert generations.published() == 1
+    assert generations.sink.gone(generations.layout, 2) is not None
+    assert generations.sink.gone(generations.layout, 1) is None
+    new = generations.prepared(2)
+    assert new.target.count() == 0
+    new.does(new.put("b", 1, 4))
+    new.target.publish()
+    old.target.drop()
+    assert shown(generations.layout) == [label(4)]
+    assert generations.published() == 2
+    assert new.stands(new.put("b", 1, 4))
+
+
+def test_dropping_what_readers_see_leaves_them_nothing(
+    generations: Generations, shown: Callable[[Layout], list[str]]
+) -> None:
+    old, new = generations.prepared(1), generations.prepared(2)
+    old.does(old.put("a", 1, 1))
+    new.does(new.put("b", 1, 2))
+    new.target.publish()
+    new.target.drop()
+    assert generations.published() is None
+    assert shown(generations.layout) == []
+    assert old.stands(old.put("a", 1, 1))
+    old.target.publish()
+    assert generations.published() == 1
+    assert shown(generations.layout) == [label(1)]
+
+
+def test_readers_see_neither_both_nor_none(generations: Generations, shown: Callable[[Layout], list[str]]) -> None:
+    old, new = generations.prepared(1), generations.prepared(2)
+    old.target.write([old.put("a", 1, 1), old.put("b", 1, 2)])
+    new.target.write([new.put("a", 1, 4), new.put("c", 1, 5), new.put("d", 1, 7)])
+    old.target.publish()
+    views = ([label(1), label(2)], [label(4), label(5), label(7)])
+    assert shown(generations.layout) == views[0]
+    published, met, failures = threading.Event(), threading.Semaphore(0), list[object]()
+
+    def read() -> None:
+        try:
+            while not published.is_set():
+                seen = shown(generations.layout)
+                if seen not in views:
+                    failures.append(seen)
+                met.release()
+        except Exception as error:  # noqa: BLE001 - told of below
+            failures.append(error)
+            met.release()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(4):
+        for shop in (new, old):
+            assert met.acquire(timeout=30)
+            shop.target.publish()
+    published.set()
+    reader.join(30)
+    assert not reader.is_alive()
+    assert failures == []
+
+
+# In place
+
+
+@pytest.fixture
+def lanes(subject: Subject) -> Generations:
+    if subject.beside:
+        pytest.skip("generations have rows of their own in this store")
+    return Generations(subject)
+
+
+def stored(shop: Shop, write: Write) -> Stored:
+    """What an applied write leaves."""
+    return Stored(write.key, write.version, write.owner, shop.target.generation, shop.target.content(write))
+
+
+STEPS = list(product((4, 5, 6), (1, 2, 3)))
+"""Versions and generations."""
+
+
+@pytest.mark.parametrize("owner", ["", "item1"])
+@pytest.mark.parametrize("deleted", [False, True], ids=["onto a row", "onto a tombstone"])
+@pytest.mark.parametrize("deletes", [False, True], ids=["upsert", "delete"])
+def test_versions_and_generations_are_compared_component_by_component(
+    lanes: Generations, deleted: bool, deletes: bool, owner: str
+) -> None:
+    for (held, standing), (version, generation) in product(STEPS, STEPS):
+        name = f"{held} {standing} {version} {generation}"
+        before, shop = lanes.shops[standing], lanes.shops[generation]
+        there = before.delete(name, held, owner) if deleted else before.put(name, held, 1, owner)
+        assert before.does(there) is APPLIED
+        write = shop.delete(name, version, owner) if deletes else shop.put(name, version, 2, owner)
+        newer = version >= held and generation >= standing and (version, generation) != (held, standing)
+        assert shop.does(write) is (APPLIED if newer else STALE), name
+        assert shop.does(write) is STALE, name
+        assert shop.seen(name) == stored(*((shop, write) if newer else (before, there)))
+
+
+def test_a_replay_of_the_old_generation_takes_no_row_back(lanes: Generations) -> None:
+    old, new = lanes.shops[1], lanes.shops[2]
+    history = [old.put("row", 4, 1), old.delete("row", 5), old.put("row", 6, 2)]
+    for change in history:
+        assert old.does(change) is APPLIED
+    again = new.put("row", 6, 2)
+    assert new.does(again) is APPLIED, "the same change in the next generation"
+    for change in (*history, old.put("row", 9, 3), old.delete("row", 9)):
+        assert old.does(change) is STALE
+    for change in history:
+        assert new.does(change) is STALE
+    assert new.stands(again)
+    gone = new.delete("row", 7)
+    assert new.does(gone) is APPLIED
+    for change in (*history, old.put("row", 9, 3)):
+        assert old.does(change) is STALE
+    assert new.stands(gone)
+
+
+def test_absent_means_absent_in_every_generation(lanes: Generations) -> None:
+    for standing, generation in product((1, 2, 3), (1, 2, 3)):
+        before, shop = lanes.shops[standing], lanes.shops[generation]
+        name = f"{standing} {generation}"
+        there = [before.put(f"live {name}", 5), before.delete(f"gone {name}", 5)]
+        before.target.write(there)
+        for kind in ("live", "gone"):
+            for version in (SCANNED, 5, 9):
+                assert shop.does(shop.put(f"{kind} {name}", version, 2, rule=Rule.ABSENT)) is STALE
+        assert all(map(before.stands, there))
+
+
+def test_an_owner_is_met_in_every_generation(lanes: Generations) -> None:
+    for standing, generation in product((1, 2, 3), (1, 2, 3)):
+        before, shop = lanes.shops[standing], lanes.shops[generation]
+        name = f"{standing} {generation}"
+        there = before.put(f"live {name}", 5, owner="item1")
+        gone = before.delete(f"gone {name}", 5, owner="item1")
+        before.target.write([there, gone])
+        outcome = shop.does(shop.put(f"live {name}", 9, 2, owner="item2"))
+        assert isinstance(outcome, Rejected)
+        assert outcome.kind is RejectedKind.OWNER
+        assert shop.does(shop.delete(f"live {name}", 9, owner="item2")) is STALE
+        assert before.stands(there)
+        # A tombstone may be taken over whatever its version, but not by an earlier generation.
+        taken = shop.put(f"gone {name}", 4, 2, owner="item2")
+        assert shop.does(taken) is (APPLIED if generation >= standing else STALE)
+        assert (shop.stands(taken), before.stands(gone)) == (generation >= standing, generation < standing)
+
+
+def test_a_mend_brings_a_row_into_its_generation(lanes: Generations) -> None:
+    for standing, generation in product((1, 2, 3), (1, 2, 3)):
+        before, shop = lanes.shops[standing], lanes.shops[generation]
+        names = [f"{kind} {standing} {generation}" for kind in ("live", "swept", "gone", "kept gone")]
+        there = [(before.delete if "gone" in name else before.put)(name, 5) for name in names]
+        before.target.write(there)
+        right = [shop.put(name, 5, 2) if number % 2 == 0 else shop.delete(name, 5) for number, name in enumerate(names)]
+        mends = [Mend(write, shop.seen(name)) for write, name in zip(right, names, strict=True)]
+        if generation < standing:
+            # What is left of an earlier rebuild mends nothing that a later one has done.
+            assert shop.target.mend(mends) == [STALE] * 4
+            assert all(map(before.stands, there))
+            continue
+        assert shop.target.mend(mends) == [APPLIED] * 4
+        assert all(map(shop.stands, right))
+        if generation > standing:
+            assert before.target.mend(mends) == [STALE] * 4
+            late = [before.put(name, 9, 3) for name in names]
+            assert before.target.write(late) == [STALE] * 4
+        newer = [shop.put(name, 6, 4) for name in names]
+        assert shop.target.write(newer) == [APPLIED] * 4
+        assert all(map(shop.stands, newer))
+
+
+def test_what_was_seen_tells_generations_apart(lanes: Generations) -> None:
+    one, two, three = lanes.shops.values()
+    one.target.write([one.put("live", 5), one.delete("gone", 5)])
+    seen = {name: one.seen(name) for name in ("live", "gone")}
+    two.target.write([two.put("live", 5), two.delete("gone", 5)])
+    for name in seen:
+        assert three.mends(three.put(name, 5, 2), seen[name]) is STALE
+        assert three.mends(three.put(name, 5, 2), two.seen(name)) is APPLIED
+
+
+def test_rows_are_listed_with_the_generation_that_wrote_them(lanes: Generations) -> None:
+    expected: dict[object, Stored] = {}
+    for number, shop in lanes.shops.items():
+        writes = [shop.put(f"{number} {row}", row + 5, row) for row in range(30)]
+        shop.target.write([*writes, shop.delete(f"{number} gone", 5)])
+        expected |= {write.key: stored(shop, write) for write in writes}
+    for shop in lanes.shops.values():
+        assert {row.key: row for row in shop.target.rows()} == expected
+        assert shop.target.read(list(expected)) == list(expected.values())  # type: ignore[arg-type] # keys, as above
+        assert shop.target.count() == 90
+
+
+def test_drop_leaves_what_other_generations_wrote_or_took_over(lanes: Generations) -> None:
+    one, two, three = lanes.shops.values()
+    for shop, name in product((one, two, three), ("live", "gone")):
+        shop.does((shop.put if name == "live" else shop.delete)(f"{name} {shop.target.generation}", 5))
+    one.target.write([one.put("taken", 5), one.delete("taken gone", 5), one.put("mended", 5), one.put("swept", 5)])
+    two.target.write([two.put("taken", 6), two.delete("taken gone", 6)])
+    stays = [two.put("mended", 5, 2), two.delete("swept", 5)]
+    assert two.target.mend([Mend(stays[0], two.seen("mended")), Mend(stays[1], two.seen("swept"))]) == [APPLIED] * 2
+    stays += [two.put("live 2", 5), two.delete("gone 2", 5), two.put("taken", 6), two.delete("taken gone", 6)]
+    one.target.drop()
+    one.target.drop()
+    assert one.target.read([one.key("live 1"), one.key("gone 1")]) == [None, None]
+    assert all(map(two.stands, stays))
+    assert three.stands(three.put("live 3", 5))
+    assert three.stands(three.delete("gone 3", 5))
+    three.target.drop()
+    assert all(map(two.stands, stays))
+    assert two.target.count() == 3
+    two.target.drop()
+    assert two.target.read([write.key for write in stays]) == [None] * len(stays)
+    assert one.target.count() == 0
+
+
+def test_generations_in_place_need_no_publishing(lanes: Generations) -> None:
+    for number, shop in lanes.shops.items():
+        assert lanes.sink.gone(lanes.layout, number) is None
+        shop.target.prepare(bulk=True)
+        shop.does(shop.put("row", number))
+        shop.target.finish()
+        shop.target.publish()
+        assert lanes.published() is None
+        assert shop.stands(shop.put("row", number))
+
+
+# Every store
+
+
+def test_a_bulk_load_is_finished_and_published(subject: Subject, generations: Generations) -> None:
+    live = generations.prepared(1)
+    live.does(live.put("row 0", 1, 1))
+    live.target.publish()
+    shop = generations.prepared(2, bulk=True)
+    shop.target.prepare(bulk=True)
+    scanned = [shop.put(f"row {row}", SCANNED, 4, rule=Rule.ABSENT) for row in range(300)]
+    changes = [shop.put("row 1", 5, 5), shop.delete("row 2", 5), shop.put("new", 5, 5), shop.delete("gone", 5)]
+    shop.target.write(changes)
+    outcomes = shop.target.write(scanned)
+    absent = range(3 if subject.beside else 0, 300)
+    assert [outcomes[row] for row in absent if row not in (0, 1, 2)] == [APPLIED] * 297
+    assert outcomes[1:3] == [STALE, STALE]
+    assert outcomes[0] is (APPLIED if subject.beside else STALE)
+    if outcomes[0] is STALE:
+        assert shop.mends(scanned[0], shop.seen("row 0")) is APPLIED
+    assert shop.target.count() == 300
+    shop.target.finish()
+    shop.target.finish()
+    later = shop.put("row 3", 6, 5)
+    assert shop.does(later) is APPLIED
+    shop.target.publish()
+    for write in (*changes, later, *scanned[4:10]):
+        assert shop.stands(write)
+    assert shop.target.count() == 300
+    if subject.shown is not None:
+        assert subject.shown(generations.layout) == [label(4)] * 297 + [label(5)] * 3
+        assert generations.published() == 2
+    shop.target.prepare()
+    assert subject.sink.problems(generations.layout) == []
+    assert shop.target.count() == 300
+
+
+def test_preparing_again_after_a_bulk_load_that_was_cut_off(generations: Generations) -> None:
+    shop = generations.prepared(2, bulk=True)
+    rows = [shop.put(f"{row}", SCANNED, rule=Rule.ABSENT) for row in range(20)]
+    shop.target.write(rows)
+    again = Shop(generations.subject, generations.subject.another().open(generations.layout, 2))
+    again.target.prepare(bulk=True)
+    again.target.write(rows)
+    again.target.finish()
+    again.target.publish()
+    assert again.target.count() == 20
+    assert all(map(again.stands, rows))
+
+
+def test_finish_goes_on_while_writes_do(generations: Generations) -> None:
+    shop = generations.prepared(2, bulk=True)
+    shop.target.write([shop.put(f"{row}", 1, row) for row in range(500)])
+    begun, stop = threading.Event(), threading.Event()
+    written: list[Write] = []
+
+    def follow() -> None:
+        version = 2
+        while not stop.is_set():
+            batch = [shop.put(f"{(version * 10 + row) % 500}", version, 1) for row in range(10)]
+            assert shop.target.write(batch) == [APPLIED] * 10
+            written.extend(batch)
+            version += 1
+            begun.set()
+
+    writer = threading.Thread(target=follow)
+    writer.start()
+    assert begun.wait(30)
+    shop.target.finish()
+    stop.set()
+    writer.join(30)
+    assert not writer.is_alive()
+    shop.target.publish()
+    last = {write.key: write for write in written}
+    assert all(map(shop.stands, list(last.values())[-10:]))
+    assert shop.target.count() == 500
+
+
+def test_room_is_told_in_bytes_or_not_at_all(generations: Generations) -> None:
+    shop = generations.prepared(1)
+    shop.target.write([shop.put(f"{row}", 1, row) for row in range(100)])
+    room = generations.sink.room(generations.layout, 1)
+    assert room is None or (isinstance(room, Room) and room.used > 0 and room.free >= 0)
