@@ -50,7 +50,8 @@ def filter_expression(only: ScanFilter | None) -> dict[str, Any]:
         compared = f"{name}={value}" if test.exact else f"begins_with({name},{value})"
         return f"({compared} OR attribute_type({name},:n))"
 
-    expression = " OR ".join(f"({' AND '.join(map(written, tests))})" for tests in only.alternatives)
+    # AND binds before OR, and DynamoDB refuses parentheses that are not needed.
+    expression = " OR ".join(" AND ".join(map(written, tests)) for tests in only.alternatives)
     operators = 4 * sum(len(tests) for tests in only.alternatives)  # comparing, OR, the type; AND or OR between
     if len(expression) > EXPRESSION_LIMIT or operators > _OPERATORS or max(map(_size, names)) > _NAME_LIMIT:
         return {}
