@@ -1,59 +1,87 @@
-"""A long run on real servers: random changes while the daemon is killed at random moments, then a count of losses.
+"""A long run on real servers: random changes while daemons die, sleep and lose their stores, then a count of losses.
 
-    python -m benchmarks.soak --changes 100000 --items 5000 --kills 50
+    python -m benchmarks.soak --changes 100000 --items 5000 --kills 50 --outages 10 --pauses 5
 
-After every kill each view's checkpoints are held against its store: nothing behind a checkpoint may be missing there.
-At the end every view has to equal the projection of the table, row by row, and every change has to be counted once.
+The daemon reaches every store through a proxy that refuses, holds, loses answers or resets at random bytes; servers
+that the run has started are paused as well (SIGSTOP), and Postgres is killed and started again. After every kill each
+view's checkpoints are held against its store: nothing behind a checkpoint may be missing there, and exactly the changes
+behind checkpoints may be counted. At the end every view has to equal the projection of the table, row by row.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-import msgspec
+import boto3
+import psycopg
 
 from benchmarks.shop import DECLARATION, TTL_SHARE, create_table, write_changes
-from dynaview.projections.attributes import Shape
-from dynaview.projections.changes import version_of
-from dynaview.projections.compiler import compile_view
+from benchmarks.torments import Daemon, Outages, Pauses, Store
+from benchmarks.witness import Witness, patiently
+from dynaview.local import servers as local
+from dynaview.local.server import Server
 from dynaview.projections.declaration import Declaration
-from dynaview.projections.projection import ProjectionError
-from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import Target
 from dynaview.sources.table import DynamoTable, open_table
-from dynaview.views.compare import compare
 from dynaview.views.control import ControlStore
 from dynaview.views.declarations import load
-from dynaview.views.letterbox import Choice
 
 WRITERS = 3
-DEADLINE = 300.0
+DEADLINE = 600.0
 """Seconds a view may take to catch up at the end."""
+LIFE = 20.0
+"""The longest life of a daemon between two kills, in seconds."""
+ALIVE = 30.0
+"""Seconds that a daemon has to show progress before it is killed all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run does. `pace` is how many seconds a daemon lives on average between two kills; `ttl_share` how many of
+    the items have expired when they are written; `control` is sqlite or postgres."""
+
+    changes: int
+    items: int
+    kills: int = 0
+    outages: int = 0
+    pauses: int = 0
+    workers: int = 1
+    control: str = "sqlite"
+    seed: int = 0
+    sample: int = 200
+    pace: float = 2.5
+    longest: float = 8.0
+    """The longest outage, in seconds."""
+    ttl_share: float = TTL_SHARE
 
 
 @dataclass
 class Report:
-    """What a run found; `faults` is empty where nothing was lost."""
+    """What a run found; `faults` is empty where nothing was lost, stale or counted in a wrong way."""
 
     changes: int = 0
     slips: int = 0
     """Deletes of which DynamoDB Local forgot the old image."""
     kills: int = 0
+    pauses: int = 0
+    outages: Counter[str] = field(default_factory=Counter)
+    resets: int = 0
     checkpoint_checks: int = 0
     rows: dict[str, int] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
@@ -63,256 +91,246 @@ class Report:
 class Soak:
     """One run: a table, a declaration of views of every kind, and a daemon to torment."""
 
-    def __init__(self, environment: Mapping[str, str], folder: Path, seed: int) -> None:
-        """`environment` names the servers: REDIS_URL, OPENSEARCH_URL, DATABASE_URL, DYNAMODB_ENDPOINT."""
-        self.random = random.Random(seed)
-        prefix = f"soak{uuid.uuid4().hex[:8]}"
-        self.table_name = f"{prefix}_shop"
-        self.file = folder / "dynaview.yaml"
-        self.file.write_text(DECLARATION.replace("${PREFIX}", prefix))
-        self.log = folder / "daemon.log"
-        self.environment = {
-            **os.environ,
-            **environment,
-            "SHOP_TABLE": self.table_name,
-            "CONTROL_URL": f"sqlite:///{folder / 'control.db'}",
+    def __init__(
+        self, environment: Mapping[str, str], folder: Path, plan: Plan, started: Mapping[str, Server] | None = None
+    ) -> None:
+        """`environment` names the servers: REDIS_URL, OPENSEARCH_URL, DATABASE_URL, DYNAMODB_ENDPOINT. `started` are
+        those that the run may pause and kill, by name."""
+        self.plan = plan
+        self.random = random.Random(plan.seed)
+        self.prefix = f"soak{uuid.uuid4().hex[:8]}"
+        self.table_name = f"{self.prefix}_shop"
+        self.stores = {
+            name: Store(environment[variable], (started or {}).get(name)) for name, variable in local.VARIABLES.items()
         }
-        os.environ.setdefault("AWS_DEFAULT_REGION", self.environment.get("AWS_DEFAULT_REGION", "ddblocal"))
-        self.declaration: Declaration = load([self.file], self.environment)
-        self.table: DynamoTable = open_table(self.declaration.sources["shop"])
         self.report = Report()
+        self._open = contextlib.ExitStack()
+        for store in self.stores.values():
+            self._open.callback(store.close)
+        try:
+            self._set_up(folder)
+        except BaseException:
+            self._open.close()
+            raise
+
+    def _set_up(self, folder: Path) -> None:
+        file = folder / "dynaview.yaml"
+        file.write_text(DECLARATION.replace("${PREFIX}", self.prefix))
+        shared = {**os.environ, **local.CREDENTIALS, "SHOP_TABLE": self.table_name}
+        os.environ.update(local.CREDENTIALS)
+        sides: list[dict[str, str]] = []
+        for side in ("back_url", "front_url"):
+            urls = {local.VARIABLES[name]: getattr(store, side) for name, store in self.stores.items()}
+            sides.append({**shared, **urls, "CONTROL_URL": f"sqlite:///{folder / 'control.db'}"})
+            if self.plan.control == "postgres":
+                sides[-1]["CONTROL_URL"] = (
+                    urlsplit(urls["DATABASE_URL"])._replace(path=f"/{self.prefix}_control").geturl()
+                )
+        if self.plan.control == "postgres":
+            self._database(f"CREATE DATABASE {self.prefix}_control")
+            self._open.callback(self._database, f"DROP DATABASE {self.prefix}_control WITH (FORCE)")
+        self.declaration: Declaration = load([file], sides[0])
+        self.client: Any = boto3.client(
+            "dynamodb", endpoint_url=sides[0]["DYNAMODB_ENDPOINT"], region_name=local.REGION
+        )
+        self.table: DynamoTable = open_table(self.declaration.sources["shop"])
         self._sinks = {name: connect(sink) for name, sink in self.declaration.sinks.items()}
-        self._daemon: subprocess.Popen[bytes] | None = None
-        self._log_handle = self.log.open("ab")
+        for sink in self._sinks.values():
+            self._open.callback(sink.close)
+        create_table(self.client, self.table_name)
+        self._open.callback(self.client.delete_table, TableName=self.table_name)
+        for view in self.declaration.views:
+            self._open.callback(self._drop, view)
+        self.control = ControlStore(self.declaration.control)
+        self._open.callback(self.control.close)
+        self.daemon = Daemon(file, sides[1], folder / "daemon.log", self.plan.workers, self.random)
+        self._open.callback(self.daemon.close)
+        self.witness = Witness(self.declaration, self.table, self.target, self.control, self.random)
+
+    def _database(self, statement: str) -> None:
+        with psycopg.connect(self.stores["postgres"].back_url, autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def _drop(self, view: str) -> None:
+        self.target(view).drop()
 
     def target(self, view: str) -> Target:
-        """The first generation of a view, opened from here."""
+        """The generation of a view that readers see, opened from here."""
         declared = self.declaration.views[view]
         return self._sinks[declared.sink].open(declared.layout, 1)
 
     def close(self) -> None:
         """End the daemon and remove what the run made in the stores."""
-        if self._daemon is not None:
-            self.kill()
-        for view in self.declaration.views:
-            self.target(view).drop()
-        for sink in self._sinks.values():
-            sink.close()
-        self._log_handle.close()
+        self._open.close()
 
-    # The daemon
-
-    def start(self) -> None:
-        """Start `dynaview run` in a process of its own."""
-        command = [sys.executable, "-m", "dynaview.views.cli", "run", "-f", str(self.file), "--log-level", "info"]
-        self._daemon = subprocess.Popen(command, env=self.environment, stderr=self._log_handle, cwd=self.file.parent)
-
-    def kill(self) -> None:
-        """SIGKILL it."""
-        if self._daemon is not None:
-            self._daemon.kill()
-            self._daemon.wait()
-            self._daemon = None
-
-    def terminate(self) -> int:
-        """SIGTERM it; its exit code."""
-        if self._daemon is None:
-            raise RuntimeError("no daemon runs")
-        self._daemon.send_signal(signal.SIGTERM)
-        code = self._daemon.wait(timeout=60)
-        self._daemon = None
-        return code
-
-    def ended_by_itself(self) -> bool:
-        """Whether the daemon has died although nobody killed it."""
-        return self._daemon is not None and self._daemon.poll() is not None
-
-    # What it checks
-
-    def check_checkpoints(self, sample: int) -> None:
-        """Everything behind a checkpoint has to be in the store, at that version or a newer one."""
-        control = ControlStore(self.declaration.control)
-        shape = Shape(None)
-        description = self.table.describe()
-        stream = self.table.stream(description.stream_arn or "", shape)
-        pages = {shard.id: _records(stream, shard.id) for shard in stream.shards()}
-        for name, view in self.declaration.views.items():
-            bound = compile_view(view).bind(shape, description.key, "NEW_AND_OLD_IMAGES")
-            expected: dict[RowKey, Write] = {}
-            for shard, checkpoint in control.checkpoints(name).items():
-                for change in pages.get(shard, []):
-                    if checkpoint.sequence is None or int(change.body.sequence) > checkpoint.sequence:
-                        break
-                    try:
-                        writes = bound.writes(change, version_of(0, change.body.sequence))
-                    except ProjectionError:  # a dead letter
-                        continue
-                    expected.update((write.key, write) for write in writes)
-            keys = self.random.sample(list(expected), min(sample, len(expected)))
-            for key, stored in zip(keys, self.target(name).read(keys), strict=True):
-                if stored is None or stored.version < expected[key].version:
-                    has = "nothing" if stored is None else f"version {stored.version}"
-                    self.report.faults.append(f"{name}: checkpoint ahead of the store: {key} has {has}")
-            self.report.checkpoint_checks += len(keys)
-        control.close()
+    @property
+    def read(self) -> int:
+        """How many changes the views have counted, together."""
+        return sum(record.counts.read for record in patiently(self.control.views))
 
     def wait_until_caught_up(self) -> bool:
         """Wait until every view's watermark has passed this moment."""
         now, deadline = time.time(), time.monotonic() + DEADLINE
-        control = ControlStore(self.declaration.control)
-        try:
-            while time.monotonic() < deadline:
-                views = control.views()
-                if len(views) == len(self.declaration.views) and all(
-                    view.filled and view.watermark is not None and view.watermark > now for view in views
-                ):
-                    return True
-                if self.ended_by_itself():
-                    self.report.faults.append("the daemon ended by itself")
-                    return False
-                time.sleep(0.1)
-            self.report.faults.append(
-                "the views did not catch up in time: "
-                + "; ".join(
-                    f"{view.name} {view.state} {view.reason} watermark {view.watermark} filled {view.filled}"
-                    for view in control.views()
-                )
+        while time.monotonic() < deadline:
+            views = self.control.views()
+            if len(views) == len(self.declaration.views) and all(
+                view.filled and view.watermark is not None and view.watermark > now for view in views
+            ):
+                return True
+            if self.daemon.ended_by_itself:
+                self.report.faults.append("the daemon ended by itself")
+                return False
+            time.sleep(0.1)
+        self.report.faults.append(
+            "the views did not catch up in time: "
+            + "; ".join(
+                f"{view.name} {view.state} {view.reason} watermark {view.watermark} filled {view.filled}"
+                for view in self.control.views()
             )
-            return False
-        finally:
-            control.close()
-
-    def check_views(self) -> None:
-        """Every view has to equal the projection of the table, and its counts have to add up to the stream.
-
-        When a delete meets one by TTL, DynamoDB Local may write a record without its old image. A view whose rows only
-        the old image tells keeps that as a dead letter; such slips are told, and their rows are not held against it.
-        """
-        stream = self.table.stream(self.table.describe().stream_arn or "", Shape(None))
-        records = [change for shard in stream.shards() for change in _records(stream, shard.id)]
-        slips = [change for change in records if change.event == "REMOVE" and change.body.old is None]
-        parts = [str(attr.S) for change in slips for attr in change.body.key.values()]
-        slipped = {part.rpartition("#")[2] for part in parts}
-        key = self.table.describe().key
-        self.report.changes, self.report.slips = len(records), len(slips)
-        for name, view in self.declaration.views.items():
-            found = compare(view, self.table, self.target(name))
-            self.report.rows[name] = found.rows
-            needs_old_image = bool(compile_view(view).problems(key, "NEW_IMAGE"))
-            extra = [row for row in found.extra if not (needs_old_image and slipped & set(msgspec.json.decode(row)))]
-            if extra or found.missing or found.different:
-                self.report.faults.append(
-                    f"{name}: missing {found.missing[:5]} extra {extra[:5]} different {found.different[:5]}"
-                )
-        control = ControlStore(self.declaration.control)
-        for record in control.views():
-            counts = record.counts
-            told = counts.applied + counts.stale + counts.unmatched + counts.dead_lettered
-            if not counts.read == told == len(records):
-                self.report.faults.append(f"{record.name}: {len(records)} records, but counted {counts}")
-            reasons = {kept.letter.reason for kept in control.letters.find(Choice(record.name))}
-            if any("no old image" not in reason for reason in reasons) or counts.dead_lettered > len(slips):
-                self.report.faults.append(f"{record.name}: {counts.dead_lettered} dead letters: {reasons}")
-        control.close()
+        )
+        return False
 
 
-def _records(stream: Any, shard: str) -> list[Any]:
-    found: list[Any] = []
-    iterator, empty = stream.open(shard, None), 0
-    while iterator is not None and empty < 2:  # DynamoDB Local's pages are empty only at the tip
-        page = stream.read(iterator)
-        found += page.changes
-        empty = 0 if page.changes else empty + 1
-        iterator = page.next
-    return found
+class Writers:
+    """Threads that change items, no further than they may: kills fall among writes, not after them."""
 
-
-def run(
-    client: Any,
-    environment: Mapping[str, str],
-    folder: Path,
-    *,
-    changes: int,
-    items: int,
-    kills: int,
-    seed: int,
-    sample: int = 200,
-    ttl_share: float = TTL_SHARE,
-    say: Callable[[str], None] = lambda line: None,
-) -> Report:
-    """One whole run; `client` is a boto3 DynamoDB client of the same endpoint. `ttl_share` is how many of the
-    items have expired when they are written."""
-    began = time.monotonic()
-    allowed = [0.0]  # changes that may have been written by now: kills fall among writes, not after them
-    soak = Soak(environment, folder, seed)
-    report = soak.report
-    try:
-        create_table(client, soak.table_name)
-        write_changes(
-            client, soak.table_name, min(changes // 10, items), items, seed, ttl_share=ttl_share
-        )  # rows from before the start
-        done = [0] * WRITERS
-
-        def wrote(writer: int, count: int) -> None:
-            done[writer] = count
-            while sum(done) > allowed[0]:
-                time.sleep(0.01)
-
-        writers = [
+    def __init__(self, soak: Soak) -> None:
+        plan = soak.plan
+        self.total = plan.changes * 9 // 10 // WRITERS * WRITERS
+        self.allowed = 0.0
+        """How many changes may have been written by now."""
+        self._done = [0] * WRITERS
+        self._threads = [
             threading.Thread(
                 target=write_changes,
-                args=(client, soak.table_name, changes * 9 // 10 // WRITERS, items, seed + 1 + index),
-                kwargs={"progress": partial(wrote, index), "ttl_share": ttl_share},
+                args=(soak.client, soak.table_name, self.total // WRITERS, plan.items, plan.seed + 1 + index),
+                kwargs={"progress": partial(self._wrote, index), "ttl_share": plan.ttl_share},
             )
             for index in range(WRITERS)
         ]
-        for writer in writers:
-            writer.start()
-        soak.start()
-        total = changes * 9 // 10
-        for kill in range(kills):
-            allowed[0] = total * (kill + 1) / kills
-            until = total * (kill + soak.random.random()) / kills  # a random moment in each of equal parts
-            limit = time.monotonic() + 1 + 4 * soak.random.random()
-            while sum(done) < until and any(writer.is_alive() for writer in writers):
-                time.sleep(0.01)
-            while time.monotonic() < limit - 4 * soak.random.random() and not soak.ended_by_itself():
-                time.sleep(0.01)
-            if soak.ended_by_itself():
-                report.faults.append("the daemon ended by itself")
-                break
-            soak.kill()
-            report.kills += 1
-            soak.check_checkpoints(sample)
-            say(f"kill {report.kills}: {sum(done):,} changes written, {len(report.faults)} faults")
-            soak.start()
-        allowed[0] = float("inf")
-        for writer in writers:
-            writer.join()
+
+    def __enter__(self) -> Writers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.allowed = float("inf")
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def done(self) -> int:
+        """How many changes were written."""
+        return sum(self._done)
+
+    def _wrote(self, writer: int, count: int) -> None:
+        self._done[writer] = count
+        while self.done > self.allowed:
+            time.sleep(0.01)
+
+
+def run(
+    environment: Mapping[str, str],
+    folder: Path,
+    plan: Plan,
+    started: Mapping[str, Server] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Report:
+    """One whole run. See `Soak` for `environment` and `started`."""
+    began = time.monotonic()
+    soak = Soak(environment, folder, plan, started)
+    report, witness = soak.report, soak.witness
+    try:
+        # Rows from before the start.
+        write_changes(
+            soak.client,
+            soak.table_name,
+            min(plan.changes // 10, plan.items),
+            plan.items,
+            plan.seed,
+            ttl_share=plan.ttl_share,
+        )
+        with Writers(soak) as writers, _tormented(soak, writers, say):
+            soak.daemon.start()
+            _kill(soak, writers, say)
+            writers.allowed = float("inf")
+            while writers.done < writers.total and not soak.daemon.ended_by_itself:
+                time.sleep(0.1)
         if soak.wait_until_caught_up():
-            if ttl_share:
-                _wait_for_ttl(client, soak)
+            if plan.ttl_share:
+                _wait_for_ttl(soak.client, soak.table_name)
             if soak.wait_until_caught_up():
-                code = soak.terminate()
+                code = soak.daemon.terminate()
                 if code != 0:
                     report.faults.append(f"SIGTERM ended the daemon with exit code {code}")
-                soak.check_checkpoints(10**9)
-                soak.check_views()
+                witness.look(10**9, still=True)
+                witness.conclude()
     finally:
-        allowed[0] = float("inf")
+        report.faults += witness.faults
+        report.changes, report.slips = witness.records, len(witness.slips)
+        report.checkpoint_checks, report.rows = witness.checked, witness.rows
+        report.resets = sum(store.front.resets for store in soak.stores.values())
         soak.close()
-        client.delete_table(TableName=soak.table_name)
     report.seconds = time.monotonic() - began
     return report
 
 
-def _wait_for_ttl(client: Any, soak: Soak) -> None:
+@contextlib.contextmanager
+def _tormented(soak: Soak, writers: Writers, say: Callable[[str], None]) -> Iterator[None]:
+    """Outages and pauses until the block ends."""
+
+    def progress() -> float:
+        return writers.done / max(1, writers.total)
+
+    plan, seed = soak.plan, soak.plan.seed
+    outages = Outages(soak.stores, random.Random(seed + 101), plan.outages, progress, plan.longest, say)
+    pauses = Pauses(soak.daemon, random.Random(seed + 102), plan.pauses, progress)
+    try:
+        yield
+    finally:
+        pauses.stop()
+        outages.stop()
+        soak.report.outages, soak.report.pauses = outages.done, pauses.done
+
+
+def _kill(soak: Soak, writers: Writers, say: Callable[[str], None]) -> None:
+    """Kill the daemon at random moments, each in one of equal parts of what is written."""
+    plan, report, chance = soak.plan, soak.report, soak.random
+    began = time.monotonic()
+    for kill in range(plan.kills):
+        writers.allowed = writers.total * (kill + 1) / plan.kills
+        until = writers.total * (kill + chance.random()) / plan.kills
+        lives = min(LIFE, chance.expovariate(1 / plan.pace))
+        # Most daemons have shown that they work before they die, however slow the machine is.
+        before, shown, born = soak.read, chance.random() < 0.25, time.monotonic()
+        while time.monotonic() < born + ALIVE and not soak.daemon.ended_by_itself:
+            shown = shown or soak.read > before
+            if shown and writers.done >= until and time.monotonic() > born + lives:
+                break
+            time.sleep(0.02)
+        if soak.daemon.ended_by_itself:
+            report.faults.append("the daemon ended by itself")
+            return
+        dead = soak.daemon.kill_one()
+        report.kills += 1
+        soak.witness.look(plan.sample, still=dead)
+        if report.kills % max(1, plan.kills // 100) == 0:
+            behind = soak.witness.records * len(soak.declaration.views) - soak.read
+            say(
+                f"{time.monotonic() - began:6.0f} s: kill {report.kills}, {writers.done:,} changes written, "
+                f"{behind:,} behind, {len(soak.witness.faults)} faults"
+            )
+        if dead:
+            soak.daemon.start()
+
+
+def _wait_for_ttl(client: Any, table: str) -> None:
     """Give DynamoDB some time to delete what has expired (it looks every now and then, and misses some)."""
     deadline = time.monotonic() + 10
-    specification = {"Enabled": False, "AttributeName": "ttl"}
     while time.monotonic() < deadline:
         left = client.scan(
-            TableName=soak.table_name,
+            TableName=table,
             FilterExpression="#t < :now",
             ExpressionAttributeNames={"#t": "ttl"},
             ExpressionAttributeValues={":now": {"N": str(int(time.time()))}},
@@ -321,51 +339,56 @@ def _wait_for_ttl(client: Any, soak: Soak) -> None:
         if left == 0:
             break
         time.sleep(1)
-    client.update_time_to_live(TableName=soak.table_name, TimeToLiveSpecification=specification)
+    client.update_time_to_live(TableName=table, TimeToLiveSpecification={"Enabled": False, "AttributeName": "ttl"})
     time.sleep(2)  # for a round of deletes that has begun
+
+
+@contextlib.contextmanager
+def _servers() -> Iterator[tuple[Mapping[str, str], Mapping[str, Server]]]:
+    """The servers that the environment names, which are only cut off, or own ones, which are paused and killed too."""
+    given = {name: os.environ[name] for name in local.VARIABLES.values() if name in os.environ}
+    if len(given) == len(local.VARIABLES):
+        yield given, {}
+        return
+    with tempfile.TemporaryDirectory() as folder, local.started(local.NAMES, Path(folder)) as started:
+        yield {local.VARIABLES[name]: server.url for name, server in started.items()}, started
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--changes", type=int, default=100_000)
-    parser.add_argument("--items", type=int, default=5_000)
-    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--changes", type=int, default=100_000, help="puts and deletes (100000)")
+    parser.add_argument("--items", type=int, default=5_000, help="different items (5000)")
+    parser.add_argument("--kills", type=int, default=50, help="SIGKILLs of a daemon or worker (50)")
+    parser.add_argument("--outages", type=int, default=10, help="times that a store goes away (10)")
+    parser.add_argument("--pauses", type=int, default=5, help="SIGSTOPs of a daemon or worker (5)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that share the work (1)")
+    parser.add_argument("--control", choices=("sqlite", "postgres"), default="sqlite", help="control store (sqlite)")
+    parser.add_argument("--pace", type=float, default=2.5, help="seconds a daemon lives on average (2.5)")
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    options = parser.parse_args()
-    import boto3
+    plan = Plan(**vars(parser.parse_args()))
 
-    from benchmarks.servers import servers
+    def say(line: str) -> None:
+        print(line, flush=True)
 
-    print(f"seed {options.seed}")
-    with servers() as environment, tempfile.TemporaryDirectory() as folder:
-        client = boto3.client(
-            "dynamodb",
-            endpoint_url=environment["DYNAMODB_ENDPOINT"],
-            region_name="ddblocal",
-            aws_access_key_id="local",
-            aws_secret_access_key="local",
-        )
-        report = run(
-            client,
-            environment,
-            Path(folder),
-            changes=options.changes,
-            items=options.items,
-            kills=options.kills,
-            seed=options.seed,
-            say=print,
-        )
+    say(f"seed {plan.seed}")
+    with _servers() as (environment, started), tempfile.TemporaryDirectory() as folder:
+        report = run(environment, Path(folder), plan, started, say)
         if report.faults:
             print(Path(folder, "daemon.log").read_text()[-5000:], file=sys.stderr)
-    print(
-        f"{report.changes:,} stream records, {report.kills} kills, {report.checkpoint_checks:,} rows held against "
-        f"checkpoints, {report.slips} deletes without their old image, {report.seconds:.0f} s"
+    say(
+        f"{report.changes:,} stream records, {report.kills} kills, {report.pauses} pauses, "
+        f"{report.outages.total()} outages with {report.resets:,} connections reset, "
+        f"{report.checkpoint_checks:,} rows held against checkpoints, {report.slips} deletes without their old image, "
+        f"{report.seconds:.0f} s"
     )
+    for kind, count in sorted(report.outages.items()):
+        say(f"  outages: {kind}: {count}")
     for view, rows in report.rows.items():
-        print(f"  {view}: {rows:,} rows equal the table")
+        say(f"  {view}: {rows:,} rows equal the table")
     for fault in report.faults:
-        print(f"FAULT {fault}")
+        say(f"FAULT {fault}")
+    say("zero lost, zero stale" if not report.faults else f"{len(report.faults)} FAULTS")
     sys.exit(1 if report.faults else 0)
 
 

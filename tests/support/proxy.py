@@ -80,7 +80,7 @@ class Proxy:
     def url(self, url: str) -> str:
         """`url`, but leading here."""
         parts = urlsplit(url)
-        user = f"{parts.username}@" if parts.username else ""
+        user = "".join(parts.netloc.rpartition("@")[:2])
         query = parts.query
         if parts.scheme.startswith("postgres"):
             query = "sslmode=disable"
