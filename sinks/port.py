@@ -13,7 +13,7 @@ Guard
 Owners
     Where a write names an owner and the live row belongs to another, an upsert is Rejected (kind OWNER, naming both)
     and a delete is STALE; their versions are not compared. A tombstone of another owner may be taken over by an
-    upsert whatever its version; a delete leaves it and is STALE.
+    upsert whatever its version, though by none of an earlier generation; a delete leaves it and is STALE.
 Tombstones
     An applied delete, also of a row that was never there, leaves a tombstone with its version and owner, invisible
     to readers. It outlives the 24 hours of the stream; `purge` removes older ones.
@@ -25,7 +25,8 @@ Mending
     (version, owner, generation, live or tombstone; None: nothing at all), else it is STALE. The row then has the
     target's generation, and the version that was seen where it was of the same owner, else version 0 (versions of
     different items mean nothing to each other). So a row can be put right without knowing the version of its item,
-    and any change that comes between wins. A mend that deletes leaves a tombstone as a delete does.
+    and any change that comes between wins. A mend that deletes leaves a tombstone as a delete does. What a later
+    generation than the target's wrote is not mended: STALE.
 Generations
     Where `Sink.in_place` is false, each generation has rows of its own, and readers see the one that was published
     last. Where it is true, all generations share the row keys that readers address; a row carries the generation that

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dynaview.projections.rows import Layout
-from dynaview.sinks.port import SinkRefused
+from dynaview.sinks.port import Room, SinkRefused
 from dynaview.sinks.redis.link import Link
 from dynaview.sinks.redis.target import RedisTarget
 
@@ -39,6 +39,21 @@ class RedisSink:
     def gone(self, layout: Layout, generation: int) -> str | None:
         """Keys stand for themselves: a server that lost them cannot be told from one that never had them."""
         return None
+
+    def published(self, layout: Layout) -> int | None:
+        """Readers address keys directly."""
+        return None
+
+    def room(self, layout: Layout, generation: int) -> Room | None:
+        """None where the server has no ``maxmemory``. `Room.used` is an estimate over all generations, which share
+        their keys: the view's keys are counted, up to a thousand of them measured (``MEMORY USAGE``, with the version
+        beside each), and their mean taken for all; tombstones are left out."""
+        memory = self._info("memory")
+        limit = int(memory.get("maxmemory") or 0)
+        if not limit:
+            return None
+        used = int(memory["used_memory"]) - int(memory.get("mem_not_counted_for_evict") or 0)
+        return Room(self.open(layout, generation).bytes_used(), max(0, limit - used))
 
     def check(self) -> str:
         server = self._info("server")

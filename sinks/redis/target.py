@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
+import redis
 
 from dynaview.projections.rows import Layout, RowKey, Rule, Write
-from dynaview.sinks.port import APPLIED, STALE, Outcome, Rejected, RejectedKind, Stored
-from dynaview.sinks.redis import scripts
+from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, Rejected, RejectedKind, Stored
+from dynaview.sinks.redis import lookups, scripts
 from dynaview.sinks.redis.content import Content, Unstorable, hash_content, stored
 from dynaview.sinks.redis.link import Link
 from dynaview.sinks.redis.names import Family, companion
@@ -25,22 +26,38 @@ ROWS_A_CALL = 100
 BYTES_A_CALL = 1 << 20
 """Calls beyond this are cut in two: a script blocks the server."""
 
+NO_UNICODE = "text that is no valid Unicode: a lone surrogate"
+
+MEASURED = 1000
+"""Keys whose size is asked for, to estimate that of all."""
+
 _WRITE = {
     "hash": scripts.WRITE_HASH,
     "string": scripts.WRITE_STRING,
     "set": scripts.WRITE_SET,
     "sorted_set": scripts.WRITE_SORTED_SET,
 }
+_MEND = {
+    "hash": scripts.MEND_HASH,
+    "string": scripts.MEND_STRING,
+    "set": scripts.MEND_SET,
+    "sorted_set": scripts.MEND_SORTED_SET,
+}
 _READ = {
-    "hash": scripts.READ_HASH,
-    "string": scripts.READ_STRING,
-    "set": scripts.READ_SET,
-    "sorted_set": scripts.READ_SORTED_SET,
+    "hash": lookups.READ_HASH,
+    "string": lookups.READ_STRING,
+    "set": lookups.READ_SET,
+    "sorted_set": lookups.READ_SORTED_SET,
 }
 _REDIS_TYPE = {"hash": "hash", "string": "string", "set": "set", "sorted_set": "zset"}
 
 _Row: TypeAlias = "list[Any]"
-"""A write as the scripts take it, see `scripts`."""
+"""A write or mend as the scripts take it, see `lua`."""
+
+_Asked = TypeVar("_Asked", Write, Mend)
+
+_LATER = "-"
+"""What was seen that no row can be."""
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -61,28 +78,22 @@ class RedisTarget:
         lasts = (self._options.expire_after or 0) * 1000
         self._head = _pack((str(generation), lasts, self._content.expires, self._content.complete))
 
-    def prepare(self) -> None:
+    def prepare(self, bulk: bool = False) -> None:
         """Keys need no preparation; that the store can be reached is seen here."""
         self._link.call(lambda client: client.ping())
+
+    def finish(self) -> None:
+        """A bulk load leaves nothing out here."""
 
     def publish(self) -> None:
         """Readers see keys at once."""
 
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
-        outcomes: list[Outcome] = [APPLIED] * len(writes)
-        sent: deque[list[int]] = deque()
+        return self._run(_WRITE[self._content.type], writes, self._build, writes)
 
-        def calls() -> Iterator[tuple[bytes, bytes]]:
-            for indexes, call in self._calls(writes, outcomes):
-                sent.append(indexes)
-                yield self._head, call
-
-        if writes:
-            for letters, *owners in self._link.run(_WRITE[self._content.type], calls()):
-                indexes = sent.popleft()
-                if letters.count(b"A") != len(indexes):
-                    self._settle(writes, indexes, letters.decode(), owners, outcomes)
-        return outcomes
+    def mend(self, mends: Sequence[Mend]) -> list[Outcome]:
+        """See the port. A key that dynaview did not create is Rejected."""
+        return self._run(_MEND[self._content.type], mends, self._mend_row, [mend.write for mend in mends])
 
     def content(self, write: Write) -> Any:
         """By type: hash a dict of bytes, string its bytes, sorted set the score, set True. None once it has expired."""
@@ -120,7 +131,7 @@ class RedisTarget:
     def drop(self) -> None:
         """Remove the rows and tombstones that this generation wrote; those that another has taken over stay."""
         for page in self._forgettable():
-            for _ in self._link.run(scripts.FORGET, [(_pack([str(self.generation), page]),)]):
+            for _ in self._link.run(lookups.FORGET, [(_pack([str(self.generation), page]),)]):
                 pass
 
     def strangers(self, most: int = 1000) -> list[str]:
@@ -133,6 +144,16 @@ class RedisTarget:
                 break
         return found
 
+    def bytes_used(self) -> int:
+        """About how many bytes the view's keys take, with what stands beside them; see `RedisSink.room`."""
+        met = measured = taken = 0
+        for keys in self._scan.keys(_REDIS_TYPE[self._content.type]):
+            met += len(keys)
+            some = keys[: MEASURED - measured]
+            measured += len(some)
+            taken += self._bytes_of([*some, *map(companion, some)])
+        return taken * met // measured if measured else 0
+
     @property
     def keeps_versions_beside(self) -> bool:
         """Whether versions of live rows stand in keys of their own."""
@@ -140,18 +161,39 @@ class RedisTarget:
 
     # Writing
 
-    def _calls(self, writes: Sequence[Write], outcomes: list[Outcome]) -> Iterator[tuple[list[int], bytes]]:
-        """The script calls for `writes`, each with the places of its rows. Marks what cannot be sent as rejected."""
-        build = self._member_row if self._members else self._key_row
-        for start in range(0, len(writes), ROWS_A_CALL):
+    def _run(
+        self, script: str, asked: Sequence[_Asked], build: Callable[[_Asked], _Row], writes: Sequence[Write]
+    ) -> list[Outcome]:
+        outcomes: list[Outcome] = [APPLIED] * len(asked)
+        sent: deque[list[int]] = deque()
+
+        def calls() -> Iterator[tuple[bytes, bytes]]:
+            for indexes, call in self._calls(asked, build, outcomes):
+                sent.append(indexes)
+                yield self._head, call
+
+        if asked:
+            for letters, *owners in self._link.run(script, calls()):
+                indexes = sent.popleft()
+                if letters.count(b"A") != len(indexes):
+                    self._settle(writes, indexes, letters.decode(), owners, outcomes)
+        return outcomes
+
+    def _calls(
+        self, asked: Sequence[_Asked], build: Callable[[_Asked], _Row], outcomes: list[Outcome]
+    ) -> Iterator[tuple[list[int], bytes]]:
+        """The script calls for `asked`, each with the places of its rows. Marks what cannot be sent as rejected."""
+        for start in range(0, len(asked), ROWS_A_CALL):
             indexes: list[int] = []
             rows: list[_Row] = []
-            for index, write in enumerate(writes[start : start + ROWS_A_CALL], start):
+            for index, one in enumerate(asked[start : start + ROWS_A_CALL], start):
                 try:
-                    rows.append(build(write))
+                    rows.append(build(one))
                     indexes.append(index)
                 except Unstorable as error:
                     outcomes[index] = Rejected(str(error))
+                except UnicodeEncodeError:
+                    outcomes[index] = Rejected(NO_UNICODE)
             yield from self._packed(indexes, rows, outcomes)
 
     def _packed(
@@ -164,7 +206,7 @@ class RedisTarget:
         except UnicodeEncodeError:
             kept = [place for place, row in enumerate(rows) if _is_unicode(row)]
             for place in set(range(len(rows))).difference(kept):
-                outcomes[indexes[place]] = Rejected("text that is no valid Unicode: a lone surrogate")
+                outcomes[indexes[place]] = Rejected(NO_UNICODE)
             yield from self._packed([indexes[place] for place in kept], [rows[place] for place in kept], outcomes)
             return
         if len(call) > BYTES_A_CALL and len(rows) > 1:
@@ -173,6 +215,10 @@ class RedisTarget:
             yield from self._packed(indexes[half:], rows[half:], outcomes)
             return
         yield indexes, call
+
+    @property
+    def _build(self) -> Callable[[Write], _Row]:
+        return self._member_row if self._members else self._key_row
 
     def _key_row(self, write: Write) -> _Row:
         """A row of a hash or string."""
@@ -188,6 +234,18 @@ class RedisTarget:
         row = [key, str(write.version), _extra(write, key, None), 1, member]
         if self._content.type == "sorted_set" and write.values is not None:
             row[3:] = [2, member, self._content.score(write)]
+        return row
+
+    def _mend_row(self, mend: Mend) -> _Row:
+        write, seen = mend.write, mend.seen
+        row = self._build(write)
+        row[1] = str(seen.version) if seen is not None and seen.owner == write.owner else "0"
+        row[2] = looked = _look(seen, self.generation)
+        key = row[0]
+        deletes = write.values is None
+        at = self._content.expires_at(write)
+        if write.owner or deletes or at is not None or "}" in key:
+            row[2] = deletes, write.owner, companion(key) if "}" in key else None, at, looked
         return row
 
     def _settle(
@@ -241,6 +299,15 @@ class RedisTarget:
                 if row is not None and row.content is not None:
                     yield row
 
+    def _bytes_of(self, keys: Sequence[str]) -> int:
+        def ask(client: redis.Redis) -> list[int | None]:
+            with client.pipeline(transaction=False) as asked:
+                for key in keys:
+                    asked.memory_usage(key)
+                return asked.execute()
+
+        return sum(size or 0 for size in self._link.call(ask))
+
     # Finding
 
     def _row_keys(self) -> Iterator[list[RowKey]]:
@@ -255,7 +322,7 @@ class RedisTarget:
                     yield [(key, member) for member in members]
 
     def _forgettable(self) -> Iterator[list[list[Any]]]:
-        """Pages of what `scripts.FORGET` is to look at."""
+        """Pages of what `lookups.FORGET` is to look at."""
         if self._members:
             for rows in self._row_keys():
                 yield [["M", key, companion(key), member] for key, member in map(_pair, rows)]
@@ -277,12 +344,24 @@ class RedisTarget:
 
 
 def _extra(write: Write, key: str, at: int | None) -> Any:
-    """What only some writes carry, see `scripts`."""
+    """What only some writes carry, see `lua`."""
     deletes = write.values is None
     if write.owner or write.rule is Rule.ABSENT or at is not None or "}" in key:
         beside = companion(key) if "}" in key else None
         return deletes, write.rule is Rule.ABSENT, write.owner, beside, at
     return int(deletes)
+
+
+def _look(seen: Stored | None, generation: int) -> str:
+    """What was seen, for a mend by that generation, see `lua`."""
+    if seen is None:
+        return ""
+    if seen.generation > generation:
+        return _LATER
+    mark = "T" if seen.content is None else "L"
+    if seen.owner:
+        return f"{mark}{seen.version} {seen.generation} {seen.owner}"
+    return f"{mark}{seen.version}" if seen.generation == 1 else f"{mark}{seen.version} {seen.generation}"
 
 
 def _is_unicode(row: _Row) -> bool:
