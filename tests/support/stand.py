@@ -1,0 +1,168 @@
+"""A stand: a table on DynamoDB Local, a view of it in each store, and a daemon that reaches all through proxies."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from dynaview.local import servers
+from dynaview.sinks.connect import connect
+from dynaview.sinks.port import Target
+from dynaview.sources.table import DynamoTable, open_table
+from dynaview.views.compare import compare
+from dynaview.views.control import ControlStore, Counts
+from dynaview.views.daemon import Daemon
+from dynaview.views.declarations import load
+from dynaview.views.follower import FollowerSettings
+from dynaview.views.lane import LaneSettings
+from dynaview.views.worker import WorkerSettings
+from tests.support.house import until
+from tests.support.proxy import Proxy, address_of
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+DECLARATION = """
+control: "${CONTROL}"
+sources: {shop: {table: "${TABLE}", endpoint: "${DYNAMODB_ENDPOINT}"}}
+sinks:
+  cache: {redis: "${REDIS_URL}", timeout: 2}
+  search: {opensearch: "${OPENSEARCH_URL}", timeout: 2}
+  reads: {postgres: "${DATABASE_URL}", timeout: 2}
+views:
+  ${PREFIX}_redis:
+    {source: shop, sink: cache, type: string, key: "${PREFIX}:{pk}", fields: {pk: pk, value: value}}
+  ${PREFIX}_opensearch:
+    {source: shop, sink: search, index: "${PREFIX}", key: "{pk}", fields: {pk: pk, value: value}}
+  ${PREFIX}_postgres:
+    source: shop
+    sink: reads
+    table: "${PREFIX}"
+    key: [pk]
+    fields: {pk: {from: pk, type: text}, value: {from: value, type: text}}
+"""
+
+STORES = ("redis", "opensearch", "postgres")
+
+
+class Stand:
+    """One test's own. `urls` are the real servers by the names of `dynaview.local`; `proxies` stand before them."""
+
+    def __init__(self, folder: Path, urls: Mapping[str, str], dynamodb: DynamoDBClient) -> None:
+        self.made = 0
+        """How many changes were written."""
+        self._dynamodb = dynamodb
+        self._prefix = f"stand{uuid.uuid4().hex[:10]}"
+        self._table = f"{self._prefix}_table"
+        self._open = contextlib.ExitStack()
+        dynamodb.create_table(
+            TableName=self._table,
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+        )
+        self._open.callback(dynamodb.delete_table, TableName=self._table)
+        self.proxies = {name: self._open.enter_context(Proxy(address_of(url))) for name, url in urls.items()}
+        self._file = folder / "dynaview.yaml"
+        self._file.write_text(DECLARATION.replace("${PREFIX}", self._prefix))
+        common = {"TABLE": self._table, "CONTROL": f"sqlite:///{folder / 'control.db'}"}
+        direct = load([self._file], {**common, **{servers.VARIABLES[name]: url for name, url in urls.items()}})
+        proxied = {servers.VARIABLES[name]: self.proxies[name].url(url) for name, url in urls.items()}
+        self._proxied = load([self._file], {**common, **proxied})
+        self._declaration = direct
+        self.table: DynamoTable = open_table(direct.sources["shop"])
+        self._sinks = {name: connect(sink) for name, sink in direct.sinks.items()}
+        for sink in self._sinks.values():
+            self._open.callback(sink.close)
+        self.daemon = self._daemon()
+        self.control = ControlStore(direct.control)
+
+    def _daemon(self) -> Daemon:
+        follower = FollowerSettings(poll_first=0.005, poll_cap=0.02)
+        return Daemon(self._proxied, WorkerSettings(LaneSettings(commit_every=0.0, beat=0.1), follower))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for proxy in self.proxies.values():
+            proxy.heal()
+        self.daemon.stop()
+        for store in STORES:
+            self.target(store).drop()
+        self.control.close()
+        self._open.close()
+
+    def start(self) -> None:
+        """Start the daemon, and wait until every view follows."""
+        self.daemon.start()
+        until(lambda: [record.state for record in self.control.views()] == ["following"] * 3, "the views to follow", 60)
+
+    def put(self, first: int, count: int, value: str) -> None:
+        """Write items number `first` and following."""
+        for start in range(first, first + count, 25):
+            batch = [
+                {"PutRequest": {"Item": {"pk": {"S": f"item{number}"}, "value": {"S": f"{number}:{value}"}}}}
+                for number in range(start, min(start + 25, first + count))
+            ]
+            self._dynamodb.batch_write_item(RequestItems={self._table: batch})  # type: ignore[dict-item]  # a list of literals
+        self.made += count
+
+    def delete(self, number: int) -> None:
+        """Delete item number `number`; where there is none, nothing changes."""
+        key = {"pk": {"S": f"item{number}"}}
+        answer = self._dynamodb.delete_item(TableName=self._table, Key=key, ReturnValues="ALL_OLD")
+        self.made += "Attributes" in answer
+
+    def view(self, store: str) -> str:
+        """The view in a store."""
+        return f"{self._prefix}_{store}"
+
+    def target(self, store: str) -> Target:
+        """That view's rows, reached directly."""
+        view = self._declaration.views[self.view(store)]
+        return self._sinks[view.sink].open(view.layout, 1)
+
+    def counts(self, store: str) -> Counts:
+        """What became of that view's changes."""
+        record = self.control.view(self.view(store))
+        assert record is not None
+        return record.counts
+
+    def state(self, store: str) -> str:
+        """What that view is doing."""
+        record = self.control.view(self.view(store))
+        assert record is not None
+        return record.state
+
+    def wait_counted(self, *stores: str) -> None:
+        """Wait until views have counted every change."""
+        for store in stores or STORES:
+            self._wait_counted(store)
+
+    def _wait_counted(self, store: str) -> None:
+        until(lambda: self.counts(store).read >= self.made, f"{store} to have counted every change", 60)
+
+    def check(self) -> None:
+        """Every view equals the table, and every change was counted once."""
+        self.wait_counted()
+        for store in STORES:
+            counts = self.counts(store)
+            assert counts.read == counts.applied + counts.stale == self.made, (store, counts)
+            found = compare(self._declaration.views[self.view(store)], self.table, self.target(store))
+            assert found.equal, found
+
+
+@contextlib.contextmanager
+def stand(folder: Path, urls: Mapping[str, str], dynamodb: Any) -> Iterator[Stand]:
+    """A stand whose daemon runs."""
+    with Stand(folder, urls, dynamodb) as made:
+        made.start()
+        yield made
