@@ -11,7 +11,9 @@
     ├── TableMissing         the table does not exist (in this account and region)
     ├── CredentialsMissing   no credentials, or AWS does not accept them
     ├── AccessDenied         the credentials lack an IAM action, which it names
+    ├── BadExport            an export to S3 that cannot be used: none, another table's, not whole, not completed
     └── SourceRefused        AWS refuses the request as such and always will
+        └── ExportUnknown    AWS does not know the export (any more)
 
 Each says what happened and, in `remedy`, what mends it. None carries row values or secrets.
 """
@@ -102,3 +104,21 @@ class SourceRefused(SourceError):
     """AWS refuses the request as such: a wrong name, region or ARN, or a limit that does not pass."""
 
     default_remedy = "check the declaration's source: table, region and endpoint"
+
+
+class BadExport(SourceError):
+    """An export to S3 that cannot be used as it is. `place` is the folder, S3 URL or file that is at fault."""
+
+    default_remedy = (
+        "copy the export once more, whole, or make another with `aws dynamodb export-table-to-point-in-time`"
+    )
+
+    def __init__(self, place: str, what: str, remedy: str | None = None) -> None:
+        self.place = place
+        super().__init__(f"{place}: {what}", remedy)
+
+
+class ExportUnknown(SourceRefused):
+    """AWS knows nothing of an export: it forgets them after 90 days, and DynamoDB Local makes none."""
+
+    default_remedy = "make sure that it is a completed export of the whole table"

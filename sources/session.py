@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from dynaview.sources.errors import (
     AccessDenied,
     BadPage,
     CredentialsMissing,
+    ExportUnknown,
     IteratorExpired,
     SourceError,
     SourceRefused,
@@ -46,6 +48,7 @@ _THROTTLED = frozenset(
         "LimitExceededException",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
+        "SlowDown",
         "Throttling",
         "ThrottlingException",
         "TooManyRequestsException",
@@ -56,15 +59,18 @@ _UNAVAILABLE = frozenset(
 )
 _CREDENTIALS = frozenset(
     {
+        "ExpiredToken",
         "ExpiredTokenException",
         "IncompleteSignature",
+        "InvalidAccessKeyId",
         "InvalidClientTokenId",
         "MissingAuthenticationToken",
         "MissingAuthenticationTokenException",
         "UnrecognizedClientException",
     }
 )
-_CLOCK = frozenset({"InvalidSignatureException", "RequestExpired", "SignatureDoesNotMatch"})
+_CLOCK = frozenset({"InvalidSignatureException", "RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch"})
+_EXPORT_UNKNOWN = frozenset({"ExportNotFoundException", "UnknownOperationException"})
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 
 _NO_CREDENTIALS = (
@@ -86,6 +92,54 @@ def _carry_body(response_dict: dict[str, Any], customized_response_dict: dict[st
         response_dict["body"] = b""
 
 
+def client_config(*, connections: int = 64, connect: float = 5.0, read: float = 30.0, attempts: int = 2) -> Config:
+    """What all clients share. `connections` bounds requests under way at once; `connect` and `read` are seconds."""
+    return Config(
+        # Two attempts only: pacing belongs to the caller, who can stop while waiting and botocore can't.
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        connect_timeout=connect,
+        read_timeout=read,
+        max_pool_connections=connections,
+        tcp_keepalive=True,
+        parameter_validation=False,  # AWS judges; other servers' shard ids and names may be shorter than AWS's
+        user_agent_extra=f"dynaview/{version('dynaview')}",
+    )
+
+
+def make_client(
+    service: Any, region: str | None, endpoint: str | None, config: Config, session: boto3.Session | None = None
+) -> BaseClient:
+    """A client of `service` (``dynamodb``, ``s3``). No I/O. Raises `SourceRefused`, `CredentialsMissing`."""
+    try:
+        client: BaseClient = (session or boto3.Session()).client(service, region, endpoint_url=endpoint, config=config)
+    except botocore.exceptions.NoRegionError as error:
+        raise SourceRefused(
+            "no AWS region is set", "name it in the source (region: eu-west-1) or in AWS_REGION"
+        ) from error
+    except _NO_CREDENTIALS as error:
+        raise CredentialsMissing(str(error)) from error
+    except (botocore.exceptions.BotoCoreError, ValueError) as error:
+        raise SourceRefused(str(error)) from error
+    return client
+
+
+@contextmanager
+def translated(
+    operation: str, resource: str, refused: Callable[[botocore.exceptions.ClientError], SourceError]
+) -> Iterator[None]:
+    """Let whatever boto3 raises within come out as a `SourceError`; `refused` tells what an error answer means."""
+    try:
+        yield
+    except botocore.exceptions.ClientError as error:
+        raise refused(error) from error
+    except _NO_CREDENTIALS as error:
+        raise CredentialsMissing(f"{operation} on {resource}: {error}") from error
+    except _NO_ANSWER as error:
+        raise SourceUnavailable(f"{operation} on {resource} got no answer ({_network(error)})") from error
+    except botocore.exceptions.BotoCoreError as error:
+        raise SourceUnavailable(f"{operation} on {resource}: {type(error).__name__}") from error
+
+
 class Session:
     """The clients of one account and region, for any number of tables and threads.
 
@@ -104,29 +158,10 @@ class Session:
         attempts: int = 2,
         session: boto3.Session | None = None,
     ) -> None:
-        config = Config(
-            # Two attempts only: pacing belongs to the caller, who can stop while waiting and botocore can't.
-            retries={"mode": "standard", "total_max_attempts": attempts},
-            connect_timeout=connect,
-            read_timeout=read,
-            max_pool_connections=connections,
-            tcp_keepalive=True,
-            parameter_validation=False,  # AWS judges; other servers' shard ids and names may be shorter than AWS's
-            user_agent_extra=f"dynaview/{version('dynaview')}",
-        )
+        config = client_config(connections=connections, connect=connect, read=read, attempts=attempts)
         self.endpoint = endpoint
-        try:
-            base = session or boto3.Session()
-            self.tables: BaseClient = base.client("dynamodb", region, endpoint_url=endpoint, config=config)
-            self.streams: BaseClient = base.client("dynamodbstreams", region, endpoint_url=endpoint, config=config)
-        except botocore.exceptions.NoRegionError as error:
-            raise SourceRefused(
-                "no AWS region is set", "name it in the source (region: eu-west-1) or in AWS_REGION"
-            ) from error
-        except _NO_CREDENTIALS as error:
-            raise CredentialsMissing(str(error)) from error
-        except (botocore.exceptions.BotoCoreError, ValueError) as error:
-            raise SourceRefused(str(error)) from error
+        self.tables: BaseClient = make_client("dynamodb", region, endpoint, config, session)
+        self.streams: BaseClient = make_client("dynamodbstreams", region, endpoint, config, session)
         for client in (self.tables, self.streams):
             client.meta.events.register(f"before-parse.{client.meta.service_model.service_id.hyphenize()}", _carry_body)
 
@@ -136,16 +171,8 @@ class Session:
         `resource` names the table or stream for messages. Raises `SourceError` for everything that goes wrong.
         """
         client = self.streams if operation in _STREAMS else self.tables
-        try:
+        with translated(operation, resource, lambda error: _refusal(operation, resource, error)):
             answer: dict[str, Any] = getattr(client, xform_name(operation))(**parameters)
-        except botocore.exceptions.ClientError as error:
-            raise _refusal(operation, resource, error) from error
-        except _NO_CREDENTIALS as error:
-            raise CredentialsMissing(f"{operation} on {resource}: {error}") from error
-        except _NO_ANSWER as error:
-            raise SourceUnavailable(f"{operation} on {resource} got no answer ({_network(error)})") from error
-        except botocore.exceptions.BotoCoreError as error:
-            raise SourceUnavailable(f"{operation} on {resource}: {type(error).__name__}") from error
         return _whole(operation, resource, answer[_BODY], answer["ResponseMetadata"]["HTTPHeaders"])
 
     def close(self) -> None:
@@ -188,7 +215,13 @@ def _network(error: Exception) -> str:
 
 
 def _refusal(operation: str, resource: str, error: botocore.exceptions.ClientError) -> SourceError:
-    """The one table of AWS's error codes."""
+    return refusal(operation, resource, error, f"dynamodb:{operation}", _grant(resource))
+
+
+def refusal(
+    operation: str, resource: str, error: botocore.exceptions.ClientError, action: str, grant: str
+) -> SourceError:
+    """The one table of AWS's error codes. `action` on `grant` is what a policy has to allow."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     what = f"{operation} on {resource} was answered with {code or status}"
@@ -203,10 +236,12 @@ def _refusal(operation: str, resource: str, error: botocore.exceptions.ClientErr
         return IteratorExpired(what)
     if code == "TrimmedDataAccessException":
         return Trimmed(what)
+    if code in _EXPORT_UNKNOWN:
+        return ExportUnknown(what)
     if code in _THROTTLED or status == 429:
         return Throttled(what)
     if code in _DENIED:
-        return AccessDenied(what, f"dynamodb:{operation}", _grant(resource))
+        return AccessDenied(what, action, grant)
     if code in _CREDENTIALS:
         return CredentialsMissing(what)
     if code in _CLOCK:

@@ -191,6 +191,7 @@ class TestExpressions:
         few = scan_filter([tuple({"pk": f"P{number}"} for number in range(70))])
         assert 2500 < len(filter_expression(few)["FilterExpression"]) <= EXPRESSION_LIMIT
         assert filter_expression(scan_filter([tuple({"pk": f"P{number}"} for number in range(80))])) == {}
+        assert filter_expression(scan_filter([({f"n{number}": f"P{number}{{x}}" for number in range(74)},)])) == {}
         assert filter_expression(scan_filter([({"n" * 256: "P"},)])) == {}
 
     def test_a_scan_asks_for_both_attributes_and_items(self, stub: Stub, table: DynamoTable) -> None:
