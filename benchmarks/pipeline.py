@@ -20,6 +20,7 @@ from dynaview.views.control import ControlStore, Progress
 from dynaview.views.daemon import SWITCH
 from dynaview.views.follower import Follower
 from dynaview.views.lane import Lane
+from dynaview.views.output import Output
 
 _DEADLINE = 600.0
 
@@ -61,7 +62,10 @@ class WatchedControl(ControlStore):
 
     def commit(self, view: str, progress: Progress, watermark: float | None) -> None:
         super().commit(view, progress, watermark)
-        if any((at.sequence or -1) >= self._last for at in progress.checkpoints.values()):
+        if any(
+            part.checkpoint is not None and (part.checkpoint.sequence or -1) >= self._last
+            for part in progress.parts.values()
+        ):
             self.reached.set()
 
 
@@ -71,7 +75,7 @@ class Followed:
     def __init__(self, stream: StreamReader, view: View, target: Target, folder: Path, last: int) -> None:
         self.control = WatchedControl(folder / f"{uuid4().hex}.db", last)
         record = self.control.add_view(view.name, "shop", "sink", "", stream.arn)
-        self.lane = Lane(replace(record, filled=True), view.bound, target, self.control, {})
+        self.lane = Lane(replace(record, filled=True), [Output(view.name, view.bound, target)], self.control, {})
         self._follower = Follower(stream, [self.lane])
         self._thread = threading.Thread(target=self.lane.run)
 

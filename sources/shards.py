@@ -8,7 +8,7 @@ has expired, and an expired shard once more.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from dynaview.sources.port import Shard
 
@@ -36,6 +36,9 @@ class ShardTree:
 
     def __contains__(self, shard_id: str) -> bool:
         return shard_id in self._shards
+
+    def __iter__(self) -> Iterator[Shard]:
+        return iter(list(self._shards.values()))
 
     def get(self, shard_id: str) -> Shard | None:
         """The shard as it was listed last."""

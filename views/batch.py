@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from dynaview.projections.changes import Change
@@ -60,8 +62,8 @@ class Batch:
         self._origins.append((shard, change, writes))
         return True
 
-    def settle(self, send: WriteBatch) -> tuple[Counts, list[tuple[Origin, Write, Rejected]]]:
-        """Write everything and say what became of each change; the batch is empty afterwards.
+    def settle(self, send: WriteBatch) -> tuple[dict[str, Counts], list[tuple[Origin, Write, Rejected]]]:
+        """Write everything and say what became of the changes of each shard; the batch is empty afterwards.
 
         Whatever `send` raises leaves the batch as it was.
         """
@@ -69,7 +71,8 @@ class Batch:
         outcomes = send(writes) if writes else []
         rejections: list[tuple[Origin, Write, Rejected]] = []
         if all(outcome is APPLIED for outcome in outcomes):
-            counts = Counts(read=len(self._origins), applied=len(self._origins))
+            by_shard = Counter(map(itemgetter(0), self._origins))
+            counts = {shard: Counts(read=number, applied=number) for shard, number in by_shard.items()}
         else:
             counts, rejections = self._account(self._settle_rejected(writes, outcomes, send))
         self._origins, self._newest = [], {}
@@ -97,15 +100,17 @@ class Batch:
 
     def _account(
         self, settled: dict[tuple[RowKey, int], Outcome]
-    ) -> tuple[Counts, list[tuple[Origin, Write, Rejected]]]:
+    ) -> tuple[dict[str, Counts], list[tuple[Origin, Write, Rejected]]]:
         by_key: dict[RowKey, list[tuple[int, Outcome]]] = {}
         for (key, version), outcome in settled.items():
             by_key.setdefault(key, []).append((version, outcome))
         for sent in by_key.values():
             sent.sort(key=lambda pair: pair[0])
-        counts = Counts(read=len(self._origins))
+        by_shard: dict[str, Counts] = {}
         rejections: list[tuple[Origin, Write, Rejected]] = []
         for origin in self._origins:
+            counts = by_shard.setdefault(origin[0], Counts())
+            counts.read += 1
             refused = applied = False
             for write in origin[2]:
                 # the write itself, or the next newer one that was sent instead of it
@@ -120,4 +125,4 @@ class Batch:
                 counts.applied += 1
             else:
                 counts.stale += 1
-        return counts, rejections
+        return by_shard, rejections

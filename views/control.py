@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import sqlalchemy as sa
 
@@ -25,6 +25,8 @@ __all__ = [
     "ControlUnavailable",
     "Counts",
     "DeadLetter",
+    "Generation",
+    "Part",
     "Progress",
     "Segment",
     "ViewRecord",
@@ -41,6 +43,14 @@ class Counts:
     unmatched: int = 0
     dead_lettered: int = 0
 
+    def add(self, other: Counts) -> None:
+        """Add what another one counted."""
+        self.read += other.read
+        self.applied += other.applied
+        self.stale += other.stale
+        self.unmatched += other.unmatched
+        self.dead_lettered += other.dead_lettered
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -54,7 +64,11 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class ViewRecord:
-    """What the control store knows of a view. Times are seconds since 1970 by the clock of the worker."""
+    """What the control store knows of a view. Times are seconds since 1970 by the clock of the worker.
+
+    `generation` is the one that readers see, `fingerprint` that of the declaration that built it. `write_order` are the
+    generations that lanes write, in that order; `step` moves whenever what the lanes have to do changes.
+    """
 
     name: str
     source: str
@@ -69,7 +83,27 @@ class ViewRecord:
     seen: float
     watermark: float | None
     filled: bool
+    step: int
+    write_order: tuple[int, ...]
     counts: Counts
+
+
+Role: TypeAlias = Literal["next", "live", "previous"]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One build of a view: by which declaration (as `recorded` wrote it), and what it is to readers. `created` and
+    `keep_until` (of a previous one) are seconds since 1970."""
+
+    view: str
+    generation: int
+    fingerprint: str
+    declaration: str
+    role: Role
+    filled: bool
+    created: float
+    keep_until: float | None = None
 
 
 @dataclass(slots=True)
@@ -86,12 +120,19 @@ class Segment:
 
 
 @dataclass(slots=True)
-class Progress:
-    """What one transaction moves: checkpoints by shard, counts to add, dead letters."""
+class Part:
+    """What moves for one shard: where its checkpoint goes (None: it stays), counts to add, dead letters."""
 
-    checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
+    checkpoint: Checkpoint | None = None
     counts: Counts = field(default_factory=Counts)
-    dead_letters: list[DeadLetter] = field(default_factory=list)
+    letters: list[DeadLetter] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Progress:
+    """What one transaction moves, by shard."""
+
+    parts: dict[str, Part] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
     """Shards that are finished and no longer exist."""
 
@@ -128,12 +169,19 @@ class ControlStore:
         return [_record(row) for row in rows]
 
     def add_view(
-        self, name: str, source: str, sink: str, fingerprint: str, stream_arn: str | None = None
+        self,
+        name: str,
+        source: str,
+        sink: str,
+        fingerprint: str,
+        stream_arn: str | None = None,
+        declaration: str = "",
     ) -> ViewRecord:
-        """Record a view that starts for the first time; one that is there already is left as it is."""
+        """Record a view that starts for the first time, with its first generation; one that is there already is left
+        as it is. `declaration` is what `recorded` makes of it."""
         now = time.time()
         with self._database.write() as connection:
-            connection.execute(
+            added = connection.execute(
                 self._database.insert(tables.views)
                 .values(
                     name=name,
@@ -149,10 +197,25 @@ class ControlStore:
                     seen=now,
                     watermark=None,
                     filled=False,
+                    step=0,
+                    write_order="1",
                     **_counts_columns(Counts()),
                 )
                 .on_conflict_do_nothing()
             )
+            if added.rowcount:
+                connection.execute(
+                    tables.generations.insert().values(
+                        view=name,
+                        generation=1,
+                        fingerprint=fingerprint,
+                        declaration=declaration,
+                        role="live",
+                        filled=False,
+                        created=now,
+                        keep_until=None,
+                    )
+                )
             row = connection.execute(sa.select(tables.views).where(tables.views.c.name == name)).mappings().one()
         return _record(row)
 
@@ -181,8 +244,33 @@ class ControlStore:
         """Forget everything about a view."""
         with self._database.write() as connection:
             connection.execute(tables.views.delete().where(tables.views.c.name == view))
-            for table in (tables.checkpoints, tables.fills, tables.dead_letters):
+            for table in (tables.generations, tables.steps, tables.checkpoints, tables.fills, tables.dead_letters):
                 connection.execute(table.delete().where(table.c.view == view))
+
+    # Generations
+
+    def generations(self, view: str) -> list[Generation]:
+        """The generations of a view that stand, oldest first."""
+        query = sa.select(tables.generations).where(tables.generations.c.view == view)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(tables.generations.c.generation)).mappings().all()
+        return [Generation(**{name: row[name] for name in Generation.__dataclass_fields__}) for row in rows]
+
+    def take_step(self, view: str, worker: str, step: int) -> None:
+        """Say that a worker's lanes do what a step of the view asks, and nothing of an earlier one any more."""
+        values = {"step": step, "at": time.time()}
+        with self._database.write() as connection:
+            connection.execute(
+                self._database.insert(tables.steps)
+                .values(view=view, worker=worker, **values)
+                .on_conflict_do_update(index_elements=["view", "worker"], set_=values)
+            )
+
+    def steps(self, view: str) -> dict[str, int]:
+        """The last step that each worker took, by worker."""
+        query = sa.select(tables.steps).where(tables.steps.c.view == view)
+        with self._database.read() as connection:
+            return {row.worker: row.step for row in connection.execute(query)}
 
     # Checkpoints
 
@@ -201,8 +289,14 @@ class ControlStore:
         The caller vouches that every write behind the checkpoints is durable.
         """
         now = time.time()
+        counts = Counts()
         with self._database.write() as connection:
-            for shard, checkpoint in progress.checkpoints.items():
+            for shard, part in progress.parts.items():
+                counts.add(part.counts)
+                self.letters.add(connection, part.letters, now)
+                checkpoint = part.checkpoint
+                if checkpoint is None:
+                    continue
                 values = {
                     "sequence": None if checkpoint.sequence is None else str(checkpoint.sequence),
                     "time": checkpoint.time,
@@ -217,8 +311,7 @@ class ControlStore:
             if progress.forgotten:
                 gone = tables.checkpoints.c.shard.in_(progress.forgotten)
                 connection.execute(tables.checkpoints.delete().where(tables.checkpoints.c.view == view, gone))
-            self.letters.add(connection, progress.dead_letters, now)
-            added = {name: tables.views.c[name] + count for name, count in _counts_columns(progress.counts).items()}
+            added = {name: tables.views.c[name] + count for name, count in _counts_columns(counts).items()}
             connection.execute(
                 tables.views.update()
                 .where(tables.views.c.name == view)
@@ -250,6 +343,8 @@ class ControlStore:
         """Record that the first fill of a view is complete."""
         with self._database.write() as connection:
             connection.execute(tables.views.update().where(tables.views.c.name == view).values(filled=True))
+            live = (tables.generations.c.view == view) & (tables.generations.c.role == "live")
+            connection.execute(tables.generations.update().where(live).values(filled=True))
 
 
 def _counts_columns(counts: Counts) -> dict[str, int]:
@@ -257,5 +352,7 @@ def _counts_columns(counts: Counts) -> dict[str, int]:
 
 
 def _record(row: Mapping[str, Any] | sa.RowMapping) -> ViewRecord:
-    plain = {name: row[name] for name in ViewRecord.__dataclass_fields__ if name != "counts"}
-    return ViewRecord(**plain, counts=Counts(**{name: row[name] for name in Counts.__dataclass_fields__}))
+    plain = {name: row[name] for name in ViewRecord.__dataclass_fields__ if name not in ("counts", "write_order")}
+    order = tuple(map(int, row["write_order"].split()))
+    counts = Counts(**{name: row[name] for name in Counts.__dataclass_fields__})
+    return ViewRecord(**plain, write_order=order, counts=counts)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import secrets
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -43,6 +46,7 @@ class Daemon:
         self.gaps: dict[str, str] = {}
         """Views that have a gap, with its reason."""
         self.crashed = False
+        self.identity = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.control = ControlStore(declaration.control)
         chosen = [view for name, view in declaration.views.items() if views is None or name in views]
         used = {view.sink for view in chosen}
@@ -57,6 +61,7 @@ class Daemon:
                 settings or WorkerSettings(),
                 self._crash,
                 self._failed,
+                self.identity,
             )
             for source in declaration.sources.values()
             if any(view.source == source.name for view in chosen)

@@ -65,6 +65,11 @@ class Database:
         if sa.inspect(self._engine).has_table(tables.about.name):
             with self._engine.connect() as connection:
                 found = connection.execute(sa.select(tables.about.c.schema_version)).scalar()
+            if found is not None and found < tables.SCHEMA_VERSION:
+                raise ControlError(
+                    f"the control store {self.name} was made by an earlier dynaview (its schema is {found}, this one "
+                    f"needs {tables.SCHEMA_VERSION}): name another store with control:, and fill the views anew"
+                )
             if found is not None and found > tables.SCHEMA_VERSION:
                 raise ControlError(
                     f"the control store {self.name} was made by a newer dynaview (its schema is {found}, this one "

@@ -35,7 +35,7 @@ class Discovery:
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
         self.cursors: dict[str, Cursor] = {}
-        self._lanes = lanes
+        self._lanes = tuple(lanes)
         self._tree = ShardTree()
         self._begun: set[str] = set()
         self._ended: dict[str, float] = {}
@@ -62,6 +62,18 @@ class Discovery:
                 for lane in self._lanes:
                     self._check_vanished(lane)
             return self._newly_ready()
+
+    def join(self, lane: Lane) -> None:
+        """Let a lane follow from now on; it begins where its checkpoints are, or with all that is retained."""
+        with self._lock, lane.tracking():
+            for shard in self._tree:
+                self._track(lane, shard, first=True)
+            self._lanes = (*self._lanes, lane)
+
+    def leave(self, lane: Lane) -> None:
+        """Mind a lane no more."""
+        with self._lock:
+            self._lanes = tuple(each for each in self._lanes if each is not lane)
 
     def finish(self, cursor: Cursor) -> list[Cursor]:
         """The front has read a shard to its end (or it is gone): answers the children that may be read now."""
@@ -91,11 +103,8 @@ class Discovery:
             return tree.forgettable()
 
     def _add(self, shard: Shard, first: bool) -> None:
-        known = shard.parent is not None and (shard.parent in self._tree or shard.parent in self.cursors)
         for lane in self._lanes:
-            if not known:
-                _check_parent(lane, shard, first)
-            lane.track(shard.id, shard.parent if known else None)
+            self._track(lane, shard, first)
         at = [lane.position(shard.id) for lane in self._lanes if lane.failed is None]
         # The front begins where the foremost lane is; the others are behind it and catch up.
         cursor = Cursor(
@@ -104,6 +113,12 @@ class Discovery:
         self.cursors[shard.id] = cursor
         if cursor.ended:
             self._tree.finish(shard.id)
+
+    def _track(self, lane: Lane, shard: Shard, first: bool) -> None:
+        known = shard.parent is not None and (shard.parent in self._tree or shard.parent in self.cursors)
+        if not known:
+            _check_parent(lane, shard, first)
+        lane.track(shard.id, shard.parent if known else None)
 
     def _newly_ready(self) -> list[Cursor]:
         ready = [shard.id for shard in self._tree.ready() if shard.id not in self._begun]

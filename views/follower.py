@@ -72,7 +72,8 @@ class Follower:
         crashed: Callable[[], None] = lambda: None,
     ) -> None:
         self.stream = stream
-        self.lanes = list(lanes)
+        self.lanes = tuple(lanes)
+        self._members = threading.Lock()
         self.settings = settings or FollowerSettings()
         self._now = now
         self._crashed = crashed
@@ -86,9 +87,9 @@ class Follower:
         self._catching_up = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._troubles = Troubles()
+        self._listing_due = 0.0
         for lane in self.lanes:
-            lane.on_room = self._room
-            lane.trouble = lambda: self._troubles.text
+            self._attach(lane)
 
     def start(self) -> None:
         """Begin to read in threads of its own."""
@@ -105,16 +106,37 @@ class Follower:
                 condition.notify_all()
         return join(self._threads, within)
 
+    def join(self, lane: Lane) -> None:
+        """Let a lane follow from now on: it is brought to the front by the catch-up reader."""
+        self._attach(lane)
+        self._discovery.join(lane)
+        with self._members:
+            self.lanes = (*self.lanes, lane)
+        for shard in list(self._discovery.cursors):
+            self._note_behind(shard)
+        with self._look:  # what it misses of the shards may show only in a listing
+            self._listing_due = 0.0
+            self._look.notify_all()
+
+    def leave(self, lane: Lane) -> None:
+        """Offer a lane nothing any more."""
+        self._discovery.leave(lane)
+        with self._members:
+            self.lanes = tuple(each for each in self.lanes if each is not lane)
+
+    def _attach(self, lane: Lane) -> None:
+        lane.on_room = self._room
+        lane.trouble = lambda: self._troubles.text
+
     # Discovery
 
     def _discover_loop(self) -> None:
         backoff = Backoff(first=0.2, cap=10.0)
-        listing_due = 0.0
         while not self._stop.is_set():
             try:
-                if time.monotonic() >= listing_due:
+                if time.monotonic() >= self._listing_due:
+                    self._listing_due = time.monotonic() + self.settings.discover_every
                     self.discover(self.stream.shards())
-                    listing_due = time.monotonic() + self.settings.discover_every
                 else:
                     self._look_for_children()
                 backoff.reset()
@@ -124,6 +146,7 @@ class Follower:
                     lane.lose_stream(f"the stream {self.stream.arn} is gone: {error}")
                 return
             except SourceError as error:
+                self._listing_due = 0.0
                 if self._troubles.begin(LISTING, error):
                     log.warning("stream %s: %s", self.stream.arn, error)
                 backoff.meet(error)
@@ -131,8 +154,8 @@ class Follower:
                     return
                 continue
             childless = bool(self._discovery.childless(self.settings.discover_every))
-            wait = self.settings.children_every if childless else listing_due - time.monotonic()
             with self._look:
+                wait = self.settings.children_every if childless else self._listing_due - time.monotonic()
                 self._look.wait(max(0.0, wait))
 
     def _look_for_children(self) -> None:

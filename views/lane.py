@@ -9,6 +9,7 @@ and brings this one what it missed when it has room again.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import threading
 import time
@@ -18,24 +19,21 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from dynaview.projections.changes import version_of
-from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import Outcome, SinkError, SinkRefused, Target
-from dynaview.views.batch import Batch
 from dynaview.views.control import (
     Checkpoint,
     ControlStore,
     ControlUnavailable,
-    Counts,
     DeadLetter,
+    Part,
     Progress,
     ViewRecord,
 )
 from dynaview.views.faults import FAILED, fault_reason
 from dynaview.views.gaps import GAP, OnGap, gap_reason, moment, shard_gap
-from dynaview.views.letters import change_letter, unreadable_letter
 from dynaview.views.limit import OVERRUN, LetterLimit
+from dynaview.views.output import Output
 from dynaview.views.policy import Backoff, anew, policy
 from dynaview.views.positions import START, Delivery, Positions, ShardPosition
 
@@ -74,8 +72,8 @@ class Lane:
     """One view in motion. Readers call `track`, `offer`, `tip`, `fail`; `run` is the lane's own thread."""
 
     record: ViewRecord
-    bound: Bound
-    target: Target
+    outputs: Sequence[Output]
+    """The generations to write, in this order: what comes first never shows less than what comes after it."""
     control: ControlStore
     checkpoints: dict[str, Checkpoint]
     settings: LaneSettings = field(default_factory=LaneSettings)
@@ -87,6 +85,8 @@ class Lane:
     """Called once, with state and reason, when the lane takes nothing any more."""
     gone: Callable[[], str | None] = lambda: None
     """What the sink has lost of the view, if anything (`Sink.gone`)."""
+    doing: tuple[str, str] = ("following", "")
+    """State and reason while all is well and the first fill is complete."""
     trouble: Callable[[], str | None] = lambda: None
     """What stands between the readers and the stream now, if anything."""
 
@@ -101,17 +101,19 @@ class Lane:
         self._shards = Positions()
         self._buffer: deque[Delivery] = deque()
         self._buffered = 0
-        self._batch = Batch()
-        self._counts = Counts()
-        self._letters: list[DeadLetter] = []
         self._limit = LetterLimit(self.settings.letters, self.settings.letters_within)
-        self._progress: dict[str, Checkpoint] = {}
+        self._progress: dict[str, Part] = {}
         self._forgotten: list[str] = []
         self._begun = time.time()
         self._committed = 0.0
         self._said = ("", "")
         self._watermark = self.record.watermark
         self._filling = not self.record.filled
+        self.live = next((each for each in self.outputs if each.generation == self.record.generation), None)
+        """The output that readers see; None where it cannot be written any more."""
+        self._counted = self.live or self.outputs[0]
+        for output in self.outputs:
+            output.limit = self.settings.batch
 
     # What readers call
 
@@ -128,7 +130,7 @@ class Lane:
             if known is None:
                 self._shards[shard] = ShardPosition(parent)
                 if self.failed is None:  # what comes after a gap must not look as if it had been followed
-                    self._progress[shard] = Checkpoint()  # remembered even when nothing is ever read from it
+                    self._progress[shard] = Part(Checkpoint())  # remembered even when nothing is ever read from it
                 return
             position = START if known.sequence is None else known.sequence
             self._shards[shard] = ShardPosition(parent, position, known.finished, position, known.time, known.finished)
@@ -284,10 +286,8 @@ class Lane:
         while not self.stop.is_set():
             deliveries = self._take()
             self._healthy()
-            for delivery in deliveries:
-                if not self._overrun():  # else it is read again at the next start
-                    self._apply(delivery)
-            self._settle()
+            if not self._overrun():  # else they are read again at the next start
+                self._apply(deliveries)
             if deliveries:
                 self.on_room()
             self._commit_when_due(bool(deliveries))
@@ -308,8 +308,10 @@ class Lane:
         begun = self.record.filled or bool(self.checkpoints)
         if begun and (gone := self.gone()) is not None:
             raise SinkRefused(f"{gone}, and the rows of the view with it: bring it back, or {anew(self.name)}")
-        self.target.prepare()
-        self.target.publish()
+        for output in self.outputs:
+            output.target.prepare(output.bulk)
+        if self.live is not None:
+            self.live.target.publish()
 
     def _take(self) -> list[Delivery]:
         with self._lock:
@@ -324,63 +326,31 @@ class Lane:
             self._buffered -= changes
             return taken
 
-    def _apply(self, delivery: Delivery) -> None:
-        shard, stream = delivery.shard, self.record.stream_count
-        offset = version_of(stream, "0")
-        writes_of, batch, limit = self.bound.writes, self._batch, self.settings.batch
-        unmatched = 0
-        for change, position in zip(delivery.changes, delivery.positions, strict=True):
-            try:
-                writes = writes_of(change, position + offset)
-            except ProjectionError as error:
-                self._count_letter(
-                    change_letter(self.name, shard, change, position + offset, str(error), "projection", None)
-                )
-                continue
-            if not writes:
-                unmatched += 1
-                continue
-            if len(batch) >= limit or not batch.add(shard, change, writes):
-                self._settle()
-                batch.add(shard, change, writes)
-        self._counts.read += unmatched
-        self._counts.unmatched += unmatched
-        for position, record in delivery.broken:
-            self._count_letter(unreadable_letter(self.name, record, shard, position + offset))
-        # Durable only once the batch is settled, which `run` does before it commits.
-        at = self._shards[shard]
-        before = self._progress.get(shard)
-        when = delivery.changes[-1].body.time if delivery.changes else at.time if before is None else before.time
-        self._progress[shard] = Checkpoint(delivery.last if delivery.last >= 0 else None, when, delivery.end)
+    def _apply(self, deliveries: Sequence[Delivery]) -> None:
+        for output in self.outputs:
+            self.lettered(output.take(deliveries, self._send))
+        for output in self.outputs:
+            for shard, tally in output.drain().items():
+                part = self._part(shard)
+                if output is self._counted:
+                    part.counts.add(tally.counts)
+                    part.letters += tally.letters
+                else:
+                    part.letters += [dataclasses.replace(letter, counted=False) for letter in tally.letters]
+        for delivery in deliveries:
+            part = self._part(delivery.shard)
+            before = part.checkpoint or self._shards[delivery.shard]
+            when = delivery.changes[-1].body.time if delivery.changes else before.time
+            part.checkpoint = Checkpoint(delivery.last if delivery.last >= 0 else None, when, delivery.end)
 
-    def _settle(self) -> None:
-        if len(self._batch):
-            counts, rejections = self._batch.settle(self._write)
-            self._add(counts)
-            for (shard, change, _), write, rejected in rejections:
-                letter = change_letter(
-                    self.name, shard, change, write.version, rejected.reason, rejected.kind.value, write.key
-                )
-                self._letters.append(letter)
-                self.lettered([letter])
+    def _part(self, shard: str) -> Part:
+        with self._lock:
+            return self._progress.setdefault(shard, Part())
 
-    def _write(self, writes: Sequence[Write]) -> list[Outcome]:
-        outcomes = self._retry(lambda: self.target.write(writes))
+    def _send(self, target: Target, writes: Sequence[Write]) -> list[Outcome]:
+        outcomes = self._retry(lambda: target.write(writes))
         self._healthy()
         return outcomes
-
-    def _count_letter(self, letter: DeadLetter) -> None:
-        self._counts.read += 1
-        self._counts.dead_lettered += 1
-        self._letters.append(letter)
-        self.lettered([letter])
-
-    def _add(self, counts: Counts) -> None:
-        total = self._counts
-        total.read += counts.read
-        total.applied += counts.applied
-        total.stale += counts.stale
-        total.dead_lettered += counts.dead_lettered
 
     # Checkpoints
 
@@ -394,10 +364,12 @@ class Lane:
     def _commit(self) -> None:
         """Everything handed to `_apply` so far is durable now: say so, in one transaction."""
         with self._lock:
-            progress = Progress(dict(self._progress), self._counts, list(self._letters), list(self._forgotten))
+            progress = Progress(dict(self._progress), list(self._forgotten))
             self._progress.clear()
             self._forgotten.clear()
-            for shard, checkpoint in progress.checkpoints.items():
+            for shard, part in progress.parts.items():
+                if (checkpoint := part.checkpoint) is None:
+                    continue
                 at = self._shards[shard]
                 at.applied = START if checkpoint.sequence is None else checkpoint.sequence
                 at.time, at.finished = checkpoint.time, checkpoint.finished
@@ -407,14 +379,14 @@ class Lane:
         if failed is not None:  # first: no checkpoint behind a gap may be found without it
             self._say(*failed)
         self._retry(self._once(progress, watermark))
-        if progress.dead_letters:
+        letters = [letter for part in progress.parts.values() for letter in part.letters]
+        if letters:
             log.warning(
-                "view %s: %d changes went to the dead letters, the first: %s",
+                "view %s: %d dead letters, the first: %s; see dynaview dead-letters list",
                 self.name,
-                len(progress.dead_letters),
-                progress.dead_letters[0].reason,
+                len(letters),
+                letters[0].reason,
             )
-        self._counts, self._letters = Counts(), []
         self._committed = time.monotonic()
 
     def _once(self, progress: Progress, watermark: float | None) -> Callable[[], None]:
@@ -423,12 +395,13 @@ class Lane:
 
         def commit() -> None:
             nonlocal tried
-            if tried and progress.checkpoints:
+            moved = {shard: part.checkpoint for shard, part in progress.parts.items() if part.checkpoint is not None}
+            if tried and moved:
                 kept = self.control.checkpoints(self.name)
                 if all(
                     (at := kept.get(shard)) is not None
                     and (at.sequence, at.finished) == (checkpoint.sequence, checkpoint.finished)
-                    for shard, checkpoint in progress.checkpoints.items()
+                    for shard, checkpoint in moved.items()
                 ):
                     return
             tried = True
@@ -472,7 +445,7 @@ class Lane:
         elif (trouble := self.trouble()) is not None:
             self._say("waiting", trouble)
         else:
-            self._say("filling" if self._filling else "following")
+            self._say(*(("filling", "") if self._filling else self.doing))
 
     def _say(self, state: str, reason: str = "") -> None:
         if (state, reason) == self._said:

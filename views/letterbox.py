@@ -33,11 +33,16 @@ class DeadLetter:
     kind: str
     reason: str
     change: bytes
+    generation: int = 1
+    """The generation that could not take it."""
+    counted: bool = True
+    """Whether the counts of the view know it: not a scanned item, nor a change that the generation which readers see
+    could take."""
 
     @property
-    def origin(self) -> tuple[str, int, str, str]:
+    def origin(self) -> tuple[str, int, int, str, str]:
         """What letters of one change share: a change that asks for several rows may leave several."""
-        return self.view, self.version, self.shard, self.item_key
+        return self.view, self.generation, self.version, self.shard, self.item_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +114,13 @@ class LetterBox:
         """A replay of the letter's change went through: remove all that the change left, and let the counts follow.
 
         The change moves from dead-lettered to `outcome` in the same transaction, so that read stays the sum of the
-        rest (law 8). False, and nothing moves, where its letters are gone already. Changes only: a scanned item is in
-        no count.
+        rest (law 8). False, and nothing moves, where its letters are gone already. No count moves for a letter that is
+        in none.
         """
         with self._database.write() as connection:
             if not connection.execute(_letters.delete().where(*_origin(letter))).rowcount:
                 return False
-            if letter.shard != SCAN:
+            if letter.counted:
                 columns = (_views.c.dead_lettered, _views.c[outcome])
                 moved = {columns[0].name: columns[0] - 1, columns[1].name: columns[1] + 1}
                 connection.execute(_views.update().where(_views.c.name == letter.view).values(moved))
@@ -186,6 +191,12 @@ def _kept(row: sa.RowMapping) -> KeptLetter:
 
 
 def _origin(letter: DeadLetter) -> list[sa.ColumnElement[bool]]:
-    view, version, shard, item_key = letter.origin
+    view, generation, version, shard, item_key = letter.origin
     column = _letters.c
-    return [column.view == view, column.version == str(version), column.shard == shard, column.item_key == item_key]
+    return [
+        column.view == view,
+        column.generation == generation,
+        column.version == str(version),
+        column.shard == shard,
+        column.item_key == item_key,
+    ]

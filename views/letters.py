@@ -32,14 +32,18 @@ def scanned_letter(
 ) -> DeadLetter:
     """The dead letter of a scanned item that a projection or a sink rejected."""
     body = msgspec.json.encode(image)
-    return DeadLetter(view, _key(key), key_text(row_key), SCANNED, SCAN, time.time(), kind, reason, body)
+    return DeadLetter(
+        view, _key(key), key_text(row_key), SCANNED, SCAN, time.time(), kind, reason, body, counted=False
+    )
 
 
 def unreadable_letter(view: str, record: Broken, shard: str, version: int) -> DeadLetter:
     """The dead letter of a record or scanned item that could not be read at all."""
     # Several may stand at one version (scanned items, records without a number), so a hash tells them apart.
     name = f"unreadable {hashlib.sha256(record.raw).hexdigest()[:16]}"
-    return DeadLetter(view, name, "", version, shard, time.time(), "unreadable", record.reason, record.raw)
+    return DeadLetter(
+        view, name, "", version, shard, time.time(), "unreadable", record.reason, record.raw, counted=shard != SCAN
+    )
 
 
 def key_text(key: RowKey | None) -> str:

@@ -80,7 +80,7 @@ class Replay:
         Letters of one change are one: it is applied as a whole. Raises `SourceError`, `SinkError` and
         `ControlUnavailable`; what was not yet replayed is kept, and replaying twice does no harm.
         """
-        changes: dict[tuple[str, int, str, str], list[KeptLetter]] = {}
+        changes: dict[tuple[str, int, int, str, str], list[KeptLetter]] = {}
         for kept in sorted(letters, key=lambda kept: kept.id):
             changes.setdefault(kept.letter.origin, []).append(kept)
         waiting = iter(changes.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 meta = sa.MetaData()
 
@@ -24,6 +24,8 @@ views = sa.Table(
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("stream_arn", sa.Text),
     sa.Column("stream_count", sa.Integer, nullable=False),
+    sa.Column("step", sa.Integer, nullable=False),  # moves whenever what a lane of the view has to do changes
+    sa.Column("write_order", sa.String(100), nullable=False),  # generations that are written, as "2 1"
     sa.Column("state", sa.String(20), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("since", sa.Float, nullable=False),
@@ -35,6 +37,28 @@ views = sa.Table(
     sa.Column("stale", sa.BigInteger, nullable=False),
     sa.Column("unmatched", sa.BigInteger, nullable=False),
     sa.Column("dead_lettered", sa.BigInteger, nullable=False),
+)
+
+generations = sa.Table(
+    "dynaview_generations",
+    meta,
+    sa.Column("view", sa.String(200), primary_key=True),
+    sa.Column("generation", sa.Integer, primary_key=True),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("declaration", sa.Text, nullable=False),
+    sa.Column("role", sa.String(20), nullable=False),
+    sa.Column("filled", sa.Boolean, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.Column("keep_until", sa.Float),  # of a previous one
+)
+
+steps = sa.Table(  # who has taken in which step
+    "dynaview_steps",
+    meta,
+    sa.Column("view", sa.String(200), primary_key=True),
+    sa.Column("worker", sa.String(100), primary_key=True),
+    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
 )
 
 checkpoints = sa.Table(
@@ -75,7 +99,9 @@ dead_letters = sa.Table(
     sa.Column("kind", sa.String(20), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("change", sa.LargeBinary, nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("counted", sa.Boolean, nullable=False),
     sa.Column("created", sa.Float, nullable=False),
-    sa.UniqueConstraint("view", "version", "item_key", "row_key"),
+    sa.UniqueConstraint("view", "generation", "version", "item_key", "row_key"),
     sqlite_autoincrement=True,  # an id that was discarded never comes back as another letter's
 )

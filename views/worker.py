@@ -16,28 +16,25 @@ from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
-from dynaview.projections.attributes import Shape
 from dynaview.projections.compiler import compile_view
 from dynaview.projections.declaration import Problem, SourceDeclaration, ViewDeclaration
-from dynaview.projections.projection import Projection, ViewType
 from dynaview.sinks.port import Sink, SinkError
 from dynaview.sources.errors import SourceError, StreamDisabled, StreamGone
 from dynaview.sources.port import TableDescription, TableReader
-from dynaview.views.control import ControlStore, ControlUnavailable, ViewRecord
-from dynaview.views.faults import FAILED, fault_reason
+from dynaview.views.control import ControlStore, ControlUnavailable, Segment, ViewRecord
 from dynaview.views.fill import Fill
 from dynaview.views.fingerprint import fingerprint
-from dynaview.views.follower import RETENTION, Follower, FollowerSettings
-from dynaview.views.gaps import GAP, gap_reason, moment, stream_gap
+from dynaview.views.follower import Follower, FollowerSettings
+from dynaview.views.gaps import GAP, stream_gap
 from dynaview.views.lane import Lane, LaneSettings
-from dynaview.views.policy import Backoff, anew
+from dynaview.views.opening import FULL_IMAGES, Opening
+from dynaview.views.policy import Backoff
+from dynaview.views.recorded import recorded
 from dynaview.views.threads import join, spawn
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-FULL_IMAGES: ViewType = "NEW_AND_OLD_IMAGES"
 
 
 @dataclass(slots=True)
@@ -55,6 +52,8 @@ class WorkerSettings:
     """Seconds between two signs of life, whatever the views wait for."""
     turn_every: float = 1.0
     """Seconds between two tries to take over views that another process keeps."""
+    tend_every: float = 0.5
+    """Seconds between two looks whether what the lanes have to do has changed."""
     purge_every: float = 3600.0
     """Seconds between two removals of old tombstones."""
     patience: float = 8.0
@@ -74,19 +73,26 @@ class Worker:
         settings: WorkerSettings,
         crashed: Callable[[], None],
         on_fail: Callable[[str, str, str], None] = lambda view, state, reason: None,
+        identity: str = "worker",
     ) -> None:
-        """`on_fail` hears view, state and reason of each view that cannot go on."""
+        """`on_fail` hears view, state and reason of each view that cannot go on. `identity` tells this process from
+        others on the control store."""
+        self.identity = identity
         self.source = source
         self.table = table
         self._views = list(views)
-        self._projections: dict[str, Projection] = {view.name: compile_view(view) for view in views}
         self._sinks = sinks
         self._control = control
         self._settings = settings
         self._crashed = crashed
         self._on_fail = on_fail
         self._stop = threading.Event()
-        self._lanes: list[Lane] = []
+        self._lanes: dict[str, Lane] = {}
+        self._running: dict[str, list[threading.Thread]] = {}
+        """The threads of each lane and its fill."""
+        self._steps: dict[str, int] = {}
+        """The step that the lanes of each view have taken."""
+        self._opened: Opening | None = None
         self._threads: list[threading.Thread] = []
         self._follower: Follower | None = None
         self._supervisor: threading.Thread | None = None
@@ -95,19 +101,14 @@ class Worker:
 
     def problems(self, description: TableDescription) -> list[Problem]:
         """Why views cannot be kept from this table as it is (law 9)."""
-        found: list[Problem] = []
-        for view in self._views:
-            found += self._problems_of(view, description)
-        return found
-
-    def _problems_of(self, view: ViewDeclaration, description: TableDescription) -> list[Problem]:
         images = description.view_type or FULL_IMAGES
-        return self._projections[view.name].problems(description.key, images)
+        return [problem for view in self._views for problem in compile_view(view).problems(description.key, images)]
 
     def start(self) -> None:
         """Begin to work in the background."""
         self._supervisor = spawn(f"table-{self.source.name}", self._supervise, self._crashed)
         self._threads.append(spawn(f"alive-{self.source.name}", self._live, self._crashed))
+        self._threads.append(spawn(f"steps-{self.source.name}", self._tend, self._crashed))
         self._threads.append(spawn(f"tombstones-{self.source.name}", self._purge, self._crashed))
 
     def stop(self) -> None:
@@ -117,9 +118,10 @@ class Worker:
         left = [] if self._supervisor is None else join([self._supervisor], patience)
         if self._follower is not None:
             left += self._follower.stop(patience)
-        for lane in self._lanes:
+        left += join(self._threads, patience)  # first: one of them may open lanes
+        for lane in self._lanes.values():
             lane.end()
-        left += join(self._threads, patience)
+        left += join([thread for threads in self._running.values() for thread in threads], patience)
         if left:
             log.warning(
                 "table %s: not waited for any longer: %s; what they have not confirmed is done again at the next start",
@@ -141,12 +143,12 @@ class Worker:
     def _purge(self) -> None:
         """Remove tombstones that no change can come too late for: see `purgeable`."""
         while not self._stop.wait(self._settings.purge_every):
-            for lane in self._lanes:
+            for lane in list(self._lanes.values()):
                 age = lane.purgeable(time.time())
                 if age is None:
                     continue
                 try:
-                    removed = lane.target.purge(timedelta(seconds=age))
+                    removed = sum(output.target.purge(timedelta(seconds=age)) for output in lane.outputs)
                 except SinkError as error:
                     log.warning("view %s: its old tombstones stay for now: %s", lane.name, error)
                     continue
@@ -200,10 +202,11 @@ class Worker:
         seen = time.time()
         while not self._stop.is_set():
             shards = self._insist(self._rest)
-            for lane in self._lanes:
+            lanes = list(self._lanes.values())
+            for lane in lanes:
                 if shards is not None and lane.failed is None and lane.drained(shards, seen):
                     lane.fail(GAP, stream_gap(self.source.table, other, lane.passed, lane.name, lane.on_gap))
-            if all(lane.failed is not None for lane in self._lanes):
+            if all(lane.failed is not None for lane in lanes):
                 return
             self._stop.wait(self._settings.drain_every)
 
@@ -246,7 +249,7 @@ class Worker:
         try:
             for view in self._views:
                 mark = fingerprint(view, self.source.table)
-                record = self._control.add_view(view.name, view.source, view.sink, mark)
+                record = self._control.add_view(view.name, view.source, view.sink, mark, declaration=recorded(view))
                 if record.state == GAP:  # it lasts, and waiting would hide it
                     self._refuse(view.name, GAP, record.reason)
                 elif off and record.stream_arn is not None:
@@ -258,107 +261,64 @@ class Worker:
             log.error("%s", error)
 
     def _begin(self, description: TableDescription) -> None:
-        shape = self._shape(description)
-        begun = [record for view in self._views if (record := self._admit(view, description)) is not None]
-        opened = [self._opened(record, description, shape) for record in begun]
-        lanes = {lane.name: lane for lane in opened if lane is not None}
-        stream = self.table.stream(description.stream_arn or "", shape)
-        fills = [
-            (fill, fill.plan(description.size))
-            for record in begun
-            if record.name in lanes and not record.filled
-            for fill in [self._fill(record, lanes[record.name], shape)]
-        ]
+        opening = self._opening(description)
+        records = [self._register(view, description) for view in self._views]
+        opened = [(record, opening.lane(view, record)) for view, record in zip(self._views, records, strict=True)]
+        fills = {
+            record.name: self._planned(opening, record, lane)
+            for record, lane in opened
+            if lane is not None and not record.filled
+        }
         # Nothing below fails or is tried again: a second set of lanes would count every change twice.
-        self._lanes = list(lanes.values())
-        if not self._lanes:
-            return
-        self._follower = Follower(stream, self._lanes, self._settings.follower, crashed=self._crashed)
-        self._threads += [spawn(f"view-{lane.name}", lane.run, self._crashed) for lane in self._lanes]
+        self._opened = opening
+        self._follower = Follower(
+            self.table.stream(description.stream_arn or "", opening.shape),
+            [lane for _, lane in opened if lane is not None],
+            self._settings.follower,
+            crashed=self._crashed,
+        )
+        for record, lane in opened:
+            self._steps[record.name] = record.step
+            if lane is not None:
+                self._run(lane, fills.get(record.name))
         self._follower.start()
-        for fill, left in fills:
-            self._threads += fill.start(left)
+        for record in records:
+            self._insist(partial(self._control.take_step, record.name, self.identity, record.step))
 
-    def _shape(self, description: TableDescription) -> Shape:
-        names: set[str] | None = set(description.key)
-        for projection in self._projections.values():
-            if names is None or projection.attributes is None:
-                names = None
-            else:
-                names |= projection.attributes
-        return Shape(names)
+    def _opening(self, description: TableDescription) -> Opening:
+        return Opening(
+            self.source.table,
+            description,
+            {view.name: view for view in self._views},
+            self._sinks,
+            self._control,
+            self._settings.lane,
+            self._refuse,
+            self._on_fail,
+        )
 
-    def _admit(self, view: ViewDeclaration, description: TableDescription) -> ViewRecord | None:
-        """The view's record, where it may run as it is declared; else its state says why not."""
+    def _register(self, view: ViewDeclaration, description: TableDescription) -> ViewRecord:
+        """The view's record, made where this is its first start."""
         mark = fingerprint(view, self.source.table)
-        record = self._control.add_view(view.name, view.source, view.sink, mark)
+        record = self._control.add_view(view.name, view.source, view.sink, mark, declaration=recorded(view))
         if record.stream_arn is None and description.stream_arn is not None:
             self._control.set_stream(view.name, description.stream_arn)
             record = dataclasses.replace(record, stream_arn=description.stream_arn)
-        obstacle = self._obstacle(view, record, mark, description)
-        if obstacle is None:
-            return record
-        self._refuse(view.name, *obstacle)
-        return None
+        return record
 
     def _refuse(self, view: str, state: str, reason: str) -> None:
         log.error("view %s: %s: %s", view, state, reason)
         self._control.set_state(view, state, reason)
         self._on_fail(view, state, reason)
 
-    def _obstacle(
-        self, view: ViewDeclaration, record: ViewRecord, mark: str, description: TableDescription
-    ) -> tuple[str, str] | None:
-        """State and reason where a view may not run."""
-        remedy = anew(view.name)
-        if problems := self._problems_of(view, description):
-            return "refused", "; ".join(str(problem) for problem in problems)
-        if record.fingerprint != mark:
-            return "changed", f"the declaration ({view.at}) is not the one that built the view; restore it, or {remedy}"
-        if record.state == GAP:  # its checkpoints may stand behind what was lost, so nothing else may show it
-            return GAP, record.reason
-        if record.stream_arn != description.stream_arn:
-            arn = description.stream_arn
-            return GAP, stream_gap(self.source.table, arn, record.watermark, view.name, view.on_gap)
-        # A shard of which nothing was read is opened at its oldest record, where a loss would not show.
-        unread = any(not at.finished and at.sequence is None for at in self._control.checkpoints(view.name).values())
-        last = record.seen if record.watermark is None else min(record.seen, record.watermark)
-        if unread and time.time() - last > RETENTION:
-            what = "the view was last followed more than 24 hours ago, longer than streams reach back"
-            end = moment(time.time() - RETENTION)
-            return GAP, gap_reason(what, moment(record.watermark), end, view.name, view.on_gap)
-        return None
-
-    def _opened(self, record: ViewRecord, description: TableDescription, shape: Shape) -> Lane | None:
-        """The view's lane, or None where an error nobody expected stands in its way."""
-        try:
-            return self._lane(record, description, shape)
-        except (SourceError, ControlUnavailable):
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this view's alone (law 7)
-            self._refuse(record.name, FAILED, fault_reason(error))
-            return None
-
-    def _lane(self, record: ViewRecord, description: TableDescription, shape: Shape) -> Lane:
-        view = next(view for view in self._views if view.name == record.name)
-        bound = self._projections[view.name].bind(shape, description.key, description.view_type or FULL_IMAGES)
-        target = self._sinks[view.sink].open(view.layout, record.generation)
-        checkpoints = self._control.checkpoints(view.name)
-        limits = view.dead_letters
-        settings = dataclasses.replace(self._settings.lane, letters=limits.limit, letters_within=limits.within)
-        lane = Lane(record, bound, target, self._control, checkpoints, settings, on_gap=view.on_gap)
-        lane.gone = partial(self._sinks[view.sink].gone, view.layout, record.generation)
-        lane.on_fail = lambda state, reason: self._on_fail(view.name, state, reason)
-        return lane
-
-    def _fill(self, record: ViewRecord, lane: Lane, shape: Shape) -> Fill:
-        return Fill(
+    def _planned(self, opening: Opening, record: ViewRecord, lane: Lane) -> tuple[Fill, list[Segment]]:
+        fill = Fill(
             view=record.name,
             generation=record.generation,
             table=self.table,
-            shape=shape,
-            bound=lane.bound,
-            target=lane.target,
+            shape=opening.shape,
+            bound=lane.outputs[0].bound,
+            target=lane.outputs[0].target,
             control=self._control,
             ready=lane.prepared,
             stop=lane.stop,
@@ -367,3 +327,46 @@ class Worker:
             fault=lane.fault,
             crashed=self._crashed,
         )
+        return fill, fill.plan(opening.description.size)
+
+    def _run(self, lane: Lane, fill: tuple[Fill, list[Segment]] | None) -> None:
+        self._lanes[lane.name] = lane
+        self._running[lane.name] = [spawn(f"view-{lane.name}", lane.run, self._crashed)]
+        if fill is not None:
+            self._running[lane.name] += fill[0].start(fill[1])
+
+    # Steps: what the lanes of a view have to do changes while they run
+
+    def _tend(self) -> None:
+        """Take in new steps of the views, see `ViewRecord.step`."""
+        while not self._stop.wait(self._settings.tend_every):
+            opening = self._opened
+            if opening is None:
+                continue
+            try:
+                for record in self._control.views():
+                    if record.name in self._steps and record.step != self._steps[record.name]:
+                        self._reopen(opening, record)
+            except ControlUnavailable as error:
+                log.warning("%s", error)
+
+    def _reopen(self, opening: Opening, record: ViewRecord) -> None:
+        """End the view's lane and open it anew as its record says now. Where the old one has not ended yet (its store
+        holds it up), another look follows."""
+        follower = self._follower
+        assert follower is not None
+        lane = self._lanes.get(record.name)
+        if lane is not None:
+            follower.leave(lane)
+            lane.end()
+            if join(self._running[record.name], self._settings.patience):
+                return
+            del self._lanes[record.name]
+        view = next(view for view in self._views if view.name == record.name)
+        lane = opening.lane(view, record)
+        fill = None if lane is None or record.filled else self._planned(opening, record, lane)
+        self._steps[record.name] = record.step
+        if lane is not None:
+            follower.join(lane)
+            self._run(lane, fill)
+        self._control.take_step(record.name, self.identity, record.step)

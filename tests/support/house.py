@@ -15,6 +15,7 @@ from dynaview.views.control import ControlStore, ControlUnavailable, Progress
 from dynaview.views.fill import Fill
 from dynaview.views.follower import Follower, FollowerSettings
 from dynaview.views.lane import Lane, LaneSettings
+from dynaview.views.output import Output
 from tests.support.faults import FaultyTarget
 from tests.support.scripted import ScriptedTable
 from tests.support.simple import SHAPE, SimpleBound, layout
@@ -66,9 +67,8 @@ class House:
         self.lanes = {}
         for name in self.names:
             record = self.control.add_view(name, "shop", "memory", "f", self.table.arn)
-            self.lanes[name] = Lane(
-                record, self.bound, self.targets[name], self.control, self.control.checkpoints(name), self.lane_settings
-            )
+            outputs = [Output(name, self.bound, self.targets[name])]
+            self.lanes[name] = Lane(record, outputs, self.control, self.control.checkpoints(name), self.lane_settings)
             self.lanes[name].gone = partial(self.sink.gone, layout(name), 1)
         self.follower = Follower(
             self.table.stream(self.table.arn, SHAPE), list(self.lanes.values()), self.settings, crashed=self.crashed.set
@@ -84,7 +84,7 @@ class House:
 
     def _fill(self, lane: Lane) -> Fill:
         return Fill(
-            lane.name, 1, self.table, SHAPE, self.bound, lane.target, self.control, lane.prepared, lane.stop,
+            lane.name, 1, self.table, SHAPE, self.bound, lane.outputs[0].target, self.control, lane.prepared, lane.stop,
             lane.filled, self.crashed.set, fault=lane.fault, lettered=lane.lettered,
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from dynaview.projections.attributes import Attr
-from dynaview.views.control import ControlStore, ControlUnavailable, Progress
+from dynaview.views.control import ControlStore, ControlUnavailable, Part, Progress
 from dynaview.views.letters import scanned_letter
 from tests.support.house import until
 
@@ -130,6 +130,6 @@ def test_letters_of_the_longest_keys_are_kept(database: tuple[str, psycopg.Conne
     letters = [scanned_letter("one", {"pk": Attr(S=key)}, {}, "too long", "content", key) for key in (first, second)]
     letters.append(scanned_letter("one", {"pk": Attr(S=first)}, {}, "too long", "content", first + "!"))
     for _ in range(2):
-        control.commit(record.name, Progress(dead_letters=letters), None)
+        control.commit(record.name, Progress({"shard-0": Part(letters=letters)}), None)
     assert control.letters.by_view() == {"one": 3}
     control.close()

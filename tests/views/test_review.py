@@ -21,6 +21,7 @@ from dynaview.views.control import (
     ControlUnavailable,
     Counts,
     DeadLetter,
+    Part,
     Progress,
     Segment,
 )
@@ -94,7 +95,7 @@ def test_a_fault_of_a_projection_stops_its_view_alone(two: House) -> None:
             raise RuntimeError("nobody expected this")
 
     two.start()
-    two.lanes["one"].bound = Poisoned()
+    two.lanes["one"].outputs[0].bound = Poisoned()
     for number in range(6):
         put(two, number, number)
     two.wait_counted("two")
@@ -238,7 +239,7 @@ def test_a_commit_whose_answer_is_lost_counts_once(house: House) -> None:
 
     def lose(view: str, progress: Progress, watermark: float | None) -> None:
         commit(view, progress, watermark)
-        if progress.counts.read and lost[0] < 3:
+        if any(part.counts.read for part in progress.parts.values()) and lost[0] < 3:
             lost[0] += 1
             raise ControlUnavailable("scripted: answer lost")
 
@@ -284,7 +285,7 @@ def test_a_shard_that_was_never_begun_is_a_gap_once_the_stream_no_longer_reaches
     control = ControlStore(house.url)
     long_ago = time.time() - 25 * 3600
     last = control.checkpoints("one")["shard-0"].sequence
-    control.commit("one", Progress({"shard-0": Checkpoint(last, long_ago, True)}), long_ago)
+    control.commit("one", Progress({"shard-0": Part(Checkpoint(last, long_ago, True))}), long_ago)
     control.close()
     house.lane_settings.beat = 0.001
     house.start()
@@ -350,7 +351,7 @@ def test_checkpoints_counts_and_letters_move_in_one_transaction(tmp_path: Path) 
             "CREATE TRIGGER cut BEFORE UPDATE OF read ON dynaview_views BEGIN SELECT RAISE(ABORT, 'scripted'); END"
         )
     letter = DeadLetter("one", "key", "", 7, "shard-0", 0.0, "projection", "scripted", b"{}")
-    progress = Progress({"shard-0": Checkpoint(7)}, Counts(read=1, dead_lettered=1), [letter])
+    progress = Progress({"shard-0": Part(Checkpoint(7), Counts(read=1, dead_lettered=1), [letter])})
     with pytest.raises(Exception, match="scripted"):
         control.commit("one", progress, 1.0)
     assert control.checkpoints("one") == {}
@@ -430,7 +431,7 @@ def test_of_several_writes_to_a_row_the_newest_is_sent() -> None:
 
     counts, rejections = batch.settle(send)
     assert [(write.key, write.version) for write in sent] == [("row", 9)]
-    assert (counts.read, counts.applied, rejections) == (3, 3, [])
+    assert (counts, rejections) == ({"shard-0": Counts(read=3, applied=3)}, [])
 
 
 def test_a_row_key_that_is_no_utf_8_can_still_be_told() -> None:

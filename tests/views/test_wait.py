@@ -20,10 +20,11 @@ from dynaview.projections.rows import Field, Layout, OpenSearchOptions, Postgres
 from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import SinkRefused, SinkUnavailable, Target
 from dynaview.views.cli import cli
-from dynaview.views.control import Checkpoint, ControlStore, ControlUnavailable, Progress
+from dynaview.views.control import Checkpoint, ControlStore, ControlUnavailable, Part, Progress
 from dynaview.views.declarations import load
 from dynaview.views.discovery import Discovery
 from dynaview.views.lane import Lane, LaneSettings
+from dynaview.views.output import Output
 from dynaview.views.positions import Delivery
 from dynaview.views.rowkeys import row_key
 from dynaview.views.wait import HOPELESS, Hopeless, Moment, Pace, RowVersion, TimedOut, wait_for
@@ -319,11 +320,15 @@ class Half:
         self.control = ControlStore(f"sqlite:///{folder / 'control.db'}")
         record = self.control.add_view("one", "shop", "memory", "f", "arn")
         if checkpoints:
-            self.control.commit("one", Progress(checkpoints), None)
+            self.control.commit("one", Progress({shard: Part(at) for shard, at in checkpoints.items()}), None)
         target = MemorySink("memory").open(layout("one"), 1)
         target.prepare()
         self.lane = Lane(
-            record, SimpleBound(), target, self.control, self.control.checkpoints("one"), LaneSettings(commit_every=0.0)
+            record,
+            [Output("one", SimpleBound(), target)],
+            self.control,
+            self.control.checkpoints("one"),
+            LaneSettings(commit_every=0.0),
         )
 
     def apply(self, shard: str, start: int, *records: tuple[int, int], end: bool = False) -> None:
@@ -337,9 +342,7 @@ class Half:
         positions = [position for position, _ in records]
         last = positions[-1] if positions else start
         assert self.lane.offer(Delivery(shard, start, last, changes, positions, (), end))
-        for delivery in self.lane._take():
-            self.lane._apply(delivery)
-        self.lane._settle()
+        self.lane._apply(self.lane._take())
         self.lane._commit()
 
 
