@@ -417,9 +417,9 @@ class Lane:
         A first fill is something else: until it is complete, items from before the stream may be missing.
         """
         with self._lock:
-            lowest, inherited = self._shards.lowest()
-            if inherited and lowest is not None and self._watermark is not None and lowest < self._watermark:
-                return None
+            lowest, _ = self._shards.lowest()
+            if lowest is not None and self._watermark is not None and lowest < self._watermark:
+                return None  # records alone prove less than the tip that was seen before a restart
             return lowest
 
     def purgeable(self, now: float) -> float | None:
