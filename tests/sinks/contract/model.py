@@ -39,6 +39,7 @@ class State(NamedTuple):
     version: int
     owner: str
     values: RowValues | None
+    generation: int = 1
 
 
 class Conflict:
@@ -50,29 +51,45 @@ CONFLICT = Conflict()
 
 @dataclass
 class Model:
-    """What one target should hold."""
+    """What the generations of a view that share their rows should hold: in place all, else each for itself."""
 
     states: dict[RowKey, State] = field(default_factory=dict)
 
-    def write(self, write: Write) -> Applied | Conflict:
+    def write(self, write: Write, generation: int = 1) -> Applied | Conflict:
         before = self.states.get(write.key)
-        outcome = self.decide(before, write)
+        outcome = self.decide(before, write, generation)
         if outcome is APPLIED:
-            self.states[write.key] = State(write.version, write.owner, write.values)
+            self.states[write.key] = State(write.version, write.owner, write.values, generation)
         return outcome
 
+    def mend(self, write: Write, seen: State | None, generation: int = 1) -> Applied:
+        """Of `seen`, the values are not looked at, only whether they are None."""
+        before = self.states.get(write.key)
+        if self.sight(before) != self.sight(seen) or (before is not None and before.generation > generation):
+            return STALE
+        kept = before is not None and before.owner == write.owner
+        self.states[write.key] = State(before.version if before and kept else 0, write.owner, write.values, generation)
+        return APPLIED
+
     @staticmethod
-    def decide(before: State | None, write: Write) -> Applied | Conflict:
+    def sight(state: State | None) -> tuple[object, ...] | None:
+        """What a mend compares."""
+        return None if state is None else (state.version, state.owner, state.generation, state.values is None)
+
+    @staticmethod
+    def decide(before: State | None, write: Write, generation: int = 1) -> Applied | Conflict:
         if before is None:
             return APPLIED
         deletes = write.values is None
         if write.owner and write.owner != before.owner:
             if before.values is not None:
                 return STALE if deletes else CONFLICT
-            return STALE if deletes or write.rule is Rule.ABSENT else APPLIED
-        if write.rule is Rule.ABSENT:
+            if deletes or write.rule is Rule.ABSENT or generation < before.generation:
+                return STALE
+            return APPLIED
+        if write.rule is Rule.ABSENT or write.version < before.version or generation < before.generation:
             return STALE
-        return APPLIED if write.version > before.version else STALE
+        return STALE if (write.version, generation) == (before.version, before.generation) else APPLIED
 
 
 def seen(outcome: Outcome) -> Applied | Conflict | str:
