@@ -87,6 +87,8 @@ class Report:
 
     view: str
     generation: int
+    fingerprint: str = ""
+    """Of the declaration that built the rows."""
     items: int = 0
     """Items that were read."""
     rows: int = 0

@@ -14,12 +14,16 @@ class Overtaken(Exception):
 
 
 def holding(
-    control: ControlStore, record: ViewRecord, patience: Patience, notice: Callable[[str], None] = lambda text: None
+    control: ControlStore,
+    record: ViewRecord,
+    patience: Patience,
+    notice: Callable[[str], None] = lambda text: None,
+    mending: bool = False,
 ) -> Callable[[float], None]:
     """A function that returns once the watermark of the recorded view has passed a time (seconds since 1970).
 
-    It raises `WaitError` where that takes longer than the patience lasts, or no time can bring it; `Overtaken`;
-    `Stopped`.
+    With `mending`, not while it is rebuilt in place either. It raises `WaitError` where that takes longer than the
+    patience lasts, or no time can bring it; `Overtaken`; `Stopped`.
     """
 
     def pause(seconds: float) -> None:
@@ -31,5 +35,7 @@ def holding(
         now = patience.insist(lambda: control.view(record.name))
         if now is None or (now.generation, now.fingerprint) != (record.generation, record.fingerprint):
             raise Overtaken(f"{record.name} was rebuilt, rolled back or dropped meanwhile: verify again")
+        if mending and record.generation not in now.write_order:  # its sweep would take what is mended for orphans
+            raise Overtaken(f"{record.name} is being rebuilt, which mends all that a repair would")
 
     return hold

@@ -4,34 +4,17 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from dynaview.sinks.port import SinkError
 from dynaview.views.cli.options import files_option, load_files, opened_control
+from dynaview.views.cli.written import moment
 from dynaview.views.control import ControlError
 from dynaview.views.wait import Moment, WaitError, opened_row, wait_for
 
 HALF = "--key and --version belong together"
-
-
-def _moment(_ctx: click.Context, _option: click.Parameter, written: str | None) -> float | None:
-    """ISO 8601 (without an offset it is UTC), or seconds since 1970."""
-    if written is None:
-        return None
-    try:
-        at = float(written)
-    except ValueError:
-        try:
-            read = datetime.fromisoformat(written)
-        except ValueError:
-            raise click.BadParameter("give ISO 8601 (2026-01-31T12:00:00Z) or seconds since 1970") from None
-        at = (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
-    if not 0 <= at < 1e11:
-        raise click.BadParameter("not a time in seconds since 1970")
-    return at
 
 
 def _version(_ctx: click.Context, _option: click.Parameter, written: str | None) -> int | None:
@@ -45,7 +28,7 @@ def _version(_ctx: click.Context, _option: click.Parameter, written: str | None)
 @click.command("wait")
 @click.argument("view")
 @files_option
-@click.option("--until", callback=_moment, metavar="TIME", help="ISO 8601 or seconds since 1970.  [default: now]")
+@click.option("--until", callback=moment, metavar="TIME", help="ISO 8601 or seconds since 1970.  [default: now]")
 @click.option("--key", metavar="K", help="Wait for one row: its key; where it has parts, a JSON array of them.")
 @click.option("--version", callback=_version, metavar="V", help="With --key: the stream's sequence number.")
 @click.option("--timeout", type=click.FloatRange(min=0), default=30.0, show_default=True, metavar="S", help="Seconds.")

@@ -1,0 +1,52 @@
+"""Values of options as people write them."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+
+import click
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def moment(_ctx: click.Context, _option: click.Parameter, written: str | None) -> float | None:
+    """ISO 8601 (without an offset it is UTC), or seconds since 1970."""
+    if written is None:
+        return None
+    try:
+        at = float(written)
+    except ValueError:
+        try:
+            read = datetime.fromisoformat(written)
+        except ValueError:
+            raise click.BadParameter("give ISO 8601 (2026-01-31T12:00:00Z) or seconds since 1970") from None
+        at = (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
+    if not 0 <= at < 1e11:
+        raise click.BadParameter("not a time in seconds since 1970")
+    return at
+
+
+def past(ctx: click.Context, option: click.Parameter, written: str | None) -> float | None:
+    """A time as `moment` reads it, or how long ago it was: 90s, 10m, 2h, 1d."""
+    matched = re.fullmatch(r"(\d+)([smhd])", written or "")
+    if matched is not None:
+        return time.time() - int(matched[1]) * UNITS[matched[2]]
+    at = moment(ctx, option, written)
+    if at is not None and at > time.time():
+        raise click.BadParameter("this is in the future")
+    return at
+
+
+def share(_ctx: click.Context, _option: click.Parameter, written: str | None) -> float | None:
+    """A percentage (1%) or a number (0.01): above 0, up to 1."""
+    if written is None:
+        return None
+    try:
+        found = float(written.removesuffix("%")) / (100 if written.endswith("%") else 1)
+    except ValueError:
+        found = -1.0
+    if not 0 < found <= 1:
+        raise click.BadParameter("give a share such as 1% or 0.01")
+    return found
