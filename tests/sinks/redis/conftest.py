@@ -7,6 +7,7 @@ import pytest
 import redis
 
 from dynaview.sinks.redis import RedisSink
+from tests.sinks.redis.keyed import TYPES, Keyed
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +28,8 @@ def sink(redis_url: str) -> Iterator[RedisSink]:
 def prefix() -> str:
     """The beginning of keys that no other test uses."""
     return f"t{uuid4().hex[:12]}:"
+
+
+@pytest.fixture(params=TYPES)
+def keyed(request: pytest.FixtureRequest, sink: RedisSink, prefix: str) -> Keyed:
+    return Keyed(sink, request.param, prefix)

@@ -10,60 +10,13 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dynaview.projections.rows import EXPIRE, SCORE, Field, Layout, RedisOptions, Rule, Write
-from dynaview.sinks.port import APPLIED, STALE, Outcome, Rejected, RejectedKind, Stored
+from dynaview.projections.rows import Rule, Write
+from dynaview.sinks.port import APPLIED, STALE, Rejected, RejectedKind, Stored
 from dynaview.sinks.redis import RedisSink
-from dynaview.sinks.redis.names import companion, tombstone
-from dynaview.sinks.redis.target import RedisTarget
+from dynaview.sinks.redis.names import companion
+from tests.sinks.redis.keyed import TYPES, Keyed, layout
 
 HOURS = 3600
-TYPES = ("hash", "string", "set", "sorted_set")
-
-
-def layout(type: Any, family: tuple[str, ...] = ("", ""), **options: Any) -> Layout:
-    fields: tuple[Field, ...] = (Field("a", "text"),)
-    if type == "set":
-        fields = ()
-    if type == "sorted_set":
-        fields = (Field(SCORE, "double"),)
-    if options.get("expire_field"):
-        fields = (*fields, Field(EXPIRE))
-    return Layout("v", (), fields, RedisOptions(type=type, family=family, **options))
-
-
-class Keyed:
-    """A view whose rows, whatever their type, go by one name each."""
-
-    def __init__(self, sink: RedisSink, type: str, prefix: str, generation: int = 1) -> None:
-        self.type = type
-        self.prefix = prefix
-        family = (prefix, "") if type in ("hash", "string") else (f"{prefix}all",)
-        self.target: RedisTarget = sink.open(layout(type, family), generation)
-
-    def key(self, name: str) -> Any:
-        return f"{self.prefix}{name}" if self.type in ("hash", "string") else (f"{self.prefix}all", name)
-
-    def beside(self, name: str) -> str:
-        """The key of the row's tombstone."""
-        key = self.key(name)
-        return companion(key) if isinstance(key, str) else tombstone(*key)
-
-    def values(self, number: int = 1) -> Any:
-        return {"set": (), "sorted_set": (float(number),)}.get(self.type, (str(number),))
-
-    def put(self, name: str, version: int, number: int = 1, rule: Rule = Rule.NEWER, owner: str = "") -> Outcome:
-        return self.target.write([Write(self.key(name), self.values(number), version, owner, rule)])[0]
-
-    def delete(self, name: str, version: int, owner: str = "") -> Outcome:
-        return self.target.write([Write(self.key(name), None, version, owner)])[0]
-
-    def read(self, name: str) -> Stored | None:
-        return self.target.read([self.key(name)])[0]
-
-
-@pytest.fixture(params=TYPES)
-def keyed(request: pytest.FixtureRequest, sink: RedisSink, prefix: str) -> Keyed:
-    return Keyed(sink, request.param, prefix)
 
 
 def everything(client: redis.Redis, prefix: str) -> list[bytes]:

@@ -18,7 +18,7 @@ from dynaview.local import servers
 from dynaview.projections.declaration import At, SinkDeclaration
 from dynaview.projections.rows import EXPIRE, Field, Layout, RedisOptions, Write
 from dynaview.sinks.connect import connect
-from dynaview.sinks.port import APPLIED, STALE, SinkError, SinkRefused, SinkUnavailable
+from dynaview.sinks.port import APPLIED, STALE, Mend, SinkError, SinkRefused, SinkUnavailable
 from dynaview.sinks.redis import RedisSink, link
 from dynaview.sinks.redis.target import RedisTarget
 
@@ -254,6 +254,7 @@ def test_the_rights_that_an_error_names_are_enough(own_url: str, admin: redis.Re
         view(sink).write(puts(prefix, 1, 3))
     rights = str(raised.value).partition("needs ")[2].partition(" (")[0].replace("~KEYS", f"~{prefix}*").split()
     acl(admin, *rights)
+    admin.config_set("maxmemory", "500mb")
     sink.check()
     types: tuple[Literal["hash", "string"], ...] = ("hash", "string")
     for type in types:
@@ -263,6 +264,11 @@ def test_the_rights_that_an_error_names_are_enough(own_url: str, admin: redis.Re
         assert target.write(puts(f"{prefix}{type}", 1, 3)) == [APPLIED] * 3
         assert target.write([Write(f"{prefix}{type}0", None, 2)]) == [APPLIED]
         assert target.count() == 2
+        gone = Write(f"{prefix}{type}0", ("a",), 2)
+        assert target.mend([Mend(gone, target.read([gone.key])[0])]) == [APPLIED]
+        room = sink.room(target.layout, 1)
+        assert room is not None
+        assert room.used > 0
         assert sink.problems(target.layout) == []
         target.drop()
         assert target.count() == 0
@@ -271,6 +277,7 @@ def test_the_rights_that_an_error_names_are_enough(own_url: str, admin: redis.Re
     # A key outside the family is refused, not taken for content.
     with pytest.raises(SinkRefused, match="No permissions"):
         view(sink).write([Write("elsewhere", ("a",), 1)])
+    admin.config_set("maxmemory", "0")
     sink.close()
 
 
