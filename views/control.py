@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from dynaview.views import tables
 from dynaview.views.database import ControlError, ControlUnavailable, Database
 from dynaview.views.letterbox import DeadLetter, LetterBox
+from dynaview.views.results import Results, verifications
 from dynaview.views.turns import Turns
 
 __all__ = [
@@ -139,7 +140,7 @@ class Progress:
 
 class ControlStore:
     """One control store. Safe to use from several threads; `letters` are its dead letters, `turns` says which process
-    keeps a view."""
+    keeps a view, `results` how views were last verified."""
 
     def __init__(self, url: str) -> None:
         """Open (and create where missing) the store at a SQLAlchemy URL.
@@ -150,6 +151,7 @@ class ControlStore:
         self.name = self._database.name
         self.letters = LetterBox(self._database)
         self.turns = Turns(self._database)
+        self.results = Results(self._database)
 
     def close(self) -> None:
         """Give back connections, and the turns."""
@@ -244,7 +246,8 @@ class ControlStore:
         """Forget everything about a view."""
         with self._database.write() as connection:
             connection.execute(tables.views.delete().where(tables.views.c.name == view))
-            for table in (tables.generations, tables.steps, tables.checkpoints, tables.fills, tables.dead_letters):
+            of_view = (tables.generations, tables.steps, tables.checkpoints, tables.fills, tables.dead_letters)
+            for table in (*of_view, verifications):
                 connection.execute(table.delete().where(table.c.view == view))
 
     # Generations
