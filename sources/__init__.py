@@ -1,15 +1,18 @@
 """Sources: DynamoDB tables and their streams, read through boto3.
 
-`open_table` (or `DynamoTable` on a `Session`) gives a `TableReader`; the protocols and what they answer with are in
-`dynaview.sources.port`, everything that can go wrong in `dynaview.sources.errors`.
+`open_table` (or `DynamoTable` on a `Session`) gives a `TableReader`, `open_export` an export that was made of a table;
+the protocols and what they answer with are in `dynaview.sources.port`, everything that can go wrong in
+`dynaview.sources.errors`.
 """
 
 from __future__ import annotations
 
 from dynaview.sources.errors import (
     AccessDenied,
+    BadExport,
     BadPage,
     CredentialsMissing,
+    ExportUnknown,
     IteratorExpired,
     SourceError,
     SourceRefused,
@@ -20,9 +23,11 @@ from dynaview.sources.errors import (
     Throttled,
     Trimmed,
 )
+from dynaview.sources.export import ChangePage, Export, open_export
 from dynaview.sources.filters import scan_filter
 from dynaview.sources.port import (
     Broken,
+    ExportStatus,
     Key,
     KeyTest,
     Page,
@@ -40,10 +45,15 @@ from dynaview.sources.table import DynamoTable, open_table
 
 __all__ = [
     "AccessDenied",
+    "BadExport",
     "BadPage",
     "Broken",
+    "ChangePage",
     "CredentialsMissing",
     "DynamoTable",
+    "Export",
+    "ExportStatus",
+    "ExportUnknown",
     "IteratorExpired",
     "Key",
     "KeyTest",
@@ -65,6 +75,7 @@ __all__ = [
     "TableReader",
     "Throttled",
     "Trimmed",
+    "open_export",
     "open_table",
     "scan_filter",
 ]

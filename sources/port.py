@@ -66,6 +66,16 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportStatus:
+    """What AWS says of an export of a table."""
+
+    status: str
+    """IN_PROGRESS, COMPLETED or FAILED."""
+    filtered: bool
+    """Whether it leaves out items or attributes."""
+
+
+@dataclass(frozen=True, slots=True)
 class KeyTest:
     """What a `ScanFilter` asks of one attribute: that its text is `text` (`exact`), or begins with it.
 
@@ -226,3 +236,6 @@ class TableReader(Protocol):
 
         Raises `TableMissing`, `BadPage`; `Throttled` when DynamoDB stops processing keys.
         """
+
+    def exported(self, arn: str) -> ExportStatus | None:
+        """What AWS says of the export with this ARN; None where it knows nothing of it, as it does after 90 days."""

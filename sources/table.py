@@ -12,9 +12,9 @@ import msgspec
 from dynaview.projections.attributes import Attr, Image, Shape
 from dynaview.projections.declaration import SourceDeclaration
 from dynaview.projections.projection import ViewType
-from dynaview.sources.errors import SourceRefused, SourceUnavailable
+from dynaview.sources.errors import ExportUnknown, SourceRefused, SourceUnavailable
 from dynaview.sources.items import Part, check_shape, get_items, scan_pages
-from dynaview.sources.port import ScanFilter, ScanPage, ScanPosition, TableDescription
+from dynaview.sources.port import ExportStatus, ScanFilter, ScanPage, ScanPosition, TableDescription
 from dynaview.sources.session import Session, decode
 from dynaview.sources.stream import DynamoStream, describe_stream
 
@@ -46,11 +46,21 @@ class _Table(msgspec.Struct):
     throughput: _Throughput | None = msgspec.field(name="ProvisionedThroughput", default=None)
 
 
+class _Export(msgspec.Struct):
+    status: str = msgspec.field(name="ExportStatus")
+    filter: msgspec.Raw | None = msgspec.field(name="FilterSpecification", default=None)
+
+
+class _DescribedExport(msgspec.Struct):
+    export: _Export = msgspec.field(name="ExportDescription")
+
+
 class _Described(msgspec.Struct):
     table: _Table = msgspec.field(name="Table")
 
 
 _described = msgspec.json.Decoder(_Described)
+_described_export = msgspec.json.Decoder(_DescribedExport)
 
 _STREAM_ARN = re.compile(r"arn:[a-z0-9-]+:dynamodb:[a-z0-9-]*:\d*:table/(?P<table>[A-Za-z0-9_.-]+)/stream/[^/\s]+")
 _POLL = 0.5
@@ -157,6 +167,15 @@ class DynamoTable:
         if not keys:
             return []
         return get_items(self._session, self.name, tuple(keys[0]), keys, shape)
+
+    def exported(self, arn: str) -> ExportStatus | None:
+        """See `TableReader.exported`. Needs dynamodb:DescribeExport."""
+        try:
+            body = self._session.ask("DescribeExport", arn, {"ExportArn": arn})
+        except ExportUnknown:
+            return None
+        found = decode(_described_export, "DescribeExport", arn, body).export
+        return ExportStatus(found.status, found.filter is not None and bytes(found.filter) not in (b"null", b"{}"))
 
 
 def open_table(source: SourceDeclaration) -> DynamoTable:

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from dynaview.sources.errors import SourceError
 
-Operation: TypeAlias = Literal["describe", "enable", "shards", "children", "open", "read", "scan", "get"]
+Operation: TypeAlias = Literal["describe", "enable", "shards", "children", "open", "read", "scan", "get", "exported"]
 
 WAIT = 30.0
 """Seconds after which a held call counts as forgotten by its test."""

@@ -29,7 +29,7 @@ import msgspec
 from dynaview.projections.attributes import Attr, Image, Shape, attribute, item_key
 from dynaview.projections.projection import ViewType
 from dynaview.sources.errors import IteratorExpired, SourceRefused, StreamGone, TableMissing, Trimmed
-from dynaview.sources.port import Key, Page, ScanFilter, ScanPage, ScanPosition, Shard, TableDescription
+from dynaview.sources.port import ExportStatus, Key, Page, ScanFilter, ScanPage, ScanPosition, Shard, TableDescription
 from tests.support.calls import Calls
 from tests.support.records import Item, Record, ShardRecords, StreamRecords, broken
 
@@ -42,7 +42,7 @@ class ScriptedTable(Calls):
     `page` is the most records of a page, `cut` (shard id, records available) -> how many a page has (0 for an empty
     one); `scan_page` the most items that a scan page reads, before its filter. With `late_end` a closed shard ends with
     an empty page of its own instead of together with its last records. `arrange` puts listings into another order.
-    `read_units` is the table's provisioned read capacity.
+    `read_units` is the table's provisioned read capacity, `exports` what AWS says of exports by their ARNs.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class ScriptedTable(Calls):
         self.late_end = False
         self.arrange: Callable[[list[Shard]], list[Shard]] = list
         self.read_units: int | None = None
+        self.exports: dict[str, ExportStatus] = {}
         self.made = 0
         """How many records were ever made."""
         self._clock = clock or (lambda: 1_700_000_000.0)
@@ -290,6 +291,11 @@ class ScriptedTable(Calls):
             self._describe()
             found = [self._items.get(item_key(key)) for key in keys]
             return [None if item is None else shape.pack(item) for item in found]
+
+    def exported(self, arn: str) -> ExportStatus | None:
+        """See `TableReader.exported`: what the script has put into `exports`."""
+        self.enter("exported")
+        return self.exports.get(arn)
 
     # ---- what a ScriptedStream asks
 
