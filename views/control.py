@@ -16,7 +16,9 @@ import sqlalchemy as sa
 from dynaview.views import tables
 from dynaview.views.database import ControlError, ControlUnavailable, Database
 from dynaview.views.letterbox import DeadLetter, LetterBox
+from dynaview.views.rebuilds.store import RebuildStore
 from dynaview.views.results import Results, verifications
+from dynaview.views.segments import Segment
 from dynaview.views.turns import Turns
 
 __all__ = [
@@ -108,19 +110,6 @@ class Generation:
 
 
 @dataclass(slots=True)
-class Segment:
-    """How far one segment of a fill is. `position` is the source's own text, None at the beginning."""
-
-    segment: int
-    segments: int
-    position: str | None = None
-    finished: bool = False
-    scanned: int = 0
-    inserted: int = 0
-    dead_lettered: int = 0
-
-
-@dataclass(slots=True)
 class Part:
     """What moves for one shard: where its checkpoint goes (None: it stays), counts to add, dead letters."""
 
@@ -150,6 +139,7 @@ class ControlStore:
         self._database = Database(url)
         self.name = self._database.name
         self.letters = LetterBox(self._database)
+        self.rebuilds = RebuildStore(self._database)
         self.turns = Turns(self._database)
         self.results = Results(self._database)
 

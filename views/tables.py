@@ -86,6 +86,46 @@ fills = sa.Table(
     sa.Column("dead_lettered", sa.BigInteger, nullable=False),
 )
 
+rebuilds = sa.Table(  # the last one of each view
+    "dynaview_rebuilds",
+    meta,
+    sa.Column("view", sa.String(200), primary_key=True),
+    sa.Column("job", sa.String(50), nullable=False),
+    sa.Column("source", sa.String(200), nullable=False),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("phase", sa.String(20), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("fresh", sa.Boolean, nullable=False),
+    sa.Column("options", sa.Text, nullable=False),
+    sa.Column("answer", sa.String(20), nullable=False),
+    sa.Column("requested", sa.Float, nullable=False),
+    sa.Column("updated", sa.Float, nullable=False),
+    sa.Column("scan_began", sa.Float),
+    sa.Column("scan_end", sa.Float),
+    sa.Column("written", sa.Float),
+    sa.Column("items", sa.BigInteger, nullable=False),
+    sa.Column("of_items", sa.BigInteger, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("swept", sa.BigInteger, nullable=False),
+    sa.Column("letters", sa.BigInteger, nullable=False),
+    sa.Column("units", sa.Float, nullable=False),
+    sa.Column("before_state", sa.String(20), nullable=False),
+    sa.Column("before_reason", sa.Text, nullable=False),
+)
+
+scans = sa.Table(  # how far the scans of rebuilds are
+    "dynaview_scans",
+    meta,
+    sa.Column("job", sa.String(50), primary_key=True),
+    sa.Column("segment", sa.Integer, primary_key=True),
+    sa.Column("segments", sa.Integer, nullable=False),
+    sa.Column("position", sa.Text),
+    sa.Column("finished", sa.Boolean, nullable=False),
+    sa.Column("scanned", sa.BigInteger, nullable=False),
+)
+
 dead_letters = sa.Table(
     "dynaview_dead_letters",
     meta,

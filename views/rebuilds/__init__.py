@@ -1,0 +1,5 @@
+"""Rebuilds: the next generation of a view from a scan of its table, while the stream goes on and readers keep reading.
+
+`store` remembers what was asked for and how far it is, `driver` advances it step by step and survives being killed
+between any two of them, `beside` and `inplace` are the two ways in which scanned rows come into a generation.
+"""

@@ -1,0 +1,310 @@
+"""What the control store knows of rebuilds: requests, phases, progress, and the steps that move generations."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+import sqlalchemy as sa
+
+from dynaview.views import tables
+from dynaview.views.database import Database
+from dynaview.views.segments import Segment
+
+Kind: TypeAlias = Literal["beside", "in place", "rollback"]
+
+Phase: TypeAlias = Literal[
+    "requested", "starting", "scanning", "sweeping", "finishing", "waiting", "checking", "asking", "swapping",
+    "done", "cancelled", "failed",
+]  # fmt: skip
+
+ENDED: tuple[Phase, ...] = ("done", "cancelled", "failed")
+
+
+class Options(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a rebuild was asked for."""
+
+    segments: int | None = None
+    """Parallel scan segments; None: by the table's size."""
+    max_read_units: float | None = None
+    """Read capacity units a second that the scan may take; None: half of what is provisioned, without a limit on
+    demand."""
+    keep: float | None = None
+    """Seconds for which the generation before it is kept; None: as declared."""
+    yes: bool = False
+    """Whether to swap whatever the checks find."""
+    export: str | None = None
+    """Where an export lies that is read instead of the table."""
+    asked_by: str = "dynaview rebuild"
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """The last rebuild (or rollback) of a view. Times are seconds since 1970; views of one `job` share a scan."""
+
+    view: str
+    job: str
+    source: str
+    kind: Kind
+    phase: Phase
+    reason: str
+    """What it waits for, asks or failed of."""
+    fingerprint: str
+    """Of the declaration that it builds by."""
+    generation: int
+    """The one that it fills (of a rollback: that it goes back to)."""
+    fresh: bool
+    """Whether the view begins anew, behind a gap: what readers see meanwhile is not written."""
+    options: Options
+    answer: str
+    """What an operator said since: "", "yes" or "cancel"."""
+    requested: float
+    updated: float
+    scan_began: float | None
+    scan_end: float | None
+    written: float | None
+    """When every worker wrote in the order that the swap needs."""
+    items: int
+    """Scanned so far, of `of_items` (as DynamoDB last counted them)."""
+    of_items: int
+    rows: int
+    """Inserted by the scan so far."""
+    swept: int
+    letters: int
+    units: float
+    """Read capacity units consumed so far."""
+    before: tuple[str, str]
+    """The view's state and reason when it was asked for."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing follows any more."""
+        return self.phase in ENDED
+
+
+class RebuildStore:
+    """The rebuilds of a control store. Every method may raise `ControlUnavailable`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def all(self, source: str | None = None) -> list[Rebuild]:
+        """The last rebuild of each view, oldest request first."""
+        query = sa.select(tables.rebuilds).order_by(tables.rebuilds.c.requested, tables.rebuilds.c.view)
+        if source is not None:
+            query = query.where(tables.rebuilds.c.source == source)
+        with self._database.read() as connection:
+            return [_rebuild(row) for row in connection.execute(query).mappings()]
+
+    def get(self, view: str) -> Rebuild | None:
+        """The last rebuild of a view, None where there was none."""
+        return next((each for each in self.all() if each.view == view), None)
+
+    def request(
+        self, views: Sequence[str], source: str, fingerprints: dict[str, str], options: Options, kind: Kind = "beside"
+    ) -> list[Rebuild]:
+        """Ask for rebuilds of views of one source, by one scan. A view whose rebuild has not ended keeps that one."""
+        now, job = time.time(), uuid.uuid4().hex[:12]
+        with self._database.write() as connection:
+            running = {
+                row.view
+                for row in connection.execute(sa.select(tables.rebuilds.c.view, tables.rebuilds.c.phase))
+                if row.phase not in ENDED
+            }
+            for view in views:
+                if view in running:
+                    continue
+                found = connection.execute(
+                    sa.select(tables.views.c.state, tables.views.c.reason).where(tables.views.c.name == view)
+                ).one_or_none()
+                values = {
+                    "job": job,
+                    "source": source,
+                    "kind": kind,
+                    "phase": "requested",
+                    "reason": "",
+                    "fingerprint": fingerprints[view],
+                    "generation": 0,
+                    "fresh": False,
+                    "options": msgspec.json.encode(options).decode(),
+                    "answer": "",
+                    "requested": now,
+                    "updated": now,
+                    "scan_began": None,
+                    "scan_end": None,
+                    "written": None,
+                    "items": 0,
+                    "of_items": 0,
+                    "rows": 0,
+                    "swept": 0,
+                    "letters": 0,
+                    "units": 0.0,
+                    "before_state": "" if found is None else found.state,
+                    "before_reason": "" if found is None else found.reason,
+                }
+                connection.execute(
+                    self._database.insert(tables.rebuilds)
+                    .values(view=view, **values)
+                    .on_conflict_do_update(index_elements=["view"], set_=values)
+                )
+        return [each for each in self.all() if each.view in views]
+
+    def answer(self, view: str, answer: Literal["yes", "cancel"]) -> bool:
+        """Say yes to what a rebuild asks, or cancel it; False where none is under way."""
+        where = (tables.rebuilds.c.view == view) & tables.rebuilds.c.phase.not_in(ENDED)
+        with self._database.write() as connection:
+            return bool(connection.execute(tables.rebuilds.update().where(where).values(answer=answer)).rowcount)
+
+    def update(self, rebuild: Rebuild, **values: Any) -> Rebuild:
+        """Record what changed of a rebuild (its answer is the operator's and never changed here)."""
+        values["updated"] = time.time()
+        where = (tables.rebuilds.c.view == rebuild.view) & (tables.rebuilds.c.job == rebuild.job)
+        with self._database.write() as connection:
+            connection.execute(tables.rebuilds.update().where(where).values(**values))
+        return dataclasses.replace(rebuild, **values)
+
+    # Segments of a job's scan
+
+    def segments(self, job: str) -> list[Segment]:
+        """The segments of a job's scan, empty where it has not begun."""
+        query = sa.select(tables.scans).where(tables.scans.c.job == job).order_by(tables.scans.c.segment)
+        with self._database.read() as connection:
+            return [
+                Segment(row["segment"], row["segments"], row["position"], row["finished"], row["scanned"])
+                for row in connection.execute(query).mappings()
+            ]
+
+    def save_segment(self, job: str, segment: Segment) -> None:
+        """Record how far a segment is: everything up to its position is durable in every view of the job."""
+        values = {name: getattr(segment, name) for name in ("segments", "position", "finished", "scanned")}
+        with self._database.write() as connection:
+            connection.execute(
+                self._database.insert(tables.scans)
+                .values(job=job, segment=segment.segment, **values)
+                .on_conflict_do_update(index_elements=["job", "segment"], set_=values)
+            )
+
+    def forget_segments(self, job: str) -> None:
+        """Drop the positions of a scan that nobody will go on with."""
+        with self._database.write() as connection:
+            connection.execute(tables.scans.delete().where(tables.scans.c.job == job))
+
+    # Generations. Each of these moves the view's step, so that its lanes are opened anew.
+
+    def begin(
+        self,
+        view: str,
+        fingerprint: str,
+        declaration: str,
+        *,
+        alone: bool,
+        fresh: bool,
+        stream_arn: str | None,
+    ) -> int:
+        """Begin the next generation, and write it from now on, before the live one, or `alone`. A `fresh` start
+        forgets how far the view was, and what stood in its way. Answers the generation."""
+        now = time.time()
+        with self._database.write() as connection:
+            row = connection.execute(sa.select(tables.views).where(tables.views.c.name == view)).mappings().one()
+            numbers = connection.execute(
+                sa.select(tables.generations.c.generation).where(tables.generations.c.view == view)
+            ).scalars()
+            number = max(numbers) + 1
+            connection.execute(
+                tables.generations.insert().values(
+                    view=view,
+                    generation=number,
+                    fingerprint=fingerprint,
+                    declaration=declaration,
+                    role="next",
+                    filled=False,
+                    created=now,
+                    keep_until=None,
+                )
+            )
+            order = [number] if alone else [number, *map(int, row["write_order"].split())]
+            values: dict[str, Any] = {"write_order": _order(order), "state": "rebuilding", "reason": "", "since": now}
+            if fresh:
+                another = row["stream_arn"] is not None and row["stream_arn"] != stream_arn
+                values |= {
+                    "stream_arn": stream_arn,
+                    "stream_count": row["stream_count"] + int(another),
+                    "watermark": None,
+                    "filled": False,
+                    "seen": now,
+                }
+                connection.execute(tables.checkpoints.delete().where(tables.checkpoints.c.view == view))
+            self._move(connection, view, **values)
+        return number
+
+    def write_in(self, view: str, order: Sequence[int]) -> int:
+        """Let lanes write these generations, in this order; the step that they have to take."""
+        with self._database.write() as connection:
+            self._move(connection, view, write_order=_order(order))
+            return int(
+                connection.execute(sa.select(tables.views.c.step).where(tables.views.c.name == view)).scalar_one()
+            )
+
+    def filled(self, view: str, generation: int) -> None:
+        """A generation holds all that it should; its next start is an ordinary one."""
+        with self._database.write() as connection:
+            connection.execute(
+                tables.generations.update()
+                .where(tables.generations.c.view == view, tables.generations.c.generation == generation)
+                .values(filled=True)
+            )
+
+    def swapped(self, view: str, generation: int, keep_until: float) -> None:
+        """Readers see this generation now. The one they saw before is kept until a time (seconds since 1970)."""
+        with self._database.write() as connection:
+            chosen = tables.generations.c.view == view
+            row = connection.execute(
+                sa.select(tables.generations.c.fingerprint).where(
+                    chosen, tables.generations.c.generation == generation
+                )
+            ).one()
+            connection.execute(
+                tables.generations.update()
+                .where(chosen, tables.generations.c.role == "live", tables.generations.c.generation != generation)
+                .values(role="previous", keep_until=keep_until)
+            )
+            connection.execute(
+                tables.generations.update()
+                .where(chosen, tables.generations.c.generation == generation)
+                .values(role="live", keep_until=None, filled=True)
+            )
+            self._move(connection, view, generation=generation, fingerprint=row.fingerprint, filled=True)
+
+    def unswapped(self, view: str, state: str, reason: str, generations: Sequence[int]) -> None:
+        """The next generation is given up: lanes write these generations again, from the state the view was in."""
+        with self._database.write() as connection:
+            values = {"write_order": _order(generations), "state": state or "starting", "reason": reason}
+            self._move(connection, view, **values, since=time.time())
+
+    def forget(self, view: str, generation: int) -> None:
+        """Nothing of a generation is left in its store: forget it, with its dead letters and its fill."""
+        with self._database.write() as connection:
+            for table in (tables.generations, tables.fills, tables.dead_letters):
+                connection.execute(table.delete().where(table.c.view == view, table.c.generation == generation))
+
+    def _move(self, connection: sa.Connection, view: str, **values: Any) -> None:
+        where = tables.views.c.name == view
+        connection.execute(tables.views.update().where(where).values(step=tables.views.c.step + 1, **values))
+
+
+def _order(generations: Sequence[int]) -> str:
+    return " ".join(map(str, generations))
+
+
+def _rebuild(row: sa.RowMapping) -> Rebuild:
+    names = [name for name in Rebuild.__dataclass_fields__ if name not in ("options", "before")]
+    return Rebuild(
+        **{name: row[name] for name in names},
+        options=msgspec.json.decode(row["options"], type=Options),
+        before=(row["before_state"], row["before_reason"]),
+    )
