@@ -1,0 +1,123 @@
+"""The lane of a view, kept by one of two workers. Shared by the models.
+
+The worker in office takes changes and writes them to the generations of the write order that it knows, one after the
+other; then it saves a checkpoint. It may die at any time: it starts anew from the checkpoint. It may also be paused
+with a batch in its hands, for as long as it likes: the other worker takes over from the checkpoint, and the paused one
+wakes up some day and finishes its batch in the order that it knew. A new write order reaches the workers one by one,
+each between two batches; that is their acknowledgement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+Order: TypeAlias = tuple[int, ...]
+
+
+class Hand(NamedTuple):
+    """A batch that is being written: its version, and the generations that it has still to be written to."""
+
+    version: int
+    left: Order
+    order: Order
+    """All generations that it goes to."""
+
+
+class Lane(NamedTuple):
+    """`at` is the last change whose writes are confirmed, as the worker in office knows it; `saved` the checkpoint."""
+
+    at: int
+    saved: int
+    knows: Order
+    """The write order that the worker in office goes by."""
+    other: Order | None
+    """The one that the other worker knows; None while it is paused with a batch in its hands."""
+    hand: Hand | None = None
+    late: Hand | None = None
+
+    def acknowledged(self, order: Order) -> bool:
+        """Whether every worker that lives goes by this order. A paused one lost its office and is not waited for."""
+        return self.knows == order and self.other in (None, order)
+
+    def rests(self, made: int) -> bool:
+        """Whether all changes are written and saved, and nobody has anything in hand."""
+        return self.at == self.saved == made and self.hand is None and self.late is None
+
+
+class Write(NamedTuple):
+    """One write to one generation; `late` by a worker that is no longer in office."""
+
+    version: int
+    generation: int
+    late: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What workers do; the models turn one round to leave a rule out."""
+
+    reads_order_on_taking_over: bool = True
+    late_writer_saves: bool = False
+    saves_what_is_unwritten: bool = False
+    late_writer_goes_on: bool = False
+    """It takes one batch after the other, as if it were in office, until it notices."""
+
+
+def lane_steps(lane: Lane, made: int, order: Order, habits: Habits) -> Iterator[tuple[str, Lane, Write | None]]:
+    """Whatever the workers may do next, with the write that it is to be done with it."""
+    hand = lane.hand
+    if hand is None:
+        for version in range(lane.at + 1, made + 1):  # a batch may hold several changes, coalesced to the last one
+            yield _write(lane, Hand(version, lane.knows, lane.knows))
+        if lane.knows != order:
+            yield f"the worker adopts the order {order}", lane._replace(knows=order), None
+    else:
+        yield _write(lane, hand)
+    if lane.saved < lane.at:
+        yield f"the checkpoint moves to {lane.at}", lane._replace(saved=lane.at), None
+    if lane.other is not None and lane.other != order:
+        yield f"the other worker adopts the order {order}", lane._replace(other=order), None
+
+    after = lane.saved
+    if habits.saves_what_is_unwritten and hand is not None:
+        after = hand.version
+    if lane.at > lane.saved or hand is not None or lane.knows != order:
+        anew = Lane(after, after, order, lane.other, None, lane.late)
+        yield f"the worker dies and starts from checkpoint {after}", anew, None
+    if lane.other is not None:
+        knows = order if habits.reads_order_on_taking_over else lane.other
+        hands = [hand] if hand is not None else [Hand(v, lane.knows, lane.knows) for v in range(lane.at + 1, made + 1)]
+        for kept in hands:
+            text = f"the worker is paused with change {kept.version} for {kept.left} in its hands; the other takes over"
+            yield f"{text} from checkpoint {after}", Lane(after, after, knows, None, None, kept), None
+    if lane.late is not None:
+        yield from _late_steps(lane, lane.late, made, order, habits)
+
+
+def _late_steps(
+    lane: Lane, hand: Hand, made: int, order: Order, habits: Habits
+) -> Iterator[tuple[str, Lane, Write | None]]:
+    """What a paused worker does when it wakes up."""
+    version, left, knew = hand
+    back = lane._replace(late=None, other=order)  # it reads the order before it takes anything again
+    yield "the paused worker is ended", back, None
+    write = Write(version, left[0], True)
+    text = f"late, change {version} is written to {left[0]}"
+    if left[1:]:
+        yield text, lane._replace(late=hand._replace(left=left[1:])), write
+        return
+    if habits.late_writer_saves:
+        back = back._replace(saved=version)
+    yield text, back, write
+    if habits.late_writer_goes_on:
+        for newer in range(version + 1, made + 1):
+            yield f"{text}, and change {newer} taken", lane._replace(late=Hand(newer, knew, knew)), write
+
+
+def _write(lane: Lane, hand: Hand) -> tuple[str, Lane, Write]:
+    """The first (or next) write of a batch."""
+    version, left, _ = hand
+    after = lane._replace(hand=hand._replace(left=left[1:])) if left[1:] else lane._replace(hand=None, at=version)
+    return f"change {version} is written to {left[0]}", after, Write(version, left[0], False)
