@@ -130,6 +130,7 @@ class Check:
         """What ended the check before it was done."""
         self._ledger: Ledger | None = None
         self._lock = threading.Lock()
+        self._telling = threading.Lock()
         self._suspects: queue.Queue[_Suspect | None] = queue.Queue(SUSPECTS)
         self._contested: dict[RowKey, Key] = {}
         self._unmade: set[str] = set()
@@ -274,7 +275,7 @@ class Check:
                     self._want(suspect.key)
                 elif (found := self._verdict(suspect, writes.get(suspect.key), row, again)) is not None:
                     findings.append(found)
-        self._tell(findings)
+        self.tell(findings)
         return again
 
     def _asked_now(self, suspects: Sequence[_Suspect]) -> dict[str, dict[RowKey, Write] | None]:
@@ -384,9 +385,9 @@ class Check:
             if ledger.is_orphan(stored):
                 found[stored.key] = stored
             if len(found) >= READ:
-                self._tell(self._extra(ledger, found))
+                self.tell(self._extra(ledger, found))
                 found = {}
-        self._tell(self._extra(ledger, found))
+        self.tell(self._extra(ledger, found))
 
     def _extra(self, ledger: Ledger, listed: dict[RowKey, Stored]) -> list[Finding]:
         """What is found of rows that nothing wants, listed after the watermark had passed the end of the scan."""
@@ -437,7 +438,7 @@ class Check:
                     findings.append(self._finding("owner", write, row, item, content, stuck=CONFLICT))
                 else:
                     self.report.changing += 1
-            self._tell(findings)
+            self.tell(findings)
 
     # What all parts use
 
@@ -459,7 +460,8 @@ class Check:
         at = write.values.get(EXPIRE) if isinstance(write.values, dict) else write.values[-1]
         return at is not None and abs(float(at) - self._now()) < NEAR
 
-    def _tell(self, findings: Sequence[Finding]) -> None:
+    def tell(self, findings: Sequence[Finding]) -> None:
+        """Count and list findings, and let the subject hear them."""
         if not findings:
             return
         with self._lock:
@@ -467,7 +469,8 @@ class Check:
                 self.report.count(finding.kind)
                 if len(self.report.listed) < self._limit:
                     self.report.listed.append(finding)
-        self.subject.found(findings)
+        with self._telling:
+            self.subject.found(findings)
 
 
 def _is_of(write: Write, row: Stored) -> bool:

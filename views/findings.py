@@ -31,6 +31,11 @@ VALUE = "value"
 """Stands for the content of rows that have no fields (a text, a score)."""
 
 
+class VerifyError(Exception):
+    """A view that cannot be verified as things stand, or not in the way that was asked; the text says why and what to
+    do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One row that is not as it ought to be. Row values are in it: see `plain`."""

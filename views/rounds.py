@@ -13,11 +13,11 @@ from dynaview.sources.errors import SourceError
 from dynaview.sources.port import TableReader
 from dynaview.views.control import ControlError, ControlStore
 from dynaview.views.faults import fault_reason
-from dynaview.views.findings import Report
+from dynaview.views.findings import Report, VerifyError
 from dynaview.views.patience import Patience, Stopped
 from dynaview.views.repair import Mender
 from dynaview.views.results import Result
-from dynaview.views.verify import Limits, VerifyError
+from dynaview.views.verify import Limits
 from dynaview.views.verifying import Opened, prepare, ready
 
 log = logging.getLogger(__name__)

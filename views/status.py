@@ -6,7 +6,10 @@ import dataclasses
 import time
 from typing import Any
 
+import msgspec
+
 from dynaview.views.control import ControlStore, ViewRecord
+from dynaview.views.results import Result
 
 ALIVE = 15.0
 """Seconds after its last sign of life in which a view counts as running."""
@@ -15,10 +18,13 @@ LASTING = ("gap", "overrun", "changed", "refused", "failed")
 """States that say more than that nothing runs."""
 
 
-def view_status(record: ViewRecord, filled_rows: int, kept: int = 0, now: float | None = None) -> dict[str, Any]:
+def view_status(
+    record: ViewRecord, filled_rows: int, kept: int = 0, now: float | None = None, verified: Result | None = None
+) -> dict[str, Any]:
     """One view as plain data: what ``status --json`` prints. Times are seconds since 1970, lag is in seconds.
 
     ``dead_letters`` is how many are kept now; ``counts.dead_lettered`` also has those that were discarded since.
+    ``verified`` is the last verification's result (see `Result`), None where there was none.
     ``balanced`` says whether read = applied + stale + unmatched + dead_lettered (law 8).
     """
     now = time.time() if now is None else now
@@ -40,17 +46,19 @@ def view_status(record: ViewRecord, filled_rows: int, kept: int = 0, now: float 
         "counts": counts,
         "dead_letters": kept,
         "balanced": counts["read"] == sum(count for name, count in counts.items() if name != "read"),
+        "verified": None if verified is None else {**msgspec.structs.asdict(verified), "drift": verified.drift},
     }
 
 
 def all_status(control: ControlStore) -> list[dict[str, Any]]:
     """The status of every view that was ever started, by name."""
-    kept = control.letters.by_view()
+    kept, verified = control.letters.by_view(), control.results.all()
     return [
         view_status(
             record,
             sum(part.inserted for part in control.segments(record.name, record.generation)),
             kept.get(record.name, 0),
+            verified=verified.get(record.name),
         )
         for record in control.views()
     ]

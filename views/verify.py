@@ -12,7 +12,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -25,8 +25,9 @@ from dynaview.sources.port import Key, ScanFilter, ScanPage, TableReader
 from dynaview.views.check import READ, Check, Subject
 from dynaview.views.control import ControlError
 from dynaview.views.explained import leavings
-from dynaview.views.findings import Report
+from dynaview.views.findings import Report, VerifyError
 from dynaview.views.hold import Overtaken
+from dynaview.views.named import Named, standing
 from dynaview.views.patience import Patience, Stopped
 from dynaview.views.recent import Recent
 from dynaview.views.wait import WaitError
@@ -48,11 +49,6 @@ MOST_SAMPLE_SEGMENTS = 100_000
 NO_EXTRA = "rows that no item asks for are only found by verifying the whole view"
 
 Feed: TypeAlias = Callable[[], None]
-
-
-class VerifyError(Exception):
-    """A view that cannot be verified as things stand, or not in the way that was asked; the text says why and what to
-    do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +114,22 @@ class Verification:
         segments = self._limits.segments or MOST_SEGMENTS
         return self._run(partial(self._scan, [(index, count) for index in chosen], segments), listing=False)
 
-    def items(self, keys: Sequence[Key], rows: Sequence[tuple[str, Key, Write]] = ()) -> list[Report]:
-        """These items; `rows` are (view, item key, delete) of rows to judge even where their items ask for none."""
+    def items(
+        self,
+        keys: Sequence[Key],
+        rows: Sequence[tuple[str, Key, Write]] = (),
+        named: Mapping[str, Sequence[Named]] | None = None,
+    ) -> list[Report]:
+        """These items. `rows` are (view, item key, delete) of rows to judge even where their items ask for none;
+        `named` are rows by view that an earlier verification of the whole found."""
 
         def feed() -> None:
             self._get(keys)
             for check in self._working():
                 name = check.subject.view
-                self._guard(
-                    check, partial(check.look_at_rows, [(key, write) for view, key, write in rows if view == name])
-                )
+                left = [(key, write) for view, key, write in rows if view == name]
+                self._guard(check, partial(check.look_at_rows, left))
+                self._guard(check, partial(self._look_again, check, (named or {}).get(name, ())))
 
         for check in self._checks:
             check.report.note(f"only the rows that were named; {NO_EXTRA}")
@@ -155,6 +157,10 @@ class Verification:
         for check in self._checks:
             check.report.note(f"only the rows of items that the stream says have changed since then; {NO_EXTRA}")
         return self._run(feed, listing=False)
+
+    def _look_again(self, check: Check, named: Sequence[Named]) -> None:
+        for findings in standing(named, check.subject, self._table, self._shape, self._patience):
+            check.tell(findings)
 
     # How it goes
 

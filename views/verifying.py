@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -20,14 +20,15 @@ from dynaview.sources.port import Key, TableDescription, TableReader
 from dynaview.sources.table import open_table
 from dynaview.views.check import Subject
 from dynaview.views.control import ControlError, ControlStore, ViewRecord
-from dynaview.views.findings import Finding, Report
+from dynaview.views.findings import Finding, Report, VerifyError
 from dynaview.views.fingerprint import fingerprint
 from dynaview.views.hold import holding
+from dynaview.views.named import Listed, Named, named_rows
 from dynaview.views.origins import item_key_of, item_of
 from dynaview.views.patience import Patience
 from dynaview.views.policy import anew
 from dynaview.views.rowkeys import row_key
-from dynaview.views.verify import Limits, Verification, VerifyError
+from dynaview.views.verify import Limits, Verification
 from dynaview.views.wait import HOPELESS
 
 FULL_IMAGES: ViewType = "NEW_AND_OLD_IMAGES"
@@ -48,6 +49,8 @@ class Asked:
     """Row keys and item keys as people write them."""
     since: float | None = None
     """Items that were changed then or later; seconds since 1970."""
+    listed: Mapping[str, Listed] = field(default_factory=dict)
+    """What an earlier verification found, by view."""
     patience: float = 60.0
     """Seconds in which what stands in the way has to heal by itself, and a view to catch up."""
     limits: Limits = field(default_factory=Limits)
@@ -157,15 +160,37 @@ def verify_declared(
 
 
 def _perform(made: Verification, opened: Sequence[Opened], table: TableDescription, asked: Asked) -> list[Report]:
+    if asked.listed:
+        return _again(made, opened, table, asked.listed)
     if asked.keys:
-        keys, rows = named(asked.keys, [each.declared for each in opened], table)
+        keys, rows = named_by_people(asked.keys, [each.declared for each in opened], table)
         return made.items(keys, rows)
     if asked.since is not None:
         return made.since(asked.since)
     return made.whole() if asked.sample is None else made.sample(asked.sample)
 
 
-def named(
+def _again(
+    made: Verification, opened: Sequence[Opened], table: TableDescription, listed: Mapping[str, Listed]
+) -> list[Report]:
+    keys: list[Key] = []
+    rows: list[tuple[str, Key, Write]] = []
+    named: dict[str, list[Named]] = {}
+    for each in opened:
+        name, found = each.declared.name, listed[each.declared.name]
+        if (found.fingerprint, found.generation) != (each.record.fingerprint, each.record.generation):
+            raise VerifyError(f"{name} was rebuilt or declared anew since the file was written: verify again")
+        named[name] = []
+        for row in named_rows(found, each.declared, table.key):
+            if row.item is None or row.kind == "owner":
+                named[name].append(row)
+            else:
+                keys.append(row.item)
+                rows.append((name, row.item, Write(row.key, None, 0, row.owner)))
+    return made.items(keys, rows, named)
+
+
+def named_by_people(
     written: Sequence[str], views: Sequence[ViewDeclaration], table: TableDescription
 ) -> tuple[list[Key], list[tuple[str, Key, Write]]]:
     """The items that people mean by item keys and row keys, and the rows as `Verification.items` takes them. Raises

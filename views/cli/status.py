@@ -10,13 +10,14 @@ from typing import Any
 
 import click
 
+from dynaview.views.cli.columns import aligned
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.status import all_status
 
 GOOD = ("following", "filling")
 HEAD = (
     *("VIEW", "SINK", "GEN", "STATE", "LAG", "WATERMARK", "READ", "APPLIED", "STALE", "UNMATCHED", "DEAD", "KEPT"),
-    "FILLED",
+    *("FILLED", "VERIFIED"),
 )
 WORDS = 6
 """So many columns hold words; the others hold numbers."""
@@ -49,11 +50,17 @@ def _good(view: dict[str, Any], max_lag: float | None) -> bool:
 
 def _print(views: list[dict[str, Any]], missing: list[str]) -> None:
     if views:
-        for line in _columns([HEAD, *map(_row, views)]):
+        for line in aligned([HEAD, *map(_row, views)], WORDS):
             click.echo(line)
     for view in views:
         if view["reason"] and view["state"] not in GOOD:
             click.echo(f"{view['view']}: {view['reason']}")
+        verified = view["verified"]
+        if verified is not None and verified["error"]:
+            click.echo(f"{view['view']}: could not be verified: {verified['error']}")
+        elif verified is not None and verified["drift"] > verified["mended"]:
+            left = verified["drift"] - verified["mended"]
+            click.echo(f"{view['view']}: {left:,} rows differed when it was verified: dynaview repair {view['view']}")
         if not view["balanced"]:
             click.echo(f"{view['view']}: the counts do not add up; please report this")
     for name in missing:
@@ -72,19 +79,14 @@ def _row(view: dict[str, Any]) -> tuple[str, ...]:
         *(f"{counts[name]:,}" for name in ("read", "applied", "stale", "unmatched", "dead_lettered")),
         f"{view['dead_letters']:,}",
         f"{view['filled_rows']:,}" + ("" if view["filled"] else "+"),
+        _verified(view["verified"]),
     )
 
 
-def _columns(rows: list[tuple[str, ...]]) -> list[str]:
-    """Lines with aligned columns, never folded: they are read by people in any width and by grep."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column < WORDS else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+def _verified(result: dict[str, Any] | None) -> str:
+    if result is None:
+        return "never"
+    return f"{_lag(max(0.0, time.time() - result['begun']))} ago"
 
 
 def _clock(at: float | None) -> str:

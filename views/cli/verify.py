@@ -18,10 +18,10 @@ from dynaview.views.cli.columns import aligned
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.cli.written import past, share
 from dynaview.views.control import ControlError, ControlStore
-from dynaview.views.findings import DRIFT, Finding, Report
+from dynaview.views.findings import DRIFT, Finding, Report, VerifyError
 from dynaview.views.rounds import result_of
 from dynaview.views.status import ALIVE
-from dynaview.views.verify import Limits, VerifyError
+from dynaview.views.verify import Limits
 from dynaview.views.verifying import Asked, MakeFound, verify_declared
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -87,7 +87,8 @@ def command(
     declaration = load_files(files)
     names = chosen(declaration, views)
     listed = limit if limit is not None else LISTED_JSON if as_json else LISTED
-    asked = Asked(sample, keys, since, timeout, Limits(segments, max_read_units, listed))
+    limits = Limits(segments, max_read_units, listed)
+    asked = Asked(sample, keys, since, patience=timeout, limits=limits)
     with opened_control(declaration) as control:
         reports = perform(declaration, control, names, asked)
         if not keys and since is None:
