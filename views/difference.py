@@ -45,6 +45,10 @@ class Change:
         return f"{self.path}: {what}{_short(self.before)} -> {_short(self.after)}"
 
 
+UNSHOWN = Change("declaration", "as another version of dynaview read it", "as this one does")
+"""What is said where fingerprints differ and nothing that a user writes does."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recoded(Change):
     """A Python function whose code is not what it was; its `after` says so."""
@@ -65,6 +69,10 @@ class Difference:
     """The fields that were added, where nothing else follows."""
 
 
+SAME = Difference((), "nothing")
+"""Nothing changed."""
+
+
 def difference(old: ViewDeclaration, new: ViewDeclaration, tables: tuple[str, str] = ("", "")) -> Difference:
     """What changed from `old` to `new`, in the order of the new one. `tables` are the DynamoDB tables that their
     sources name. `old` may be as `remembered` reads it.
@@ -81,7 +89,7 @@ def difference(old: ViewDeclaration, new: ViewDeclaration, tables: tuple[str, st
     if before == after:
         return Difference(changes, "nothing")
     if not changes:
-        changes = (Change("declaration", "as another version of dynaview read it", "as this one reads it"),)
+        changes = (UNSHOWN,)
     columns = _added_columns(old, new)
     if columns and fingerprint(_without(new, columns), tables[1]) == before:
         return Difference(changes, "column", columns)

@@ -1,0 +1,107 @@
+"""``dynaview plan``: what the declaration would change of the views that stand."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dynaview.views.cli.options import files_option, load_files, opened_control
+from dynaview.views.plan import Planned, Rows, Size, Standing, plan
+
+
+@click.command("plan")
+@click.argument("views", nargs=-1)
+@files_option
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a view.")
+@click.option("--check", is_flag=True, help="Exit with 1 when anything is to be filled, rebuilt or dropped.")
+def command(views: tuple[str, ...], files: tuple[Path, ...], as_json: bool, check: bool) -> None:
+    """Show what changed in the declaration of each of VIEWS (default: all) since it was built, and what follows.
+
+    Nothing is changed. Sizes of tables and views are asked where a scan would follow; without AWS or a store they are
+    not known, and the rest is shown all the same.
+    """
+    declaration = load_files(files)
+    with opened_control(declaration) as control:
+        records = {record.name: record for record in control.views()}
+        for name in views:
+            if name not in declaration.views and name not in records:
+                known = ", ".join(sorted({*declaration.views, *records}))
+                raise click.UsageError(f"no view is called {name}; there are {known}")
+        planned = plan(declaration, Standing(records, control.generations), views)
+    if as_json:
+        click.echo(json.dumps([_object(each) for each in planned], indent=2))
+    else:
+        for line in _lines(planned):
+            click.echo(line)
+    if check and any(each.to_do for each in planned):
+        sys.exit(1)
+
+
+def _lines(planned: list[Planned]) -> Iterator[str]:
+    for each in planned:
+        yield f"{each.view}: {each.state}" + (f": {each.do}" if each.do else "")
+        yield from (f"  {change}" for change in each.difference.changes)
+        if each.size is not None:
+            yield f"  {_size(each.size)}"
+        if each.rows is not None:
+            yield f"  {_rows(each.rows)}"
+    counted = Counter(each.state for each in planned if each.to_do)
+    states = [f"{counted[state]} {state}" for state in ("new", "changed", "removed") if counted[state]]
+    yield f"to do: {', '.join(states)}" if states else "nothing to do"
+
+
+def _size(size: Size) -> str:
+    if size.items is None or size.bytes is None:
+        return f"table {size.table}: its size is not known: {size.unknown}"
+    return (
+        f"table {size.table}: about {size.items:,} items, {_bytes(size.bytes)}; "
+        f"a scan costs about {size.read_units:,} read units"
+    )
+
+
+def _rows(rows: Rows) -> str:
+    if rows.count is None:
+        return f"rows of the view: not known: {rows.unknown}"
+    return f"rows of the view: {rows.count:,}"
+
+
+def _bytes(count: int) -> str:
+    amount, unit = float(count), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024:
+            break
+        amount, unit = amount / 1024, larger
+    return f"{count:,} bytes" if unit == "bytes" else f"{amount:,.1f} {unit}"
+
+
+def _object(each: Planned) -> dict[str, Any]:
+    size, rows = each.size, each.rows
+    return {
+        "view": each.view,
+        "state": each.state,
+        "to_do": each.to_do,
+        "do": each.do,
+        "consequence": each.difference.consequence if each.state in ("changed", "unchanged") else None,
+        "columns": list(each.difference.columns),
+        "on_change": each.on_change,
+        "changes": [
+            {"path": change.path, "key": change.key or None, "before": change.before, "after": change.after}
+            for change in each.difference.changes
+        ],
+        "table": None
+        if size is None
+        else {
+            "name": size.table,
+            "items": size.items,
+            "bytes": size.bytes,
+            "read_units": size.read_units,
+            "unknown": size.unknown or None,
+        },
+        "rows": None if rows is None else {"count": rows.count, "unknown": rows.unknown or None},
+    }
