@@ -462,7 +462,9 @@ class Lane:
             except (SinkError, ControlUnavailable) as error:
                 if backoff.meet(error):
                     log.warning("view %s: %s", self.name, error)
-                if state := policy(error).state:
-                    self._say(state, str(error))
+                    if isinstance(error, ControlUnavailable):
+                        self._say_if_possible(policy(error).state, str(error))
+                if isinstance(error, SinkError):
+                    self._say(policy(error).state, str(error))
             if backoff.wait(self.stop):
                 raise Stopped
