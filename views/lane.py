@@ -453,6 +453,12 @@ class Lane:
         self._said = (state, reason)
         self._retry(lambda: self.control.set_state(self.name, state, reason))
 
+    def _say_if_possible(self, state: str, reason: str) -> None:
+        """Say what is wrong with the control store, where it takes that much: a full disk may."""
+        with contextlib.suppress(ControlUnavailable):
+            self.control.set_state(self.name, state, reason)
+            self._said = (state, reason)
+
     def _retry(self, act: Callable[[], T]) -> T:
         """Do it, however long the sink or the control store is away."""
         backoff = Backoff()
