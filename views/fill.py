@@ -14,14 +14,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 from dynaview.projections.attributes import Shape
-from dynaview.projections.projection import Bound, ProjectionError
-from dynaview.projections.rows import RowKey, Write
-from dynaview.sinks.port import APPLIED, Outcome, Rejected, SinkError, Target
+from dynaview.projections.projection import Bound
+from dynaview.sinks.port import APPLIED, SinkError, Target
 from dynaview.sources.errors import SourceError
 from dynaview.sources.port import ScanPage, TableReader
 from dynaview.views.control import ControlStore, ControlUnavailable, DeadLetter, Segment
-from dynaview.views.letters import scanned_letter, unreadable_letter
 from dynaview.views.policy import Backoff
+from dynaview.views.scanned import Scanned
 from dynaview.views.threads import spawn
 
 log = logging.getLogger(__name__)
@@ -32,9 +31,6 @@ SEGMENT_BYTES = 256 * 1024 * 1024
 """About how much of a table one scan segment takes, up to `MOST_SEGMENTS`."""
 
 MOST_SEGMENTS = 4
-
-BATCH = 1000
-"""Rows written together at the most."""
 
 
 @dataclass(slots=True)
@@ -107,22 +103,12 @@ class Fill:
             waiting.down()
 
     def _take(self, segment: Segment, page: ScanPage[Any]) -> None:
-        letters = [unreadable_letter(self.view, record, "scan", 0) for record in page.broken]
-        writes: list[Write] = []
-        source: dict[RowKey, int] = {}
-        for index, image in enumerate(page.images):
-            try:
-                asked = self.bound.inserts(image)
-            except ProjectionError as error:
-                letters.append(scanned_letter(self.view, page.keys[index], image, str(error), "projection", None))
-                continue
-            for write in asked:
-                if len(writes) >= BATCH or write.key in source:  # two items on one key: the store decides (law 10)
-                    self._write(segment, page, writes, source, letters)
-                    writes, source = [], {}
-                writes.append(write)
-                source[write.key] = index
-        self._write(segment, page, writes, source, letters)
+        scanned = Scanned(self.view, self.generation, page)
+        for writes in scanned.batches(self.bound):
+            outcomes = self._retry(partial(self.target.write, writes))
+            scanned.reject(writes, outcomes)
+            segment.inserted += sum(outcome is APPLIED for outcome in outcomes)
+        letters = scanned.letters
         segment.scanned += len(page.images) + len(page.broken)
         segment.dead_lettered += len(letters)
         segment.position = page.position
@@ -130,28 +116,6 @@ class Fill:
         self._retry(lambda: self.control.save_segment(self.view, self.generation, segment, letters))
         if letters and self.lettered(letters):
             raise _Stopped
-
-    def _write(
-        self,
-        segment: Segment,
-        page: ScanPage[Any],
-        writes: list[Write],
-        source: dict[RowKey, int],
-        letters: list[DeadLetter],
-    ) -> None:
-        if not writes:
-            return
-        outcomes: list[Outcome] = self._retry(lambda: self.target.write(writes))
-        for write, outcome in zip(writes, outcomes, strict=True):
-            if outcome is APPLIED:
-                segment.inserted += 1
-            elif isinstance(outcome, Rejected):
-                at = source[write.key]
-                letters.append(
-                    scanned_letter(
-                        self.view, page.keys[at], page.images[at], outcome.reason, outcome.kind.value, write.key
-                    )
-                )
 
     def _complete(self) -> None:
         self._retry(lambda: self.control.set_filled(self.view))
