@@ -130,7 +130,10 @@ POLICIES: Mapping[type[Exception], Policy] = {
         "do what the reason says; the view goes on by itself",
     ),
     ControlUnavailable: _retry(
-        15, "", "the control store does not answer", "bring its database back; no checkpoint moves meanwhile"
+        15,
+        "waiting",
+        "the control store does not answer, or takes nothing: locked, read-only, its disk full",
+        "bring its database back or make room; no checkpoint moves meanwhile",
     ),
     ControlError: Policy(
         Action.STOP,
