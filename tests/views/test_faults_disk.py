@@ -1,0 +1,56 @@
+"""A full disk under the control store: checkpoints stand still, status says why, nothing is lost or counted twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from dynaview.views.cli import cli
+from dynaview.views.status import all_status
+from tests.support.full import full
+from tests.support.house import House, until
+
+
+@pytest.mark.parametrize("restart", ["no restart", "stopped", "crashed"])
+def test_a_full_disk_holds_up_a_view_and_loses_nothing(tmp_path: Path, restart: str) -> None:
+    house = House(tmp_path)
+    house.start()
+    house.table.put({"pk": "a", "sk": "0", "value": 0})
+    house.wait_counted()
+    until(lambda: house.state("one") == "following", "the first fill")
+    before = house.control.checkpoints("one")
+    with full(house.control):
+        house.table.put({"pk": "big", "sk": "1", "bad": "x" * 60_000})  # its dead letter needs room
+        for number in range(30):
+            house.table.put({"pk": f"p{number}", "sk": "s", "value": number})
+        until(lambda: house.state("one") == "waiting", "the full disk to show")
+        [view] = all_status(house.control)
+        assert "full" in view["reason"]
+        assert view["counts"]["read"] == 1
+        assert view["balanced"]
+        file = tmp_path / "dynaview.yaml"
+        file.write_text(
+            f"control: {house.url}\nsources: {{shop: {{table: shop}}}}\nsinks: {{cache: {{redis: 'redis://localhost:1'}}}}\n"
+            "views: {one: {source: shop, sink: cache, key: '{pk}', fields: {pk: pk}}}\n"
+        )
+        shown = CliRunner().invoke(cli, ["status", "-f", str(file)])
+        assert "database or disk is full" in shown.output
+        if restart == "stopped":
+            house.stop()
+        elif restart == "crashed":
+            house.crash()
+        if restart == "no restart":
+            assert house.control.checkpoints("one") == before
+    if restart != "no restart":
+        house.start()
+        assert house.control.checkpoints("one") == before
+    house.wait_counted()
+    house.wait_equal()
+    until(lambda: house.state("one") == "following", "the view to follow again")
+    counts = house.counts("one")
+    assert (counts.read, counts.dead_lettered) == (house.table.made, 1)
+    assert counts.read == counts.applied + counts.stale + counts.unmatched + counts.dead_lettered
+    assert house.control.letters.by_view() == {"one": 1}
+    house.stop()
