@@ -32,9 +32,7 @@ def scanned_letter(
 ) -> DeadLetter:
     """The dead letter of a scanned item that a projection or a sink rejected."""
     body = msgspec.json.encode(image)
-    return DeadLetter(
-        view, _key(key), key_text(row_key), SCANNED, SCAN, time.time(), kind, reason, body, counted=False
-    )
+    return DeadLetter(view, _key(key), key_text(row_key), SCANNED, SCAN, time.time(), kind, reason, body, counted=False)
 
 
 def unreadable_letter(view: str, record: Broken, shard: str, version: int) -> DeadLetter:
