@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 from dynaview.projections.declaration import Declaration, SinkDeclaration, SourceDeclaration, ViewDeclaration
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import Sink, SinkError
-from dynaview.sources.errors import SourceError
+from dynaview.sources.errors import BadPage, SourceError, SourceUnavailable, Throttled
 from dynaview.sources.port import TableReader
 from dynaview.sources.table import open_table
 from dynaview.views.control import Generation, ViewRecord
@@ -151,7 +151,7 @@ class _Planning:
             try:
                 table = self._standing.open_source(declared).describe()
             except SourceError as error:
-                self._sizes[source] = Size(declared.table, unknown=str(error))
+                self._sizes[source] = Size(declared.table, unknown=_why(error))
             else:
                 self._sizes[source] = Size(declared.table, table.items, table.size)
         return self._sizes[source]
@@ -180,6 +180,11 @@ def _remembered(generation: Generation | None) -> tuple[ViewDeclaration | None, 
         return remembered(generation.declaration), ""
     except ValueError as error:
         return None, str(error)
+
+
+def _why(error: SourceError) -> str:
+    """Why a table's size is not known. Nothing is tried again here, as remedies of passing errors say."""
+    return error.what if isinstance(error, SourceUnavailable | Throttled | BadPage) else str(error)
 
 
 def _table_of(stream_arn: str | None) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +37,20 @@ def command(views: tuple[str, ...], files: tuple[Path, ...], as_json: bool, chec
     if as_json:
         click.echo(json.dumps([_object(each) for each in planned], indent=2))
     else:
-        for line in _lines(planned):
+        for line in lines(planned):
             click.echo(line)
     if check and any(each.to_do for each in planned):
         sys.exit(1)
 
 
-def _lines(planned: list[Planned]) -> Iterator[str]:
+def lines(planned: Sequence[Planned]) -> Iterator[str]:
+    """The plan for people."""
     for each in planned:
         yield f"{each.view}: {each.state}" + (f": {each.do}" if each.do else "")
         yield from (f"  {change}" for change in each.difference.changes)
-        if each.size is not None:
-            yield f"  {_size(each.size)}"
         if each.rows is not None:
             yield f"  {_rows(each.rows)}"
+    yield from dict.fromkeys(_size(each.size) for each in planned if each.size is not None)
     counted = Counter(each.state for each in planned if each.to_do)
     states = [f"{counted[state]} {state}" for state in ("new", "changed", "removed") if counted[state]]
     yield f"to do: {', '.join(states)}" if states else "nothing to do"
@@ -58,7 +58,7 @@ def _lines(planned: list[Planned]) -> Iterator[str]:
 
 def _size(size: Size) -> str:
     if size.items is None or size.bytes is None:
-        return f"table {size.table}: its size is not known: {size.unknown}"
+        return f"table {size.table}: how large it is is not known: {size.unknown}"
     return (
         f"table {size.table}: about {size.items:,} items, {_bytes(size.bytes)}; "
         f"a scan costs about {size.read_units:,} read units"
@@ -67,8 +67,8 @@ def _size(size: Size) -> str:
 
 def _rows(rows: Rows) -> str:
     if rows.count is None:
-        return f"rows of the view: not known: {rows.unknown}"
-    return f"rows of the view: {rows.count:,}"
+        return f"how many rows the view has is not known: {rows.unknown}"
+    return f"the view has {rows.count:,} rows"
 
 
 def _bytes(count: int) -> str:
