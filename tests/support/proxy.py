@@ -57,6 +57,8 @@ class Proxy:
         """How many were ever accepted."""
         self.resets = 0
         """How many connections were reset."""
+        self.held = 0
+        """How many parts of messages have had to wait in `hold`."""
         self._cuts: list[_Cut] = []
         self._refusing = False
         self._deaf = False
@@ -210,6 +212,7 @@ class Proxy:
     ) -> None:
         try:
             while chunk := await reader.read(CHUNK):
+                self.held += not self._open.is_set()
                 await self._open.wait()
                 part = b"" if self._deaf and direction == "down" else self._passes(direction, chunk)
                 writer.write(part)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -75,6 +78,9 @@ class Stand:
         proxied = {servers.VARIABLES[name]: self.proxies[name].url(url) for name, url in urls.items()}
         self._proxied = load([self._file], {**common, **proxied})
         self._declaration = direct
+        self._environment = {**os.environ, **common, **proxied}
+        self.logs: list[Path] = []
+        """What processes have said, in the order of their start."""
         self.table: DynamoTable = open_table(direct.sources["shop"])
         self._sinks = {name: connect(sink) for name, sink in direct.sinks.items()}
         for sink in self._sinks.values():
@@ -103,7 +109,25 @@ class Stand:
     def start(self) -> None:
         """Start the daemon, and wait until every view follows."""
         self.daemon.start()
+        self.wait_following()
+
+    def wait_following(self) -> None:
+        """Wait until every view follows."""
         until(lambda: [record.state for record in self.control.views()] == ["following"] * 3, "the views to follow", 60)
+
+    @contextlib.contextmanager
+    def process(self) -> Iterator[subprocess.Popen[bytes]]:
+        """A daemon in a process of its own, killed at the end of the block."""
+        log = self._file.with_name(f"daemon-{len(self.logs)}.log")
+        self.logs.append(log)
+        command = [sys.executable, "-m", "dynaview.views.cli", "run", "-f", str(self._file)]
+        with log.open("wb") as stderr:
+            process = subprocess.Popen(command, env=self._environment, stderr=stderr, cwd=self._file.parent)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
     def put(self, first: int, count: int, value: str) -> None:
         """Write items number `first` and following."""
