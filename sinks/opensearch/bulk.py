@@ -10,8 +10,8 @@ from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.opensearch.connection import Connection, path
 from dynaview.sinks.opensearch.documents import Control, Documents, Unstorable, key, keys, version_of
 from dynaview.sinks.opensearch.errors import Answered, ItemError, of_answer, passes, rejection
-from dynaview.sinks.opensearch.guard import Memory, Odds, Position, Verdict, certain, decide
-from dynaview.sinks.port import APPLIED, STALE, Outcome, Rejected, RejectedKind, SinkError, SinkUnavailable
+from dynaview.sinks.opensearch.guard import Memory, Odds, Position, Verdict, certain, decide, mended, unchanged
+from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, Rejected, RejectedKind, SinkError, SinkUnavailable
 
 REQUEST_BYTES = 5_000_000
 """The most that one request carries, and so the longest document. Clusters allow at least 10 MB
@@ -107,6 +107,26 @@ class Bulk:
                 return batch.settled()
             self._look(batch, pending)
         raise SinkUnavailable(f"other writers kept changing the same rows while {self._doing}")
+
+    def mend(self, mends: Sequence[Mend], generation: int) -> list[Outcome]:
+        """One outcome a mend, as `dynaview.sinks.port` asks. Raises `SinkError`."""
+        batch = _Batch([mended(mend) for mend in mends])
+        batch.positions = [None] * len(mends)
+        pending = [at for at, name in enumerate(batch.names) if name]
+        if len(set(batch.keys)) < len(batch.keys):
+            raise ValueError("one batch holds a row key twice")
+        self._look(batch, pending)
+        puts = []
+        for at in pending:
+            if unchanged(mends[at].seen, generation, batch.positions[at]):
+                puts.append(at)
+            else:
+                batch.outcomes[at] = STALE
+        lost = self._put(batch, puts)
+        for at in lost:
+            batch.outcomes[at] = STALE
+        self.memory.forget([batch.keys[at] for at in lost])
+        return batch.settled()
 
     def _look(self, batch: _Batch, pending: list[int]) -> None:
         """Bring the positions of `pending` up to date, past any refresh and on the primary shard."""

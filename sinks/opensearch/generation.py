@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from dynaview.projections.rows import Layout
 from dynaview.sinks.opensearch.connection import Connection, path
+from dynaview.sinks.opensearch.deferral import Deferral, Reason
 from dynaview.sinks.opensearch.documents import DELETED
 from dynaview.sinks.opensearch.errors import Answered, IndexMissing
 from dynaview.sinks.opensearch.mapping import Mark, creation, differences, fingerprint, mark_of, options_of
-from dynaview.sinks.port import ANEW, SinkRefused, SinkUnavailable
+from dynaview.sinks.port import ANEW, Room, SinkError, SinkRefused, SinkUnavailable
 
 _ATTEMPTS = 10
 
@@ -27,14 +30,19 @@ class Generation:
         self.number = number
         self._connection = connection
         self._layout = layout
+        self._deferral = Deferral(connection, self.readers)
 
-    def prepare(self) -> str:
+    def prepare(self, bulk: bool) -> str:
         """Make the index where it is missing; the door to write through. Raises `SinkError`."""
         for _ in range(_ATTEMPTS):
             self._check_readers()
             found = self.find()
             if found is not None:
-                return self._door(found)
+                door = self._door(found)
+                # What a swap that broke off has left, and, once it is in use, what a load has.
+                put_off = (Reason.SWAPPING,) if bulk else (Reason.SWAPPING, Reason.LOADING)
+                self._deferral.put_back(self.index, found, *put_off)
+                return door
             mark = Mark(
                 self._layout.view, self.number, fingerprint(self._layout), f"{self.index}-{secrets.token_hex(4)}"
             )
@@ -45,25 +53,82 @@ class Generation:
                 if error.type != "resource_already_exists_exception":
                     raise
             else:
+                if bulk and (made := self.find()) is not None:
+                    # As it was made: a template of the cluster may have had its say.
+                    self._deferral.load(self.index, made)
                 return mark.door
         raise SinkUnavailable(f"index {self.index} was made and removed by others again and again")
 
     def door(self) -> str:
         """The door of the index that stands. Raises `SinkError`."""
+        return self._door(self._find())
+
+    def _standing(self) -> dict[str, Any]:
+        """The index, where it is this view's and as it should be. Raises `SinkError`."""
+        found = self._find()
+        self._door(found)
+        return found
+
+    def _find(self) -> dict[str, Any]:
         found = self.find()
         if found is None:
             raise IndexMissing(f"index {self.index} of view {self._layout.view} is not there: {ANEW}")
-        return self._door(found)
+        return found
+
+    def finish(self) -> None:
+        """Put back what was put off for a load, and wait until it is in effect. Raises `SinkError`."""
+        found = self._standing()
+        self._deferral.put_back(self.index, found, Reason.SWAPPING, Reason.LOADING)
+        self._refresh([self.index])
+        # Copies for which there is no node do not count, those that are being made do. (In the path, because the
+        # library would keep a parameter of this name for itself.)
+        patience = f"?wait_for_no_initializing_shards=true&timeout={max(1, int(self._connection.timeout / 2))}s"
+        self._connection.ask(
+            "GET",
+            path("_cluster", "health", self.index) + patience,
+            doing=f"waiting for the copies of {self.index}",
+            index=self.readers,
+        )
 
     def publish(self) -> None:
-        """Let the readers' alias name this generation, and only it, in one step. Raises `SinkError`."""
-        self.door()
-        self._check_readers()
-        actions = [
-            {"remove": {"index": f"{self.readers}-g*", "alias": self.readers, "must_exist": False}},
-            {"add": {"index": self.index, "alias": self.readers, "filter": LIVE}},
-        ]
-        self._ask("POST", "/_aliases", "publishing", {"actions": actions})
+        """Let the readers' alias name this generation, and only it, in one step. Raises `SinkError`.
+
+        Whoever writes to both writes to this one first, but each index shows what was written when it is refreshed,
+        which is once a second unless told otherwise. So the one that readers see is held as it is, then this one is
+        refreshed, and shows no less; only then are they swapped.
+        """
+        found = self._standing()
+        self._deferral.put_back(self.index, found, Reason.SWAPPING, Reason.LOADING)
+        shown = self._check_readers()
+        shown.pop(self.index, None)
+        try:
+            for name, index in shown.items():
+                self._deferral.hold(name, index)
+            if shown:
+                # Waits for a refresh that was already under way.
+                self._refresh(list(shown))
+            self._refresh([self.index])
+            actions = [
+                {"remove": {"index": f"{self.readers}-g*", "alias": self.readers, "must_exist": False}},
+                {"add": {"index": self.index, "alias": self.readers, "filter": LIVE}},
+            ]
+            self._ask("POST", "/_aliases", "publishing", {"actions": actions})
+        except SinkError:
+            # The first error says more. What cannot be let go now is let go by the next `prepare` or `publish`.
+            with contextlib.suppress(SinkError):
+                self._let_go()
+            raise
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for name, index in _get(self._connection, f"{self.readers}-g*", self.readers).items():
+            if self._ours(index):
+                self._deferral.put_back(name, index, Reason.SWAPPING)
+
+    def _refresh(self, names: list[str]) -> None:
+        self._connection.ask(
+            "POST", path(",".join(names), "_refresh"), doing=f"refreshing {' and '.join(names)}", index=self.readers
+        )
 
     def drop(self) -> None:
         """Remove the index, where it is there and this view's. Raises `SinkError`."""
@@ -96,13 +161,46 @@ class Generation:
         mark = mark_of(found)
         return mark is not None and mark.view == self._layout.view
 
-    def _check_readers(self) -> None:
+    def _check_readers(self) -> dict[str, Any]:
+        """The indexes that readers see, all of them this view's. Raises `SinkRefused` where they are not."""
         found = _get(self._connection, self.readers, self.readers)
         if complaints := complaints_about_readers(self._layout, found):
             raise SinkRefused("; ".join(complaints))
+        return found
 
     def _ask(self, method: str, path: str, verb: str, body: Any = None) -> None:
         self._connection.ask(method, path, doing=f"{verb} {self.index}", index=self.readers, body=body)
+
+
+def published(connection: Connection, layout: Layout) -> int | None:
+    """The generation that the readers' alias names. Raises `SinkError`."""
+    readers = options_of(layout).index
+    found = _get(connection, readers, readers)
+    marks = [mark for name, index in found.items() if name != readers and (mark := mark_of(index)) is not None]
+    return max((mark.generation for mark in marks if mark.view == layout.view), default=None)
+
+
+def room(connection: Connection, layout: Layout, number: int) -> Room | None:
+    """What a generation takes with all its copies, and what the fullest data node has left. None where the user has
+    no right to know, or the generation is not there. Raises `SinkUnavailable`."""
+    readers = options_of(layout).index
+    index = f"{readers}-g{number}"
+
+    def ask(path: str, parameters: Mapping[str, str]) -> Any:
+        return connection.ask("GET", path, doing=f"asking for the size of {index}", index=readers, params=parameters)
+
+    try:
+        stats = ask(path(index, "_stats", "store"), {"filter_path": "_all.total.store.size_in_bytes"})
+        nodes = ask("/_cat/allocation", {"format": "json", "bytes": "b", "h": "disk.avail"})
+        # Shards without a node are listed as a node without a disk.
+        free = [int(node["disk.avail"]) for node in nodes if node["disk.avail"] is not None]
+        return Room(int(stats["_all"]["total"]["store"]["size_in_bytes"]), min(free)) if free else None
+    except SinkUnavailable:
+        raise
+    except SinkRefused:
+        return None
+    except (LookupError, TypeError, ValueError):
+        raise connection.unreadable(f"asking for the size of {index}") from None
 
 
 def problems(connection: Connection, layout: Layout) -> list[str]:

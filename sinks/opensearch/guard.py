@@ -8,6 +8,7 @@ import threading
 import msgspec
 
 from dynaview.projections.rows import RowKey, Rule, Write
+from dynaview.sinks.port import Mend, Stored
 
 REMEMBERED = 100_000
 """Rows whose positions a target remembers at most: about 37 MB of them."""
@@ -55,6 +56,26 @@ def certain(write: Write, position: Position) -> bool:
     Others may have written since, but one item's versions only ever rise. Who owns the row may have changed.
     """
     return not write.owner or write.owner == position.owner
+
+
+def mended(mend: Mend) -> Write:
+    """What a mend writes, with the version that the row will have."""
+    write, seen = mend.write, mend.seen
+    # A document that somebody else put in has no version to keep.
+    version = max(0, seen.version) if seen is not None and seen.owner == write.owner else 0
+    return Write(write.key, write.values, version, write.owner)
+
+
+def unchanged(seen: Stored | None, generation: int, position: Position | None) -> bool:
+    """Whether what stands there is what was seen."""
+    if seen is None or position is None:
+        return seen is None and position is None
+    return (seen.version, seen.owner, seen.content is not None, seen.generation) == (
+        position.version,
+        position.owner,
+        position.live,
+        generation,
+    )
 
 
 class Memory:

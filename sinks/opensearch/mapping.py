@@ -45,7 +45,7 @@ _OPEN_TEMPLATES = [
 """What fields become that a Python projection left undeclared, without a mapping of their own."""
 
 
-class Mark(msgspec.Struct, frozen=True):
+class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
     """What dynaview writes into ``_meta`` of an index, so that it never touches anybody else's."""
 
     view: str
@@ -55,6 +55,10 @@ class Mark(msgspec.Struct, frozen=True):
     door: str
     """The alias through which this very index is written to. It differs each time an index is made, so that a writer
     who remembers the one before writes nowhere, and OpenSearch creates no index on the fly."""
+    loading: Mapping[str, str | None] | None = None
+    """Settings to put back when a bulk load ends (None: to their defaults); None where nothing was put off."""
+    swapping: Mapping[str, str | None] | None = None
+    """Settings to put back when readers have been swapped."""
 
 
 def options_of(layout: Layout) -> OpenSearchOptions:

@@ -7,9 +7,10 @@ from typing import Any
 
 from dynaview.projections.rows import Layout
 from dynaview.sinks.opensearch.connection import Connection
-from dynaview.sinks.opensearch.generation import problems
+from dynaview.sinks.opensearch.generation import problems, published, room
 from dynaview.sinks.opensearch.mapping import options_of
 from dynaview.sinks.opensearch.target import OpenSearchTarget
+from dynaview.sinks.port import Room
 
 
 class OpenSearchSink:
@@ -31,6 +32,12 @@ class OpenSearchSink:
 
     def gone(self, layout: Layout, generation: int) -> str | None:
         return self.open(layout, generation).gone()
+
+    def published(self, layout: Layout) -> int | None:
+        return published(self._connection, layout)
+
+    def room(self, layout: Layout, generation: int) -> Room | None:
+        return room(self._connection, layout, generation)
 
     def check(self) -> str:
         return self._connection.version()

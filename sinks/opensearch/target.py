@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,7 +18,7 @@ from dynaview.sinks.opensearch.connection import Connection, path
 from dynaview.sinks.opensearch.documents import DELETED, DELETED_AT, Documents, Unstorable, key, stored
 from dynaview.sinks.opensearch.errors import IndexMissing, ItemError, of_answer
 from dynaview.sinks.opensearch.generation import LIVE, Generation
-from dynaview.sinks.port import Outcome, SinkError, SinkUnavailable, Stored
+from dynaview.sinks.port import Mend, Outcome, SinkError, SinkUnavailable, Stored
 
 _READ_ROWS = 500
 _PAGE_ROWS = 500
@@ -88,8 +88,11 @@ class OpenSearchTarget:
         self._lock = threading.Lock()
         self._bulk: Bulk | None = None
 
-    def prepare(self) -> None:
-        self._enter(self._generation.prepare())
+    def prepare(self, bulk: bool = False) -> None:
+        self._enter(self._generation.prepare(bulk))
+
+    def finish(self) -> None:
+        self._generation.finish()
 
     def gone(self) -> str | None:
         return None if self._generation.find() is not None else f"index {self._generation.index} is gone"
@@ -98,11 +101,15 @@ class OpenSearchTarget:
         self._generation.publish()
 
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
-        if not writes:
-            return []
+        return self._guarded(lambda bulk: bulk.write(writes)) if writes else []
+
+    def mend(self, mends: Sequence[Mend]) -> list[Outcome]:
+        return self._guarded(lambda bulk: bulk.mend(mends, self.generation)) if mends else []
+
+    def _guarded(self, act: Callable[[Bulk], list[Outcome]]) -> list[Outcome]:
         bulk = self._entered()
         try:
-            return bulk.write(writes)
+            return act(bulk)
         except IndexMissing:
             self._leave(bulk)
             raise

@@ -54,6 +54,11 @@ _BEGIN = {
     ),
 }
 
+_LIMITS = (
+    "SELECT name FROM pg_settings "
+    "WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout') AND setting <> '0'"
+)
+
 
 class _Connection(psycopg.Connection[tuple[Any, ...]]):
     """Gives up on a server that has gone silent, which no time-out of the server's own can notice."""
@@ -92,6 +97,31 @@ class Connections:
             connection.execute(_BEGIN[mode].format(limit=sql.Literal(self._limit)))
             yield connection
             connection.execute("COMMIT")
+        except psycopg.Error as error:
+            self._after(error, connection)
+            raise translated(error, self.place, remedy) from None
+        except BaseException:
+            self._roll_back(connection)
+            raise
+        else:
+            self._give(connection)
+
+    @contextmanager
+    def single(self, remedy: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        """A connection whose statements each commit by themselves, as CREATE INDEX CONCURRENTLY has to, and take as
+        long as they take. Raises as `transaction`."""
+        connection = self._take()
+        connection.patience = None
+        try:
+            limits = [name for (name,) in connection.execute(_LIMITS)]
+            # Only where there is a limit: a pooler may let a setting outlive us.
+            for name in limits:
+                connection.execute(sql.SQL("SET {} = 0").format(sql.Identifier(name)))
+            try:
+                yield connection
+            finally:
+                for name in [] if connection.closed else limits:
+                    connection.execute(sql.SQL("RESET {}").format(sql.Identifier(name)))
         except psycopg.Error as error:
             self._after(error, connection)
             raise translated(error, self.place, remedy) from None

@@ -12,7 +12,7 @@ from itertools import repeat
 from typing import Any
 
 from dynaview.projections.rows import RowKey, Rule, Write
-from dynaview.sinks.port import APPLIED, STALE, Outcome, Rejected, RejectedKind
+from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, Rejected, RejectedKind, Stored
 from dynaview.sinks.postgres import literals
 from dynaview.sinks.postgres.columns import Column
 from dynaview.sinks.postgres.connections import Connections, Mode
@@ -24,6 +24,7 @@ _NO_LITERAL = (ValueError, TypeError, AttributeError, ArithmeticError)
 """What writing a value down raises where it is not of its column's type."""
 
 _ROUNDS = 3
+_TWICE = "one batch holds a row key twice"
 
 
 class Guard:
@@ -61,25 +62,43 @@ class Guard:
         self._settle(batch)
         return batch.outcomes
 
+    def mend(self, mends: Sequence[Mend]) -> list[Outcome]:
+        """One outcome for each mend. Raises as `apply`."""
+        batch = _Batch([_mended(mend) for mend in mends], [mend.seen for mend in mends])
+        keys = [mend.write.key for mend in mends]
+        if len(set(keys)) < len(keys):
+            raise ValueError(_TWICE)
+        # What was seen in another generation's table does not stand in this one.
+        possible = [seen is None or seen.generation == self._generation for seen in batch.seen or ()]
+        self._apply(batch, [number for number in _order(keys) if possible[number]])
+        self._settle(batch)
+        return batch.outcomes
+
     def _apply(self, batch: _Batch, positions: list[int]) -> None:
-        """Write those of one rule."""
+        """Write those of one rule, or mend."""
         if not positions:
             return
         writes = [batch.writes[number] for number in positions]
+        seen = None if batch.seen is None else [batch.seen[number] for number in positions]
         try:
-            parameters, owners, deletes = self._parameters(writes)
+            parameters, owners, deletes = self._parameters(writes, everything=seen is not None)
         except _NO_LITERAL:
             self._sift(batch, positions, None)
             return
         try:
-            batch.take(positions, self._send(writes, parameters, owners, deletes))
+            if seen is None:
+                outcomes = self._send(writes, parameters, owners, deletes)
+            else:
+                outcomes = self._send_mends(parameters + _looks(seen), len(writes))
+            batch.take(positions, outcomes)
         except ContentError as error:
             if error.state == REPEATED_KEY:
-                raise ValueError("one batch holds a row key twice") from None
+                raise ValueError(_TWICE) from None
             self._sift(batch, positions, error)
 
-    def _parameters(self, writes: Sequence[Write]) -> tuple[list[str], bool, bool]:
-        """The arrays of a batch, whether any write names an owner, and whether any is a delete."""
+    def _parameters(self, writes: Sequence[Write], everything: bool) -> tuple[list[str], bool, bool]:
+        """The arrays of a batch, whether they name owners, and whether they tell which writes are deletes: where some
+        write does or is, or, for `everything`, always."""
         keys = list(zip(*[write.key for write in writes], strict=True))
         rows: list[Any] = [write.values for write in writes]
         try:
@@ -94,7 +113,9 @@ class Guard:
         arrays = [column.encode(one) for column, one in zip(self._columns, given, strict=True)]
         arrays.append(literals.plain([write.version for write in writes]))
         owners = [write.owner for write in writes]
-        owned = owners.count("") < len(owners)
+        owned = everything or owners.count("") < len(owners)
+        if everything and flags is None:
+            flags = [False] * len(writes)
         if owned:
             arrays.append(literals.texts(owners))
         if flags is not None:
@@ -121,6 +142,16 @@ class Guard:
                     f"row {write.key!r} belongs to item {owner}, so item {write.owner} cannot have it",
                     RejectedKind.OWNER,
                 )
+        return outcomes
+
+    def _send_mends(self, parameters: list[str], size: int) -> list[Outcome]:
+        outcomes: list[Outcome] = [STALE] * size
+        with self._connections.transaction(self._right, Mode.WRITE) as connection:
+            connection.execute(self._statements.mend(), parameters)
+            looked = connection.execute(self._statements.look(), parameters[: self._keys]).fetchall()
+        for number, written, *_ in looked:
+            if written:
+                outcomes[number - 1] = APPLIED
         return outcomes
 
     # Content that Postgres refuses
@@ -187,10 +218,12 @@ class Guard:
 class _Batch:
     """Writes, and what became of them so far."""
 
-    __slots__ = ("clashes", "outcomes", "writes")
+    __slots__ = ("clashes", "outcomes", "seen", "writes")
 
-    def __init__(self, writes: Sequence[Write]) -> None:
+    def __init__(self, writes: Sequence[Write], seen: Sequence[Stored | None] | None = None) -> None:
         self.writes = writes
+        self.seen = seen
+        """For mends: what has to stand there."""
         self.outcomes: list[Outcome] = [*repeat(STALE, len(writes))]
         self.clashes: list[int] = []
         """Refused by a unique index."""
@@ -202,6 +235,22 @@ class _Batch:
             return
         for number, outcome in zip(positions, outcomes, strict=True):
             self.outcomes[number] = outcome
+
+
+def _mended(mend: Mend) -> Write:
+    """What a mend writes, with the version that the row will have."""
+    write, seen = mend.write, mend.seen
+    version = seen.version if seen is not None and seen.owner == write.owner else 0
+    return Write(write.key, write.values, version, write.owner)
+
+
+def _looks(seen: Sequence[Stored | None]) -> list[str]:
+    """The arrays of what was seen."""
+    return [
+        literals.plain([None if one is None else one.version for one in seen]),
+        literals.texts([None if one is None else one.owner for one in seen]),
+        literals.plain([None if one is None else one.content is not None for one in seen]),
+    ]
 
 
 def _order(keys: Sequence[RowKey]) -> list[int]:

@@ -17,6 +17,7 @@ from psycopg import Connection, sql
 
 from dynaview.projections.rows import Index, Layout, PostgresOptions
 from dynaview.sinks.port import ANEW, SinkRefused
+from dynaview.sinks.postgres import dependents, grants
 from dynaview.sinks.postgres.columns import DELETED, OWNER, VERSION, Column
 
 _MARK = re.compile(r"dynaview: view (?P<view>.+), generation (?P<generation>\d+), layout (?P<layout>[0-9a-f]+)")
@@ -26,8 +27,6 @@ _KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "f"
 FILLFACTOR = 60
 """Room in each page, so that an update finds its place beside the old row and need not touch the indexes. Where every
 row changes, the server does it in 0.6 of the time that a fillfactor of 90 takes, for half as many pages again."""
-
-_READERS = sql.SQL("CREATE {} {} AS SELECT {} FROM {} WHERE _deleted IS NULL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +56,16 @@ class Schema:
 
     def __init__(self, layout: Layout, columns: Sequence[Column]) -> None:
         assert isinstance(layout.options, PostgresOptions)
+        self.view = layout.view
+        self.columns = tuple(columns)
         self._layout = layout
-        self._columns = tuple(columns)
         self.name = layout.options.schema
         self.readers = layout.options.table
         """What readers select from."""
         for what in (self.name, self.readers):
             if not what or "\0" in what:
                 raise ValueError(f"view {layout.view}: schema and table need names")
-        shape = [[one.name, " ".join(one.sql.lower().split()), one.name in layout.key] for one in self._columns]
+        shape = [[one.name, " ".join(one.sql.lower().split()), one.name in layout.key] for one in self.columns]
         self.fingerprint = hashlib.sha256(repr([list(layout.key), sorted(shape)]).encode()).hexdigest()[:16]
 
     def table(self, generation: int) -> str:
@@ -95,6 +95,13 @@ class Schema:
         mark = Mark(marked["view"], int(marked["generation"]), marked["layout"]) if marked else None
         return Relation(oid, kind if isinstance(kind, str) else kind.decode(), mark)
 
+    def published(self, connection: Connection[Any]) -> int | None:
+        """The generation that readers see."""
+        found = self.find(connection, self.readers)
+        if found is None or found.kind != "v" or found.mark is None or found.mark.view != self.view:
+            return None
+        return found.mark.generation
+
     def taken(self, name: str, found: Relation | None) -> str | None:
         """Why the name cannot be used, where something stands there that is not this view's."""
         if found is None or (found.mark is not None and found.mark.view == self._layout.view):
@@ -118,7 +125,7 @@ class Schema:
         rows = connection.execute(
             "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped", (found.oid,)
         )
-        missing = {one.name for one in self._columns} | {VERSION, OWNER, DELETED}
+        missing = {one.name for one in self.columns} | {VERSION, OWNER, DELETED}
         missing -= {row[0] for row in rows}
         if missing and found.kind == "r":
             return f"{self.shown(name)} has lost column {', '.join(sorted(missing))}; {remedy}"
@@ -143,7 +150,7 @@ class Schema:
     def _unknown(self, connection: Connection[Any]) -> list[str]:
         """Declared types and index methods that this server does not have."""
         assert isinstance(self._layout.options, PostgresOptions)
-        types = [(one.name, one.cast.removeprefix("::") or one.wire) for one in self._columns]
+        types = [(one.name, one.cast.removeprefix("::") or one.wire) for one in self.columns]
         problems = [
             f"column {name}: type {type} does not exist here: create it, or declare another column type"
             for name, type in types
@@ -174,29 +181,52 @@ class Schema:
         grant = sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(sql.Identifier(self.name), _role(role))
         return f"{grant.as_string()} (or, where the schema is missing: GRANT CREATE ON DATABASE)"
 
+    def own_right(self, role: str, kind: str, name: str) -> str:
+        """What has to be granted to change what stands: what making it takes, and to be its owner."""
+        change = sql.SQL("ALTER {} {} OWNER TO {}").format(sql.SQL(kind), self.qualified(name), _role(role))
+        return f"{self.create_right(role)}; where it belongs to another role: {change.as_string()}"
+
     def write_right(self, role: str, generation: int) -> str:
         """What has to be granted to write and read a generation."""
         grant = sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {}")
-        return grant.format(self._qualified(self.table(generation)), _role(role)).as_string()
+        return grant.format(self.qualified(self.table(generation)), _role(role)).as_string()
 
     # Making
 
-    def prepare(self, connection: Connection[Any], generation: int) -> None:
-        """Create the generation's table and indexes where they are missing. Raises `SinkRefused`."""
+    def prepare(self, connection: Connection[Any], generation: int) -> bool:
+        """Create the generation's table where it is missing; whether it was. Raises `SinkRefused`."""
         self.alone(connection)
         self._make_schema(connection)
-        taken = self.taken(self.readers, self.find(connection, self.readers))
+        shown = self.find(connection, self.readers)
+        taken = self.taken(self.readers, shown)
         if taken is not None:
             raise SinkRefused(taken)
         name = self.table(generation)
         found = self.find(connection, name)
+        if found is not None:
+            self._check(connection, name, found)
+            return False
+        self._create(connection, name, generation)
+        if shown is not None and shown.mark is not None:
+            # Who was let into the table that readers see now is let into this one.
+            before = self.find(connection, self.table(shown.mark.generation))
+            if before is not None:
+                grants.copy(connection, before.oid, self.qualified(name), {one.name for one in self.columns})
+        return True
+
+    def standing(self, connection: Connection[Any], generation: int) -> Relation:
+        """The generation's table. Raises `SinkRefused` where it is not there, or not as this view would have it."""
+        name = self.table(generation)
+        found = self.find(connection, name)
         if found is None:
-            self._create(connection, name, generation)
-        else:
-            reason = self.taken(name, found) or self.differs(connection, name, found)
-            if reason is not None:
-                raise SinkRefused(reason)
-        self._make_indexes(connection, name, generation)
+            raise SinkRefused(f"{self.shown(name)} is not there: prepare it first")
+        self._check(connection, name, found)
+        return found
+
+    def _check(self, connection: Connection[Any], name: str, found: Relation) -> None:
+        reason = self.taken(name, found) or self.differs(connection, name, found)
+        if reason is not None:
+            raise SinkRefused(reason)
 
     def alone(self, connection: Connection[Any]) -> None:
         """Keep other workers from changing this view's relations until the transaction ends."""
@@ -214,53 +244,29 @@ class Schema:
             sql.SQL("{} {}{}").format(
                 sql.Identifier(one.name), sql.SQL(one.sql), sql.SQL(" NOT NULL" if one.name in keys else "")
             )
-            for one in self._columns
+            for one in self.columns
         ]
         lines += [
             sql.SQL("_version numeric NOT NULL"),
             sql.SQL("_owner text NOT NULL DEFAULT ''"),
             sql.SQL("_deleted timestamptz"),
-            sql.SQL("PRIMARY KEY ({})").format(_identifiers(self._layout.key)),
+            sql.SQL("PRIMARY KEY ({})").format(identifiers(self._layout.key)),
         ]
         connection.execute(
             sql.SQL("CREATE TABLE {} ({}) WITH (fillfactor = {})").format(
-                self._qualified(name), sql.SQL(", ").join(lines), sql.Literal(FILLFACTOR)
+                self.qualified(name), sql.SQL(", ").join(lines), sql.Literal(FILLFACTOR)
             )
         )
-        self._comment(connection, "TABLE", name, generation)
+        self.comment(connection, "TABLE", name, generation)
         connection.execute(
-            sql.SQL("CREATE INDEX ON {} (_deleted) WHERE _deleted IS NOT NULL").format(self._qualified(name))
+            sql.SQL("CREATE INDEX ON {} (_deleted) WHERE _deleted IS NOT NULL").format(self.qualified(name))
         )
 
-    def _make_indexes(self, connection: Connection[Any], name: str, generation: int) -> None:
+    def indexes(self, generation: int) -> dict[str, Index]:
+        """The declared indexes by the names they have."""
         assert isinstance(self._layout.options, PostgresOptions)
-        wanted = {self._index_name(name, index): index for index in self._layout.options.indexes}
-        for index_name, index in wanted.items():
-            found = self.find(connection, index_name)
-            if found is not None:
-                continue
-            connection.execute(
-                sql.SQL("CREATE {} {} ON {} USING {} ({}) WHERE _deleted IS NULL").format(
-                    sql.SQL("UNIQUE INDEX" if index.unique else "INDEX"),
-                    sql.Identifier(index_name),
-                    self._qualified(name),
-                    sql.Identifier(index.method),
-                    _identifiers(index.columns),
-                )
-            )
-            self._comment(connection, "INDEX", index_name, generation)
-        for index_name in self._own_indexes(connection, name):
-            if index_name not in wanted:
-                connection.execute(sql.SQL("DROP INDEX {}").format(self._qualified(index_name)))
-
-    def _own_indexes(self, connection: Connection[Any], name: str) -> list[str]:
-        rows = connection.execute(
-            "SELECT i.relname, obj_description(i.oid, 'pg_class') FROM pg_index x "
-            "JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid "
-            "JOIN pg_namespace n ON n.oid = t.relnamespace WHERE n.nspname = %s AND t.relname = %s",
-            (self.name, name),
-        )
-        return [index for index, comment in rows if _MARK.fullmatch(comment or "")]
+        name = self.table(generation)
+        return {self._index_name(name, index): index for index in self._layout.options.indexes}
 
     def _index_name(self, name: str, index: Index) -> str:
         digest = hashlib.sha256(repr((name, index.columns, index.unique, index.method)).encode()).hexdigest()[:12]
@@ -269,120 +275,44 @@ class Schema:
 
     def index_columns(self, generation: int, constraint: str) -> tuple[str, ...]:
         """The columns of a declared index or of the primary key, by the name under which Postgres complains."""
-        assert isinstance(self._layout.options, PostgresOptions)
-        name = self.table(generation)
-        for index in self._layout.options.indexes:
-            if self._index_name(name, index) == constraint:
-                return index.columns
+        index = self.indexes(generation).get(constraint)
+        if index is not None:
+            return index.columns
         return self._layout.key if constraint.endswith("_pkey") else ()
-
-    # Publishing
-
-    def publish(self, connection: Connection[Any], generation: int) -> None:
-        """Point the SQL view at the generation, keeping grants, dependent views and the order of columns."""
-        self.alone(connection)
-        table = self.find(connection, self.table(generation))
-        if table is None or table.mark is None:
-            raise SinkRefused(f"{self.shown(self.table(generation))} is not there: prepare it first")
-        found = self.find(connection, self.readers)
-        taken = self.taken(self.readers, found)
-        if taken is not None:
-            raise SinkRefused(taken)
-        mark = Mark(self._layout.view, generation, self.fingerprint)
-        if found is not None and found.mark == mark:
-            return
-        before = [] if found is None else self._view_columns(connection, found)
-        now = {one.name: one for one in self._columns}
-        if found is not None and not self._extends(connection, found, generation, before):
-            self._replace(connection, found, generation)
-        else:
-            names = [name for name, _ in before]
-            names += [name for name in self._declared() if name not in names]
-            self._create_view(connection, "OR REPLACE VIEW", [now[name].name for name in names], generation)
-        self._comment(connection, "VIEW", self.readers, generation)
-
-    def _declared(self) -> list[str]:
-        """The columns in the order of the declaration, as readers see them."""
-        return [field.name for field in self._layout.fields or ()]
-
-    def _extends(
-        self, connection: Connection[Any], found: Relation, generation: int, before: list[tuple[str, str]]
-    ) -> bool:
-        """Whether every column that readers see stays, with its type: all that CREATE OR REPLACE VIEW can do."""
-        table = self.find(connection, self.table(generation))
-        assert table is not None
-        now = dict(self._view_columns(connection, table))
-        declared = set(self._declared())
-        return all(name in declared and now.get(name) == type for name, type in before)
-
-    def _view_columns(self, connection: Connection[Any], found: Relation) -> list[tuple[str, str]]:
-        rows = connection.execute(
-            "SELECT attname, format_type(atttypid, atttypmod) || ' ' || attcollation::text FROM pg_attribute "
-            "WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-            (found.oid,),
-        )
-        return [(name, type) for name, type in rows]
-
-    def _replace(self, connection: Connection[Any], found: Relation, generation: int) -> None:
-        """Another set of columns: a new SQL view with the old one's grants. Dependent views stand in the way."""
-        grants = connection.execute(
-            "SELECT a.privilege_type, a.is_grantable, "
-            "CASE WHEN a.grantee = 0 THEN NULL ELSE pg_get_userbyid(a.grantee) END "
-            "FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = %s AND a.grantee <> c.relowner",
-            (found.oid,),
-        ).fetchall()
-        connection.execute(sql.SQL("DROP VIEW {}").format(self._qualified(self.readers)))
-        self._create_view(connection, "VIEW", self._declared(), generation)
-        for privilege, grantable, grantee in grants:
-            connection.execute(
-                sql.SQL("GRANT {} ON {} TO {}{}").format(
-                    sql.SQL(privilege),
-                    self._qualified(self.readers),
-                    sql.SQL("PUBLIC") if grantee is None else sql.Identifier(grantee),
-                    sql.SQL(" WITH GRANT OPTION" if grantable else ""),
-                )
-            )
-
-    def _create_view(self, connection: Connection[Any], kind: str, names: Sequence[str], generation: int) -> None:
-        connection.execute(
-            _READERS.format(
-                sql.SQL(kind),
-                self._qualified(self.readers),
-                _identifiers(names),
-                self._qualified(self.table(generation)),
-            )
-        )
 
     # Dropping
 
     def drop(self, connection: Connection[Any], generation: int) -> None:
         """Remove the generation's table, and the SQL view where it shows that generation. Only what is this view's."""
         self.alone(connection)
-        view = self.find(connection, self.readers)
-        if self._is_of(view, "v", generation):
-            connection.execute(sql.SQL("DROP VIEW {}").format(self._qualified(self.readers)))
-        if self._is_of(self.find(connection, self.table(generation)), "r", generation):
-            connection.execute(sql.SQL("DROP TABLE {}").format(self._qualified(self.table(generation))))
+        readers = self.find(connection, self.readers)
+        if readers is not None and self.published(connection) == generation:
+            others = dependents.shown(connection, readers.oid)
+            if others:
+                raise SinkRefused(
+                    f"{', '.join(others)} read from {self.shown(self.readers)}: drop them first, and try again"
+                )
+            connection.execute(sql.SQL("DROP VIEW {}").format(self.qualified(self.readers)))
+        table = self.find(connection, self.table(generation))
+        if table is None or table.kind != "r" or table.mark is None:
+            return
+        if (table.mark.view, table.mark.generation) == (self.view, generation):
+            connection.execute(sql.SQL("DROP TABLE {}").format(self.qualified(self.table(generation))))
 
-    def _is_of(self, found: Relation | None, kind: str, generation: int) -> bool:
-        return (
-            found is not None
-            and found.kind == kind
-            and found.mark is not None
-            and (found.mark.view, found.mark.generation) == (self._layout.view, generation)
-        )
-
-    def _comment(self, connection: Connection[Any], kind: str, name: str, generation: int) -> None:
+    def comment(self, connection: Connection[Any], kind: str, name: str, generation: int) -> None:
+        """Mark what was made as ours."""
         mark = Mark(self._layout.view, generation, self.fingerprint)
         connection.execute(
-            sql.SQL("COMMENT ON {} {} IS {}").format(sql.SQL(kind), self._qualified(name), sql.Literal(str(mark)))
+            sql.SQL("COMMENT ON {} {} IS {}").format(sql.SQL(kind), self.qualified(name), sql.Literal(str(mark)))
         )
 
-    def _qualified(self, name: str) -> sql.Composed:
+    def qualified(self, name: str) -> sql.Composed:
+        """A name in this view's schema."""
         return sql.SQL("{}.{}").format(sql.Identifier(self.name), sql.Identifier(name))
 
 
-def _identifiers(names: Sequence[str]) -> sql.Composed:
+def identifiers(names: Sequence[str]) -> sql.Composed:
+    """Names side by side."""
     return sql.SQL(", ").join([sql.Identifier(name) for name in names])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dynaview.projections.rows import Layout
+from dynaview.sinks.port import Room
 from dynaview.sinks.postgres.columns import columns_of
 from dynaview.sinks.postgres.connections import Connections
 from dynaview.sinks.postgres.schema import Schema
@@ -30,6 +31,15 @@ class PostgresSink:
 
     def gone(self, layout: Layout, generation: int) -> str | None:
         return self.open(layout, generation).gone()
+
+    def published(self, layout: Layout) -> int | None:
+        schema = Schema(layout, columns_of(layout))
+        with self._connections.transaction("reading the catalogs") as connection:
+            return schema.published(connection)
+
+    def room(self, layout: Layout, generation: int) -> Room | None:
+        # SQL does not tell how much of the disk is free.
+        return None
 
     def check(self) -> str:
         with self._connections.transaction("connecting") as connection:

@@ -18,7 +18,7 @@ class _Name(sql.Identifier):
         return super().as_bytes(None).replace(b"%", b"%%")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Statements:
     """The statements on one table. Parameters are array literals, in the order of `keys`, `columns` and extras."""
 
@@ -28,6 +28,7 @@ class Statements:
     columns: tuple[Column, ...]
     """All, the key's first."""
     _writes: dict[tuple[Rule, bool, bool], bytes] = field(default_factory=dict)
+    _mend: bytes | None = None
 
     @property
     def relation(self) -> sql.Composable:
@@ -64,10 +65,7 @@ class Statements:
             names=_listed(names),
             values=sql.SQL(", ").join(values),
             # Side by side in a select list, unnest hands on row by row; in FROM it would fill a store first.
-            arrays=sql.SQL(", ").join(
-                sql.SQL("unnest({}) AS {}").format(_array(type), sql.SQL(name))
-                for name, type in [*zip(given, types, strict=True), *extras]
-            ),
+            arrays=_unnested([*zip(given, types, strict=True), *extras]),
             keys=_listed([column.name for column in self.keys]),
             action=self._guard(names, owners, deletes) if rule is Rule.NEWER else sql.SQL("DO NOTHING"),
         )
@@ -83,6 +81,48 @@ class Statements:
                 "CASE WHEN excluded._owner = '' OR excluded._owner = t._owner THEN {} ELSE {} END"
             ).format(condition, sql.SQL(takes_over))
         return sql.SQL("DO UPDATE SET {} WHERE {}").format(sql.SQL(", ").join(sets), condition)
+
+    def mend(self) -> bytes:
+        """Put rows right that stand as they were seen, and only those. Which ones, `look` tells.
+
+        Parameters: an array for each column, the versions, the owners and which are deletes; then what was seen:
+        versions, owners, and which were live (null where there was nothing). Rows are locked in the order of the
+        batch, as `write` does, and those that came or went meanwhile are left alone.
+        """
+        if self._mend is None:
+            given = [f"c{number}" for number in range(len(self.columns))]
+            types = [column.wire for column in self.columns]
+            extras = [("v", "numeric"), ("o", "text"), ("d", "boolean")]
+            seen = [("sv", "numeric"), ("so", "text"), ("sl", "boolean")]
+            names = [*(column.name for column in self.columns), VERSION, OWNER, DELETED]
+            values: list[sql.Composable] = [
+                _given(one, column) for one, column in zip(given, self.columns, strict=True)
+            ]
+            values += [sql.SQL("u.v"), sql.SQL("u.o"), sql.SQL("CASE WHEN u.d THEN now() END")]
+            fixed = len(self.keys)
+            text = sql.SQL(
+                "WITH u AS MATERIALIZED (SELECT *, row_number() OVER () AS n FROM (SELECT {arrays}) AS given), "
+                "standing AS MATERIALIZED (SELECT u.n, t.ctid AS place FROM u JOIN {relation} AS t ON {same} "
+                "WHERE t._version = u.sv AND t._owner = u.so AND (t._deleted IS NULL) = u.sl "
+                "ORDER BY u.n FOR UPDATE OF t), "
+                "updated AS (UPDATE {relation} AS t SET {sets} FROM standing JOIN u USING (n) "
+                "WHERE t.ctid = standing.place) "
+                "INSERT INTO {relation} ({names}) SELECT {values} FROM u WHERE u.sl IS NULL ORDER BY u.n "
+                "ON CONFLICT ({keys}) DO NOTHING"
+            ).format(
+                relation=self.relation,
+                arrays=_unnested([*zip(given, types, strict=True), *extras, *seen]),
+                same=_same(self.keys, given[:fixed]),
+                sets=sql.SQL(", ").join(
+                    sql.SQL("{} = {}").format(_Name(name), value)
+                    for name, value in zip(names[fixed:], values[fixed:], strict=True)
+                ),
+                names=_listed(names),
+                values=sql.SQL(", ").join(values),
+                keys=_listed([column.name for column in self.keys]),
+            )
+            self._mend = text.as_bytes()
+        return self._mend
 
     def look(self) -> sql.Composed:
         """After a write in the same transaction: position from 1, whether this transaction wrote the row, whether it
@@ -124,16 +164,24 @@ class Statements:
 
     def _joined(self) -> sql.Composed:
         given = [f"k{number}" for number in range(len(self.keys))]
-        same = [
-            sql.SQL("t.{} = {}").format(_Name(key.name), _given(name, key))
-            for name, key in zip(given, self.keys, strict=True)
-        ]
         return sql.SQL("unnest({}) WITH ORDINALITY AS u ({}) JOIN {} AS t ON {}").format(
             sql.SQL(", ").join([_array(key.wire) for key in self.keys]),
             _listed([*given, "n"]),
             self.relation,
-            sql.SQL(" AND ").join(same),
+            _same(self.keys, given),
         )
+
+
+def _same(keys: Sequence[Column], given: Sequence[str]) -> sql.Composed:
+    """Whether a row of the table has a given key."""
+    return sql.SQL(" AND ").join(
+        sql.SQL("t.{} = {}").format(_Name(key.name), _given(name, key)) for key, name in zip(keys, given, strict=True)
+    )
+
+
+def _unnested(arrays: Sequence[tuple[str, str]]) -> sql.Composed:
+    """The parameters, named and typed, row by row."""
+    return sql.SQL(", ").join(sql.SQL("unnest({}) AS {}").format(_array(type), sql.SQL(name)) for name, type in arrays)
 
 
 def _given(name: str, column: Column) -> sql.Composed:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
-from psycopg import Connection
+from psycopg import Connection, sql
 
 from dynaview.projections.rows import Layout, RowKey, Write
-from dynaview.sinks.port import Outcome, SinkRefused, Stored
+from dynaview.sinks.port import Mend, Outcome, SinkRefused, Stored
 from dynaview.sinks.postgres.columns import columns_of
 from dynaview.sinks.postgres.connections import Connections, Mode
 from dynaview.sinks.postgres.errors import ContentError, Locked, reason_of
 from dynaview.sinks.postgres.guard import Guard
+from dynaview.sinks.postgres.indexes import Indexes
+from dynaview.sinks.postgres.readers import Readers
 from dynaview.sinks.postgres.schema import Schema
 from dynaview.sinks.postgres.statements import Statements
 
 _PAGE = 2000
 _PURGED = 5000
-_LOCK = "SET LOCAL lock_timeout = '2s'"
-_LOCK_ATTEMPTS = 5
+_LOCK = "SET LOCAL lock_timeout = '500ms'"
+"""Whoever wants to read queues behind us for as long."""
+_LOCK_ATTEMPTS = 10
+_LOCK_PAUSE = 0.5
+"""Seconds that are left to those who queued."""
 
 
 class PostgresTarget:
@@ -38,10 +44,30 @@ class PostgresTarget:
         order = {field.name: number for number, field in enumerate(layout.fields or ())}
         self._places = [None if column.name in layout.key else order[column.name] for column in columns]
         self._guard = Guard(connections, self._schema, generation, self._statements, self._places)
+        self._indexes = Indexes(connections, self._schema, generation)
+        self._readers = Readers(layout, self._schema)
         self._right = self._schema.write_right(connections.role, generation)
+        self._make = self._schema.create_right(connections.role)
 
-    def prepare(self) -> None:
-        self._alter(self._schema.prepare)
+    def prepare(self, bulk: bool = False) -> None:
+        made: list[bool] = []
+
+        def make(connection: Connection[Any], generation: int) -> None:
+            made[:] = [self._schema.prepare(connection, generation)]
+            if made == [True] and not bulk:
+                self._indexes.make(connection)
+
+        self._alter(make, self._make)
+        if made == [False] and not bulk:
+            self._indexes.complete(wait=False)
+
+    def finish(self) -> None:
+        table = self._schema.table(self.generation)
+        with self._connections.transaction(self._right) as connection:
+            self._schema.standing(connection, self.generation)
+        self._indexes.complete(wait=True)
+        with self._connections.transaction(self._right, Mode.LONG) as connection:
+            connection.execute(sql.SQL("ANALYZE {}").format(self._schema.qualified(table)))
 
     def gone(self) -> str | None:
         name = self._schema.table(self.generation)
@@ -50,13 +76,17 @@ class PostgresTarget:
         return None if found is not None else f"table {self._schema.shown(name)} is gone"
 
     def publish(self) -> None:
-        self._alter(self._schema.publish)
+        self._alter(self._readers.publish, self._schema.own_right(self._connections.role, "VIEW", self._schema.readers))
 
     def drop(self) -> None:
-        self._alter(self._schema.drop)
+        table = self._schema.table(self.generation)
+        self._alter(self._schema.drop, self._schema.own_right(self._connections.role, "TABLE", table))
 
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         return self._guard.apply(writes) if writes else []
+
+    def mend(self, mends: Sequence[Mend]) -> list[Outcome]:
+        return self._guard.mend(mends) if mends else []
 
     def content(self, write: Write) -> Any:
         if write.values is None:
@@ -116,10 +146,9 @@ class PostgresTarget:
         content = None if deleted else dict(zip(names, values, strict=True))
         return Stored(tuple(values[: len(self._keys)]), int(version), owner, self.generation, content)
 
-    def _alter(self, action: Callable[[Connection[Any], int], None]) -> None:
+    def _alter(self, action: Callable[[Connection[Any], int], None], remedy: str) -> None:
         """Change relations. A lock that is not had at once is given up soon and tried again, so that readers queueing
         behind us are held up only for moments."""
-        remedy = self._schema.create_right(self._connections.role)
         for attempt in range(1, _LOCK_ATTEMPTS + 1):
             try:
                 with self._connections.transaction(remedy, Mode.LONG) as connection:
@@ -128,6 +157,7 @@ class PostgresTarget:
             except Locked:
                 if attempt == _LOCK_ATTEMPTS:
                     raise
+                threading.Event().wait(_LOCK_PAUSE)
             except ContentError as error:
                 raise SinkRefused(
                     f"view {self.layout.view} cannot be set up in {self._schema.shown(self._schema.readers)}: "
