@@ -48,7 +48,7 @@ class _Summary(msgspec.Struct):
     view: Literal["NEW_IMAGE", "NEW_IMAGES", "NEW_AND_OLD_IMAGES"] | None = msgspec.field(
         name="outputView", default=None
     )  # the documentation uses both spellings of the first
-    filter: msgspec.Raw = msgspec.field(name="filterSpecification", default=msgspec.Raw())
+    filter: dict[str, msgspec.Raw] | None = msgspec.field(name="filterSpecification", default=None)
 
 
 class _File(msgspec.Struct):
@@ -114,7 +114,7 @@ def read_manifest(storage: Storage) -> Manifest:
             f"the export is written in {written}",
             "export the table once more with --export-format DYNAMODB_JSON",
         )
-    if bytes(summary.filter) not in (b"", b"null", b"{}"):
+    if summary.filter:
         raise filtered(place)
     if summary.ended is None:
         raise BadExport(place, "the export has not completed", _WAIT)

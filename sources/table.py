@@ -48,7 +48,7 @@ class _Table(msgspec.Struct):
 
 class _Export(msgspec.Struct):
     status: str = msgspec.field(name="ExportStatus")
-    filter: msgspec.Raw | None = msgspec.field(name="FilterSpecification", default=None)
+    filter: dict[str, msgspec.Raw] | None = msgspec.field(name="FilterSpecification", default=None)
 
 
 class _DescribedExport(msgspec.Struct):
@@ -175,7 +175,7 @@ class DynamoTable:
         except ExportUnknown:
             return None
         found = decode(_described_export, "DescribeExport", arn, body).export
-        return ExportStatus(found.status, found.filter is not None and bytes(found.filter) not in (b"null", b"{}"))
+        return ExportStatus(found.status, bool(found.filter))
 
 
 def open_table(source: SourceDeclaration) -> DynamoTable:
