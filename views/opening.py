@@ -18,6 +18,7 @@ from dynaview.views.admission import CHANGED, changed, lost
 from dynaview.views.control import ControlStore, ControlUnavailable, Generation, ViewRecord
 from dynaview.views.faults import FAILED, fault_reason
 from dynaview.views.fingerprint import fingerprint
+from dynaview.views.functions import functions_of
 from dynaview.views.gaps import GAP
 from dynaview.views.lane import Lane, LaneSettings
 from dynaview.views.output import Output
@@ -56,7 +57,7 @@ class Opening:
         self._refuse = refuse
         self._on_fail = on_fail
         self._images: ViewType = description.view_type or FULL_IMAGES
-        self._restored = cache(restored)
+        self._restored = cache(partial(restored, functions=functions_of(views.values())))
         earlier = [self.declared(view, each) for view in views.values() for each in control.generations(view.name)]
         self.shape = self._shape([*views.values(), *filter(None, earlier)])
         """What is read of an item: all that the declared views and the generations that stand need."""
