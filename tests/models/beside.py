@@ -13,6 +13,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple, TypeAlias
 
 from tests.models.lane import Habits, Lane, Order, Write, lane_steps
@@ -52,7 +53,7 @@ class Row(NamedTuple):
 
 GONE: Literal["gone"] = "gone"
 """A generation that was not made yet, or was dropped."""
-Slot: TypeAlias = Row | None | Literal["gone"]
+Slot: TypeAlias = Row | Literal["gone"] | None
 
 Phase = Literal[
     "idle",
@@ -110,6 +111,14 @@ class Beside:
     changes: int
     without: Rule | None = None
 
+    @cached_property
+    def _habits(self) -> Habits:
+        return Habits(
+            late_writer_saves=self.without is Rule.LATE_CHECKPOINT,
+            late_writer_goes_on=self.without is Rule.LATE_STOPS,
+            saves_what_is_unwritten=self.without is Rule.CHECKPOINT,
+        )
+
     def start(self) -> State:
         """A view that follows an empty table."""
         lane = Lane(0, 0, (1,), (1,))
@@ -142,12 +151,7 @@ class Beside:
         if len(state.history) < self.changes:
             for text, history in changes(state.history):
                 yield text, state._replace(history=history)
-        habits = Habits(
-            late_writer_saves=self.without is Rule.LATE_CHECKPOINT,
-            late_writer_goes_on=self.without is Rule.LATE_STOPS,
-            saves_what_is_unwritten=self.without is Rule.CHECKPOINT,
-        )
-        for text, lane, write in lane_steps(state.lane, len(state.history), state.order, habits):
+        for text, lane, write in lane_steps(state.lane, len(state.history), state.order, self._habits):
             after = state._replace(lane=lane)
             yield text, after if write is None else self._written(after, write)
         yield from self._rebuild(state)
@@ -228,7 +232,7 @@ class Beside:
                 yield "the controller records the rollback", state._replace(phase="rolled back")
             case "rolled back":
                 yield "the order is turned to (1,)", state._replace(order=(1,), phase="dropping")
-            case ("dropping" | "cancelling") if may_drop:
+            case "dropping" | "cancelling" if may_drop:
                 yield "generation 2 is dropped", _put(state, 2, GONE)._replace(phase="ended")
 
     def _troubles(self, state: State) -> Iterator[tuple[str, State]]:

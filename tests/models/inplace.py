@@ -18,6 +18,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from tests.models.lane import Habits, Lane, Write, lane_steps
@@ -43,7 +44,9 @@ class Rule(enum.Enum):
     SWEEP_COMPARES = "the sweep deletes only where the row is as it was when looked at"
     END_HOLDS = "a rebuild has ended when the watermark has passed its last look"
     CANCEL_KEEPS_NUMBER = "a cancelled rebuild leaves the lane with the new generation"
-    NONE_LATE_AT_LOSS = "nobody paused still has an older write in hand when a tombstone goes (by hand, or its 25 h are over)"
+    NONE_LATE_AT_LOSS = (
+        "nobody paused still has an older write in hand when a tombstone goes (by hand, or its 25 h are over)"
+    )
     NEW_NUMBER = "every rebuild takes a generation above all that were ever written"
 
 
@@ -98,6 +101,14 @@ class InPlace:
     rebuilds: int = 2
     edits: bool = True
 
+    @cached_property
+    def _habits(self) -> Habits:
+        return Habits(
+            reads_order_on_taking_over=self.without is not Rule.TAKE_OVER_READS,
+            late_writer_saves=self.without is Rule.LATE_CHECKPOINT,
+            late_writer_goes_on=True,  # rows of N+1 refuse what it writes
+        )
+
     def start(self) -> State:
         """A view that follows an empty table in generation 1."""
         return State((), None, Lane(0, 0, (1,), (1,)), 1, "ended", False, None, None, None, False, 0, None)
@@ -132,12 +143,7 @@ class InPlace:
         if len(state.history) < self.changes:
             for text, history in changes(state.history):
                 yield text, state._replace(history=history)
-        habits = Habits(
-            reads_order_on_taking_over=self.without is not Rule.TAKE_OVER_READS,
-            late_writer_saves=self.without is Rule.LATE_CHECKPOINT,
-            late_writer_goes_on=True,
-        )
-        for text, lane, write in lane_steps(state.lane, len(state.history), (state.generation,), habits):
+        for text, lane, write in lane_steps(state.lane, len(state.history), (state.generation,), self._habits):
             after = state._replace(lane=lane)
             yield text, after if write is None else self._written(after, write)
         match state.phase:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple, TypeAlias
 
 Order: TypeAlias = tuple[int, ...]
@@ -65,8 +66,13 @@ class Habits:
     """It takes one batch after the other, as if it were in office, until it notices."""
 
 
-def lane_steps(lane: Lane, made: int, order: Order, habits: Habits) -> Iterator[tuple[str, Lane, Write | None]]:
-    """Whatever the workers may do next, with the write that it is to be done with it."""
+@cache
+def lane_steps(lane: Lane, made: int, order: Order, habits: Habits) -> tuple[tuple[str, Lane, Write | None], ...]:
+    """Whatever the workers may do next, with the write that is done with it. (Few lanes stand in many states.)"""
+    return tuple(_steps(lane, made, order, habits))
+
+
+def _steps(lane: Lane, made: int, order: Order, habits: Habits) -> Iterator[tuple[str, Lane, Write | None]]:
     hand = lane.hand
     if hand is None:
         for version in range(lane.at + 1, made + 1):  # a batch may hold several changes, coalesced to the last one

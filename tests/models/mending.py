@@ -49,6 +49,7 @@ class Row(NamedTuple):
 
 
 Way = Literal["by item", "by listing"]
+WAYS: tuple[Way, Way] = ("by item", "by listing")
 
 
 class Check(NamedTuple):
@@ -148,10 +149,10 @@ class Mending:
     def _verify(self, state: State) -> Iterator[tuple[str, State]]:
         check = state.check
         if check is None:
-            if "by item" not in state.checked:
-                yield "the verifier takes up an item that seems to differ", state._replace(check=Check("by item"))
-            if "by listing" not in state.checked:
-                yield "the verifier takes up a row without an item", state._replace(check=Check("by listing"))
+            for way in WAYS:
+                if way not in state.checked:
+                    for text, begun in self._looks(state, Check(way)):
+                        yield f"{way}: {text}", state._replace(check=begun)
         elif check.complete:
             text = f"past the hold, the verifier compares the row with {check.value or 'no item'}"
             if self._passed(state, check):
@@ -159,8 +160,8 @@ class Mending:
             if state.late_check is None and self.replaced:
                 yield "the verifier is paused; another begins", state._replace(check=None, late_check=check)
         else:
-            for text, after in self._looks(state, check):
-                yield text, state._replace(check=after)
+            for text, looked in self._looks(state, check):
+                yield text, state._replace(check=looked)
         if state.late_check is not None:
             yield "the replaced verifier is ended", state._replace(late_check=None)
             if self._passed(state, state.late_check):
