@@ -249,6 +249,13 @@ class ControlStore:
             rows = connection.execute(query.order_by(tables.generations.c.generation)).mappings().all()
         return [Generation(**{name: row[name] for name in Generation.__dataclass_fields__}) for row in rows]
 
+    def redeclare(self, view: str, fingerprint: str, declaration: str) -> None:
+        """Keep `declaration` as what built the generations of this fingerprint: it says the same of their rows."""
+        same = (tables.generations.c.view == view) & (tables.generations.c.fingerprint == fingerprint)
+        differs = tables.generations.c.declaration != declaration
+        with self._database.write() as connection:
+            connection.execute(tables.generations.update().where(same & differs).values(declaration=declaration))
+
     def take_step(self, view: str, worker: str, step: int) -> None:
         """Say that a worker's lanes do what a step of the view asks, and nothing of an earlier one any more."""
         values = {"step": step, "at": time.time()}

@@ -299,8 +299,9 @@ class Worker:
 
     def _register(self, view: ViewDeclaration, description: TableDescription) -> ViewRecord:
         """The view's record, made where this is its first start."""
-        mark = fingerprint(view, self.source.table)
-        record = self._control.add_view(view.name, view.source, view.sink, mark, declaration=recorded(view))
+        mark, declaration = fingerprint(view, self.source.table), recorded(view)
+        record = self._control.add_view(view.name, view.source, view.sink, mark, declaration=declaration)
+        self._control.redeclare(view.name, mark, declaration)  # what does not touch rows may have changed
         if record.stream_arn is None and description.stream_arn is not None:
             self._control.set_stream(view.name, description.stream_arn)
             record = dataclasses.replace(record, stream_arn=description.stream_arn)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,8 +28,11 @@ from dynaview.views.cli.plan import lines
 from dynaview.views.control import ControlStore, Counts, Generation, ViewRecord
 from dynaview.views.declarations import load
 from dynaview.views.fingerprint import fingerprint
+from dynaview.views.lane import LaneSettings
 from dynaview.views.plan import READ_UNIT, Planned, Rows, Size, Standing, plan
 from dynaview.views.recorded import recorded
+from dynaview.views.worker import Worker, WorkerSettings
+from tests.support.house import QUICK, until
 from tests.support.scripted import ScriptedTable
 
 if TYPE_CHECKING:
@@ -300,6 +305,32 @@ def test_a_store_that_is_away_is_told(declare: Declare, monkeypatch: pytest.Monk
     monkeypatch.setattr("dynaview.sinks.memory.MemoryTarget.count", away)
     found = planned(declare(VIEWS), declare(edited("orders", where="total")), asked)
     assert found.rows == Rows(unknown="Postgres does not answer")
+
+
+def test_what_does_not_touch_rows_is_no_change_any_more_once_the_daemon_has_started(
+    declare: Declare, started: ControlStore
+) -> None:
+    new = declare({"cards": {**VIEWS["cards"], "keep": "7d"}})
+    asked = Asked()
+
+    def planned() -> Planned:
+        records = {one.name: one for one in started.views()}
+        return plan(new, Standing(records, started.generations, asked.source, asked.sink), ["cards"])[0]
+
+    assert (planned().state, planned().to_do) == ("changed", False)
+    crashed = threading.Event()
+    settings = WorkerSettings(LaneSettings(), QUICK)
+    table = ScriptedTable(clock=time.time)
+    worker = Worker(
+        new.sources["shop"], [new.views["cards"]], table, {"cache": asked.memory}, started, settings, crashed.set
+    )
+    worker.start()
+    try:
+        until(lambda: planned().state == "unchanged", "the declaration to be recorded")
+    finally:
+        worker.stop()
+    assert not crashed.is_set()
+    assert [each.declaration for each in started.generations("orders")] == [recorded(declare(VIEWS).views["orders"])]
 
 
 # The command
