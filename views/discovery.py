@@ -61,7 +61,7 @@ class Discovery:
             if whole:
                 for lane in self._lanes:
                     self._check_vanished(lane)
-            return self._newly_ready()
+            return self._begin(self._tree.ready())
 
     def join(self, lane: Lane) -> None:
         """Let a lane follow from now on; it begins where its checkpoints are, or with all that is retained."""
@@ -79,10 +79,10 @@ class Discovery:
         """The front has read a shard to its end (or it is gone): answers the children that may be read now."""
         with self._lock:
             cursor.ended = True
-            self._tree.finish(cursor.shard)
+            ready = self._tree.finish(cursor.shard)  # its children: no other shard waits for it
             if not self._tree.children(cursor.shard):
                 self._ended[cursor.shard] = time.monotonic()
-            return self._newly_ready()
+            return self._begin(ready)
 
     def childless(self, within: float) -> list[str]:
         """Shards that ended in the last `within` seconds and have no listed child yet."""
@@ -120,12 +120,12 @@ class Discovery:
             _check_parent(lane, shard, first)
         lane.track(shard.id, shard.parent if known else None)
 
-    def _newly_ready(self) -> list[Cursor]:
-        ready = [shard.id for shard in self._tree.ready() if shard.id not in self._begun]
-        self._begun.update(ready)
-        for shard in ready:
+    def _begin(self, ready: Sequence[Shard]) -> list[Cursor]:
+        new = [shard.id for shard in ready if shard.id not in self._begun]
+        self._begun.update(new)
+        for shard in new:
             self._tree.begin(shard)
-        return [self.cursors[shard] for shard in ready]
+        return [self.cursors[shard] for shard in new]
 
     def _check_vanished(self, lane: Lane) -> None:
         for shard, checkpoint in lane.checkpoints.items():
