@@ -29,6 +29,7 @@ class Rule(enum.Enum):
     LISTING_BEFORE_SCAN = "the store is listed before the table is scanned"
     STRONG_READ = "the item is read again, and the table scanned for extras, strongly consistent"
     HOLD = "a difference is held until the watermark has passed the read of the item"
+    HOLD_AFTER_READ = "the hold comes between the read of the item and the mend, not before the read"
     DURABLE_HOLD = "a hold asks the watermark that was saved with the checkpoint, not how far a worker is in memory"
     COMPARES = "a row is mended, and a difference counts, only where the row is as it was when looked at"
     KEEPS_VERSION = "a mend keeps the version of the row"
@@ -173,14 +174,21 @@ class Mending:
         """The two sides, one after the other."""
         now = len(state.history)
         by_item = check.way == "by item"
+        early = self.without is Rule.HOLD_AFTER_READ
+        if early and check.looked and state.lane.saved < check.until:
+            return
         turned = self.without is (Rule.ROW_BEFORE_ITEM if by_item else Rule.LISTING_BEFORE_SCAN)
         if not check.looked and (check.read or not turned):
             text = "the verifier looks at the row" if by_item else "the verifier lists the store"
-            yield text, check._replace(looked=True, seen=state.row, real=state.hurt is not None)
+            looked = check._replace(looked=True, seen=state.row, real=state.hurt is not None)
+            yield text, looked._replace(until=max(now, check.until) if early else check.until)
         else:
             for moment in range(0 if self.without is Rule.STRONG_READ else now, now + 1):
                 text = f"the {'item is read' if by_item else 'table is scanned'}, as of change {moment}"
-                yield text, check._replace(read=True, value=item(state.history, moment), until=now)
+                yield (
+                    text,
+                    check._replace(read=True, value=item(state.history, moment), until=check.until if early else now),
+                )
 
     def _mended(self, state: State, check: Check) -> State:
         """What becomes of the row in the end, where the two sides differ and it is still the same."""

@@ -72,6 +72,7 @@ MENDING = {
     mending.Rule.LISTING_BEFORE_SCAN: FALSE_ALARM,
     mending.Rule.STRONG_READ: FALSE_ALARM,
     mending.Rule.HOLD: FALSE_ALARM,
+    mending.Rule.HOLD_AFTER_READ: FALSE_ALARM,
     mending.Rule.DURABLE_HOLD: OLDER,
     mending.Rule.COMPARES: FALSE_ALARM,
     mending.Rule.KEEPS_VERSION: OLDER,
