@@ -291,23 +291,18 @@ class ControlStore:
         now = time.time()
         counts = Counts()
         with self._database.write() as connection:
+            moved: list[dict[str, Any]] = []
             for shard, part in progress.parts.items():
                 counts.add(part.counts)
                 self.letters.add(connection, part.letters, now)
-                checkpoint = part.checkpoint
-                if checkpoint is None:
-                    continue
-                values = {
-                    "sequence": None if checkpoint.sequence is None else str(checkpoint.sequence),
-                    "time": checkpoint.time,
-                    "finished": checkpoint.finished,
-                    "updated": now,
-                }
-                connection.execute(
-                    self._database.insert(tables.checkpoints)
-                    .values(view=view, shard=shard, **values)
-                    .on_conflict_do_update(index_elements=["view", "shard"], set_=values)
-                )
+                if (checkpoint := part.checkpoint) is not None:
+                    sequence = None if checkpoint.sequence is None else str(checkpoint.sequence)
+                    values = {"sequence": sequence, "time": checkpoint.time, "finished": checkpoint.finished}
+                    moved.append({"view": view, "shard": shard, "updated": now, **values})
+            if moved:
+                insert = self._database.insert(tables.checkpoints)
+                new = {name: insert.excluded[name] for name in ("sequence", "time", "finished", "updated")}
+                connection.execute(insert.on_conflict_do_update(index_elements=["view", "shard"], set_=new), moved)
             if progress.forgotten:
                 gone = tables.checkpoints.c.shard.in_(progress.forgotten)
                 connection.execute(tables.checkpoints.delete().where(tables.checkpoints.c.view == view, gone))
