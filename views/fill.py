@@ -104,9 +104,9 @@ class Fill:
 
     def _take(self, segment: Segment, page: ScanPage[Any]) -> None:
         scanned = Scanned(self.view, self.generation, page)
-        for writes in scanned.batches(self.bound):
+        for places, writes in scanned.batches(self.bound):
             outcomes = self._retry(partial(self.target.write, writes))
-            scanned.reject(writes, outcomes)
+            scanned.reject(places, writes, outcomes)
             segment.inserted += sum(outcome is APPLIED for outcome in outcomes)
         letters = scanned.letters
         segment.scanned += len(page.images) + len(page.broken)

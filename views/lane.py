@@ -328,7 +328,9 @@ class Lane:
 
     def _apply(self, deliveries: Sequence[Delivery]) -> None:
         for output in self.outputs:
-            self.lettered(output.take(deliveries, self._send))
+            letters = output.take(deliveries, self._send)
+            if output is self._counted:  # what another generation cannot take is no reason to stop this one
+                self.lettered(letters)
         for output in self.outputs:
             for shard, tally in output.drain().items():
                 part = self._part(shard)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -84,6 +85,12 @@ class LetterBox:
         for letter in letters:
             values = _columns(letter)
             connection.execute(self._database.insert(_letters).values(**values, created=now).on_conflict_do_nothing())
+
+    def keep(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep letters that no count goes with."""
+        if letters:
+            with self._database.write() as connection:
+                self.add(connection, letters, time.time())
 
     def find(self, choice: Choice | None = None, limit: int | None = None, after: int = 0) -> list[KeptLetter]:
         """Letters with ids above `after`, oldest first."""

@@ -26,16 +26,13 @@ class Scanned:
     generation: int
     page: ScanPage[Any]
     letters: list[DeadLetter] = field(default_factory=list)
-    _source: dict[RowKey, int] = field(default_factory=dict)
 
-    def batches(self, bound: Bound) -> Iterator[list[Write]]:
-        """What the items ask for. No batch holds a row key twice: of two items on one key the store decides (law 10).
-
-        Each batch has to be dealt with before the next one is asked for.
-        """
+    def batches(self, bound: Bound) -> Iterator[tuple[list[int], list[Write]]]:
+        """What the items ask for, each batch with the places of its items in the page. No batch holds a row key twice:
+        of two items on one key the store decides (law 10)."""
         for record in self.page.broken:
             self._keep(unreadable_letter(self.view, record, "scan", 0))
-        writes: list[Write] = []
+        places, writes, keys = list[int](), list[Write](), set[RowKey]()
         for index, image in enumerate(self.page.images):
             try:
                 asked = bound.inserts(image)
@@ -44,20 +41,19 @@ class Scanned:
                 self._keep(scanned_letter(self.view, key, image, str(error), "projection", None))
                 continue
             for write in asked:
-                if len(writes) >= BATCH or write.key in self._source:
-                    yield writes
-                    writes, self._source = [], {}
+                if len(writes) >= BATCH or write.key in keys:
+                    yield places, writes
+                    places, writes, keys = [], [], set()
+                places.append(index)
                 writes.append(write)
-                self._source[write.key] = index
+                keys.add(write.key)
         if writes:
-            yield writes
-        self._source = {}
+            yield places, writes
 
-    def reject(self, writes: Sequence[Write], outcomes: Sequence[Outcome]) -> None:
-        """Keep what a store rejected of the batch that was asked for last."""
-        for write, outcome in zip(writes, outcomes, strict=True):
+    def reject(self, places: Sequence[int], writes: Sequence[Write], outcomes: Sequence[Outcome]) -> None:
+        """Keep what a store rejected of writes that items at these places asked for."""
+        for at, write, outcome in zip(places, writes, outcomes, strict=True):
             if isinstance(outcome, Rejected):
-                at = self._source[write.key]
                 key, image = self.page.keys[at], self.page.images[at]
                 self._keep(scanned_letter(self.view, key, image, outcome.reason, outcome.kind.value, write.key))
 

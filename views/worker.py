@@ -29,6 +29,8 @@ from dynaview.views.gaps import GAP, stream_gap
 from dynaview.views.lane import Lane, LaneSettings
 from dynaview.views.opening import FULL_IMAGES, Opening
 from dynaview.views.policy import Backoff
+from dynaview.views.rebuilds.driver import Rebuilder
+from dynaview.views.rebuilds.site import Site
 from dynaview.views.recorded import recorded
 from dynaview.views.threads import join, spawn
 
@@ -93,6 +95,10 @@ class Worker:
         self._steps: dict[str, int] = {}
         """The step that the lanes of each view have taken."""
         self._opened: Opening | None = None
+        self._opening_lanes = threading.Lock()
+        """Held while lanes are opened or left."""
+        self._left = threading.Event()
+        """Set when the stream that is followed is left for another one."""
         self._threads: list[threading.Thread] = []
         self._follower: Follower | None = None
         self._supervisor: threading.Thread | None = None
@@ -160,16 +166,35 @@ class Worker:
     def _supervise(self) -> None:
         if not self._take_turns():
             return
-        description = self._insist(self._open)
-        if description is None or description.stream_arn is None:
-            return
-        self._insist(lambda: self._begin(description))
-        arn = description.stream_arn
+        while (description := self._insist(self._open)) is not None and description.stream_arn is not None:
+            self._follow(description)
+
+    def _follow(self, description: TableDescription) -> None:
+        """Follow the table's stream until the worker is to stop, or every view has come to the stream's end."""
+        self._insist(partial(self._begin, description))
         while not self._stop.wait(self._settings.watch_every):
             now = self._insist(self.table.describe)
-            if now is not None and now.stream_arn != arn:
+            if now is not None and now.stream_arn != description.stream_arn:
                 self._end_stream(now.stream_arn)
+                break
+        self._leave()
+
+    def _leave(self) -> None:
+        """Leave a stream: what is opened next is the table's other one."""
+        with self._opening_lanes:
+            self._opened = None
+        self._left.set()
+        patience = self._settings.patience
+        if self._stop.is_set() or self._follower is None:
+            return  # `stop` ends it all
+        self._follower.stop(patience)
+        for lane in self._lanes.values():
+            lane.end()
+        while left := join([thread for threads in self._running.values() for thread in threads], patience):
+            log.warning("table %s: its lanes have not ended yet: %s", self.source.table, ", ".join(left))
+            if self._stop.is_set():
                 return
+        self._lanes, self._running, self._follower = {}, {}, None
 
     def _take_turns(self) -> bool:
         """Wait until no other process keeps these views; False where the worker is to stop meanwhile."""
@@ -267,7 +292,7 @@ class Worker:
         fills = {
             record.name: self._planned(opening, record, lane)
             for record, lane in opened
-            if lane is not None and not record.filled
+            if lane is not None and _unfilled(record)
         }
         # Nothing below fails or is tried again: a second set of lanes would count every change twice.
         self._opened = opening
@@ -284,6 +309,24 @@ class Worker:
         self._follower.start()
         for record in records:
             self._insist(partial(self._control.take_step, record.name, self.identity, record.step))
+        self._begin_rebuilds(opening)
+
+    def _begin_rebuilds(self, opening: Opening) -> None:
+        """Advance rebuilds while this stream is followed, and ask for those that declarations ask for by themselves."""
+        self._left = threading.Event()
+        site = Site(
+            source=self.source,
+            views={view.name: view for view in self._views},
+            table=self.table,
+            sinks=self._sinks,
+            control=self._control,
+            opening=opening,
+            workers=lambda view: [self.identity],
+            mine=lambda: True,
+            stop=self._stop,
+            left=self._left,
+        )
+        self._threads.append(spawn(f"rebuilds-{self.source.name}", Rebuilder(site).run, self._crashed))
 
     def _opening(self, description: TableDescription) -> Opening:
         return Opening(
@@ -347,7 +390,9 @@ class Worker:
             try:
                 for record in self._control.views():
                     if record.name in self._steps and record.step != self._steps[record.name]:
-                        self._reopen(opening, record)
+                        with self._opening_lanes:
+                            if opening is self._opened:
+                                self._reopen(opening, record)
             except ControlUnavailable as error:
                 log.warning("%s", error)
 
@@ -365,9 +410,14 @@ class Worker:
             del self._lanes[record.name]
         view = next(view for view in self._views if view.name == record.name)
         lane = opening.lane(view, record)
-        fill = None if lane is None or record.filled else self._planned(opening, record, lane)
+        fill = self._planned(opening, record, lane) if lane is not None and _unfilled(record) else None
         self._steps[record.name] = record.step
         if lane is not None:
             follower.join(lane)
             self._run(lane, fill)
         self._control.take_step(record.name, self.identity, record.step)
+
+
+def _unfilled(record: ViewRecord) -> bool:
+    """Whether a first fill is to be begun, or to go on: a rebuild takes its place."""
+    return not record.filled and record.write_order == (record.generation,)

@@ -19,7 +19,7 @@ from dynaview.views.segments import Segment
 Kind: TypeAlias = Literal["beside", "in place", "rollback"]
 
 Phase: TypeAlias = Literal[
-    "requested", "starting", "scanning", "sweeping", "finishing", "waiting", "checking", "asking", "swapping",
+    "requested", "starting", "scanning", "finishing", "waiting", "checking", "sweeping", "swapping",
     "done", "cancelled", "failed",
 ]  # fmt: skip
 
@@ -62,7 +62,7 @@ class Rebuild:
     """Whether the view begins anew, behind a gap: what readers see meanwhile is not written."""
     options: Options
     answer: str
-    """What an operator said since: "", "yes" or "cancel"."""
+    """"?" while it asks (see `reason`), and what an operator said since: "yes" or "cancel"."""
     requested: float
     updated: float
     scan_began: float | None
@@ -154,6 +154,12 @@ class RebuildStore:
                 )
         return [each for each in self.all() if each.view in views]
 
+    def ask(self, rebuild: Rebuild, question: str) -> None:
+        """Wait for an operator's answer from now on."""
+        where = (tables.rebuilds.c.view == rebuild.view) & (tables.rebuilds.c.answer == "")
+        with self._database.write() as connection:
+            connection.execute(tables.rebuilds.update().where(where).values(answer="?", reason=question))
+
     def answer(self, view: str, answer: Literal["yes", "cancel"]) -> bool:
         """Say yes to what a rebuild asks, or cancel it; False where none is under way."""
         where = (tables.rebuilds.c.view == view) & tables.rebuilds.c.phase.not_in(ENDED)
@@ -206,14 +212,16 @@ class RebuildStore:
         fresh: bool,
         stream_arn: str | None,
     ) -> int:
-        """Begin the next generation, and write it from now on, before the live one, or `alone`. A `fresh` start
-        forgets how far the view was, and what stood in its way. Answers the generation."""
+        """Begin the next generation, and write it from now on, before the live one, or `alone`; no other one is written
+        any more. A `fresh` start forgets how far the view was, and what stood in its way. Answers the generation."""
         now = time.time()
         with self._database.write() as connection:
             row = connection.execute(sa.select(tables.views).where(tables.views.c.name == view)).mappings().one()
-            numbers = connection.execute(
-                sa.select(tables.generations.c.generation).where(tables.generations.c.view == view)
-            ).scalars()
+            numbers: list[int] = list(
+                connection.execute(
+                    sa.select(tables.generations.c.generation).where(tables.generations.c.view == view)
+                ).scalars()
+            )
             number = max(numbers) + 1
             connection.execute(
                 tables.generations.insert().values(
@@ -227,8 +235,13 @@ class RebuildStore:
                     keep_until=None,
                 )
             )
-            order = [number] if alone else [number, *map(int, row["write_order"].split())]
-            values: dict[str, Any] = {"write_order": _order(order), "state": "rebuilding", "reason": "", "since": now}
+            live = [] if alone or row["generation"] not in map(int, row["write_order"].split()) else [row["generation"]]
+            values: dict[str, Any] = {
+                "write_order": _order([number, *live]),
+                "state": "rebuilding",
+                "reason": "",
+                "since": now,
+            }
             if fresh:
                 another = row["stream_arn"] is not None and row["stream_arn"] != stream_arn
                 values |= {
@@ -242,13 +255,10 @@ class RebuildStore:
             self._move(connection, view, **values)
         return number
 
-    def write_in(self, view: str, order: Sequence[int]) -> int:
-        """Let lanes write these generations, in this order; the step that they have to take."""
+    def write_in(self, view: str, order: Sequence[int]) -> None:
+        """Let lanes write these generations, in this order."""
         with self._database.write() as connection:
             self._move(connection, view, write_order=_order(order))
-            return int(
-                connection.execute(sa.select(tables.views.c.step).where(tables.views.c.name == view)).scalar_one()
-            )
 
     def filled(self, view: str, generation: int) -> None:
         """A generation holds all that it should; its next start is an ordinary one."""
@@ -264,9 +274,7 @@ class RebuildStore:
         with self._database.write() as connection:
             chosen = tables.generations.c.view == view
             row = connection.execute(
-                sa.select(tables.generations.c.fingerprint).where(
-                    chosen, tables.generations.c.generation == generation
-                )
+                sa.select(tables.generations.c.fingerprint).where(chosen, tables.generations.c.generation == generation)
             ).one()
             connection.execute(
                 tables.generations.update()

@@ -1,0 +1,148 @@
+"""A yard: one worker with declared views of a scripted table, kept in memory, as a daemon runs it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dynaview.projections.declaration import Declaration
+from dynaview.sinks.memory import MemorySink
+from dynaview.sinks.port import Sink, Target
+from dynaview.views.control import ControlStore, ViewRecord
+from dynaview.views.declarations import load
+from dynaview.views.fingerprint import fingerprint
+from dynaview.views.lane import LaneSettings
+from dynaview.views.rebuilds.store import Options, Rebuild
+from dynaview.views.worker import Worker, WorkerSettings
+from tests.support.house import QUICK, until
+from tests.support.scripted import ScriptedTable
+
+SINKS = """
+sources:
+  shop: {table: shop}
+sinks:
+  cache: {redis: "redis://127.0.0.1:1"}
+  reads: {postgres: "postgresql://127.0.0.1:1/x"}
+"""
+
+CARDS = """
+  cards:
+    source: shop
+    sink: cache
+    type: hash
+    key: "card:{pk}:{sk}"
+    match: {pk: "{pk}", sk: "{sk}"}
+    fields: {value: value}
+"""
+
+READS = """
+  reads:
+    source: shop
+    sink: reads
+    table: reads
+    key: [pk, sk]
+    fields: {pk: {from: pk, type: text}, sk: {from: sk, type: text}, value: {from: value, type: text}}
+"""
+
+
+class Yard:
+    """`start`, then `stop` or `kill`, as often as wanted, perhaps with another declaration."""
+
+    def __init__(
+        self, folder: Path, views: str = CARDS + READS, table: ScriptedTable | None = None, extra: str = ""
+    ) -> None:
+        self.folder = folder
+        self.table = table or ScriptedTable(clock=time.time)
+        self.sinks: Mapping[str, Sink] = {"cache": MemorySink("cache", in_place=True), "reads": MemorySink("reads")}
+        self.settings = WorkerSettings(
+            lane=LaneSettings(buffer=200, batch=50, commit_every=0.0, beat=0.01),
+            follower=QUICK,
+            watch_every=0.05,
+            drain_every=0.01,
+            tend_every=0.01,
+            turn_every=0.01,
+        )
+        self.declare(views, extra)
+        self.control = ControlStore(self.declaration.control)
+
+    def declare(self, views: str, extra: str = "") -> None:
+        """What the next start runs."""
+        text = f"control: sqlite:///{self.folder}/control.db\n{SINKS}{extra}\nviews:{views}"
+        file = self.folder / "dynaview.yaml"
+        file.write_text(text)
+        self.declaration: Declaration = load([file], {})
+
+    def start(self) -> None:
+        self._kept = ControlStore(self.declaration.control)
+        self.worker = Worker(
+            self.declaration.sources["shop"],
+            list(self.declaration.views.values()),
+            self.table,
+            self.sinks,
+            self._kept,
+            self.settings,
+            self._crash,
+        )
+        self.crashed = False
+        self.worker.start()
+
+    def _crash(self) -> None:
+        self.crashed = True
+
+    def stop(self) -> None:
+        """End in good order."""
+        self.worker.stop()
+        self._kept.close()
+        assert not self.crashed
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def close(self) -> None:
+        self.stop()
+        self.control.close()
+
+    # What tests look at
+
+    def record(self, view: str) -> ViewRecord:
+        record = self.control.view(view)
+        assert record is not None
+        return record
+
+    def wait_state(self, view: str, state: str, seconds: float = 20.0) -> None:
+        until(
+            lambda: (found := self.control.view(view)) is not None and found.state == state, f"{view} {state}", seconds
+        )
+
+    def target(self, view: str, generation: int | None = None) -> Target:
+        """A generation as it is declared now; the live one where nothing else is said."""
+        declared = self.declaration.views[view]
+        return self.sinks[declared.sink].open(
+            declared.layout, self.record(view).generation if generation is None else generation
+        )
+
+    def rows(self, view: str, generation: int | None = None) -> dict[Any, Any]:
+        return {row.key: row.content for row in self.target(view, generation).rows()}
+
+    def rebuild(self, *views: str, options: Options | None = None, kind: Any = "beside") -> None:
+        """Ask for it."""
+        table = self.declaration.sources["shop"].table
+        marks = {view: fingerprint(self.declaration.views[view], table) for view in views}
+        self.control.rebuilds.request(views, "shop", marks, options or Options(), kind)
+
+    def rebuilt(self, view: str) -> Rebuild:
+        found = self.control.rebuilds.get(view)
+        assert found is not None
+        return found
+
+    def wait_ended(self, view: str, phase: str = "done", seconds: float = 30.0) -> Rebuild:
+        until(lambda: self.rebuilt(view).ended, f"the rebuild of {view} to end: {self.rebuilt(view)}", seconds)
+        found = self.rebuilt(view)
+        assert found.phase == phase, found
+        return found
+
+    def wait_rows(self, view: str, rows: Mapping[Any, Any], seconds: float = 20.0) -> None:
+        until(lambda: self.rows(view) == rows, f"{view} to show {rows}", seconds)

@@ -1,0 +1,61 @@
+"""Filling a generation that stands beside the live one: scanned rows are inserted only where nothing stands (law 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from dynaview.projections.projection import Bound
+from dynaview.sinks.port import APPLIED, Target
+from dynaview.sources.port import ScanPage
+from dynaview.views.letterbox import DeadLetter
+from dynaview.views.scanned import Scanned
+
+T = TypeVar("T")
+
+
+class Insist(Protocol):
+    """Does something however long a store is away; raises where the rebuild is to end."""
+
+    def __call__(self, act: Callable[[], T]) -> T: ...
+
+
+@dataclass(slots=True)
+class Taken:
+    """What became of a page in one view."""
+
+    rows: int = 0
+    letters: Iterable[DeadLetter] = ()
+
+
+Settle = Callable[[], Taken]
+"""Waits until everything of a page is durable in the view."""
+
+
+class Filling(Protocol):
+    """One way to bring scanned rows into a generation."""
+
+    def take(self, page: ScanPage[Any]) -> Settle:
+        """Begin with a page; the caller settles pages in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """See the module. Safe to use from several threads."""
+
+    view: str
+    bound: Bound
+    target: Target
+    insist: Insist
+
+    def take(self, page: ScanPage[Any]) -> Settle:
+        """Everything is written at once."""
+        scanned, taken = Scanned(self.view, self.target.generation, page), Taken()
+        for places, writes in scanned.batches(self.bound):
+            outcomes = self.insist(partial(self.target.write, writes))
+            scanned.reject(places, writes, outcomes)
+            taken.rows += sum(outcome is APPLIED for outcome in outcomes)
+        taken.letters = scanned.letters
+        return lambda: taken

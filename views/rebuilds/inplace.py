@@ -1,0 +1,152 @@
+"""Filling a generation under the very keys that readers use (Redis): no reader may see a row go back in time.
+
+The view's lane writes the new generation from its checkpoint on. A scanned page is looked up in the store and held
+until the view's watermark has passed that look: then every change that the scan may have missed has been written by
+the lane. An item is written only where its row is still exactly as it was seen, and not yet of the new generation; the
+row keeps its version. In the end rows that are still of an earlier generation belong to no item any more: they are
+looked at, held and removed in the same way, each leaving a tombstone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from dynaview.projections.attributes import Image
+from dynaview.projections.projection import Bound
+from dynaview.projections.rows import RowKey, Write
+from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, Rejected, RejectedKind, Stored, Target
+from dynaview.sources.port import ScanPage
+from dynaview.views.rebuilds.beside import Insist, Settle, Taken
+from dynaview.views.scanned import BATCH, Scanned
+
+Hold = Callable[[float], None]
+"""Returns once the view's watermark has passed a time (seconds since 1970)."""
+
+HELD = 20
+"""Batches that a sweep holds at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A write that an item of a page asks for, and what stood under its key after the page was read."""
+
+    place: int
+    write: Write
+    seen: Stored | None
+
+
+@dataclass(frozen=True, slots=True)
+class InPlace:
+    """See the module. Safe to use from several threads."""
+
+    view: str
+    bound: Bound
+    target: Target
+    insist: Insist
+    hold: Hold
+    again: Callable[[ScanPage[Any], Sequence[int]], list[Image | None]]
+    """Reads the items at these places of a page again."""
+
+    def take(self, page: ScanPage[Any]) -> Settle:
+        """Look now; compare and write when it is settled."""
+        scanned = Scanned(self.view, self.target.generation, page)
+        due: list[Looked] = []
+        for places, writes in scanned.batches(self.bound):
+            seen = self.insist(partial(self.target.read, [write.key for write in writes]))
+            scanned.reject(places, writes, [_conflict(write, row) for write, row in zip(writes, seen, strict=True)])
+            due += filter(self._is_due, map(Looked, places, writes, seen))
+        return partial(self._settle, scanned, due, time.time())
+
+    def _settle(self, scanned: Scanned, due: list[Looked], at: float) -> Taken:
+        taken = Taken(letters=scanned.letters)
+        if not due:
+            return taken
+        self.hold(at)
+        for some in _batches(self._still_asked(due, scanned.page)):
+            writes = [looked.write for looked in some]
+            outcomes = self.insist(partial(self.target.mend, [Mend(looked.write, looked.seen) for looked in some]))
+            scanned.reject([looked.place for looked in some], writes, outcomes)
+            taken.rows += sum(outcome is APPLIED for outcome in outcomes)
+        return taken
+
+    def _is_due(self, looked: Looked) -> bool:
+        if isinstance(_conflict(looked.write, looked.seen), Rejected):
+            return False
+        return looked.seen is None or looked.seen.generation < self.target.generation
+
+    def _still_asked(self, due: list[Looked], page: ScanPage[Any]) -> list[Looked]:
+        """A delete that meets the tombstone of another item leaves no trace, so the look cannot tell of it: the items
+        of such rows are read again."""
+        odd = [looked for looked in due if looked.seen is not None and looked.write.owner != looked.seen.owner]
+        if not odd:
+            return due
+        images = self.again(page, [looked.place for looked in odd])
+        gone = {
+            id(looked)
+            for looked, image in zip(odd, images, strict=True)
+            if image is None or not any(write == looked.write for write in self.bound.inserts(image))
+        }
+        return [looked for looked in due if id(looked) not in gone]
+
+    def sweep(self, swept: Callable[[int], None]) -> None:
+        """Remove the rows that are still of an earlier generation once every scanned page is settled."""
+        while self._sweep_once(swept):
+            pass
+
+    def _sweep_once(self, swept: Callable[[int], None]) -> bool:
+        """Whether rows of an earlier generation were met: some of them may have changed under the look."""
+        met = False
+        held: deque[tuple[float, list[Mend]]] = deque()
+        for orphans in _pages(self._earlier()):
+            met = True
+            held.append((time.time(), [Mend(Write(row.key, None, 0, row.owner), row) for row in orphans]))
+            if len(held) >= HELD:
+                self._remove(*held.popleft(), swept)
+        while held:
+            self._remove(*held.popleft(), swept)
+        return met
+
+    def _earlier(self) -> Iterator[Stored]:
+        return (row for row in self.target.rows() if row.generation < self.target.generation)
+
+    def _remove(self, at: float, mends: list[Mend], swept: Callable[[int], None]) -> None:
+        self.hold(at)
+        outcomes = self.insist(partial(self.target.mend, mends))
+        swept(sum(outcome is APPLIED for outcome in outcomes))
+
+
+def _conflict(write: Write, seen: Stored | None) -> Outcome:
+    if seen is None or seen.content is None or write.owner == seen.owner or not write.owner:
+        return STALE
+    return Rejected(
+        f"row {write.key!r} belongs to item {seen.owner}, so item {write.owner} cannot have it", RejectedKind.OWNER
+    )
+
+
+def _batches(due: Sequence[Looked]) -> Iterator[list[Looked]]:
+    """Batches in which no row key comes twice."""
+    some, keys = list[Looked](), set[RowKey]()
+    for looked in due:
+        if len(some) >= BATCH or looked.write.key in keys:
+            yield some
+            some, keys = [], set()
+        some.append(looked)
+        keys.add(looked.write.key)
+    if some:
+        yield some
+
+
+def _pages(rows: Iterator[Stored]) -> Iterator[list[Stored]]:
+    some: list[Stored] = []
+    for row in rows:
+        some.append(row)
+        if len(some) >= BATCH:
+            yield some
+            some = []
+    if some:
+        yield some

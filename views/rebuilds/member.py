@@ -1,0 +1,361 @@
+"""One view of a rebuild, from the request to the swap: each phase is recorded first, and may be done twice."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from dynaview.projections.attributes import Image
+from dynaview.projections.compiler import compile_view
+from dynaview.projections.declaration import ViewDeclaration
+from dynaview.sinks.port import Target
+from dynaview.sources.port import ScanPage
+from dynaview.views.control import Generation
+from dynaview.views.fingerprint import fingerprint
+from dynaview.views.gaps import GAP, gap_reason, moment
+from dynaview.views.limit import LetterLimit
+from dynaview.views.policy import Backoff
+from dynaview.views.rebuilds.beside import Beside, Filling, Taken
+from dynaview.views.rebuilds.checks import Checks
+from dynaview.views.rebuilds.inplace import InPlace
+from dynaview.views.rebuilds.site import Cancelled, Ended, Obstructed, Site, describe, in_place
+from dynaview.views.rebuilds.store import Phase, Rebuild
+from dynaview.views.recorded import recorded
+from dynaview.views.status import LASTING
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SPARE = 1.1
+"""Free room that another generation needs, as a multiple of what the live one takes."""
+
+BESIDE: tuple[Phase, ...] = ("finishing", "waiting", "checking", "swapping")
+IN_PLACE: tuple[Phase, ...] = ("waiting", "checking", "sweeping", "swapping")
+ROLLBACK: tuple[Phase, ...] = ("waiting", "swapping")
+
+
+class Member:
+    """The rebuild of one view, as the process that advances it sees it."""
+
+    def __init__(self, site: Site, rebuild: Rebuild) -> None:
+        self.site = site
+        self.rebuild = rebuild
+        self.view = rebuild.view
+        self.declared: ViewDeclaration = site.views[rebuild.view]
+        limits = self.declared.dead_letters
+        self._limit = LetterLimit(limits.limit, limits.within)
+        self._lock = threading.Lock()
+        self._looked = 0.0
+
+    # What everything below waits with
+
+    def check(self) -> None:
+        """Raises `Cancelled`, `Obstructed` or `Ended` where the rebuild is not to go on. Cheap enough to ask often."""
+        self.site.check()
+        with self._lock:
+            if time.monotonic() - self._looked < 0.2:
+                return
+            self._looked = time.monotonic()
+        now = self.site.insist(lambda: self.site.store.get(self.view), describe(self.rebuild))
+        if now is None or now.job != self.rebuild.job:
+            raise Obstructed("the view was dropped meanwhile")
+        if now.answer == "cancel":
+            raise Cancelled
+        if self.rebuild.phase == "requested":
+            return
+        record = self.site.insist(lambda: self.site.record(self.view), describe(self.rebuild))
+        if record.state in LASTING and record.state != "changed":
+            raise Obstructed(
+                f"the view stopped meanwhile ({record.state}: {record.reason}); when that is mended, "
+                f"dynaview rebuild {self.view} begins again"
+            )
+
+    def insist(self, act: Callable[[], T]) -> T:
+        """Do it, however long a store is away."""
+        return self.site.insist(act, describe(self.rebuild), self.check)
+
+    def update(self, **values: Any) -> None:
+        """Record what changed."""
+        with self._lock:
+            self.rebuild = self.insist_once(lambda: self.site.store.update(self.rebuild, **values))
+
+    def _add(self, **numbers: float) -> None:
+        with self._lock:
+            values = {name: getattr(self.rebuild, name) + number for name, number in numbers.items()}
+            self.rebuild = self.insist_once(lambda: self.site.store.update(self.rebuild, **values))
+
+    def insist_once(self, act: Callable[[], T]) -> T:
+        """Do it, however long the control store is away, whatever was answered meanwhile."""
+        return self.site.insist(act, describe(self.rebuild))
+
+    def enter(self, phase: Phase) -> None:
+        """Begin a phase."""
+        log.info("%s: %s", describe(self.rebuild), phase)
+        self.update(phase=phase, reason="")
+
+    def hold(self, at: float) -> None:
+        """Wait until the view's watermark has passed a time (seconds since 1970)."""
+        while True:
+            self.check()
+            watermark = self.insist(lambda: self.site.record(self.view)).watermark
+            if watermark is not None and watermark > at:
+                return
+            self.site.pause()
+
+    def confirm(self, question: str) -> None:
+        """Ask an operator, and wait for yes."""
+        if self.rebuild.options.yes:
+            log.warning("%s: %s; told to go on", describe(self.rebuild), question)
+            return
+        backoff = Backoff(first=0.1, cap=1.0)
+        log.warning("%s asks: %s; dynaview rebuild %s --yes (or --cancel)", describe(self.rebuild), question, self.view)
+        self.insist(lambda: self.site.store.ask(self.rebuild, question))
+        while True:
+            self.check()
+            now = self.insist(lambda: self.site.store.get(self.view))
+            if now is not None and now.answer == "yes":
+                self.update(answer="", reason="")
+                return
+            self.site.pause(backoff.next())
+
+    # Beginning
+
+    def begin(self) -> None:
+        """Let the view's lanes write the next generation. Done twice, it gives up what it began the first time."""
+        self.check()
+        record = self.insist(lambda: self.site.record(self.view))
+        live, before = self.insist(lambda: self.site.live(self.view))
+        description = self.site.opening.description
+        if self.insist(self.site.table.describe).stream_arn != description.stream_arn:
+            raise Ended  # the lanes still follow another stream
+        if problems := compile_view(self.declared).problems(description.key, description.view_type or "NEW_IMAGE"):
+            raise Obstructed("; ".join(str(problem) for problem in problems))
+        place = in_place(self.site.sinks, before, self.declared)
+        if not place and before is not None and not self._is_gone(before, live):
+            self._check_room(before, live.generation)
+        fresh = record.state == GAP or record.stream_arn != description.stream_arn
+        stopped = fresh or record.state in ("overrun", "failed") or before is None or self._is_gone(before, live)
+        number = self.insist(
+            lambda: self.site.store.begin(
+                self.view,
+                fingerprint(self.declared, self.site.source.table),
+                recorded(self.declared),
+                alone=place or stopped,
+                fresh=fresh,
+                stream_arn=description.stream_arn,
+            )
+        )
+        self.update(
+            phase="starting", kind="in place" if place else "beside", generation=number, fresh=fresh,
+            of_items=description.items,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Wait until every worker writes the next generation, then make ready for the scan."""
+        self.insist(lambda: self.target.prepare(bulk=self.rebuild.kind == "beside"))
+        self.update(written=self.site.wait_written(self.view, self.check))
+        self._retire_others()
+
+    def _is_gone(self, before: ViewDeclaration, live: Generation) -> bool:
+        """Whether what readers see was removed by hand: nothing can be written there any more."""
+        sink = self.site.sinks.get(before.sink)
+        return sink is None or self.insist(lambda: sink.gone(before.layout, live.generation)) is not None
+
+    def _check_room(self, before: ViewDeclaration, generation: int) -> None:
+        sink = self.site.sinks.get(self.declared.sink)
+        if sink is None or before.sink != self.declared.sink:
+            return
+        room = self.insist(lambda: sink.room(before.layout, generation))
+        if room is not None and room.used * SPARE > room.free:
+            self.confirm(
+                f"the generation that readers see takes {room.used / 1e6:,.0f} MB, and only {room.free / 1e6:,.0f} MB "
+                f"are free in {sink.name} for the next one beside it"
+            )
+
+    def _retire_others(self) -> None:
+        """Drop generations that are neither the live one nor this one: nothing writes them any more."""
+        record = self.insist(lambda: self.site.record(self.view))
+        for generation in self.insist(lambda: self.site.generations(self.view)).values():
+            if generation.generation not in (record.generation, self.rebuild.generation):
+                retire(self.site, self.view, generation.generation, self.insist)
+
+    @property
+    def target(self) -> Target:
+        """The generation that is filled."""
+        return self.site.target(self.declared, self.rebuild.generation)
+
+    # Scanning
+
+    def filling(self) -> Filling:
+        """How scanned rows come in."""
+        generation = self.insist(lambda: self.site.generations(self.view))[self.rebuild.generation]
+        count = self.insist(lambda: self.site.record(self.view)).stream_count
+        output = self.site.opening.output(self.declared, generation, count)
+        if self.rebuild.kind == "in place":
+            return InPlace(self.view, output.bound, output.target, self.insist, self.hold, self._again)
+        return Beside(self.view, output.bound, output.target, self.insist)
+
+    def _again(self, page: ScanPage[Any], places: Sequence[int]) -> list[Image | None]:
+        keys, shape = [page.keys[place] for place in places], self.site.opening.shape
+        return self.insist(lambda: self.site.table.get(keys, shape))
+
+    def taken(self, taken: Taken, items: int, units: float) -> None:
+        """Hear what became of a page."""
+        letters = list(taken.letters)
+        self.insist(lambda: self.site.control.letters.keep(letters))
+        if self._limit.passed(len(letters)):
+            raise Obstructed(self._limit.reason(self.view, letters[-1].reason))
+        self._add(items=items, rows=taken.rows, letters=len(letters), units=units)
+
+    # From the scan's end to the swap
+
+    def finish(self) -> None:
+        """All phases behind the scan, from the one that was recorded last on."""
+        phases = IN_PLACE if self.rebuild.kind == "in place" else BESIDE
+        self._go_through(phases)
+        self.enter("done")
+        log.info("%s: readers see generation %d", describe(self.rebuild), self.rebuild.generation)
+
+    def roll_back(self) -> None:
+        """Let readers see the generation before the live one again."""
+        if self.rebuild.phase in ("requested", "starting"):
+            self._turn_round()
+        self._go_through(ROLLBACK)
+        self.enter("done")
+        log.info("%s: readers see generation %d again", describe(self.rebuild), self.rebuild.generation)
+
+    def _go_through(self, phases: tuple[Phase, ...]) -> None:
+        acts = {
+            "finishing": self._finish, "waiting": self._wait, "checking": self._check, "sweeping": self._sweep,
+            "swapping": self._swap,
+        }  # fmt: skip
+        first = phases.index(self.rebuild.phase) if self.rebuild.phase in phases else 0
+        for phase in phases[first:]:
+            if self.rebuild.phase != phase:
+                self.enter(phase)
+            acts[phase]()
+
+    def _finish(self) -> None:
+        self.insist(self.target.finish)
+        self.insist(lambda: self.site.store.filled(self.view, self.rebuild.generation))
+
+    def _wait(self) -> None:
+        self.hold(max(self.rebuild.scan_end or 0.0, self.rebuild.written or 0.0))
+
+    def _check(self) -> None:
+        checks = Checks(self.site, self.declared, self.rebuild, self.insist, self.hold)
+        if question := checks.question():
+            self.confirm(question)
+
+    def _sweep(self) -> None:
+        def swept(rows: int) -> None:
+            self._add(swept=rows)
+
+        filling = self.filling()
+        assert isinstance(filling, InPlace)
+        filling.sweep(swept)
+
+    def _swap(self) -> None:
+        """Readers see the generation, then the record says so. Between the two, doing it again changes nothing."""
+        self.check()
+        number = self.rebuild.generation
+        generation = self.insist(lambda: self.site.generations(self.view))[number]
+        declared = self.site.opening.declared(self.declared, generation)
+        if declared is None:
+            raise Obstructed(f"what built generation {number} cannot be had again")
+        self.insist(self.site.target(declared, number).publish)
+        options = self.rebuild.options
+        keep = self.declared.keep if options.keep is None else options.keep
+        if self.rebuild.kind == "in place":
+            keep = 0.0
+        self.insist_once(lambda: self.site.store.swapped(self.view, number, time.time() + keep))
+        self.insist_once(lambda: self.site.store.forget_segments(self.rebuild.job))
+
+    def _turn_round(self) -> None:
+        """Write the generation to go back to first, so that it never shows less than what readers see now."""
+        record = self.insist(lambda: self.site.record(self.view))
+        previous = next(
+            (
+                each
+                for each in self.insist(lambda: self.site.generations(self.view)).values()
+                if each.role == "previous"
+            ),
+            None,
+        )
+        if previous is None:
+            raise Obstructed("no generation before the live one is kept")
+        if previous.generation not in record.write_order:
+            raise Obstructed(f"generation {previous.generation} was not written any more, so rows would be missing")
+        if previous.generation != record.write_order[0]:
+            order = [previous.generation, *(each for each in record.write_order if each != previous.generation)]
+            self.insist(lambda: self.site.store.write_in(self.view, order))
+        self.update(phase="starting", generation=previous.generation)
+        self.update(written=self.site.wait_written(self.view, self.check))
+
+    # Giving up
+
+    def give_up(self, phase: Phase, reason: str) -> None:
+        """Leave the live view as it was, and remove what was begun beside it. In place there is no way back: the view
+        goes on as it is, and a row that was not reached keeps its earlier form until it changes."""
+        rebuild = self.rebuild
+        if rebuild.kind != "rollback" and rebuild.generation:
+            if rebuild.kind == "in place":
+                reason = reason or f"rows that were not reached stay as they were; dynaview rebuild {self.view} ends it"
+                self.insist_once(lambda: self.site.store.swapped(self.view, rebuild.generation, time.time()))
+            else:
+                self._take_back()
+        elif rebuild.kind == "rollback" and rebuild.generation:
+            record = self.insist_once(lambda: self.site.record(self.view))
+            order = [record.generation, *(each for each in record.write_order if each != record.generation)]
+            self.insist_once(lambda: self.site.store.write_in(self.view, order))
+        self.insist_once(lambda: self.site.store.forget_segments(rebuild.job))
+        log.warning("%s: %s%s", describe(rebuild), phase, f": {reason}" if reason else "")
+        self.rebuild = self.insist_once(lambda: self.site.store.update(rebuild, phase=phase, reason=reason))
+
+    def _take_back(self) -> None:
+        rebuild = self.rebuild
+        record = self.insist_once(lambda: self.site.record(self.view))
+        state, reason = rebuild.before
+        if record.generation not in record.write_order and state != GAP:
+            # Its checkpoints have moved without it.
+            what = "a rebuild that had stopped the writing of what readers see was given up"
+            start, end = moment(rebuild.written or rebuild.requested), moment(time.time())
+            state, reason = GAP, gap_reason(what, start, end, self.view, self.declared.on_gap)
+        self.insist_once(lambda: self.site.store.unswapped(self.view, state, reason, [record.generation]))
+        self.site.wait_written(self.view, self.site.check)
+        retire(self.site, self.view, rebuild.generation, partial(self.site.insist, what=describe(rebuild)))
+
+
+def retire(site: Site, view: str, generation: int, insist: Callable[[Callable[[], Any]], Any]) -> None:
+    """Remove a generation that nothing writes any more. Where its rows stand under the keys of the live one, they are
+    the live one's."""
+    there = insist(lambda: site.generations(view))
+    found = there.get(generation)
+    if found is None:
+        return
+    declared = site.opening.declared(site.views[view], found)
+    _live, of_live = insist(lambda: site.live(view))
+    if declared is None:
+        declared = _remembered(found.declaration)
+    if declared is not None and declared.sink in site.sinks:
+        others = [of_live] + [
+            site.opening.declared(site.views[view], each) for each in there.values() if each is not found
+        ]
+        if not any(each is not None and in_place(site.sinks, each, declared) for each in others):
+            insist(site.target(declared, generation).drop)
+    insist(lambda: site.store.forget(view, generation))
+    log.info("view %s: generation %d is dropped", view, generation)
+
+
+def _remembered(text: str) -> ViewDeclaration | None:
+    from dynaview.views.recorded import remembered
+
+    try:
+        return remembered(text)
+    except ValueError:
+        return None

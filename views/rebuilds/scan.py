@@ -1,0 +1,107 @@
+"""The scan of a rebuild: parallel segments, each page taken by every view of the job before it counts as done."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dynaview.projections.attributes import Shape
+from dynaview.sources.port import ScanFilter, ScanPage
+from dynaview.views.rebuilds.beside import Filling, Settle, Taken
+from dynaview.views.rebuilds.budget import Budget
+from dynaview.views.segments import Segment
+
+HELD_ITEMS = 20_000
+"""Items of a segment that may wait to be settled: a rebuild in place holds each page for some seconds."""
+
+
+class Scan(Protocol):
+    """What is scanned: a table, or an export of it."""
+
+    def scan(
+        self, segment: int, segments: int, after: str | None, shape: Shape, only: ScanFilter | None = None
+    ) -> Iterator[ScanPage[Any]]:
+        """See `TableReader.scan`."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """A page that views have begun with."""
+
+    position: str | None
+    items: int
+    units: float
+    settles: list[tuple[str, Settle]]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentScan:
+    """One segment on its way into the views of a job."""
+
+    segment: Segment
+    source: Scan
+    shape: Shape
+    only: ScanFilter | None
+    budget: Budget
+    fillings: Callable[[], Sequence[tuple[str, Filling]]]
+    """The views that take part now, by name."""
+    taken: Callable[[str, Taken, int, float], None]
+    """Hears what became of a page in a view (with its number of items and its read units), before its position
+    counts."""
+    save: Callable[[Segment], None]
+    check: Callable[[], None]
+    """Raises where the scan is to end."""
+
+    def run(self) -> None:
+        """Until the segment's end. Raises `SourceError`, whatever `check` raises, and what views raise; run again, it
+        goes on behind the last page that was settled."""
+        segment, held = self.segment, deque[Pending]()
+        if segment.finished:
+            return
+        waiting = 0
+        for page in self.source.scan(segment.segment, segment.segments, segment.position, self.shape, self.only):
+            self.check()
+            self.budget.spend(page.consumed)
+            begun = [(view, filling.take(page)) for view, filling in self.fillings()]
+            held.append(Pending(page.position, len(page.images) + len(page.broken), page.consumed, begun))
+            waiting += held[-1].items
+            while waiting > HELD_ITEMS:
+                waiting -= self._settle(held.popleft())
+        while held:
+            self._settle(held.popleft())
+
+    def _settle(self, pending: Pending) -> int:
+        self.check()
+        for view, settle in pending.settles:
+            self.taken(view, settle(), pending.items, pending.units)
+        segment = self.segment
+        segment.scanned += pending.items
+        segment.position, segment.finished = pending.position, pending.position is None
+        self.save(segment)
+        return pending.items
+
+
+def run_all(scans: Sequence[SegmentScan], end: threading.Event) -> None:
+    """Run segments side by side; the first error ends all (`end` is set) and is raised once all have ended."""
+    errors: list[BaseException] = []
+
+    def run(scan: SegmentScan) -> None:
+        try:
+            scan.run()
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that waits
+            errors.append(error)
+            end.set()
+
+    threads = [
+        threading.Thread(target=run, args=(scan,), name=f"rebuild-{scan.segment.segment}", daemon=True)
+        for scan in scans
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
