@@ -33,11 +33,10 @@ _ABOVE = """
 
 # Whatever depends on the views or their row types, but for what taking them down and putting them back brings along.
 _OBSTACLES = """
-    SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid)
-    FROM pg_depend d
-    WHERE (d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (%(views)s)
-           OR d.refclassid = 'pg_type'::regclass
-              AND d.refobjid IN (SELECT reltype FROM pg_class WHERE oid = ANY (%(views)s)))
+    SELECT pg_describe_object(d.classid, d.objid, d.objsubid)
+    FROM pg_depend d JOIN pg_class c ON c.oid = ANY (%(views)s) AND c.relkind = 'v'
+    WHERE (d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
+           OR d.refclassid = 'pg_type'::regclass AND d.refobjid = c.reltype)
       AND NOT (d.classid = 'pg_type'::regclass AND d.deptype = 'i')
       AND NOT EXISTS (SELECT FROM pg_rewrite r WHERE d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
                       AND r.ev_class = ANY (%(views)s) AND r.rulename = '_RETURN')
@@ -194,7 +193,9 @@ class Dependents:
                 f"{view.shown} shows {self.base}, whose columns were taken away or changed, and belongs to role "
                 f"{view.owner}: drop it and try again, and make it again afterwards"
             ) from None
-        except psycopg.errors.SyntaxErrorOrAccessRuleViolation as error:
+        except psycopg.ProgrammingError as error:
+            if not (error.sqlstate or "").startswith("42"):
+                raise
             raise SinkRefused(
                 f"{view.shown} shows {self.base} and cannot stand on its columns as they are now ({error.sqlstate}): "
                 "drop it and try again, and make another one that fits afterwards"
