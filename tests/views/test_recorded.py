@@ -487,9 +487,9 @@ EDITS: list[Edit] = [
     (
         "search",
         "match",
-        [{"pk": "C#{id}", "sk": "O#{order}"}, {"pk": "D#{order}"}],
+        [{"pk": "C#{id}", "sk": "O#{order}"}, {"pk": "D#{order}#{id}"}],
         "rebuild",
-        ["match: {pk: C#{id}, sk: O#{order}} -> [{pk: C#{id}, sk: O#{order}}, {pk: D#{order}}]"],
+        ["match: {pk: C#{id}, sk: O#{order}} -> [{pk: C#{id}, sk: O#{order}}, {pk: D#{order}#{id}}]"],
     ),
     ("search", "key", "{order}:{id}", "rebuild", ["key: {order} -> {order}:{id}"]),
     ("reads", "key", ["id", "order"], "rebuild", ["key: [order, id] -> [id, order]"]),
