@@ -10,7 +10,7 @@ import click
 from dynaview.projections.declaration import DeclarationError
 
 COMMANDS = (
-    *("run", "status", "wait", "plan", "verify", "repair"),
+    *("run", "status", "wait", "plan", "rebuild", "rollback", "verify", "repair"),
     *("dead-letters", "drop", "validate", "schema", "local", "demo"),
 )
 """Each is a module of this package whose `command` is a click command; modules are loaded only when used."""

@@ -39,6 +39,18 @@ def past(ctx: click.Context, option: click.Parameter, written: str | None) -> fl
     return at
 
 
+def duration(_ctx: click.Context, _option: click.Parameter, written: str | None) -> float | None:
+    """A duration: 90s, 15m, 24h, 7d, or 0; in seconds."""
+    if written is None:
+        return None
+    matched = re.fullmatch(r"(\d+)([smhd])", written)
+    if matched is not None:
+        return float(int(matched[1]) * UNITS[matched[2]])
+    if written == "0":
+        return 0.0
+    raise click.BadParameter("give a duration such as 90s, 15m, 24h or 7d")
+
+
 def share(_ctx: click.Context, _option: click.Parameter, written: str | None) -> float | None:
     """A percentage (1%) or a number (0.01): above 0, up to 1."""
     if written is None:
