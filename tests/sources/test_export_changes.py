@@ -259,7 +259,9 @@ ROWS = st.builds(
     st.booleans(),
     st.integers(0, 3),
 )
-STATES = st.dictionaries(st.sampled_from(["A1", "A2", "A3", "B1"]), ROWS)
+STATES = st.fixed_dictionaries({pk: st.none() | ROWS | ROWS for pk in ("A1", "A2", "A3", "B1")}).map(
+    lambda rows: {pk: row for pk, row in rows.items() if row is not None}
+)
 
 
 def compacted(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
