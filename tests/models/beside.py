@@ -4,8 +4,9 @@ and generation 1 is kept for a rollback.
 The controller makes generation 2; turns the write order to (2, 1): the next generation before the one that readers
 see; waits until all workers have acknowledged that; scans the table and inserts where nothing stands; holds until the
 checkpoint has passed the scan's end; swaps; and records that. From then on generation 1 is written second, until it is
-either dropped or swapped back to: then the order is turned round to (1, 2), acknowledged, and held for, first. Before
-the swap a rebuild can be cancelled. The controller may die between any two steps and goes on from what is recorded.
+either dropped or swapped back to: then the order is turned round to (1, 2), acknowledged, and held for, first. A
+rebuild and a rollback can be cancelled until their swap. The controller may die between any two steps and goes on from
+what is recorded.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Rule(enum.Enum):
     ROLLBACK_TURNS = "before a rollback the write order is turned round"
     ROLLBACK_ACKNOWLEDGED = "a rollback waits until all workers have acknowledged the turned order"
     ROLLBACK_HOLD = "a rollback waits until the watermark has passed that acknowledgement"
+    NEW_NUMBER = "every rebuild takes a generation number that was never used"
     DROP_ACKNOWLEDGED = "a generation is dropped only when all workers have acknowledged not to write it"
 
 
@@ -100,6 +102,8 @@ class State(NamedTuple):
     late_page: int | None
     """The same in the hands of a controller that was replaced."""
     late_swap: bool
+    again: bool
+    """Whether a second rebuild was begun, behind one that was cancelled or rolled back."""
     seen: int
     fault: str | None
 
@@ -110,6 +114,8 @@ class Beside:
 
     changes: int
     without: Rule | None = None
+    regrets: bool = False
+    """Whether a rollback may be cancelled, too, and another rebuild begin where one was cancelled or rolled back."""
 
     @cached_property
     def _habits(self) -> Habits:
@@ -122,7 +128,7 @@ class Beside:
     def start(self) -> State:
         """A view that follows an empty table."""
         lane = Lane(0, 0, (1,), (1,))
-        return State((), (None, GONE), lane, (1,), 1, "idle", 0, None, None, False, 0, None)
+        return State((), (None, GONE), lane, (1,), 1, "idle", 0, None, None, False, False, 0, None)
 
     def steps(self, state: State) -> Iterator[tuple[str, State]]:
         """Table, workers and controller, in any order; readers look after each step."""
@@ -210,6 +216,19 @@ class Beside:
                 order = (2,) if self.without is Rule.KEPT_IS_WRITTEN else state.order
                 yield "the controller records the swap", state._replace(phase="kept", order=order)
 
+    def _begun_again(self, state: State) -> State:
+        """Another rebuild. Its generation takes the place of the dropped one in this model; where it has a number of
+        its own, what is late for the dropped one never comes to it."""
+        again = state._replace(phase="idle", again=True)
+        if self.without is Rule.NEW_NUMBER:
+            return again
+        lane = state.lane
+        if lane.late is not None:
+            left = tuple(generation for generation in lane.late.left if generation != 2)
+            late = lane.late._replace(left=left) if left else None
+            lane = lane._replace(late=late, other=None if left else state.order)
+        return again._replace(lane=lane, late_page=None)
+
     def _after_the_swap(self, state: State) -> Iterator[tuple[str, State]]:
         """The end of the previous generation, or the rollback to it."""
         acknowledged = state.lane.acknowledged(state.order)
@@ -241,6 +260,12 @@ class Beside:
             state.published == 1 or self.without is Rule.CANCEL_ASKS_STORE
         ):
             yield "the rebuild is cancelled", state._replace(order=(1,), phase="cancelling", page=None)
+        if (self.regrets and state.phase in ("turning round", "holding for rollback")) and (
+            state.published == 2 or self.without is Rule.CANCEL_ASKS_STORE
+        ):
+            yield "the rollback is cancelled: the order is turned to (2, 1)", state._replace(order=(2, 1), phase="kept")
+        if state.phase == "ended" and state.published == 1 and self.regrets and not state.again:
+            yield "another rebuild begins", self._begun_again(state)
         recorded = RECORDED.get(state.phase, state.phase)
         if recorded != state.phase or state.page is not None:
             swap = state.phase == "swapping" and self.without is Rule.ONE_CONTROLLER

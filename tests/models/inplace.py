@@ -42,7 +42,7 @@ class Rule(enum.Enum):
     DURABLE_HOLD = "a hold asks the watermark that was saved with the checkpoint, not how far a worker is in memory"
     SWEEP = "rows that are still of an older generation are deleted at the end"
     SWEEP_COMPARES = "the sweep deletes only where the row is as it was when looked at"
-    END_HOLDS = "a rebuild has ended when the watermark has passed its last look"
+    END_HOLDS = "a rebuild has ended only when the watermark has passed the scan's end"
     CANCEL_KEEPS_NUMBER = "a cancelled rebuild leaves the lane with the new generation"
     NONE_LATE_AT_LOSS = (
         "nobody paused still has an older write in hand when a tombstone goes (by hand, or its 25 h are over)"
