@@ -16,6 +16,7 @@ from dynaview.projections.projection import ProjectionError
 from dynaview.sinks.port import SinkError, SinkRefused
 from dynaview.sources.errors import (
     AccessDenied,
+    BadExport,
     BadPage,
     CredentialsMissing,
     IteratorExpired,
@@ -112,6 +113,13 @@ POLICIES: Mapping[type[Exception], Policy] = {
     ),
     SourceRefused: _slow(
         30, "waiting", "AWS refuses the request as such", "check the source in the declaration: table, region, endpoint"
+    ),
+    BadExport: Policy(
+        Action.STOP,
+        0,
+        "",
+        "an export is none, not whole, or of another table",
+        "do what the message says: copy it once more, or make another",
     ),
     Trimmed: Policy(Action.GAP, 10, "gap", "records are gone that a view has not read", "fill the view anew"),
     StreamGone: Policy(
