@@ -95,7 +95,8 @@ class Opening:
                 self._refuse(view.name, "refused", "; ".join(str(problem) for problem in problems))
                 return None
             outputs.append(self.output(declared, generations[number], record.stream_count))
-        is_changed = record.fingerprint != fingerprint(view, self._table) and len(generations) == 1
+        # A view that was rolled back, or is being rebuilt, has a generation of the declaration beside it.
+        is_changed = fingerprint(view, self._table) not in {each.fingerprint for each in generations.values()}
         if is_changed and (not outputs or view.on_change == "stop"):
             self._refuse(view.name, CHANGED, changed(view))
             return None
