@@ -56,6 +56,9 @@ CONTESTED = 10_000
 UNTOLD = 1000
 """Items without rows that are remembered: one without a dead letter is enough to judge no row without an owner."""
 
+WAKE = 0.2
+"""Seconds after which those who wait for each other look whether they are to stop."""
+
 NEAR = 60.0
 """Seconds around a row's expiry in which it may or may not stand: clocks differ, and stores take their time."""
 
@@ -133,6 +136,8 @@ class Check:
         self._telling = threading.Lock()
         self._suspects: queue.Queue[_Suspect | None] = queue.Queue(SUSPECTS)
         self._contested: dict[RowKey, Key] = {}
+        self._taken: list[_Suspect] = []
+        """Rows of another item's that were told, to be looked at once more."""
         self._unmade: set[str] = set()
         """Owners of items of which not even row keys can be made."""
         self._untold: list[Key] = []
@@ -232,9 +237,13 @@ class Check:
             batch, again = again, []
             while not ended and len(batch) < SUSPECTS:
                 try:
-                    suspect = self._suspects.get(block=not batch)
+                    suspect = self._suspects.get(block=not batch, timeout=WAKE)
                 except queue.Empty:
-                    break
+                    if batch:
+                        break
+                    if self._patience.stop.is_set():
+                        raise Stopped from None
+                    continue
                 if suspect is None:
                     ended = True
                 else:
@@ -251,7 +260,7 @@ class Check:
             if self.failed is not None:
                 return
             try:
-                self._suspects.put(suspect, timeout=0.5)
+                self._suspects.put(suspect, timeout=WAKE)
             except queue.Full:
                 continue
             return
@@ -308,7 +317,7 @@ class Check:
             self._want(suspect.key)
             return None
         if self._is_right(write, content, row):
-            self.report.stale += row != suspect.seen
+            self.report.stale += row != suspect.seen  # a mended row is as it was seen
             self._want(suspect.key)
             return None
         if row != suspect.seen:
@@ -375,6 +384,7 @@ class Check:
             self._patience.insist(lambda: self._explained.load(rows=True))
             self._patience.insist(lambda: self._orphans(ledger))
             self._conflicts(ledger)
+        self._look_again()
         if self._expires_alone:
             self.report.note("its rows expire by themselves, so rows that do not stand are not judged")
         self.report.seconds = self._now() - self.report.begun
@@ -440,6 +450,19 @@ class Check:
                     self.report.changing += 1
             self.tell(findings)
 
+    def _look_again(self) -> None:
+        """Judge rows once more that were another item's and, where somebody has mended them, are their item's now: as
+        long as they were not, a change of their item was refused, and none of its versions stood against the mend."""
+        taken, self._taken = self._taken, []
+        rows = self._read([suspect.key for suspect in taken])
+        again: list[_Suspect] = []
+        for suspect, row in zip(taken, rows, strict=True):
+            if row is not None and row.content is not None and row.owner == suspect.owner:
+                suspect.seen = row
+                again.append(suspect)
+        while again:
+            again = self._judge(again)
+
     # What all parts use
 
     def _read(self, keys: Sequence[RowKey]) -> list[Stored | None]:
@@ -467,6 +490,8 @@ class Check:
         with self._lock:
             for finding in findings:
                 self.report.count(finding.kind)
+                if finding.kind == "owner" and not finding.stuck and finding.item is not None:
+                    self._taken.append(_Suspect(finding.item, finding.key, finding.write.owner, None))
                 if len(self.report.listed) < self._limit:
                     self.report.listed.append(finding)
         with self._telling:

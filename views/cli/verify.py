@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,12 +16,12 @@ from dynaview.projections.declaration import Declaration
 from dynaview.views.cli.columns import aligned
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.cli.written import past, share
+from dynaview.views.company import following
 from dynaview.views.control import ControlError, ControlStore
 from dynaview.views.findings import DRIFT, Finding, Report, VerifyError
 from dynaview.views.rounds import result_of
-from dynaview.views.status import ALIVE
 from dynaview.views.verify import Limits
-from dynaview.views.verifying import Asked, MakeFound, verify_declared
+from dynaview.views.verifying import Asked, MakeFound, ready, verify_declared
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -114,23 +113,24 @@ def perform(
 ) -> list[Report]:
     """Verify, and show on a terminal how far it is. A wrong question ends the command with exit code 2."""
     try:
-        alone = [name for name in names if _is_alone(control, name)]
-        followed = [name for name in names if name not in alone]
-        with _progress() as progress:
-            reports = verify_declared(
-                declaration, control, followed, asked, found=found, notice=_notice, progress=progress
-            )
+        known = frozenset(name for name in names if _is_ready(declaration, control, name))
+        # Whoever keeps the views may end meanwhile; a view that is not ready is not to be started by looking at it.
+        with following(declaration, known) if known else nullcontext(), _progress() as progress:
+            return verify_declared(declaration, control, names, asked, found=found, notice=_notice, progress=progress)
     except VerifyError as error:
         raise click.UsageError(str(error)) from None
-    except ControlError as error:
+    except (ControlError, ValueError) as error:
         click.echo(f"dynaview: {error}", err=True)
         sys.exit(2)
-    return reports + [Report(name, 0, error=f"no daemon runs for {name}: start dynaview run") for name in alone]
 
 
-def _is_alone(control: ControlStore, view: str) -> bool:
-    record = control.view(view)
-    return record is not None and time.time() - record.seen >= ALIVE
+def _is_ready(declaration: Declaration, control: ControlStore, name: str) -> bool:
+    view = declaration.views[name]
+    try:
+        ready(control, view, declaration.sources[view.source].table)
+    except VerifyError:
+        return False
+    return True
 
 
 def keep(
