@@ -51,7 +51,7 @@ from typing import Any, Protocol, TypeAlias
 
 from dynaview.projections.rows import Layout, RowKey, Write
 
-ANEW = "fill the view anew (dynaview drop, then dynaview run)"
+ANEW = "fill the view anew (dynaview rebuild)"
 """What mends a view whose place in a store is not what it was."""
 
 

@@ -1,6 +1,6 @@
 """Gaps: what is said when changes are lost to a view (law 4).
 
-A gap is final: the view keeps its rows and adds nothing until it is filled anew, also after a restart. Its reason says
+A gap is final: the view keeps its rows and adds nothing until it is rebuilt, also after a restart. Its reason says
 what happened, from when to when changes may be missing, and which command mends it.
 """
 
@@ -55,7 +55,7 @@ def moment(at: float | None) -> str:
 
 def _remedy(view: str, on_gap: OnGap) -> str:
     if on_gap == "rebuild":
-        return f"on_gap asks for a rebuild, which dynaview cannot start by itself yet; by hand, {anew(view)}"
+        return "a rebuild begins by itself, as on_gap asks"
     return anew(view)
 
 

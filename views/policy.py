@@ -121,9 +121,9 @@ POLICIES: Mapping[type[Exception], Policy] = {
         "an export is none, not whole, or of another table",
         "do what the message says: copy it once more, or make another",
     ),
-    Trimmed: Policy(Action.GAP, 10, "gap", "records are gone that a view has not read", "fill the view anew"),
+    Trimmed: Policy(Action.GAP, 10, "gap", "records are gone that a view has not read", "dynaview rebuild"),
     StreamGone: Policy(
-        Action.GAP, 10, "gap", "the stream, or a shard with unread records, is gone", "fill the view anew"
+        Action.GAP, 10, "gap", "the stream, or a shard with unread records, is gone", "dynaview rebuild"
     ),
     SinkError: _retry(
         15,
@@ -244,4 +244,4 @@ def _same(error: SourceError, other: SourceError) -> bool:
 
 def anew(view: str) -> str:
     """What mends a view whose rows cannot be brought up to date from the stream."""
-    return f"fill the view anew: dynaview drop {view}, then dynaview run"
+    return f"fill the view anew: dynaview rebuild {view}"

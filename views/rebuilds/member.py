@@ -139,7 +139,9 @@ class Member:
         if not place and before is not None and not self._is_gone(before, live):
             self._check_room(before, live.generation)
         fresh = record.state == GAP or record.stream_arn != description.stream_arn
-        stopped = fresh or record.state in ("overrun", "failed") or before is None or self._is_gone(before, live)
+        stopped = (
+            fresh or record.state in ("overrun", "failed", "refused") or before is None or self._is_gone(before, live)
+        )
         number = self.insist(
             lambda: self.site.store.begin(
                 self.view,
