@@ -181,6 +181,7 @@ class ControlStore:
                     sink=sink,
                     fingerprint=fingerprint,
                     generation=1,
+                    numbered=1,
                     stream_arn=stream_arn,
                     stream_count=0,
                     state="starting",

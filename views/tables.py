@@ -22,6 +22,7 @@ views = sa.Table(
     sa.Column("sink", sa.String(200), nullable=False),
     sa.Column("fingerprint", sa.String(64), nullable=False),
     sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("numbered", sa.Integer, nullable=False),  # the highest generation that there ever was
     sa.Column("stream_arn", sa.Text),
     sa.Column("stream_count", sa.Integer, nullable=False),
     sa.Column("step", sa.Integer, nullable=False),  # moves whenever what a lane of the view has to do changes

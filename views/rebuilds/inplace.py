@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from dynaview.projections.attributes import Image
-from dynaview.projections.projection import Bound
+from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, Rejected, RejectedKind, Stored, Target
 from dynaview.sources.port import ScanPage
@@ -64,15 +64,38 @@ class InPlace:
 
     def _settle(self, scanned: Scanned, due: list[Looked], at: float) -> Taken:
         taken = Taken(letters=scanned.letters)
-        if not due:
-            return taken
-        self.hold(at)
-        for some in _batches(self._still_asked(due, scanned.page)):
-            writes = [looked.write for looked in some]
-            outcomes = self.insist(partial(self.target.mend, [Mend(looked.write, looked.seen) for looked in some]))
-            scanned.reject([looked.place for looked in some], writes, outcomes)
-            taken.rows += sum(outcome is APPLIED for outcome in outcomes)
+        while due:
+            self.hold(at)
+            changed: list[Looked] = []
+            for some in _batches(self._still_asked(due, scanned.page)):
+                writes = [looked.write for looked in some]
+                outcomes = self.insist(partial(self.target.mend, [Mend(looked.write, looked.seen) for looked in some]))
+                scanned.reject([looked.place for looked in some], writes, outcomes)
+                taken.rows += sum(outcome is APPLIED for outcome in outcomes)
+                changed += [looked for looked, outcome in zip(some, outcomes, strict=True) if outcome is STALE]
+            due = self._looked_again(changed, scanned)
+            at = time.time()
         return taken
+
+    def _looked_again(self, changed: list[Looked], scanned: Scanned) -> list[Looked]:
+        """Rows that changed under the look and are still of an earlier generation: a paused worker wrote late. The sweep
+        would take them for orphans; so their items are read anew, and the rows looked at again."""
+        if not changed:
+            return []
+        rows = self.insist(partial(self.target.read, [looked.write.key for looked in changed]))
+        late = [looked for looked, row in zip(changed, rows, strict=True) if self._is_due(Looked(0, looked.write, row))]
+        if not late:
+            return []
+        images = self.again(scanned.page, [looked.place for looked in late])
+        asked = [
+            (looked.place, write)
+            for looked, image in zip(late, images, strict=True)
+            for write in self._asked(image)
+            if write.key == looked.write.key
+        ]
+        rows = self.insist(partial(self.target.read, [write.key for _, write in asked]))
+        found = [Looked(place, write, row) for (place, write), row in zip(asked, rows, strict=True)]
+        return [looked for looked in found if self._is_due(looked)]
 
     def _is_due(self, looked: Looked) -> bool:
         if isinstance(_conflict(looked.write, looked.seen), Rejected):
@@ -86,12 +109,15 @@ class InPlace:
         if not odd:
             return due
         images = self.again(page, [looked.place for looked in odd])
-        gone = {
-            id(looked)
-            for looked, image in zip(odd, images, strict=True)
-            if image is None or not any(write == looked.write for write in self.bound.inserts(image))
-        }
+        gone = {id(looked) for looked, image in zip(odd, images, strict=True) if looked.write not in self._asked(image)}
         return [looked for looked in due if id(looked) not in gone]
+
+    def _asked(self, image: Image | None) -> Sequence[Write]:
+        """What an item asks for now; nothing where no row can be made of it, of which the lane keeps a dead letter."""
+        try:
+            return [] if image is None else self.bound.inserts(image)
+        except ProjectionError:
+            return []
 
     def sweep(self, swept: Callable[[int], None]) -> None:
         """Remove the rows that are still of an earlier generation once every scanned page is settled."""

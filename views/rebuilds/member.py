@@ -271,12 +271,25 @@ class Member:
         if declared is None:
             raise Obstructed(f"what built generation {number} cannot be had again")
         self.insist(self.site.target(declared, number).publish)
-        options = self.rebuild.options
+        self._record_swap()
+
+    def _record_swap(self) -> None:
+        number, options = self.rebuild.generation, self.rebuild.options
         keep = self.declared.keep if options.keep is None else options.keep
         if self.rebuild.kind == "in place":
             keep = 0.0
         self.insist_once(lambda: self.site.store.swapped(self.view, number, time.time() + keep))
         self.insist_once(lambda: self.site.store.forget_segments(self.rebuild.job))
+
+    def _is_published(self) -> bool:
+        """Whether readers see the generation, as the store has it: the record of it may not have been made."""
+        number = self.rebuild.generation
+        generation = self.insist_once(lambda: self.site.generations(self.view))[number]
+        declared = self.site.opening.declared(self.declared, generation)
+        if declared is None or declared.sink not in self.site.sinks:
+            return False
+        sink = self.site.sinks[declared.sink]
+        return self.insist_once(lambda: sink.published(declared.layout)) == number
 
     def _turn_round(self) -> None:
         """Write the generation to go back to first, so that it never shows less than what readers see now."""
@@ -305,6 +318,10 @@ class Member:
         """Leave the live view as it was, and remove what was begun beside it. In place there is no way back: the view
         goes on as it is, and a row that was not reached keeps its earlier form until it changes."""
         rebuild = self.rebuild
+        if rebuild.phase == "swapping" and self._is_published():
+            self._record_swap()  # too late to take it back: readers see it already
+            self.enter("done")
+            return
         if rebuild.kind != "rollback" and rebuild.generation:
             if rebuild.kind == "in place":
                 reason = reason or f"rows that were not reached stay as they were; dynaview rebuild {self.view} ends it"

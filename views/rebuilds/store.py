@@ -217,12 +217,7 @@ class RebuildStore:
         now = time.time()
         with self._database.write() as connection:
             row = connection.execute(sa.select(tables.views).where(tables.views.c.name == view)).mappings().one()
-            numbers: list[int] = list(
-                connection.execute(
-                    sa.select(tables.generations.c.generation).where(tables.generations.c.view == view)
-                ).scalars()
-            )
-            number = max(numbers) + 1
+            number = int(row["numbered"]) + 1  # never one that was given up: a late batch for it may be on its way
             connection.execute(
                 tables.generations.insert().values(
                     view=view,
@@ -237,6 +232,7 @@ class RebuildStore:
             )
             live = [] if alone or row["generation"] not in map(int, row["write_order"].split()) else [row["generation"]]
             values: dict[str, Any] = {
+                "numbered": number,
                 "write_order": _order([number, *live]),
                 "state": "rebuilding",
                 "reason": "",
