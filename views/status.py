@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from dynaview.views.control import ControlStore, ViewRecord
+from dynaview.views.control import ControlStore, Generation, ViewRecord
+from dynaview.views.rebuilds.progress import plain
+from dynaview.views.rebuilds.store import Rebuild
 from dynaview.views.results import Result
 
 ALIVE = 15.0
@@ -19,12 +22,19 @@ LASTING = ("gap", "overrun", "changed", "refused", "failed")
 
 
 def view_status(
-    record: ViewRecord, filled_rows: int, kept: int = 0, now: float | None = None, verified: Result | None = None
+    record: ViewRecord,
+    filled_rows: int,
+    kept: int = 0,
+    now: float | None = None,
+    verified: Result | None = None,
+    generations: Sequence[Generation] = (),
+    rebuild: Rebuild | None = None,
 ) -> dict[str, Any]:
     """One view as plain data: what ``status --json`` prints. Times are seconds since 1970, lag is in seconds.
 
     ``dead_letters`` is how many are kept now; ``counts.dead_lettered`` also has those that were discarded since.
     ``verified`` is the last verification's result (see `Result`), None where there was none.
+    ``generations`` are those that stand, ``rebuild`` the last one (see `dynaview.views.rebuilds.progress`).
     ``balanced`` says whether read = applied + stale + unmatched + dead_lettered (law 8).
     """
     now = time.time() if now is None else now
@@ -47,18 +57,26 @@ def view_status(
         "dead_letters": kept,
         "balanced": counts["read"] == sum(count for name, count in counts.items() if name != "read"),
         "verified": None if verified is None else {**msgspec.structs.asdict(verified), "drift": verified.drift},
+        "generations": [
+            {"generation": each.generation, "role": each.role, "created": each.created, "keep_until": each.keep_until}
+            for each in generations
+        ],
+        "rebuild": None if rebuild is None else plain(rebuild, now),
     }
 
 
 def all_status(control: ControlStore) -> list[dict[str, Any]]:
     """The status of every view that was ever started, by name."""
     kept, verified = control.letters.by_view(), control.results.all()
+    rebuilds = {rebuild.view: rebuild for rebuild in control.rebuilds.all()}
     return [
         view_status(
             record,
             sum(part.inserted for part in control.segments(record.name, record.generation)),
             kept.get(record.name, 0),
             verified=verified.get(record.name),
+            generations=control.generations(record.name),
+            rebuild=rebuilds.get(record.name),
         )
         for record in control.views()
     ]

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -20,7 +19,7 @@ from dynaview.views.cli.written import duration
 from dynaview.views.company import following
 from dynaview.views.control import ControlError, ControlStore, ControlUnavailable
 from dynaview.views.fingerprint import fingerprint
-from dynaview.views.rebuilds.progress import plain
+from dynaview.views.rebuilds.progress import line, plain
 from dynaview.views.rebuilds.store import Kind, Options, Rebuild
 
 LOOK = 0.25
@@ -216,18 +215,7 @@ def _shown(as_json: bool) -> Iterator[Show]:
                     bars[rebuild.view] = progress.add_task(rebuild.view, text="", total=None)
                 items = max(rebuild.of_items, rebuild.items)
                 progress.update(
-                    bars[rebuild.view], text=_line(plain(rebuild)), completed=rebuild.items, total=items or None
+                    bars[rebuild.view], text=line(plain(rebuild)), completed=rebuild.items, total=items or None
                 )
 
         yield draw
-
-
-def _line(told: dict[str, Any]) -> str:
-    parts = [told["phase"], f"{told['items']:,} items", f"{told['rows']:,} rows"]
-    if told["items_per_second"]:
-        parts.append(f"{told['items_per_second']:,.0f} items/s")
-    if told["of_read_units"]:
-        parts.append(f"{told['read_units']:,.0f} of about {told['of_read_units']:,.0f} read units")
-    if told["left"] is not None:
-        parts.append(f"{told['left']:,.0f} s left")
-    return ", ".join(parts)

@@ -12,6 +12,7 @@ import click
 
 from dynaview.views.cli.columns import aligned
 from dynaview.views.cli.options import files_option, load_files, opened_control
+from dynaview.views.rebuilds.progress import under_way
 from dynaview.views.status import all_status
 
 GOOD = ("following", "filling")
@@ -61,6 +62,8 @@ def _print(views: list[dict[str, Any]], missing: list[str]) -> None:
         elif verified is not None and verified["drift"] > verified["mended"]:
             left = verified["drift"] - verified["mended"]
             click.echo(f"{view['view']}: {left:,} rows differed when it was verified: dynaview repair {view['view']}")
+        if (rebuild := view["rebuild"]) is not None and (line := under_way(rebuild)):
+            click.echo(f"{view['view']}: {line}")
         if not view["balanced"]:
             click.echo(f"{view['view']}: the counts do not add up; please report this")
     for name in missing:

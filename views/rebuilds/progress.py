@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from dynaview.views.rebuilds.store import Rebuild
+from dynaview.views.rebuilds.store import ENDED, Rebuild
 
 
 def plain(rebuild: Rebuild, now: float | None = None) -> dict[str, Any]:
@@ -38,3 +38,28 @@ def plain(rebuild: Rebuild, now: float | None = None) -> dict[str, Any]:
         else None,
         "left": to_come / rate if scanning and rate else None,
     }
+
+
+def line(told: dict[str, Any]) -> str:
+    """What `plain` tells, for people."""
+    parts = [str(told["phase"]), f"{told['items']:,} items", f"{told['rows']:,} rows"]
+    if told["items_per_second"]:
+        parts.append(f"{told['items_per_second']:,.0f} items/s")
+    if told["of_read_units"]:
+        parts.append(f"{told['read_units']:,.0f} of about {told['of_read_units']:,.0f} read units")
+    if told["left"] is not None:
+        parts.append(f"{told['left']:,.0f} s left")
+    return ", ".join(parts)
+
+
+def under_way(told: dict[str, Any]) -> str:
+    """The same for a status: what is under way, asks or failed; empty where nothing needs to be told."""
+    what = "rollback" if told["kind"] == "rollback" else "rebuild"
+    name = told["view"]
+    if told["asks"]:
+        return f"its {what} asks: {told['reason']}; go on with dynaview rebuild {name} --yes, or --cancel"
+    if told["phase"] == "failed":
+        return f"its last {what} failed: {told['reason']}"
+    if told["phase"] in ENDED:
+        return ""
+    return f"{what}: {line(told)}"
