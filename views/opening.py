@@ -107,7 +107,7 @@ class Opening:
             live = lane.live.target
             lane.gone = partial(self._sink(view, generations).gone, live.layout, live.generation)
         if is_changed:
-            lane.doing = (CHANGED, changed(view))
+            lane.doing = ("following", f"rows are made as they were declared before: {changed(view)}")
         elif any(each.role == "next" for each in generations.values()):
             lane.doing = ("rebuilding", "")
         lane.on_fail = partial(self._on_fail, view.name)

@@ -15,7 +15,7 @@ from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.rebuilds.progress import under_way
 from dynaview.views.status import all_status
 
-GOOD = ("following", "filling")
+GOOD = ("following", "filling", "rebuilding")
 HEAD = (
     *("VIEW", "SINK", "GEN", "STATE", "LAG", "WATERMARK", "READ", "APPLIED", "STALE", "UNMATCHED", "DEAD", "KEPT"),
     *("FILLED", "VERIFIED"),
@@ -54,7 +54,7 @@ def _print(views: list[dict[str, Any]], missing: list[str]) -> None:
         for line in aligned([HEAD, *map(_row, views)], WORDS):
             click.echo(line)
     for view in views:
-        if view["reason"] and view["state"] not in GOOD:
+        if view["reason"]:
             click.echo(f"{view['view']}: {view['reason']}")
         verified = view["verified"]
         if verified is not None and verified["error"]:

@@ -78,7 +78,7 @@ class InPlace:
         return taken
 
     def _looked_again(self, changed: list[Looked], scanned: Scanned) -> list[Looked]:
-        """Rows that changed under the look and are still of an earlier generation: a paused worker wrote late. The sweep
+        """Rows that changed under the look, still of an earlier generation: a paused worker wrote late. The sweep
         would take them for orphans; so their items are read anew, and the rows looked at again."""
         if not changed:
             return []
