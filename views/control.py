@@ -7,13 +7,14 @@ transaction: a checkpoint, the counts of the changes it passed, and the dead let
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import sqlalchemy as sa
 
 from dynaview.views import tables
+from dynaview.views.crew import Crew, Fence, LeaseLost, check
 from dynaview.views.database import ControlError, ControlUnavailable, Database
 from dynaview.views.letterbox import DeadLetter, LetterBox
 from dynaview.views.rebuilds.store import RebuildStore
@@ -29,11 +30,17 @@ __all__ = [
     "Counts",
     "DeadLetter",
     "Generation",
+    "LeaseLost",
     "Part",
     "Progress",
     "Segment",
+    "Superseded",
     "ViewRecord",
 ]
+
+
+class Superseded(Exception):
+    """What the lanes of a view have to do has changed meanwhile: nothing was written."""
 
 
 @dataclass(slots=True)
@@ -58,11 +65,13 @@ class Counts:
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """How far one shard is in one view. `sequence` is the last number whose writes are durable (None: none yet);
-    `time` is that record's creation time in seconds since 1970; `finished` means the shard's end was reached."""
+    `time` is that record's creation time in seconds since 1970; `finished` means the shard's end was reached.
+    `tip` is the time up to which a look at the shard's end proves it read (kept where workers share a stream)."""
 
     sequence: int | None = None
     time: float | None = None
     finished: bool = False
+    tip: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +134,19 @@ class Progress:
     parts: dict[str, Part] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
     """Shards that are finished and no longer exist."""
+    known: list[str] = field(default_factory=list)
+    """Shards that were listed for the first time: remembered even where nothing is ever read of them."""
+    tips: dict[str, float] = field(default_factory=dict)
+    """See `Checkpoint.tip`, by shard."""
+    fence: Fence | None = None
+    """What it rests on where workers share a stream."""
+    step: int | None = None
+    """The step of the view that it belongs to (see `ViewRecord.step`); None: whichever."""
 
 
 class ControlStore:
-    """One control store. Safe to use from several threads; `letters` are its dead letters, `turns` says which process
-    keeps a view, `results` how views were last verified."""
+    """One control store. Safe to use from several threads; `letters` are its dead letters, `crew` says which
+    worker has what, `results` how views were last verified."""
 
     def __init__(self, url: str) -> None:
         """Open (and create where missing) the store at a SQLAlchemy URL.
@@ -140,12 +157,14 @@ class ControlStore:
         self.name = self._database.name
         self.letters = LetterBox(self._database)
         self.rebuilds = RebuildStore(self._database)
+        self.crew = Crew(self._database)
         self.turns = Turns(self._database)
         self.results = Results(self._database)
 
     def close(self) -> None:
-        """Give back connections, and the turns."""
+        """Give back connections; workers of this process are gone to others."""
         self.turns.close()
+        self.crew.close()
         self._database.close()
 
     # Views
@@ -195,8 +214,9 @@ class ControlStore:
                     **_counts_columns(Counts()),
                 )
                 .on_conflict_do_nothing()
-            )
-            if added.rowcount:
+                .returning(tables.views.c.name)
+            ).first()
+            if added is not None:
                 connection.execute(
                     tables.generations.insert().values(
                         view=name,
@@ -212,14 +232,21 @@ class ControlStore:
             row = connection.execute(sa.select(tables.views).where(tables.views.c.name == name)).mappings().one()
         return _record(row)
 
-    def set_state(self, view: str, state: str, reason: str = "") -> None:
-        """Say what a view is doing; `since` moves only when the state changes."""
+    def set_state(
+        self, view: str, state: str, reason: str = "", keep: Collection[str] = (), fence: Fence | None = None
+    ) -> None:
+        """Say what a view is doing, unless its state is one to `keep`; `since` moves only when the state changes.
+
+        Raises `LeaseLost` where the `fence` says that the worker has nothing to say any more.
+        """
         now = time.time()
         with self._database.write() as connection:
+            if fence is not None:
+                check(connection, view, fence)
             since = sa.case((tables.views.c.state == state, tables.views.c.since), else_=now)
             connection.execute(
                 tables.views.update()
-                .where(tables.views.c.name == view)
+                .where(tables.views.c.name == view, tables.views.c.state.not_in(keep))
                 .values(state=state, reason=reason, since=since, seen=now)
             )
 
@@ -278,40 +305,75 @@ class ControlStore:
     def checkpoints(self, view: str) -> dict[str, Checkpoint]:
         """How far each shard is, by shard id."""
         with self._database.read() as connection:
-            rows = connection.execute(sa.select(tables.checkpoints).where(tables.checkpoints.c.view == view)).all()
-        return {
-            row.shard: Checkpoint(None if row.sequence is None else int(row.sequence), row.time, row.finished)
-            for row in rows
-        }
+            rows = connection.execute(sa.select(tables.checkpoints).where(tables.checkpoints.c.view == view))
+            return {row.shard: _checkpoint(row) for row in rows}
+
+    def standings(self, views: Collection[str], shards: Collection[str] | None) -> dict[str, dict[str, Checkpoint]]:
+        """How far views are, by view and shard: in these shards, and in all that they have not finished (None: only
+        the latter)."""
+        found: dict[str, dict[str, Checkpoint]] = {view: {} for view in views}
+        wanted = sa.not_(tables.checkpoints.c.finished)
+        if shards:
+            wanted = sa.or_(wanted, tables.checkpoints.c.shard.in_(shards))
+        query = sa.select(tables.checkpoints).where(tables.checkpoints.c.view.in_(views), wanted)
+        with self._database.read() as connection:
+            for row in connection.execute(query):
+                found[row.view][row.shard] = _checkpoint(row)
+        return found
 
     def commit(self, view: str, progress: Progress, watermark: float | None) -> None:
-        """Move a view's checkpoints, counts, dead letters and watermark together.
+        """Move a view's checkpoints, counts, dead letters and watermark together; the watermark only ever rises.
 
-        The caller vouches that every write behind the checkpoints is durable.
+        The caller vouches that every write behind the checkpoints is durable. Raises `LeaseLost` and `Superseded`, and
+        then nothing has moved.
         """
         now = time.time()
         counts = Counts()
         with self._database.write() as connection:
-            moved: list[dict[str, Any]] = []
-            for shard, part in progress.parts.items():
-                counts.add(part.counts)
-                self.letters.add(connection, part.letters, now)
-                if (checkpoint := part.checkpoint) is not None:
-                    sequence = None if checkpoint.sequence is None else str(checkpoint.sequence)
-                    values = {"sequence": sequence, "time": checkpoint.time, "finished": checkpoint.finished}
-                    moved.append({"view": view, "shard": shard, "updated": now, **values})
-            if moved:
-                insert = self._database.insert(tables.checkpoints)
-                new = {name: insert.excluded[name] for name in ("sequence", "time", "finished", "updated")}
-                connection.execute(insert.on_conflict_do_update(index_elements=["view", "shard"], set_=new), moved)
+            if progress.fence is not None:
+                check(connection, view, progress.fence)
+            self._move(connection, view, progress, counts, now)
             if progress.forgotten:
-                gone = tables.checkpoints.c.shard.in_(progress.forgotten)
+                gone = tables.checkpoints.c.shard.in_(progress.forgotten) & tables.checkpoints.c.finished
                 connection.execute(tables.checkpoints.delete().where(tables.checkpoints.c.view == view, gone))
             added = {name: tables.views.c[name] + count for name, count in _counts_columns(counts).items()}
-            connection.execute(
+            known = tables.views.c.watermark
+            rises = sa.literal(watermark is not None) & sa.or_(known.is_(None), known < (watermark or 0.0))
+            where = tables.views.c.name == view
+            if progress.step is not None:
+                where &= tables.views.c.step == progress.step
+            moved = connection.execute(
                 tables.views.update()
-                .where(tables.views.c.name == view)
-                .values(seen=now, watermark=sa.func.coalesce(watermark, tables.views.c.watermark), **added)
+                .where(where)
+                .values(seen=now, watermark=sa.case((rises, watermark), else_=known), **added)
+            )
+            if progress.step is not None and not moved.rowcount:
+                raise Superseded(view)
+
+    def _move(self, connection: sa.Connection, view: str, progress: Progress, counts: Counts, now: float) -> None:
+        insert = self._database.insert(tables.checkpoints)
+        if progress.known:  # whoever has such a shard may have moved its checkpoint already
+            new = {"view": view, "sequence": None, "time": None, "finished": False, "updated": now}
+            rows = [{"shard": shard, **new} for shard in progress.known]
+            connection.execute(insert.on_conflict_do_nothing(), rows)
+        moved: list[dict[str, Any]] = []
+        for shard, part in progress.parts.items():
+            counts.add(part.counts)
+            self.letters.add(connection, part.letters, now)
+            if (checkpoint := part.checkpoint) is not None:
+                sequence = None if checkpoint.sequence is None else str(checkpoint.sequence)
+                values = {"sequence": sequence, "time": checkpoint.time, "finished": checkpoint.finished}
+                moved.append({"view": view, "shard": shard, "updated": now, **values})
+        if moved:
+            excluded = {name: insert.excluded[name] for name in ("sequence", "time", "finished", "updated")}
+            connection.execute(insert.on_conflict_do_update(index_elements=["view", "shard"], set_=excluded), moved)
+        if progress.tips:
+            column = tables.checkpoints.c
+            connection.execute(
+                tables.checkpoints.update()
+                .where(column.view == view, column.shard == sa.bindparam("at"))
+                .values(tip=sa.bindparam("up_to")),
+                [{"at": shard, "up_to": tip} for shard, tip in progress.tips.items()],
             )
 
     # Fills
@@ -341,6 +403,10 @@ class ControlStore:
             connection.execute(tables.views.update().where(tables.views.c.name == view).values(filled=True))
             live = (tables.generations.c.view == view) & (tables.generations.c.role == "live")
             connection.execute(tables.generations.update().where(live).values(filled=True))
+
+
+def _checkpoint(row: sa.Row[Any]) -> Checkpoint:
+    return Checkpoint(None if row.sequence is None else int(row.sequence), row.time, row.finished, row.tip)
 
 
 def _counts_columns(counts: Counts) -> dict[str, int]:

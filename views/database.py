@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dynaview.views import tables
+
+
+CREATION = 7_370_212_905_331_874
+"""The number of the Postgres lock under which the tables are made."""
 
 
 class ControlError(Exception):
@@ -76,6 +81,8 @@ class Database:
                     f"knows {tables.SCHEMA_VERSION}): install that version, or name another store with control:"
                 )
         with self.write() as connection:
+            if not self._sqlite:  # several workers may start at once: one of them makes the tables
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(CREATION)))
             tables.meta.create_all(connection)
             if connection.execute(sa.select(tables.about.c.schema_version)).scalar() is None:
                 connection.execute(tables.about.insert().values(schema_version=tables.SCHEMA_VERSION))
@@ -117,6 +124,12 @@ class Database:
             raise ControlUnavailable(
                 f"the control store {self.name} does not answer: all connections wait for it"
             ) from error
+
+    def clock(self) -> sa.ColumnElement[float]:
+        """Now, in seconds since 1970, by the one clock that all workers share: the machines' own may differ."""
+        if self._sqlite:  # one machine
+            return sa.literal(time.time())
+        return sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Float(53))
 
     def insert(self, table: sa.Table) -> Any:
         """An INSERT that knows ON CONFLICT."""

@@ -23,6 +23,8 @@ class Cursor:
     position: int = START
     iterator: str | None = None
     ended: bool = False
+    given_up: bool = False
+    """Whether the shard is another worker's to read now."""
     empty: int = 0
     """Empty pages in a row."""
     refused: int = 0
@@ -84,6 +86,23 @@ class Discovery:
                 self._ended[cursor.shard] = time.monotonic()
             return self._begin(ready)
 
+    def renew(self, shard: str) -> Cursor | None:
+        """A cursor for a shard that is this process's from now on: lanes stand at its checkpoints. None where some lane
+        has been at its end, so that the front has no business there."""
+        with self._lock:
+            before = self.cursors.get(shard)
+            if before is None:
+                return None
+            before.given_up = True
+            cursor = self.cursors[shard] = self._cursor(shard)
+            return None if cursor.ended else cursor
+
+    def give_up(self, shard: str) -> None:
+        """The front is to read a shard no more: it is another worker's."""
+        with self._lock:
+            if (cursor := self.cursors.get(shard)) is not None:
+                cursor.given_up = True
+
     def childless(self, within: float) -> list[str]:
         """Shards that ended in the last `within` seconds and have no listed child yet."""
         with self._lock:
@@ -105,14 +124,14 @@ class Discovery:
     def _add(self, shard: Shard, first: bool) -> None:
         for lane in self._lanes:
             self._track(lane, shard, first)
-        at = [lane.position(shard.id) for lane in self._lanes if lane.failed is None]
-        # The front begins where the foremost lane is; the others are behind it and catch up.
-        cursor = Cursor(
-            shard.id, max((each.handed for each in at), default=START), ended=any(each.ended for each in at)
-        )
-        self.cursors[shard.id] = cursor
+        cursor = self.cursors[shard.id] = self._cursor(shard.id)
         if cursor.ended:
             self._tree.finish(shard.id)
+
+    def _cursor(self, shard: str) -> Cursor:
+        at = [lane.position(shard) for lane in self._lanes if lane.failed is None]
+        # The front begins where the foremost lane is; the others are behind it and catch up.
+        return Cursor(shard, max((each.handed for each in at), default=START), ended=any(each.ended for each in at))
 
     def _track(self, lane: Lane, shard: Shard, first: bool) -> None:
         known = shard.parent is not None and (shard.parent in self._tree or shard.parent in self.cursors)
@@ -131,7 +150,7 @@ class Discovery:
         for shard, checkpoint in lane.checkpoints.items():
             if checkpoint.finished or shard in self._tree:
                 continue
-            if shard not in self.cursors or not lane.position(shard).ended:
+            if (shard not in self.cursors or not lane.position(shard).ended) and lane.missing(shard, None):
                 lane.lose(shard, f"shard {shard} expired before its end was read")
 
 
@@ -141,5 +160,5 @@ def _check_parent(lane: Lane, shard: Shard, first: bool) -> None:
     if shard.parent is None or (first and not lane.checkpoints) or shard.id in lane.checkpoints:
         return
     before = lane.checkpoints.get(shard.parent)
-    if before is None or not before.finished:
+    if (before is None or not before.finished) and lane.missing(shard.parent, shard.id):
         lane.lose(shard.parent, f"shard {shard.parent} expired before its end was read")

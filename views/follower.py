@@ -153,8 +153,10 @@ class Follower:
                 if backoff.wait(self._stop):
                     return
                 continue
-            childless = bool(self._discovery.childless(self.settings.discover_every))
-            with self._look:
+            with self._look:  # a shard that ends from here on, or `stop`, finds this waiting
+                if self._stop.is_set():
+                    return
+                childless = bool(self._discovery.childless(self.settings.discover_every))
                 wait = self.settings.children_every if childless else self._listing_due - time.monotonic()
                 self._look.wait(max(0.0, wait))
 

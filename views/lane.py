@@ -26,10 +26,13 @@ from dynaview.views.control import (
     ControlStore,
     ControlUnavailable,
     DeadLetter,
+    LeaseLost,
     Part,
     Progress,
+    Superseded,
     ViewRecord,
 )
+from dynaview.views.crew import Holder
 from dynaview.views.faults import FAILED, fault_reason
 from dynaview.views.gaps import GAP, OnGap, gap_reason, moment, shard_gap
 from dynaview.views.limit import OVERRUN, LetterLimit
@@ -41,6 +44,9 @@ log = logging.getLogger(__name__)
 
 TOMBSTONES = 25 * 3600.0
 """Seconds for which a tombstone is kept at the least: longer than DynamoDB keeps stream records."""
+
+ENDS = (GAP, OVERRUN, FAILED)
+"""States in which no lane of a view takes anything any more, in any worker."""
 
 T = TypeVar("T")
 
@@ -89,6 +95,12 @@ class Lane:
     """State and reason while all is well and the first fill is complete."""
     trouble: Callable[[], str | None] = lambda: None
     """What stands between the readers and the stream now, if anything."""
+    holder: Holder | None = None
+    """Who says which shards are this process's, where workers share a stream; None: all are."""
+
+    missing: Callable[[str, str | None], bool] = lambda shard, child: True
+    """Whether a shard that is not listed any more (but a child of it, where one is named) is really unfinished in the
+    view: another worker may have finished it meanwhile."""
 
     def __post_init__(self) -> None:
         self.name = self.record.name
@@ -104,6 +116,12 @@ class Lane:
         self._limit = LetterLimit(self.settings.letters, self.settings.letters_within)
         self._progress: dict[str, Part] = {}
         self._forgotten: list[str] = []
+        self._known: list[str] = []
+        self._tips: dict[str, float] = {}
+        """Those that were said last."""
+        self._unsaved: set[str] = set()
+        """Shards of which something was taken from the buffer and is not committed yet."""
+        self._ended = False
         self._begun = time.time()
         self._committed = 0.0
         self._said = ("", "")
@@ -127,13 +145,11 @@ class Lane:
             if shard in self._shards:
                 return
             known = self.checkpoints.get(shard)
-            if known is None:
-                self._shards[shard] = ShardPosition(parent)
-                if self.failed is None:  # what comes after a gap must not look as if it had been followed
-                    self._progress[shard] = Part(Checkpoint())  # remembered even when nothing is ever read from it
-                return
-            position = START if known.sequence is None else known.sequence
-            self._shards[shard] = ShardPosition(parent, position, known.finished, position, known.time, known.finished)
+            at = self._shards[shard] = ShardPosition(parent, mine=self.holder is None)
+            if known is not None:
+                at.go_to(known)
+            elif self.failed is None:  # what comes after a gap must not look as if it had been followed
+                self._known.append(shard)
 
     def position(self, shard: str) -> ShardPosition:
         """How far the lane is in a shard; one that it has forgotten it has finished."""
@@ -143,7 +159,7 @@ class Lane:
         """Whether the lane could take more of the shard now: its parents are done, it has room and has not failed."""
         with self._lock:
             at = self._shards.get(shard)
-            return at is not None and not at.ended and self._open() and self._shards.ready(at)
+            return at is not None and at.mine and not at.ended and self._open() and self._shards.ready(at)
 
     def _open(self) -> bool:
         return self.failed is None and self._buffered < self.settings.buffer and not self.stop.is_set()
@@ -153,7 +169,7 @@ class Lane:
         there is no room. Never waits."""
         with self._lock:
             at = self._shards.get(delivery.shard)
-            if at is None or at.ended:
+            if at is None or at.ended or not at.mine:
                 return True
             if delivery.start > at.handed or not self._shards.ready(at) or not self._open():
                 return False
@@ -164,6 +180,60 @@ class Lane:
             self._buffer.append(part)
             self._buffered += len(part.changes) + len(part.broken)
             self._lock.notify()
+            return True
+
+    # Shards that change hands between workers
+
+    def readable(self) -> dict[str, str | None]:
+        """The shards that this view could be brought on in now, by whichever worker, with their parents."""
+        with self._lock:
+            if self.failed is not None:
+                return {}
+            return {s: at.parent for s, at in self._shards.items() if not at.finished and self._shards.ready(at)}
+
+    def foreign(self) -> list[str]:
+        """Unfinished shards that are not this process's."""
+        with self._lock:
+            return [] if self.failed else [s for s, at in self._shards.items() if not (at.mine or at.finished)]
+
+    def adopt(self, shard: str, checkpoint: Checkpoint | None) -> None:
+        """The shard is this process's from now on; `checkpoint` was read after that was so."""
+        with self._lock:
+            if (at := self._shards.get(shard)) is not None and not at.mine:
+                at.go_to(checkpoint)
+                at.mine = True
+
+    def hear(self, shard: str, checkpoint: Checkpoint | None) -> bool:
+        """Take in how far another worker has brought the shard; whether it is finished now and was not before."""
+        with self._lock:
+            at = self._shards.get(shard)
+            if at is None or at.mine or at.finished or shard in self._unsaved:
+                return False
+            at.go_to(checkpoint)
+            return at.finished
+
+    def let_go(self, shard: str) -> bool:
+        """Take nothing more of a shard, and drop what waits of it. Not (False) while its end was taken and is not
+        durable: children of it may have been taken too, and would be ahead of it in another worker."""
+        with self._lock:
+            at = self._shards.get(shard)
+            if at is None or not at.mine:
+                return True
+            if at.ended and not at.finished and not self._ended:
+                return False
+            at.mine = False
+            kept = [delivery for delivery in self._buffer if delivery.shard != shard]
+            self._buffer = deque(kept)
+            self._buffered = sum(len(delivery.changes) + len(delivery.broken) for delivery in kept)
+            return True
+
+    def settled(self, shard: str) -> bool:
+        """Whether nothing of a shard that was let go waits for a commit; it stands at its checkpoint then."""
+        with self._lock:
+            if shard in self._unsaved and not self._ended:
+                return False
+            if (at := self._shards.get(shard)) is not None and not at.mine:
+                at.handed, at.ended = at.applied, at.finished
             return True
 
     def finished_shards(self) -> set[str]:
@@ -184,7 +254,7 @@ class Lane:
     def tip(self, shard: str, position: int, at: float) -> None:
         """Hear that at that time (seconds since 1970) the shard held nothing behind `position`."""
         with self._lock:
-            if self.failed is None and (here := self._shards.get(shard)) is not None:
+            if self.failed is None and (here := self._shards.get(shard)) is not None and here.mine:
                 here.tip = (position, at)
 
     def unread_since(self, shard: str) -> float | None:
@@ -195,7 +265,7 @@ class Lane:
         """
         with self._lock:
             at = self._shards.get(shard)
-            if at is None or at.ended or at.handed != START or self.failed is not None:
+            if at is None or not at.mine or at.ended or at.handed != START or self.failed is not None:
                 return None
             parent = self._shards.parent(at)
             tips = [
@@ -274,10 +344,17 @@ class Lane:
             self._follow()
         except Stopped:
             log.info("view %s: ended while its sink or the control store was away; nothing is lost", self.name)
+        except Superseded:
+            log.info("view %s: what it has to do has changed; its last batch is read again", self.name)
+        except LeaseLost as lost:
+            log.warning("view %s: this worker was taken for dead, and begins anew: %s", self.name, lost)
+            if self.holder is not None:
+                self.holder.lose()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this view's alone (law 7)
             self.fault(error)
             self._stand_still()
         finally:
+            self._ended = True
             self.prepared.set()
 
     def _follow(self) -> None:
@@ -292,7 +369,7 @@ class Lane:
                 self.on_room()
             self._commit_when_due(bool(deliveries))
         self._commit()
-        if self.failed is None:
+        if self.failed is None and (self.holder is None or self.holder.alone):
             self._say("stopped")
 
     def _stand_still(self) -> None:
@@ -323,6 +400,7 @@ class Lane:
                 delivery = self._buffer.popleft()
                 changes += len(delivery.changes) + len(delivery.broken)
                 taken.append(delivery)
+                self._unsaved.add(delivery.shard)
             self._buffered -= changes
             return taken
 
@@ -360,15 +438,16 @@ class Lane:
         with self._lock:
             caught_up = not self._buffer
         due = time.monotonic() - self._committed >= (self.settings.commit_every if busy else self.settings.beat)
-        if due or (caught_up and (busy or self._progress)):
+        if due or (caught_up and (busy or self._progress or self._known)):
             self._commit()
 
     def _commit(self) -> None:
         """Everything handed to `_apply` so far is durable now: say so, in one transaction."""
         with self._lock:
-            progress = Progress(dict(self._progress), list(self._forgotten))
+            progress = Progress(dict(self._progress), list(self._forgotten), list(self._known))
             self._progress.clear()
             self._forgotten.clear()
+            self._known.clear()
             for shard, part in progress.parts.items():
                 if (checkpoint := part.checkpoint) is None:
                     continue
@@ -377,10 +456,17 @@ class Lane:
                 at.time, at.finished = checkpoint.time, checkpoint.finished
             watermark = self.watermark() if self.failed is None else None
             failed = self.failed
+            if self.holder is not None:
+                progress.step = self.record.step
+                progress.tips = {} if self.holder.alone or failed is not None else self._new_tips()
+                if progress.parts or progress.tips:
+                    progress.fence = self.holder.fence([*progress.parts, *progress.tips])
             self._watermark = self._watermark if watermark is None else watermark
         if failed is not None:  # first: no checkpoint behind a gap may be found without it
             self._say(*failed)
         self._retry(self._once(progress, watermark))
+        with self._lock:
+            self._unsaved.clear()
         letters = [letter for part in progress.parts.values() for letter in part.letters]
         if letters:
             log.warning(
@@ -390,6 +476,13 @@ class Lane:
                 letters[0].reason,
             )
         self._committed = time.monotonic()
+
+    def _new_tips(self) -> dict[str, float]:
+        """What other workers do not know yet of this one's shards at their ends."""
+        tips = {s: tip for s, at in self._shards.items() if at.mine and (tip := at.by_tip()) is not None}
+        new = {shard: tip for shard, tip in tips.items() if self._tips.get(shard) != tip}
+        self._tips = tips
+        return new
 
     def _once(self, progress: Progress, watermark: float | None) -> Callable[[], None]:
         """A commit that can be tried again: one whose answer was lost may have gone through, counts and all."""
@@ -449,11 +542,21 @@ class Lane:
         else:
             self._say(*(("filling", "") if self._filling else self.doing))
 
+    def resay(self) -> None:
+        """Say the state once more: somebody else has said another one."""
+        self._said = ("", "")
+
     def _say(self, state: str, reason: str = "") -> None:
         if (state, reason) == self._said:
             return
         self._said = (state, reason)
-        self._retry(lambda: self.control.set_state(self.name, state, reason))
+        if self.holder is None:
+            self._retry(lambda: self.control.set_state(self.name, state, reason))
+        elif state in ENDS:
+            fence = self.holder.fence(())
+            self._retry(lambda: self.control.set_state(self.name, state, reason, fence=fence))
+        else:  # what one worker says of the view's end holds for all
+            self._retry(lambda: self.control.set_state(self.name, state, reason, keep=ENDS))
 
     def _say_if_possible(self, state: str, reason: str) -> None:
         """Say what is wrong with the control store, where it takes that much: a full disk may."""

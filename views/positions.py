@@ -8,6 +8,7 @@ from typing import Any
 
 from dynaview.projections.changes import Change
 from dynaview.sources.port import Broken
+from dynaview.views.control import Checkpoint
 
 START = -1
 """The position before the first record of a shard."""
@@ -69,6 +70,25 @@ class ShardPosition:
     """Whether everything up to the shard's end is durable."""
     tip: tuple[int, float] | None = None
     """(position, time): at that time the shard held nothing behind the position."""
+    mine: bool = True
+    """Whether this process reads the shard; of another worker's it knows what the control store says."""
+    kept: bool = False
+    """Of another worker's shard: whether the control store has known it."""
+
+    def go_to(self, checkpoint: Checkpoint | None) -> None:
+        """Stand where a checkpoint says (None: there is none).
+
+        A shard that the control store has known and knows no more was finished, and has been forgotten since.
+        """
+        if checkpoint is None:
+            self.finished = self.ended = self.finished or self.kept
+            return
+        self.kept = True
+        self.handed = self.applied = START if checkpoint.sequence is None else checkpoint.sequence
+        self.time = checkpoint.time
+        self.finished = self.ended = checkpoint.finished
+        if checkpoint.tip is not None:
+            self.tip = (self.applied, checkpoint.tip)
 
     def by_records(self) -> float | None:
         """The time up to which the last applied record proves the shard read: later records are no older than it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 meta = sa.MetaData()
 
@@ -70,6 +70,7 @@ checkpoints = sa.Table(
     sa.Column("sequence", sa.String(50)),  # null: nothing of the shard is in the view yet
     sa.Column("time", sa.Float),
     sa.Column("finished", sa.Boolean, nullable=False),
+    sa.Column("tip", sa.Float(53)),  # where workers share a stream: up to when a look at the shard's end proves it read
     sa.Column("updated", sa.Float, nullable=False),
 )
 
