@@ -211,6 +211,9 @@ def test_a_replay_of_the_old_generation_takes_no_row_back(lanes: Generations) ->
     history = [old.put("row", 4, 1), old.delete("row", 5), old.put("row", 6, 2)]
     for change in history:
         assert old.does(change) is APPLIED
+    for change in (new.put("row", 4, 1), new.delete("row", 5)):
+        assert new.does(change) is STALE, "a lane that starts further back takes no row back"
+    assert old.stands(history[-1])
     again = new.put("row", 6, 2)
     assert new.does(again) is APPLIED, "the same change in the next generation"
     for change in (*history, old.put("row", 9, 3), old.delete("row", 9)):

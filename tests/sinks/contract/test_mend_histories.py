@@ -177,7 +177,7 @@ def test_mends_among_writes_do_as_the_model_does(bench: Bench) -> None:
         machine(bench),
         settings=settings(
             max_examples=bench.subject.examples,
-            stateful_step_count=12,
+            stateful_step_count=16,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
         ),
