@@ -225,9 +225,7 @@ class Race:
                 assert self.looked.acquire(timeout=30), "nobody mends"
                 writes = [self.change(self.lane, name, at) for name in self.NAMES]
                 outcomes = self.lane.target.write(writes)
-                assert at < self.LATE or outcomes == [APPLIED] * len(writes), (
-                    "a mend took the place of a newer change"
-                )
+                assert at < self.LATE or outcomes == [APPLIED] * len(writes), "a mend took the place of a newer change"
         finally:
             self.over.set()
 
