@@ -77,7 +77,7 @@ class SqlView:
 
     @classmethod
     def of(cls, connection: Connection[Any], oid: int) -> SqlView:
-        """What stands there. Names in its query are qualified where ``search_path`` is empty."""
+        """What stands there, its query as this connection would say it: names on its ``search_path`` unqualified."""
         row = connection.execute(_ABOUT, (oid,)).fetchone()
         assert row is not None
         schema, name, owner, options, comment, query = row

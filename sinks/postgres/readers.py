@@ -44,14 +44,11 @@ class Readers:
         before, now = self._types(connection, found), self._types(connection, table)
         names = [name for name in before if name in self._declared]
         names += [name for name in self._declared if name not in before]
+        view = SqlView.of(connection, found.oid)
         # All that CREATE OR REPLACE VIEW can do is to add columns behind those that stay as they are.
         if all(now.get(name) == type and name in self._declared for name, type in before.items()):
-            view = SqlView.of(connection, found.oid)
             self._create(connection, "OR REPLACE VIEW", names, view.options, generation)
         else:
-            # Definitions are read with all names qualified, whatever path they were written under.
-            connection.execute("SET LOCAL search_path = ''")
-            view = SqlView.of(connection, found.oid)
             dependents = Dependents.of(connection, view, found.oid)
             dependents.drop(connection)
             connection.execute(sql.SQL("DROP VIEW {}").format(view.qualified))

@@ -75,7 +75,6 @@ def template(store: OpenSearch, pattern: str, settings: dict[str, Any]) -> Itera
         ({}, ("-1", "0"), (None, "0")),
         ({"refresh_interval": "7s", "number_of_replicas": 1}, ("-1", "0"), ("7s", "1")),
         ({"refresh_interval": "-1"}, ("-1", "0"), ("-1", "0")),
-        ({"auto_expand_replicas": "0-1"}, ("-1", "0"), (None, "0")),
     ],
 )
 def test_a_load_puts_off_what_slows_it_down(
@@ -97,6 +96,26 @@ def test_a_load_puts_off_what_slows_it_down(
     target.prepare(bulk=True)
     assert settings(store, index) == finished
     assert sink.problems(target.layout) == []
+
+
+def test_a_number_of_copies_that_goes_by_the_nodes_is_left_to_them(
+    line: Line, through: OpenSearchSink, layout: Layouts
+) -> None:
+    asked: list[bytes] = []
+
+    def before(method: str, path: str, body: bytes) -> Answer | None:
+        if method == "PUT" and path.endswith("/_settings"):
+            asked.append(body)
+        return None
+
+    line.before = before
+    target = through.open(layout(settings={"auto_expand_replicas": "0-1"}), 1)
+    target.prepare(bulk=True)
+    target.finish()
+    assert [json.loads(body) for body in asked] == [
+        {"index": {"refresh_interval": "-1"}},
+        {"index": {"refresh_interval": None}},
+    ]
 
 
 def test_what_a_load_wrote_is_seen_at_once_by_whoever_asks_us(sink: OpenSearchSink, layout: Layouts) -> None:
