@@ -10,15 +10,18 @@ import uuid
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import psycopg
 import pytest
 import redis
 import urllib3
+from click.testing import CliRunner, Result
 
-from dynaview.projections.rows import RowKey
+from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.connect import connect
+from dynaview.sinks.port import APPLIED, Mend
+from dynaview.views.cli import cli
 from dynaview.views.control import ControlStore
 from dynaview.views.declarations import load
 from dynaview.views.findings import Report
@@ -29,6 +32,10 @@ from dynaview.views.verifying import Asked, verify_declared
 from dynaview.views.worker import Worker, WorkerSettings
 from tests.support.house import QUICK, until
 from tests.support.scripted import ScriptedTable
+from tests.support.stand import STORES, Stand
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
 
 DECLARATION = """
 control: "sqlite:///{folder}/control.db"
@@ -384,3 +391,36 @@ def test_a_busy_table_raises_no_alarm_in_any_store_and_is_repaired_meanwhile(sho
     assert [
         (kept.letter.view, kept.letter.kind, kept.letter.reason) for kept in shop.control.letters.find(Choice())
     ] == []
+
+
+def test_without_a_daemon_the_command_follows_the_views_itself(
+    tmp_path: Path, dynamodb: DynamoDBClient, dynamodb_endpoint: str, redis_url: str, opensearch_url: str,
+    postgres_url: str,
+) -> None:  # fmt: skip
+    urls = {"dynamodb": dynamodb_endpoint, "redis": redis_url, "opensearch": opensearch_url, "postgres": postgres_url}
+    with Stand(tmp_path, urls, dynamodb) as stand:
+        stand.put(0, 50, "first")
+        stand.start()
+        until(lambda: all(stand.target(store).count() == 50 for store in STORES), "the fills", 60)
+        until(lambda: all(record.filled for record in stand.control.views()), "the fills to be recorded")
+        stand.daemon.stop()
+        stand.put(40, 20, "while nobody follows")
+        stand.delete(3)
+        for store in STORES:
+            target = stand.target(store)
+            (key,) = [row.key for row in target.rows() if str(row.key).rstrip("',)").endswith("item7")]
+            (seen,) = target.read([key])
+            assert target.mend([Mend(Write(key, None, 0, seen.owner if seen else ""), seen)]) == [APPLIED]
+
+        def asked(*words: str) -> Result:
+            command = [words[0], "-f", str(stand._file), *words[1:]]
+            return CliRunner(env={**stand._environment}).invoke(cli, command)
+
+        done = asked("verify", "--json")
+        assert done.exit_code == 1, done.output
+        reports = json.loads(done.stdout)
+        assert [(report["missing"], report["drift"]) for report in reports] == [(1, 1)] * 3
+        done = asked("repair", *(stand.view(store) for store in STORES))
+        assert done.exit_code == 0, done.output
+        assert [stand.target(store).count() for store in STORES] == [59] * 3
+        assert asked("verify").exit_code == 0
