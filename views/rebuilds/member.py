@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from dynaview.projections.attributes import Image
 from dynaview.projections.compiler import compile_view
 from dynaview.projections.declaration import ViewDeclaration
-from dynaview.sinks.port import Target
+from dynaview.sinks.port import SinkRefused, Target
 from dynaview.sources.port import ScanPage
 from dynaview.views.control import Generation
 from dynaview.views.fingerprint import fingerprint
@@ -142,6 +142,8 @@ class Member:
         stopped = (
             fresh or record.state in ("overrun", "failed", "refused") or before is None or self._is_gone(before, live)
         )
+        if not place:
+            self._prepare_next()
         number = self.insist(
             lambda: self.site.store.begin(
                 self.view,
@@ -162,6 +164,19 @@ class Member:
         self.insist(lambda: self.target.prepare(bulk=self.rebuild.kind == "beside"))
         self.update(written=self.site.wait_written(self.view, self.check))
         self._retire_others()
+
+    def _prepare_next(self) -> None:
+        """Make the next generation in its store before any lane has to write there: where rights are missing, or its
+        name is taken, nothing has begun."""
+        target = self.site.target(self.declared, self.insist(lambda: self.site.store.next_number(self.view)))
+
+        def prepare() -> None:
+            try:
+                target.prepare(bulk=True)
+            except SinkRefused as error:
+                raise Obstructed(str(error)) from None
+
+        self.insist(prepare)
 
     def _is_gone(self, before: ViewDeclaration, live: Generation) -> bool:
         """Whether what readers see was removed by hand: nothing can be written there any more."""

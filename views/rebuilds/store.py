@@ -202,6 +202,12 @@ class RebuildStore:
 
     # Generations. Each of these moves the view's step, so that its lanes are opened anew.
 
+    def next_number(self, view: str) -> int:
+        """The number that the next generation of a view will have."""
+        query = sa.select(tables.views.c.numbered).where(tables.views.c.name == view)
+        with self._database.read() as connection:
+            return int(connection.execute(query).scalar_one()) + 1
+
     def begin(
         self,
         view: str,
