@@ -45,6 +45,7 @@ def test_an_end_just_before_it_sleeps_is_heard(house: House, monkeypatch: pytest
         stopped.set()
 
     def stop() -> None:
+        until(lambda: bool(house.follower._threads), "all threads to be started")
         thread = threading.Thread(target=run)
         thread.start()
         thread.join(0.2)  # time to wake whoever sleeps
