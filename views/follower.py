@@ -13,7 +13,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,13 +70,17 @@ class Follower:
         settings: FollowerSettings | None = None,
         now: Callable[[], float] = time.time,
         crashed: Callable[[], None] = lambda: None,
+        on_ready: Callable[[], None] | None = None,
     ) -> None:
+        """`on_ready` is called whenever shards may have become readable, where workers share the stream: a shard is
+        read between `take` and `give_up`. Without it all are this process's."""
         self.stream = stream
         self.lanes = tuple(lanes)
         self._members = threading.Lock()
         self.settings = settings or FollowerSettings()
         self._now = now
         self._crashed = crashed
+        self._on_ready = on_ready
         self._stop = threading.Event()
         self._discovery = Discovery(self.lanes)
         self._due: list[tuple[float, int, Cursor]] = []
@@ -123,6 +127,39 @@ class Follower:
         self._discovery.leave(lane)
         with self._members:
             self.lanes = tuple(each for each in self.lanes if each is not lane)
+
+    # Shards that change hands between workers
+
+    def take(self, shards: Iterable[str]) -> None:
+        """Read these shards from now on; all lanes have adopted them."""
+        for shard in shards:
+            if (cursor := self._discovery.renew(shard)) is not None:
+                self._schedule(cursor, 0.0)
+            self._note_behind(shard)
+
+    def recheck(self, shards: Iterable[str]) -> None:
+        """See whether a lane is behind in shards that it has adopted."""
+        for shard in shards:
+            self._note_behind(shard)
+
+    def give_up(self, shard: str) -> None:
+        """Read a shard no more."""
+        self._discovery.give_up(shard)
+
+    def finish(self, shard: str) -> None:
+        """Another worker has brought a view to a shard's end."""
+        if (cursor := self._discovery.cursors.get(shard)) is not None and not cursor.ended:
+            self._end_of(cursor)
+        self._room()
+
+    def look(self, shards: Collection[str]) -> bool:
+        """List all shards soon, if any of these is not known; whether that is so."""
+        if all(shard in self._discovery.cursors for shard in shards):
+            return False
+        with self._look:
+            self._listing_due = 0.0
+            self._look.notify_all()
+        return True
 
     def _attach(self, lane: Lane) -> None:
         lane.on_room = self._room
@@ -181,6 +218,9 @@ class Follower:
                 lane.forget(self._discovery.forgettable(lane))
 
     def _begin(self, cursors: Sequence[Cursor]) -> None:
+        if self._on_ready is not None:
+            self._on_ready()
+            return
         for cursor in cursors:
             self._schedule(cursor, 0.0)
 
@@ -206,11 +246,13 @@ class Follower:
                 delay = self._read_front(cursor)
             except SourceError as error:
                 delay = self._failed_read(cursor, error)
-            if not cursor.ended:
+            if not (cursor.ended or cursor.given_up):
                 self._schedule(cursor, delay)
 
     def _read_front(self, cursor: Cursor) -> float:
         """Read one page at the front and offer it; the wait until the next read."""
+        if cursor.given_up:
+            return 0.0
         if self._ended_for_all(cursor):
             cursor.ended = True
             self._end_of(cursor)
@@ -224,6 +266,8 @@ class Follower:
         delivery = _delivery(cursor, page)
         offered = [lane.offer(delivery) for lane in self.lanes if lane.failed is None]
         cursor.position = delivery.last
+        if self._discovery.cursors[cursor.shard] is not cursor:  # given up and taken again meanwhile
+            return 0.0
         if delivery.end:
             cursor.ended = True
         if not all(offered):
@@ -295,7 +339,7 @@ class Follower:
             what = f"shard {cursor.shard} no longer holds what follows {_sequence(cursor.position)}"
             for lane in self.lanes:
                 at = lane.position(cursor.shard)
-                if not at.ended and at.handed <= cursor.position:
+                if at.mine and not at.ended and at.handed <= cursor.position:
                     lane.lose(cursor.shard, what)
             if isinstance(error, StreamGone):
                 cursor.ended = True
@@ -357,7 +401,7 @@ class Follower:
 
     def _is_behind(self, lane: Lane, shard: str) -> bool:
         front, at = self._discovery.cursors[shard], lane.position(shard)
-        return lane.failed is None and not at.ended and (at.handed < front.position or front.ended)
+        return lane.failed is None and at.mine and not at.ended and (at.handed < front.position or front.ended)
 
     def _lowest(self, shard: str) -> int | None:
         """The lowest position among lanes that are behind in the shard and could take more now."""
