@@ -65,7 +65,7 @@ class Plan:
     control: str = "sqlite"
     seed: int = 0
     sample: int = 200
-    pace: float = 2.5
+    pace: float = 1.5
     longest: float = 8.0
     """The longest outage, in seconds."""
     ttl_share: float = TTL_SHARE
@@ -80,6 +80,8 @@ class Report:
     """Deletes of which DynamoDB Local forgot the old image."""
     kills: int = 0
     pauses: int = 0
+    revivals: int = 0
+    """Times that a daemon had ended because its control store was away when it started."""
     outages: Counter[str] = field(default_factory=Counter)
     resets: int = 0
     checkpoint_checks: int = 0
@@ -168,6 +170,22 @@ class Soak:
         """How many changes the views have counted, together."""
         return sum(record.counts.read for record in patiently(self.control.views))
 
+    def lives(self) -> bool:
+        """Whether the daemon runs. One that found its control store away when it started is started again, as whoever
+        supervises it would; any other end is a fault."""
+        code = self.daemon.code
+        if code is None:
+            return True
+        if code == 1 and self.plan.control == "postgres" and self.daemon.says("the control store"):
+            self.report.revivals += 1
+            time.sleep(0.5)
+            self.daemon.start()
+            return True
+        fault = f"the daemon ended by itself with exit code {code}"
+        if fault not in self.report.faults:
+            self.report.faults.append(fault)
+        return False
+
     def wait_until_caught_up(self) -> bool:
         """Wait until every view's watermark has passed this moment."""
         now, deadline = time.time(), time.monotonic() + DEADLINE
@@ -177,8 +195,7 @@ class Soak:
                 view.filled and view.watermark is not None and view.watermark > now for view in views
             ):
                 return True
-            if self.daemon.ended_by_itself:
-                self.report.faults.append("the daemon ended by itself")
+            if not self.lives():
                 return False
             time.sleep(0.1)
         self.report.faults.append(
@@ -255,7 +272,7 @@ def run(
             soak.daemon.start()
             _kill(soak, writers, say)
             writers.allowed = float("inf")
-            while writers.done < writers.total and not soak.daemon.ended_by_itself:
+            while writers.done < writers.total and soak.lives():
                 time.sleep(0.1)
         if soak.wait_until_caught_up():
             if plan.ttl_share:
@@ -304,13 +321,12 @@ def _kill(soak: Soak, writers: Writers, say: Callable[[str], None]) -> None:
         lives = min(LIFE, chance.expovariate(1 / plan.pace))
         # Most daemons have shown that they work before they die, however slow the machine is.
         before, shown, born = soak.read, chance.random() < 0.25, time.monotonic()
-        while time.monotonic() < born + ALIVE and not soak.daemon.ended_by_itself:
+        while time.monotonic() < born + ALIVE and soak.lives():
             shown = shown or soak.read > before
             if shown and writers.done >= until and time.monotonic() > born + lives:
                 break
             time.sleep(0.02)
-        if soak.daemon.ended_by_itself:
-            report.faults.append("the daemon ended by itself")
+        if not soak.lives():
             return
         dead = soak.daemon.kill_one()
         report.kills += 1
@@ -364,7 +380,7 @@ def main() -> None:
     parser.add_argument("--pauses", type=int, default=5, help="SIGSTOPs of a daemon or worker (5)")
     parser.add_argument("--workers", type=int, default=1, help="processes that share the work (1)")
     parser.add_argument("--control", choices=("sqlite", "postgres"), default="sqlite", help="control store (sqlite)")
-    parser.add_argument("--pace", type=float, default=2.5, help="seconds a daemon lives on average (2.5)")
+    parser.add_argument("--pace", type=float, default=1.5, help="seconds a daemon lives on average (1.5)")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     plan = Plan(**vars(parser.parse_args()))
 
@@ -377,7 +393,7 @@ def main() -> None:
         if report.faults:
             print(Path(folder, "daemon.log").read_text()[-5000:], file=sys.stderr)
     say(
-        f"{report.changes:,} stream records, {report.kills} kills, {report.pauses} pauses, "
+        f"{report.changes:,} stream records, {report.kills} kills, {report.pauses} pauses, {report.revivals} revivals, "
         f"{report.outages.total()} outages with {report.resets:,} connections reset, "
         f"{report.checkpoint_checks:,} rows held against checkpoints, {report.slips} deletes without their old image, "
         f"{report.seconds:.0f} s"

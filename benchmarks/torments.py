@@ -146,18 +146,17 @@ class Daemon:
     def __init__(self, file: Path, environment: Mapping[str, str], log: Path, workers: int, chance: random.Random):
         self.file, self.environment, self.workers = file, dict(environment), workers
         self._random = chance
-        self._log = log.open("ab")
+        self._path, self._log = log, log.open("ab")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
-    def living(self) -> bool:
-        """Whether it runs, as far as this process knows."""
-        return self._process is not None
+    def code(self) -> int | None:
+        """Its exit code, where it has ended although nobody killed it."""
+        return None if self._process is None else self._process.poll()
 
-    @property
-    def ended_by_itself(self) -> bool:
-        """Whether it has died although nobody killed it."""
-        return self._process is not None and self._process.poll() is not None
+    def says(self, words: str) -> bool:
+        """Whether the end of its log holds these words."""
+        return words in self._path.read_text(errors="replace")[-500:]
 
     def start(self) -> None:
         """Start it."""
