@@ -263,7 +263,7 @@ class Follower:
         cursor.refused = 0
         asked = self._now()
         page = self._read(cursor)
-        delivery = _delivery(cursor, page)
+        delivery = delivery_of(cursor, page)
         offered = [lane.offer(delivery) for lane in self.lanes if lane.failed is None]
         cursor.position = delivery.last
         if self._discovery.cursors[cursor.shard] is not cursor:  # given up and taken again meanwhile
@@ -307,7 +307,7 @@ class Follower:
         if cursor.iterator is None:
             if cursor.position == START:
                 self._lose_unread(cursor.shard)
-            after = None if cursor.position == START else _sequence(cursor.position)
+            after = None if cursor.position == START else sequence_text(cursor.position)
             cursor.iterator = self.stream.open(cursor.shard, after)
         page = self.stream.read(cursor.iterator, self.settings.page)
         cursor.iterator = page.next
@@ -336,7 +336,7 @@ class Follower:
                 # Records older than 24 hours go at any moment, also under an iterator just opened on the oldest.
                 self._lose_unread(cursor.shard)
                 return cursor.backoff.next()
-            what = f"shard {cursor.shard} no longer holds what follows {_sequence(cursor.position)}"
+            what = f"shard {cursor.shard} no longer holds what follows {sequence_text(cursor.position)}"
             for lane in self.lanes:
                 at = lane.position(cursor.shard)
                 if at.mine and not at.ended and at.handed <= cursor.position:
@@ -375,7 +375,7 @@ class Follower:
             if cursor is None or cursor.position != needed:
                 cursor = cursors[shard] = Cursor(shard, needed)
             try:
-                delivery = _delivery(cursor, self._read(cursor))
+                delivery = delivery_of(cursor, self._read(cursor))
             except SourceError as error:
                 if self._stop.wait(self._failed_read(cursor, error)):
                     return
@@ -411,7 +411,8 @@ class Follower:
         )
 
 
-def _delivery(cursor: Cursor, page: Page[Any]) -> Delivery:
+def delivery_of(cursor: Cursor, page: Page[Any]) -> Delivery:
+    """What a page that was read at the cursor brings."""
     positions = [int(change.body.sequence) for change in page.changes]
     last = max(positions[-1] if positions else cursor.position, cursor.position)
     broken: list[tuple[int, Broken]] = []
@@ -424,6 +425,6 @@ def _delivery(cursor: Cursor, page: Page[Any]) -> Delivery:
     return Delivery(cursor.shard, cursor.position, last, page.changes, positions, broken, page.next is None)
 
 
-def _sequence(position: int) -> str:
+def sequence_text(position: int) -> str:
     """A sequence number as DynamoDB writes it: padded to 21 digits."""
     return f"{position:021d}"

@@ -59,6 +59,12 @@ def _remedy(view: str, on_gap: OnGap) -> str:
     return anew(view)
 
 
+def stream_made(arn: str) -> float | None:
+    """When a stream was switched on, in seconds since 1970; None where its ARN does not say."""
+    said = _born(arn)
+    return datetime.fromisoformat(said).timestamp() if said.endswith("Z") else None
+
+
 def _born(arn: str) -> str:
     """When a stream was made: its label, the end of its ARN, is that time in UTC."""
     found = re.search(r"/stream/(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)", arn)
