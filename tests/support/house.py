@@ -38,8 +38,11 @@ class CutControl(ControlStore):
     """A control store that a crash can cut off: after `cut` nothing is committed any more."""
 
     cut = False
+    commits = 0
+    """How many were made."""
 
     def commit(self, view: str, progress: Progress, watermark: float | None) -> None:
+        self.commits += 1
         if self.cut:
             raise ControlUnavailable("scripted: cut off")
         super().commit(view, progress, watermark)
