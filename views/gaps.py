@@ -61,8 +61,10 @@ def _remedy(view: str, on_gap: OnGap) -> str:
 
 def stream_made(arn: str) -> float | None:
     """When a stream was switched on, in seconds since 1970; None where its ARN does not say."""
-    said = _born(arn)
-    return datetime.fromisoformat(said).timestamp() if said.endswith("Z") else None
+    try:
+        return datetime.fromisoformat(arn.rpartition("/stream/")[2]).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
 
 
 def _born(arn: str) -> str:

@@ -45,9 +45,11 @@ Show = Callable[[Sequence[Rebuild]], None]
 )
 @click.option(
     "--from-export",
-    "export",
+    "exports",
+    multiple=True,
     metavar="PATH",
-    help="Read an export of the table (a folder, or s3://bucket/prefix) instead of the table.",
+    help="Read an export of the table (a folder, or s3://bucket/prefix) instead of the table; once more for each "
+    "incremental export behind it.",
 )
 @click.option("--keep", callback=duration, metavar="TIME", help="Keep the generation before it so long, such as 24h.")
 @click.option("--yes", is_flag=True, help="Swap whatever the checks find; answers a rebuild that asks.")
@@ -59,7 +61,7 @@ def command(
     files: tuple[Path, ...],
     segments: int | None,
     max_read_units: float | None,
-    export: str | None,
+    exports: tuple[str, ...],
     keep: float | None,
     yes: bool,
     cancel: bool,
@@ -77,7 +79,7 @@ def command(
     """
     declaration = load_files(files)
     names = declared(declaration, views)
-    options = Options(segments, max_read_units, keep, yes, None if export is None else _absolute(export))
+    options = Options(segments, max_read_units, keep, yes, tuple(map(_absolute, exports)))
     with opened_control(declaration) as control:
         if cancel:
             answered = [name for name in names if control.rebuilds.answer(name, "cancel")]

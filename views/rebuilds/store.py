@@ -38,8 +38,8 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     """Seconds for which the generation before it is kept; None: as declared."""
     yes: bool = False
     """Whether to swap whatever the checks find."""
-    export: str | None = None
-    """Where an export lies that is read instead of the table."""
+    exports: tuple[str, ...] = ()
+    """Where exports lie that are read instead of the table: a full one, and what goes on behind it."""
     asked_by: str = "dynaview rebuild"
 
 
@@ -174,7 +174,7 @@ class RebuildStore:
             connection.execute(tables.rebuilds.update().where(where).values(**values))
         return dataclasses.replace(rebuild, **values)
 
-    # Segments of a job's scan
+    # Segments of a job's scan. One that has several parts names each behind the job's own name
 
     def segments(self, job: str) -> list[Segment]:
         """The segments of a job's scan, empty where it has not begun."""
@@ -196,9 +196,9 @@ class RebuildStore:
             )
 
     def forget_segments(self, job: str) -> None:
-        """Drop the positions of a scan that nobody will go on with."""
+        """Drop the positions of a scan, with all its parts, that nobody will go on with."""
         with self._database.write() as connection:
-            connection.execute(tables.scans.delete().where(tables.scans.c.job == job))
+            connection.execute(tables.scans.delete().where(tables.scans.c.job.startswith(job, autoescape=True)))
 
     # Generations. Each of these moves the view's step, so that its lanes are opened anew.
 
