@@ -20,7 +20,6 @@ from dynaview.views.letterbox import DeadLetter, LetterBox
 from dynaview.views.rebuilds.store import RebuildStore
 from dynaview.views.results import Results, verifications
 from dynaview.views.segments import Segment
-from dynaview.views.turns import Turns
 
 __all__ = [
     "Checkpoint",
@@ -158,12 +157,10 @@ class ControlStore:
         self.letters = LetterBox(self._database)
         self.rebuilds = RebuildStore(self._database)
         self.crew = Crew(self._database)
-        self.turns = Turns(self._database)
         self.results = Results(self._database)
 
     def close(self) -> None:
         """Give back connections; workers of this process are gone to others."""
-        self.turns.close()
         self.crew.close()
         self._database.close()
 

@@ -1,7 +1,7 @@
 """Who works on what: the workers of a control store, the views' turns, and the leases under which shards are read.
 
-Workers that keep the same views of a table are a *group*, and share the table's shards. A view is kept by one group at a
-time (its *turn*). A shard, or a job that one worker does for its group, is a *resource*; whoever has its *lease* may
+Workers that keep the same views of a table are a *group*, and share the table's shards. A view is kept by one group at
+a time (its *turn*). A shard, or a job that one worker does for its group, is a *resource*; whoever has its *lease* may
 move the checkpoints of it, and every commit looks whether that is still so (`check`). Nobody takes a lease from a
 living worker. A worker is dead when its row has expired by the database's clock, or its sign of life is gone; then
 any other one removes the row, and a worker that finds its row gone has lost all of its leases.

@@ -13,7 +13,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from dynaview.views import tables
 
-
 CREATION = 7_370_212_905_331_874
 """The number of the Postgres lock under which the tables are made."""
 

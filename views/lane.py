@@ -377,7 +377,7 @@ class Lane:
         with self._lock:
             self._buffer.clear()
         if self.failed is not None:
-            with contextlib.suppress(Stopped):
+            with contextlib.suppress(Stopped, LeaseLost):
                 self._say(*self.failed)
 
     def _prepare(self) -> None:

@@ -23,6 +23,7 @@ from dynaview.views.gaps import GAP
 from dynaview.views.lane import Lane, LaneSettings
 from dynaview.views.output import Output
 from dynaview.views.recorded import restored
+from dynaview.views.share import Share
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +46,10 @@ class Opening:
         settings: LaneSettings,
         refuse: Refuse,
         on_fail: Refuse,
+        share: Share | None = None,
     ) -> None:
         """`views` are the declared ones. `refuse` is called for a view that may not begin, `on_fail` for one that ends
-        later. Raises `ControlUnavailable`."""
+        later. `share` is the worker's part where several share a stream. Raises `ControlUnavailable`."""
         self.description = description
         self._table = table
         self._views = views
@@ -56,6 +58,7 @@ class Opening:
         self._settings = settings
         self._refuse = refuse
         self._on_fail = on_fail
+        self._share = share
         self._images: ViewType = description.view_type or FULL_IMAGES
         self._restored = cache(partial(restored, functions=functions_of(views.values())))
         earlier = [self.declared(view, each) for view in views.values() for each in control.generations(view.name)]
@@ -102,7 +105,9 @@ class Opening:
             return None
         limits = view.dead_letters
         settings = dataclasses.replace(self._settings, letters=limits.limit, letters_within=limits.within)
-        lane = Lane(record, outputs, self._control, checkpoints, settings, on_gap=view.on_gap)
+        lane = Lane(record, outputs, self._control, checkpoints, settings, on_gap=view.on_gap, holder=self._share)
+        if self._share is not None:
+            lane.missing = partial(self._share.missing, view.name)
         if lane.live is not None:
             live = lane.live.target
             lane.gone = partial(self._sink(view, generations).gone, live.layout, live.generation)

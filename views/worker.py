@@ -22,16 +22,19 @@ from dynaview.sinks.port import Sink, SinkError
 from dynaview.sources.errors import SourceError, StreamDisabled, StreamGone
 from dynaview.sources.port import TableDescription, TableReader
 from dynaview.views.control import ControlStore, ControlUnavailable, Segment, ViewRecord
+from dynaview.views.faults import FAILED
 from dynaview.views.fill import Fill
 from dynaview.views.fingerprint import fingerprint
 from dynaview.views.follower import Follower, FollowerSettings
 from dynaview.views.gaps import GAP, stream_gap
-from dynaview.views.lane import Lane, LaneSettings
+from dynaview.views.lane import ENDS, Lane, LaneSettings
+from dynaview.views.limit import OVERRUN
 from dynaview.views.opening import FULL_IMAGES, Opening
 from dynaview.views.policy import Backoff
 from dynaview.views.rebuilds.driver import Rebuilder
 from dynaview.views.rebuilds.site import Site
 from dynaview.views.recorded import recorded
+from dynaview.views.share import Share, ShareSettings
 from dynaview.views.threads import join, spawn
 
 log = logging.getLogger(__name__)
@@ -60,6 +63,7 @@ class WorkerSettings:
     """Seconds between two removals of old tombstones."""
     patience: float = 8.0
     """Seconds that an ending worker waits for AWS, and again for stores, that do not answer."""
+    share: ShareSettings = field(default_factory=ShareSettings)
 
 
 class Worker:
@@ -79,7 +83,9 @@ class Worker:
     ) -> None:
         """`on_fail` hears view, state and reason of each view that cannot go on. `identity` tells this process from
         others on the control store."""
+        self._identity = identity
         self.identity = identity
+        """What tells its present registration from others."""
         self.source = source
         self.table = table
         self._views = list(views)
@@ -89,6 +95,11 @@ class Worker:
         self._crashed = crashed
         self._on_fail = on_fail
         self._stop = threading.Event()
+        self._over = threading.Event()
+        """Set when this process is to stop, or was taken for dead by others and has to begin anew."""
+        self._share: Share | None = None
+        self._filling: set[str] = set()
+        """Views whose fill was begun here."""
         self._lanes: dict[str, Lane] = {}
         self._running: dict[str, list[threading.Thread]] = {}
         """The threads of each lane and its fill."""
@@ -120,6 +131,7 @@ class Worker:
     def stop(self) -> None:
         """End: batches in hand are finished and their checkpoints moved, as far as sinks and control store answer."""
         self._stop.set()
+        self._over.set()
         patience = self._settings.patience
         left = [] if self._supervisor is None else join([self._supervisor], patience)
         if self._follower is not None:
@@ -134,12 +146,14 @@ class Worker:
                 self.source.table,
                 ", ".join(left),
             )
+        if self._share is not None:
+            self._share.stop(patience)
 
     def _live(self) -> None:
         """Give signs of life: a view that waits for its store, or its table, is not a view that nobody runs."""
         names = [view.name for view in self._views]
         while not self._stop.wait(self._settings.alive_every):
-            if not self._begun:
+            if not self._begun or self._share is None or not self._share.first:
                 continue
             try:
                 self._control.set_seen(names)
@@ -149,6 +163,8 @@ class Worker:
     def _purge(self) -> None:
         """Remove tombstones that no change can come too late for: see `purgeable`."""
         while not self._stop.wait(self._settings.purge_every):
+            if not self._holds("purge"):
+                continue
             for lane in list(self._lanes.values()):
                 age = lane.purgeable(time.time())
                 if age is None:
@@ -164,15 +180,39 @@ class Worker:
     # The supervisor's own thread
 
     def _supervise(self) -> None:
-        if not self._take_turns():
-            return
-        while (description := self._insist(self._open)) is not None and description.stream_arn is not None:
-            self._follow(description)
+        while not self._stop.is_set():
+            self._over = threading.Event()
+            if self._stop.is_set() or not self._enlist():
+                return
+            if self._take_turns():
+                while (description := self._insist(self._open)) is not None and description.stream_arn is not None:
+                    self._follow(description)
+            self._begun = False
+            self._over.wait()
+
+    def _enlist(self) -> bool:
+        """Register this process with the others; False where it is to stop meanwhile."""
+        marks = {view.name: fingerprint(view, self.source.table) for view in self._views}
+        make = partial(Share, self._control, self.source.name, marks, self._identity, self._settings.share)
+        self._share = share = self._insist(partial(make, self._over.set))
+        if share is None:
+            return False
+        self.identity = share.id
+        share.start(self._crashed)
+        return True
+
+    def _holds(self, job: str) -> bool:
+        """Whether a job that one worker does for all is this one's."""
+        try:
+            return self._share is not None and self._share.hold(job)
+        except ControlUnavailable as error:
+            log.warning("%s", error)
+            return False
 
     def _follow(self, description: TableDescription) -> None:
         """Follow the table's stream until the worker is to stop, or every view has come to the stream's end."""
         self._insist(partial(self._begin, description))
-        while not self._stop.wait(self._settings.watch_every):
+        while not self._over.wait(self._settings.watch_every):
             now = self._insist(self.table.describe)
             if now is not None and now.stream_arn != description.stream_arn:
                 self._end_stream(now.stream_arn)
@@ -195,23 +235,31 @@ class Worker:
             if self._stop.is_set():
                 return
         self._lanes, self._running, self._follower = {}, {}, None
+        self._filling.clear()
+        if self._share is not None:
+            self._share.serve(None)
 
     def _take_turns(self) -> bool:
         """Wait until no other process keeps these views; False where the worker is to stop meanwhile."""
         for name in sorted(view.name for view in self._views):
             said = False
             while not self._takes_turn(name):
-                if self._stop.is_set():
+                if self._over.is_set():
                     return False
                 if not said:
-                    log.warning("view %s is kept by another dynaview run on this control store; standing by", name)
+                    log.warning(
+                        "view %s is kept by another dynaview run, with other views or declarations, on this control "
+                        "store; standing by",
+                        name,
+                    )
                     said = True
-                self._stop.wait(self._settings.turn_every)
+                self._over.wait(self._settings.turn_every)
         self._begun = True
         return True
 
     def _takes_turn(self, view: str) -> bool:
-        return bool(self._insist(lambda: self._control.turns.take(view)))
+        share = self._share
+        return share is not None and bool(self._insist(lambda: share.take_turn(view)))
 
     def _end_stream(self, other: str | None) -> None:
         """The followed stream is no longer the table's: read what it still holds, then every view has a gap.
@@ -225,7 +273,7 @@ class Worker:
             self.source.table,
         )
         seen = time.time()
-        while not self._stop.is_set():
+        while not self._over.is_set():
             shards = self._insist(self._rest)
             lanes = list(self._lanes.values())
             for lane in lanes:
@@ -233,7 +281,7 @@ class Worker:
                     lane.fail(GAP, stream_gap(self.source.table, other, lane.passed, lane.name, lane.on_gap))
             if all(lane.failed is not None for lane in lanes):
                 return
-            self._stop.wait(self._settings.drain_every)
+            self._over.wait(self._settings.drain_every)
 
     def _rest(self) -> list[str]:
         """The shards of the followed stream; none where DynamoDB has forgotten it."""
@@ -256,14 +304,15 @@ class Worker:
     def _insist(self, act: Callable[[], T]) -> T | None:
         """Do it, however long the source or the control store is away; None where the worker is to stop."""
         backoff = Backoff()
-        while not self._stop.is_set():
+        over = self._over
+        while not over.is_set():
             try:
                 return act()
             except (SourceError, ControlUnavailable) as error:
                 if backoff.meet(error):
                     log.error("table %s: %s", self.source.table, error)
                     self._say_waiting(str(error), isinstance(error, StreamDisabled))
-            backoff.wait(self._stop)
+            backoff.wait(over)
         return None
 
     def _say_waiting(self, reason: str, off: bool) -> None:
@@ -272,6 +321,8 @@ class Worker:
         if self._lanes:
             return
         try:
+            if any(self._control.crew.sharing(view.name) for view in self._views):
+                return  # other workers can go on, and say what there is to say
             for view in self._views:
                 mark = fingerprint(view, self.source.table)
                 record = self._control.add_view(view.name, view.source, view.sink, mark, declaration=recorded(view))
@@ -286,13 +337,16 @@ class Worker:
             log.error("%s", error)
 
     def _begin(self, description: TableDescription) -> None:
+        share = self._share
+        assert share is not None
+        first = not share.join()  # before records are read: from here on every step of a view waits for this worker
         opening = self._opening(description)
-        records = [self._register(view, description) for view in self._views]
+        records = [self._register(view, description, first) for view in self._views]
         opened = [(record, opening.lane(view, record)) for view, record in zip(self._views, records, strict=True)]
         fills = {
             record.name: self._planned(opening, record, lane)
             for record, lane in opened
-            if lane is not None and _unfilled(record)
+            if lane is not None and self._may_fill(record)
         }
         # Nothing below fails or is tried again: a second set of lanes would count every change twice.
         self._opened = opening
@@ -301,11 +355,14 @@ class Worker:
             [lane for _, lane in opened if lane is not None],
             self._settings.follower,
             crashed=self._crashed,
+            on_ready=share.poke,
         )
         for record, lane in opened:
             self._steps[record.name] = record.step
             if lane is not None:
+                _heed(lane, record)
                 self._run(lane, fills.get(record.name))
+        share.serve(self._follower)
         self._follower.start()
         for record in records:
             self._insist(partial(self._control.take_step, record.name, self.identity, record.step))
@@ -321,9 +378,9 @@ class Worker:
             sinks=self._sinks,
             control=self._control,
             opening=opening,
-            workers=lambda view: [self.identity],
-            mine=lambda: True,
-            stop=self._stop,
+            workers=self._control.crew.sharing,
+            mine=partial(self._holds, "rebuild"),
+            stop=self._over,
             left=self._left,
         )
         self._threads.append(spawn(f"rebuilds-{self.source.name}", Rebuilder(site).run, self._crashed))
@@ -338,16 +395,21 @@ class Worker:
             self._settings.lane,
             self._refuse,
             self._on_fail,
+            self._share,
         )
 
-    def _register(self, view: ViewDeclaration, description: TableDescription) -> ViewRecord:
-        """The view's record, made where this is its first start."""
+    def _register(self, view: ViewDeclaration, description: TableDescription, first: bool) -> ViewRecord:
+        """The view's record, made where this is its first start. The `first` of several workers goes on where the last
+        ones ended for a reason that a new start heals."""
         mark, declaration = fingerprint(view, self.source.table), recorded(view)
         record = self._control.add_view(view.name, view.source, view.sink, mark, declaration=declaration)
         self._control.redeclare(view.name, mark, declaration)  # what does not touch rows may have changed
         if record.stream_arn is None and description.stream_arn is not None:
             self._control.set_stream(view.name, description.stream_arn)
             record = dataclasses.replace(record, stream_arn=description.stream_arn)
+        if first and record.state in (OVERRUN, FAILED):
+            self._control.set_state(view.name, "starting")
+            record = dataclasses.replace(record, state="starting", reason="")
         return record
 
     def _refuse(self, view: str, state: str, reason: str) -> None:
@@ -373,28 +435,44 @@ class Worker:
         )
         return fill, fill.plan(opening.description.size)
 
+    def _may_fill(self, record: ViewRecord) -> bool:
+        """Whether the first fill of a view is to be begun here: one worker does it, another goes on where it ended."""
+        return _unfilled(record) and self._holds(f"fill {record.name} {record.generation}")
+
     def _run(self, lane: Lane, fill: tuple[Fill, list[Segment]] | None) -> None:
         self._lanes[lane.name] = lane
         self._running[lane.name] = [spawn(f"view-{lane.name}", lane.run, self._crashed)]
         if fill is not None:
+            self._filling.add(lane.name)
             self._running[lane.name] += fill[0].start(fill[1])
 
     # Steps: what the lanes of a view have to do changes while they run
 
     def _tend(self) -> None:
-        """Take in new steps of the views, see `ViewRecord.step`."""
+        """Take in new steps of the views (see `ViewRecord.step`), and what other workers say of them."""
         while not self._stop.wait(self._settings.tend_every):
             opening = self._opened
             if opening is None:
                 continue
             try:
                 for record in self._control.views():
-                    if record.name in self._steps and record.step != self._steps[record.name]:
+                    if record.name in self._steps:
                         with self._opening_lanes:
                             if opening is self._opened:
-                                self._reopen(opening, record)
+                                self._take_in(opening, record)
             except ControlUnavailable as error:
                 log.warning("%s", error)
+
+    def _take_in(self, opening: Opening, record: ViewRecord) -> None:
+        lane = self._lanes.get(record.name)
+        if record.step != self._steps[record.name]:
+            self._reopen(opening, record)
+        elif lane is not None:
+            _heed(lane, record)
+            if record.name not in self._filling and lane.failed is None and self._may_fill(record):
+                fill, left = self._planned(opening, record, lane)
+                self._filling.add(lane.name)
+                self._running[lane.name] += fill.start(left)
 
     def _reopen(self, opening: Opening, record: ViewRecord) -> None:
         """End the view's lane and open it anew as its record says now. Where the old one has not ended yet (its store
@@ -408,12 +486,15 @@ class Worker:
             if join(self._running[record.name], self._settings.patience):
                 return
             del self._lanes[record.name]
+            self._filling.discard(record.name)
         view = next(view for view in self._views if view.name == record.name)
         lane = opening.lane(view, record)
-        fill = self._planned(opening, record, lane) if lane is not None and _unfilled(record) else None
+        fill = self._planned(opening, record, lane) if lane is not None and self._may_fill(record) else None
         self._steps[record.name] = record.step
         if lane is not None:
             follower.join(lane)
+            if self._share is not None:
+                self._share.poke()
             self._run(lane, fill)
         self._control.take_step(record.name, self.identity, record.step)
 
@@ -421,3 +502,13 @@ class Worker:
 def _unfilled(record: ViewRecord) -> bool:
     """Whether a first fill is to be begun, or to go on: a rebuild takes its place."""
     return not record.filled and record.write_order == (record.generation,)
+
+
+def _heed(lane: Lane, record: ViewRecord) -> None:
+    """Let a lane know what other workers have said of its view."""
+    if record.filled:
+        lane.filled()
+    if lane.failed is None and record.state in ENDS:
+        lane.fail(record.state, record.reason)
+    elif lane.failed is None and record.state == "stopped":
+        lane.resay()

@@ -1,4 +1,4 @@
-"""One process at a time keeps a view; another one stands by."""
+"""Who keeps a view: workers with the same views share it, one with others stands by."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ from dynaview.sinks.memory import MemorySink
 from dynaview.views.control import ControlError, ControlStore
 from dynaview.views.daemon import Daemon
 from dynaview.views.declarations import load
+from dynaview.views.share import Share
 from tests.support.house import until
 from tests.support.scripted import ScriptedTable
 
 HOLDER = """
 import sys, time
 from dynaview.views.control import ControlStore
+from dynaview.views.share import Share
 control = ControlStore(sys.argv[1])
-print(control.turns.take("one"), flush=True)
+share = Share(control, "shop", {"one": "another"})
+print(share.take_turn("one"), flush=True)
 time.sleep(60)
 """
 
 
 def holder(url: str) -> subprocess.Popen[str]:
-    """Another process that has taken the turn of view ``one``."""
+    """Another process that keeps view ``one``, declared in another way."""
     process = subprocess.Popen([sys.executable, "-c", HOLDER, url], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "True\n"
@@ -51,17 +54,36 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_a_turn_is_free_again_when_its_process_is_killed(url: str) -> None:
     control = ControlStore(url)
     process = holder(url)
+    share = Share(control, "shop", {"one": "mine", "two": "mine"})
     try:
-        assert not control.turns.take("one")
-        assert control.turns.take("two")
+        assert not share.take_turn("one")
+        assert share.take_turn("two")
         process.kill()
         process.wait()
-        until(lambda: control.turns.take("one"), "the turn of a process that was killed")
-        assert control.turns.take("one")  # it has it
+        begun = time.monotonic()
+        until(lambda: share.take_turn("one"), "the turn of a process that was killed")
+        assert time.monotonic() - begun < share.settings.lease / 2  # not only when its registration expired
+        assert share.take_turn("one")  # it has it
     finally:
         process.kill()
         process.wait()
+        share.stop()
         control.close()
+
+
+def test_workers_with_the_same_views_share_them(url: str) -> None:
+    control = ControlStore(url)
+    one, two = (Share(control, "shop", {"one": "mine"}) for _ in range(2))
+    assert one.take_turn("one")
+    assert two.take_turn("one")
+    other = Share(control, "shop", {"one": "declared in another way"})
+    assert not other.take_turn("one")
+    one.stop()
+    assert not other.take_turn("one")
+    two.stop()
+    assert other.take_turn("one")
+    other.stop()
+    control.close()
 
 
 def test_a_second_daemon_stands_by_and_goes_on_when_the_first_is_gone(
