@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -106,7 +107,9 @@ def memory(request: pytest.FixtureRequest, in_place: bool = False) -> Subject:
 
 def redis(request: pytest.FixtureRequest, type: Literal["hash", "string", "set", "sorted_set"]) -> Subject:
     module = importlib.import_module("dynaview.sinks.redis")
-    url: str = request.getfixturevalue("redis_url")
+    # Looking for rows goes through all keys of a database: not those of other tests.
+    database = {"hash": 1, "string": 2, "set": 3, "sorted_set": 4}[type]
+    url = urlsplit(request.getfixturevalue("redis_url"))._replace(path=f"/{database}").geturl()
     fields = {"set": (), "sorted_set": (Field(SCORE, "double"),)}.get(type, FIELDS)
     run = uuid4().hex[:8]
 
@@ -127,6 +130,12 @@ def redis(request: pytest.FixtureRequest, type: Literal["hash", "string", "set",
             return key(text), ("\ud800", None, None)
         return (f"{run}:{text}", "\ud800"), made(text, 1)
 
+    def clean() -> None:
+        with importlib.import_module("redis").Redis.from_url(url) as client:
+            for key in client.scan_iter(match=f"*{run}:*", count=1000):
+                client.unlink(key)
+
+    request.addfinalizer(clean)
     return Subject(
         sink=module.RedisSink("redis", url, {}),
         another=lambda: module.RedisSink("redis again", url, {}),
