@@ -24,7 +24,7 @@ def change_letter(
 ) -> DeadLetter:
     """The dead letter of a change that a projection or a sink rejected."""
     key, body = change.body.key, msgspec.json.encode(change)
-    return DeadLetter(view, _key(key), key_text(row_key), version, shard, change.body.time, kind, reason, body)
+    return DeadLetter(view, item_text(key), key_text(row_key), version, shard, change.body.time, kind, reason, body)
 
 
 def scanned_letter(
@@ -32,7 +32,9 @@ def scanned_letter(
 ) -> DeadLetter:
     """The dead letter of a scanned item that a projection or a sink rejected."""
     body = msgspec.json.encode(image)
-    return DeadLetter(view, _key(key), key_text(row_key), SCANNED, SCAN, time.time(), kind, reason, body, counted=False)
+    return DeadLetter(
+        view, item_text(key), key_text(row_key), SCANNED, SCAN, time.time(), kind, reason, body, counted=False
+    )
 
 
 def unreadable_letter(view: str, record: Broken, shard: str, version: int) -> DeadLetter:
@@ -51,7 +53,8 @@ def key_text(key: RowKey | None) -> str:
     return _fitting(key if isinstance(key, str) else msgspec.json.encode(key, enc_hook=str).decode())
 
 
-def _key(key: Mapping[str, Attr]) -> str:
+def item_text(key: Mapping[str, Attr]) -> str:
+    """An item key as letters keep it."""
     try:
         return _fitting(item_key(key))
     except ValueError:  # a key that cannot be told in the canonical way may be the very reason for the dead letter

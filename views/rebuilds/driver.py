@@ -11,19 +11,24 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from dynaview.sinks.port import SinkError
-from dynaview.sources.errors import SourceError
+from dynaview.sources.errors import BadExport, SourceError
 from dynaview.sources.filters import scan_filter
+from dynaview.sources.port import ScanPage
 from dynaview.views.control import ControlUnavailable
 from dynaview.views.faults import fault_reason
 from dynaview.views.fingerprint import fingerprint
 from dynaview.views.gaps import GAP
 from dynaview.views.policy import Backoff
-from dynaview.views.rebuilds.beside import Filling, Taken
+from dynaview.views.rebuilds.beside import Filling, Settle, Taken
 from dynaview.views.rebuilds.budget import Budget
+from dynaview.views.rebuilds.disputes import settle
+from dynaview.views.rebuilds.exported import Exports, Part
+from dynaview.views.rebuilds.history import History, TooLate
 from dynaview.views.rebuilds.member import Member, retire
-from dynaview.views.rebuilds.scan import Scan, SegmentScan, run_all
+from dynaview.views.rebuilds.scan import SegmentScan, run_all
 from dynaview.views.rebuilds.site import Cancelled, Ended, Obstructed, Site
 from dynaview.views.rebuilds.store import Options, Phase, Rebuild
 from dynaview.views.segments import Segment
@@ -117,7 +122,10 @@ class Job:
 
     def __init__(self, site: Site, rebuilds: Sequence[Rebuild]) -> None:
         self._site = site
-        self._members = [Member(site, rebuild) for rebuild in rebuilds]
+        exports = rebuilds[0].options.exports
+        self._exports = Exports(site, exports) if exports else None
+        admit = None if self._exports is None else self._exports.admit
+        self._members = [Member(site, rebuild, admit) for rebuild in rebuilds]
         self._lock = threading.Lock()
 
     def run(self) -> None:
@@ -188,6 +196,9 @@ class Job:
             try:
                 self._scan_once(members)
                 break
+            except (BadExport, TooLate) as error:
+                for member in members:
+                    self._guarded(member, _Left(member, Obstructed(str(error))).again)
             except SourceError as error:
                 if backoff.meet(error):
                     log.warning("the scan of table %s: %s", self._site.source.table, error)
@@ -200,13 +211,30 @@ class Job:
 
     def _scan_once(self, members: list[Member]) -> None:
         site, job = self._site, members[0].rebuild.job
+        if self._exports is None:
+            size = site.opening.description.size
+            self._scan_part(members, Part(job, site.table, size // SEGMENT_BYTES, Member.filling))
+            return
+        History(site, job, members, self._exports.time, _leaving).run()
+        since = time.time()
+        for part in self._exports.parts(job):
+            self._scan_part(members, part)
+        for member in members:
+            with _leaving(member):
+                member.hold(since)
+                settle(member)
+
+    def _scan_part(self, members: list[Member], part: Part) -> None:
+        site, job = self._site, part.name
         options = members[0].rebuild.options
         end = threading.Event()
-        fillings: list[tuple[str, Filling]] = [(member.view, member.filling()) for member in members]
+        fillings: list[tuple[str, Filling]] = []
+        for member in members:
+            with _leaving(member):
+                fillings.append((member.view, _Leaving(member, part.filling(member))))
         by_name = {member.view: member for member in members}
         budget = Budget(self._units(options.max_read_units), lambda seconds: site.stop.wait(min(seconds, 1.0)))
         only = scan_filter(member.declared.match for member in members)
-        source: Scan = site.table
 
         def check() -> None:
             if end.is_set():
@@ -221,10 +249,10 @@ class Job:
 
         scans = [
             SegmentScan(
-                segment, source, site.opening.shape, only, budget, lambda: fillings, taken,
+                segment, part.source, site.opening.shape, only, budget, lambda: fillings, taken,
                 lambda segment: members[0].insist_once(lambda: site.store.save_segment(job, segment)), check,
             )
-            for segment in self._segments(job, options.segments)
+            for segment in self._segments(job, options.segments or max(1, min(MOST_SEGMENTS, part.size)))
             if not segment.finished
         ]  # fmt: skip
         run_all(scans, end)
@@ -235,10 +263,9 @@ class Job:
             return asked
         return provisioned * SHARE
 
-    def _segments(self, job: str, asked: int | None) -> list[Segment]:
+    def _segments(self, job: str, count: int) -> list[Segment]:
         """The segments of the scan, as they were planned when it began."""
         known = {segment.segment: segment for segment in self._site.store.segments(job)}
-        count = asked or max(1, min(MOST_SEGMENTS, self._site.opening.description.size // SEGMENT_BYTES))
         for segment in known.values():
             count = segment.segments
         for index in range(count):
@@ -271,3 +298,22 @@ class _leaving:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, Cancelled | Obstructed):
             raise _Left(self._member, error) from None
+
+
+class _Leaving:
+    """A filling whatever ends the member of which ends that member only."""
+
+    def __init__(self, member: Member, filling: Filling) -> None:
+        self._member = member
+        self._filling = filling
+
+    def take(self, page: ScanPage[Any]) -> Settle:
+        """See `Filling.take`."""
+        with _leaving(self._member):
+            settle = self._filling.take(page)
+
+        def settled() -> Taken:
+            with _leaving(self._member):
+                return settle()
+
+        return settled

@@ -18,6 +18,7 @@ from dynaview.views.control import Generation
 from dynaview.views.fingerprint import fingerprint
 from dynaview.views.gaps import GAP, gap_reason, moment
 from dynaview.views.limit import LetterLimit
+from dynaview.views.output import Output
 from dynaview.views.policy import Backoff
 from dynaview.views.rebuilds.beside import Beside, Filling, Taken
 from dynaview.views.rebuilds.checks import Checks
@@ -42,7 +43,10 @@ ROLLBACK: tuple[Phase, ...] = ("waiting", "swapping")
 class Member:
     """The rebuild of one view, as the process that advances it sees it."""
 
-    def __init__(self, site: Site, rebuild: Rebuild) -> None:
+    def __init__(self, site: Site, rebuild: Rebuild, admit: Callable[[Member, bool], int] | None = None) -> None:
+        """`admit` looks at what is read instead of the table before anything is begun (it raises `Obstructed`), and
+        answers how many items that has. It is told whether rows are to be replaced in place."""
+        self._admit = admit
         self.site = site
         self.rebuild = rebuild
         self.view = rebuild.view
@@ -138,6 +142,7 @@ class Member:
         place = in_place(self.site.sinks, before, self.declared)
         if not place and before is not None and not self._is_gone(before, live):
             self._check_room(before, live.generation)
+        items = description.items if self._admit is None else self._admit(self, place)
         fresh = record.state == GAP or record.stream_arn != description.stream_arn
         stopped = (
             fresh or record.state in ("overrun", "failed", "refused") or before is None or self._is_gone(before, live)
@@ -156,7 +161,7 @@ class Member:
         )
         self.update(
             phase="starting", kind="in place" if place else "beside", generation=number, fresh=fresh,
-            of_items=description.items,
+            of_items=items,
         )  # fmt: skip
 
     def start(self) -> None:
@@ -208,11 +213,15 @@ class Member:
 
     # Scanning
 
-    def filling(self) -> Filling:
-        """How scanned rows come in."""
+    def output(self) -> Output:
+        """What writes the generation."""
         generation = self.insist(lambda: self.site.generations(self.view))[self.rebuild.generation]
         count = self.insist(lambda: self.site.record(self.view)).stream_count
-        output = self.site.opening.output(self.declared, generation, count)
+        return self.site.opening.output(self.declared, generation, count)
+
+    def filling(self) -> Filling:
+        """How scanned rows come in."""
+        output = self.output()
         if self.rebuild.kind == "in place":
             return InPlace(self.view, output.bound, output.target, self.insist, self.hold, self._again)
         return Beside(self.view, output.bound, output.target, self.insist)
