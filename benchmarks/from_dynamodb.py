@@ -40,7 +40,7 @@ def group(setting: Setting) -> Group:
     client = boto3.client("dynamodb", region_name="ddblocal", endpoint_url=endpoint)
     create_table(client, setting.run)
     for revision in (1, 2):
-        _write(client, setting.run, orders, revision)
+        write_orders(client, setting.run, orders, revision)
     arn = DynamoTable(session, setting.run).describe().stream_arn or ""
     views = [setting.view(store) for store in ("redis", "postgres", "opensearch")]
     stream = DynamoStream(session, arn, views[0].shape)
@@ -78,7 +78,8 @@ def _end(stream: DynamoStream, shard: str) -> tuple[int, int, int]:
     return last, records, pages
 
 
-def _write(client: Any, table: str, orders: int, revision: int) -> None:
+def write_orders(client: Any, table: str, orders: int, revision: int) -> None:
+    """Bring so many orders to a revision."""
     failed: list[BaseException] = []
 
     def write(numbers: range) -> None:
