@@ -46,8 +46,10 @@ class FollowerSettings:
     """Wait after the first empty page of a shard; doubles with each further one."""
     room_first: float = 0.005
     """Wait at the front while no lane has room; doubles up to `poll_cap`."""
-    poll_cap: float = 0.5
+    poll_cap: float = 1.0
     """The longest wait between two reads of an idle shard (a millisecond of work each)."""
+    polls: float = 250.0
+    """Reads of idle shards a second, all together; above that they wait longer than `poll_cap`."""
     discover_every: float = 60.0
     """Between two listings of all shards."""
     children_every: float = 1.0
@@ -282,7 +284,9 @@ class Follower:
         if cursor.empty >= self.settings.tip_pages:
             for lane in self.lanes:
                 lane.tip(cursor.shard, cursor.position, asked - self.settings.tip_margin)
-        return min(self.settings.poll_cap, self.settings.poll_first * 2.0 ** min(cursor.empty - 1, 10))
+        # With many idle shards each is read less often, so that busy ones find their readers free.
+        longest = max(self.settings.poll_cap, len(self._due) / self.settings.polls)
+        return min(longest, self.settings.poll_first * 2.0 ** min(cursor.empty - 1, 10))
 
     def _could_take(self, cursor: Cursor) -> bool:
         """Whether a page read now would be of use: where no lane has room, or all are behind, it would only be read
