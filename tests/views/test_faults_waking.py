@@ -41,7 +41,7 @@ def test_an_end_just_before_it_sleeps_is_heard(house: House, monkeypatch: pytest
     stopped = threading.Event()
 
     def run() -> None:
-        left.extend(house.follower.stop(5.0))
+        left.extend(house.follower.stop(20.0))
         stopped.set()
 
     def stop() -> None:
@@ -52,7 +52,7 @@ def test_an_end_just_before_it_sleeps_is_heard(house: House, monkeypatch: pytest
 
     just_before_it_sleeps(monkeypatch, stop)
     house.start()
-    assert stopped.wait(20)
+    assert stopped.wait(40)
     assert left == []
     house.stop()
 
