@@ -349,21 +349,22 @@ class Worker:
             if lane is not None and self._may_fill(record)
         }
         # Nothing below fails or is tried again: a second set of lanes would count every change twice.
-        self._opened = opening
-        self._follower = Follower(
-            self.table.stream(description.stream_arn or "", opening.shape),
-            [lane for _, lane in opened if lane is not None],
-            self._settings.follower,
-            crashed=self._crashed,
-            on_ready=share.poke,
-        )
-        for record, lane in opened:
-            self._steps[record.name] = record.step
-            if lane is not None:
-                _heed(lane, record)
-                self._run(lane, fills.get(record.name))
-        share.serve(self._follower)
-        self._follower.start()
+        with self._opening_lanes:  # whoever tends steps is to find all lanes or none
+            self._opened = opening
+            self._follower = Follower(
+                self.table.stream(description.stream_arn or "", opening.shape),
+                [lane for _, lane in opened if lane is not None],
+                self._settings.follower,
+                crashed=self._crashed,
+                on_ready=share.poke,
+            )
+            for record, lane in opened:
+                self._steps[record.name] = record.step
+                if lane is not None:
+                    _heed(lane, record)
+                    self._run(lane, fills.get(record.name))
+            share.serve(self._follower)
+            self._follower.start()
         for record in records:
             self._insist(partial(self._control.take_step, record.name, self.identity, record.step))
         self._begin_rebuilds(opening)
