@@ -54,13 +54,26 @@ def item_of(view: ViewDeclaration, key: RowKey, names: tuple[str, ...]) -> Key |
     plan = read_view(view)
     if len(plan.alternatives) > 1 or not plan.holds_item_key(names):
         return None
-    texts = _texts(plan, key)
-    if texts is None:
+    return _found(view, plan, _texts(plan, key) or {}, names)
+
+
+def item_of_row(view: ViewDeclaration, key: RowKey, content: Any, names: tuple[str, ...]) -> Key | None:
+    """The key of the item that a row's own fields speak of; None where they do not. Whether it is true has to be seen
+    from the row's owner: a field may have been edited."""
+    plan = read_view(view)
+    if len(plan.alternatives) > 1 or not isinstance(content, dict):
         return None
+    texts = {
+        name: value.decode(errors="replace") if isinstance(value, bytes) else value for name, value in content.items()
+    }
+    return _found(view, plan, texts | (_texts(plan, key) or {}), names)
+
+
+def _found(view: ViewDeclaration, plan: Plan, texts: dict[str, Any], names: tuple[str, ...]) -> Key | None:
     captures: dict[str, Any] = {}
     attributes: dict[str, Any] = {}
     for name, value in texts.items():
-        field = None if view.fields is None or view.function is not None else (plan.fields or {}).get(name)
+        field = None if view.function is not None else (plan.fields or {}).get(name)
         source = name
         if field is not None and (name not in plan.captures or plan.columns):
             if field.expression.name is None:

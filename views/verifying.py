@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from dynaview.projections.attributes import Shape
-from dynaview.projections.compiler import compile_view
+from dynaview.projections.compiler import compile_view, owner
 from dynaview.projections.declaration import Declaration, ViewDeclaration
 from dynaview.projections.projection import ViewType
-from dynaview.projections.rows import Write
+from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import Sink, SinkError, Target
 from dynaview.sources.errors import SourceError
@@ -24,7 +24,7 @@ from dynaview.views.findings import Finding, Report, VerifyError
 from dynaview.views.fingerprint import fingerprint
 from dynaview.views.hold import holding
 from dynaview.views.named import Listed, Named, named_rows
-from dynaview.views.origins import item_key_of, item_of
+from dynaview.views.origins import item_key_of, item_of, item_of_row
 from dynaview.views.patience import Patience
 from dynaview.views.policy import anew
 from dynaview.views.rowkeys import row_key
@@ -152,7 +152,7 @@ def verify_declared(
                     opened, table, control, patience, limits=asked.limits, found=found, notice=notice, progress=progress
                 )
                 done = _perform(made, opened, table.describe(), asked)
-            except (SourceError, ControlError) as error:
+            except (SourceError, SinkError, ControlError) as error:
                 done = [Report(each.declared.name, each.record.generation, error=str(error)) for each in opened]
             for each, report in zip(opened, done, strict=True):
                 reports[report.view] = dataclasses.replace(report, fingerprint=each.record.fingerprint)
@@ -163,7 +163,7 @@ def _perform(made: Verification, opened: Sequence[Opened], table: TableDescripti
     if asked.listed:
         return _again(made, opened, table, asked.listed)
     if asked.keys:
-        keys, rows = named_by_people(asked.keys, [each.declared for each in opened], table)
+        keys, rows = named_by_people(asked.keys, opened, table)
         return made.items(keys, rows)
     if asked.since is not None:
         return made.since(asked.since)
@@ -191,7 +191,7 @@ def _again(
 
 
 def named_by_people(
-    written: Sequence[str], views: Sequence[ViewDeclaration], table: TableDescription
+    written: Sequence[str], opened: Sequence[Opened], table: TableDescription
 ) -> tuple[list[Key], list[tuple[str, Key, Write]]]:
     """The items that people mean by item keys and row keys, and the rows as `Verification.items` takes them. Raises
     `VerifyError`."""
@@ -204,17 +204,29 @@ def named_by_people(
             except ValueError as error:
                 raise VerifyError(f"{text}: {error}") from None
             continue
-        for view in views:
+        for each in opened:
+            view = each.declared
             try:
                 row = row_key(view.layout, text)
             except ValueError as error:
                 raise VerifyError(f"{text}: {error}") from None
-            item = item_of(view, row, table.key)
+            item, by = _item_of(each, row, table.key)
             if item is None:
                 example = "{" + ", ".join(f'"{name}": "…"' for name in table.key) + "}"
                 raise VerifyError(
                     f"{text}: this is no row key of {view.name} that tells its item; give the item's key, as {example}"
                 )
             keys.append(item)
-            rows.append((view.name, item, Write(row, None, 0)))
+            rows.append((view.name, item, Write(row, None, 0, by)))
     return keys, rows
+
+
+def _item_of(each: Opened, row: RowKey, names: tuple[str, ...]) -> tuple[Key | None, str]:
+    """The item of a row and the owner that the row then has: as its key tells, or else as the row itself does."""
+    if (item := item_of(each.declared, row, names)) is not None:
+        return item, ""
+    (stored,) = each.target.read([row])
+    if stored is None or stored.content is None:
+        return None, ""
+    item = item_of_row(each.declared, row, stored.content, names)
+    return (item, stored.owner) if item is not None and owner(item) == stored.owner else (None, "")

@@ -24,7 +24,7 @@ from dynaview.sinks.port import APPLIED, Mend
 from dynaview.views.cli import cli
 from dynaview.views.control import ControlStore
 from dynaview.views.declarations import load
-from dynaview.views.findings import Report
+from dynaview.views.findings import Report, VerifyError
 from dynaview.views.letterbox import Choice
 from dynaview.views.repair import Mender, Repair
 from dynaview.views.verify import Limits
@@ -69,7 +69,7 @@ views:
     sink: search
     index: {run}-orders
     key: "{{order_id}}"
-    fields: {{order_id: order_id, status: status, total: {{from: total, type: decimal}}, note: note}}
+    fields: {{order_id: order_id, customer_id: customer_id, status: status, total: {{from: total, type: decimal}}}}
   lines:
     source: shop
     match: {{pk: "CUSTOMER#{{customer_id}}", sk: "ORDER#{{order_id}}"}}
@@ -344,6 +344,12 @@ def test_single_keys_and_recent_changes(shop: Shop) -> None:
     assert found(orphan) == {("extra", f"{run}:card:9:orphan")}
     ranks = shop.verify("ranks", keys=[json.dumps([f"{run}:ranks", "1:o1"])])["ranks"]
     assert found(ranks) == {("different", (f"{run}:ranks", "1:o1"))}
+    search = shop.verify("search", keys=["o1", "o5"])["search"]  # the row itself tells its item
+    assert found(search) == {("different", "o1")}
+    with pytest.raises(VerifyError, match=r'give the item.s key, as {"pk": "…", "sk": "…"}'):
+        shop.verify("search", keys=["o2"])  # nothing stands that could tell
+    with pytest.raises(VerifyError, match="give the item's key"):
+        shop.verify("search", keys=["o3"])  # the row is of another owner than its fields say
     key = json.dumps({"pk": "CUSTOMER#1", "sk": "ORDER#o1"})
     reports = shop.verify(keys=[key])
     assert {view: report.drift for view, report in reports.items()} == dict.fromkeys(VIEWS, 1)
