@@ -48,16 +48,19 @@ class Rounds:
         control: ControlStore,
         stop: threading.Event,
         *,
+        mine: Callable[[], bool] = lambda: True,
         look_every: float = LOOK_EVERY,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`views` may hold views without a schedule; `sinks` are the opened ones by name."""
+        """`views` may hold views without a schedule; `sinks` are the opened ones by name; `mine` says whether this
+        worker, of all that share the table, is the one to verify."""
         self._table_name = table_name
         self._views = [view for view in views if view.verify is not None]
         self._table = table
         self._sinks = sinks
         self._control = control
         self._stop = stop
+        self._mine = mine
         self._look_every = look_every
         self._now = now
 
@@ -65,7 +68,7 @@ class Rounds:
         """Verify whatever is due, until told to stop."""
         while self._views and not self._stop.wait(self._look_every):
             for view in self._views:
-                if not self._stop.is_set() and self._is_due(view):
+                if not self._stop.is_set() and self._is_due(view) and self._mine():
                     self._verify(view)
 
     def _is_due(self, view: ViewDeclaration) -> bool:

@@ -284,9 +284,10 @@ def rounds(scheduled: Yard) -> Iterator[Callable[[float], None]]:
     """Verification by schedule, on a clock of its own."""
     stop, clock = threading.Event(), [time.time()]
     control = ControlStore(scheduled.declaration.control)
+    turns = iter([False] * 3)  # another worker's, at first
     made = Rounds(
         "shop", list(scheduled.declaration.views.values()), scheduled.table, scheduled.sinks, control, stop,
-        look_every=0.01, now=lambda: clock[0],
+        look_every=0.01, now=lambda: clock[0], mine=lambda: next(turns, True),
     )  # fmt: skip
     work = threading.Thread(target=made.run)
     work.start()
@@ -298,6 +299,7 @@ def rounds(scheduled: Yard) -> Iterator[Callable[[float], None]]:
     stop.set()
     work.join(20)
     assert not work.is_alive()
+    assert next(turns, None) is None  # it asked whose turn it was
     control.close()
 
 
