@@ -40,7 +40,11 @@ views:
   ${PREFIX}_redis:
     {source: shop, sink: cache, type: string, key: "${PREFIX}:{pk}", fields: {pk: pk, value: value}}
   ${PREFIX}_opensearch:
-    {source: shop, sink: search, index: "${PREFIX}", key: "{pk}", fields: {pk: pk, value: value}}
+    source: shop
+    sink: search
+    index: "${PREFIX}"
+    key: "{pk}"
+    fields: {pk: pk, value: {from: value, mapping: {type: text}}}
   ${PREFIX}_postgres:
     source: shop
     sink: reads
