@@ -47,7 +47,7 @@ class RedisSink:
     def room(self, layout: Layout, generation: int) -> Room | None:
         """None where the server has no ``maxmemory``. `Room.used` is an estimate over all generations, which share
         their keys: the view's keys are counted, up to a thousand of them measured (``MEMORY USAGE``, with the version
-        beside each), and their mean taken for all; tombstones are left out."""
+        beside each), and their mean taken for all; tombstones and the server's table of keys are left out."""
         memory = self._info("memory")
         limit = int(memory.get("maxmemory") or 0)
         if not limit:

@@ -240,12 +240,14 @@ def url_of(client: redis.Redis) -> str:
 
 @pytest.mark.parametrize("type", TYPES)
 def test_room_is_estimated_from_what_the_rows_take(small: redis.Redis, prefix: str, type: str) -> None:
+    small.config_set("lazyfree-lazy-user-flush", "no")  # or memory is given back later
     small.flushall()
     small.config_set("maxmemory", "200mb")
     sink = RedisSink("small", url_of(small), {})
     keyed, other = Keyed(sink, type, f"{prefix}mine:"), Keyed(sink, type, f"{prefix}other:")
+    keyed.put("first", 5)
     empty = small.info("memory")["used_memory"]
-    keyed.target.write([keyed.row(f"{number}", 5, number) for number in range(3 * MEASURED)])
+    keyed.target.write([keyed.row(f"{number}", 5, number) for number in range(10 * MEASURED)])
     taken = small.info("memory")["used_memory"] - empty
     other.target.write([other.row(f"{number}", 5, number) for number in range(500)])
     room = sink.room(keyed.target.layout, 1)
