@@ -91,6 +91,8 @@ class Lane:
     """Called once, with state and reason, when the lane takes nothing any more."""
     gone: Callable[[], str | None] = lambda: None
     """What the sink has lost of the view, if anything (`Sink.gone`)."""
+    published: Callable[[], int | None] = lambda: None
+    """The generation that readers see already, where the view has several (`Sink.published`)."""
     doing: tuple[str, str] = ("following", "")
     """State and reason while all is well and the first fill is complete."""
     trouble: Callable[[], str | None] = lambda: None
@@ -387,7 +389,8 @@ class Lane:
             raise SinkRefused(f"{gone}, and the rows of the view with it: bring it back, or {anew(self.name)}")
         for output in self.outputs:
             output.target.prepare(output.bulk)
-        if self.live is not None:
+        # One may have been swapped in without a record of it: readers must not be sent back, to rows that lag behind.
+        if self.live is not None and self.published() is None:
             self.live.target.publish()
 
     def _take(self) -> list[Delivery]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 
 from dynaview.projections.attributes import Shape
 from dynaview.projections.compiler import compile_view
 from dynaview.projections.declaration import ViewDeclaration
 from dynaview.projections.projection import ViewType
-from dynaview.sinks.port import Sink
+from dynaview.sinks.port import Sink, Target
 from dynaview.sources.errors import SourceError
 from dynaview.sources.port import TableDescription
 from dynaview.views.admission import CHANGED, changed, lost
@@ -90,6 +90,7 @@ class Opening:
             return None
         generations = {each.generation: each for each in self._control.generations(view.name)}
         outputs: list[Output] = []
+        standing: list[Output] = []
         for number in record.write_order:
             declared = self.declared(view, generations[number])
             if declared is None or declared.sink not in self._sinks:
@@ -98,6 +99,10 @@ class Opening:
                 self._refuse(view.name, "refused", "; ".join(str(problem) for problem in problems))
                 return None
             outputs.append(self.output(declared, generations[number], record.stream_count))
+            if generations[number].role != "next" or self._was_prepared(view.name, number):
+                standing.append(outputs[-1])
+        if 0 < len(outputs) < len(record.write_order):  # what is missed from now on is not to look as if it were there
+            self._control.rebuilds.write_in(record, [output.generation for output in outputs])
         # A view that was rolled back, or is being rebuilt, has a generation of the declaration beside it.
         is_changed = fingerprint(view, self._table) not in {each.fingerprint for each in generations.values()}
         if is_changed and (not outputs or view.on_change == "stop"):
@@ -108,12 +113,12 @@ class Opening:
         lane = Lane(record, outputs, self._control, checkpoints, settings, on_gap=view.on_gap, holder=self._share)
         if self._share is not None:
             lane.missing = partial(self._share.missing, view.name)
-        if lane.live is not None:
-            live = lane.live.target
-            lane.gone = partial(self._sink(view, generations).gone, live.layout, live.generation)
+        lane.gone = partial(_gone, [(self._sinks[each.sink], each.target) for each in standing])
+        if lane.live is not None and len(outputs) > 1:
+            lane.published = partial(self._sinks[lane.live.sink].published, lane.live.target.layout)
         if is_changed:
             lane.doing = ("following", f"rows are made as they were declared before: {changed(view)}")
-        elif any(each.role == "next" for each in generations.values()):
+        elif any(generations[number].role == "next" for number in record.write_order):
             lane.doing = ("rebuilding", "")
         lane.on_fail = partial(self._on_fail, view.name)
         return lane
@@ -123,12 +128,14 @@ class Opening:
         bound = compile_view(declared).bind(self.shape, self.description.key, self._images)
         target = self._sinks[declared.sink].open(declared.layout, generation.generation)
         bulk = generation.role == "next" and not generation.filled
-        return Output(declared.name, bound, target, stream_count, self._settings.batch, bulk)
+        return Output(declared.name, bound, target, stream_count, self._settings.batch, bulk, declared.sink)
 
-    def _sink(self, view: ViewDeclaration, generations: Mapping[int, Generation]) -> Sink:
-        live = next(each for each in generations.values() if each.role == "live")
-        declared = self.declared(view, live) or view
-        return self._sinks[declared.sink]
+    def _was_prepared(self, view: str, generation: int) -> bool:
+        """Whether a generation that is being built stands in its store: rows may have been scanned into it."""
+        rebuild = self._control.rebuilds.get(view)
+        return (
+            rebuild is not None and rebuild.generation == generation and rebuild.phase not in ("requested", "starting")
+        )
 
     def _shape(self, views: list[ViewDeclaration]) -> Shape:
         names: set[str] | None = set(self.description.key)
@@ -136,3 +143,9 @@ class Opening:
             attributes = compile_view(view).attributes
             names = None if names is None or attributes is None else names | attributes
         return Shape(names)
+
+
+def _gone(standing: Sequence[tuple[Sink, Target]]) -> str | None:
+    """What a store has lost of generations that stood in it."""
+    found = (sink.gone(target.layout, target.generation) for sink, target in standing)
+    return next((what for what in found if what is not None), None)

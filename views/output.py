@@ -32,15 +32,23 @@ class Output:
     """One generation of one view. Used by the lane's own thread, but for `bound` and `target`."""
 
     def __init__(
-        self, view: str, bound: Bound, target: Target, stream_count: int = 0, batch: int = 1000, bulk: bool = False
+        self,
+        view: str,
+        bound: Bound,
+        target: Target,
+        stream_count: int = 0,
+        batch: int = 1000,
+        bulk: bool = False,
+        sink: str = "",
     ) -> None:
         """`stream_count` says which stream of the table is followed; `batch` is how many rows are written together at
-        the most; `bulk` that the generation is being filled (see `Target.prepare`)."""
+        the most; `bulk` that the generation is being filled (see `Target.prepare`); `sink` is the name of its store."""
         self.view = view
         self.bound = bound
         self.target = target
         self.generation = target.generation
         self.bulk = bulk
+        self.sink = sink
         self.limit = batch
         self._offset = version_of(stream_count, "0")
         self._batch = Batch()

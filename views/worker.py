@@ -170,7 +170,9 @@ class Worker:
                 if age is None:
                     continue
                 try:
-                    removed = sum(output.target.purge(timedelta(seconds=age)) for output in lane.outputs)
+                    # While one fills only tombstones keep scanned items out that were deleted since.
+                    kept = [output for output in lane.outputs if not output.bulk]
+                    removed = sum(output.target.purge(timedelta(seconds=age)) for output in kept)
                 except SinkError as error:
                     log.warning("view %s: its old tombstones stay for now: %s", lane.name, error)
                     continue

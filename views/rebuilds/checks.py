@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from dynaview.projections.declaration import ViewDeclaration
+from dynaview.sources.filters import scan_filter
+from dynaview.views.check import Subject
+from dynaview.views.findings import Report
+from dynaview.views.patience import Patience
+from dynaview.views.policy import Backoff
 from dynaview.views.rebuilds.beside import Insist
 from dynaview.views.rebuilds.inplace import Hold
 from dynaview.views.rebuilds.site import Site
 from dynaview.views.rebuilds.store import Rebuild
+from dynaview.views.verify import Limits, Verification
 
-T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+SAMPLE = 500
+"""About how many items are read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +33,8 @@ class Checks:
     rebuild: Rebuild
     insist: Insist
     hold: Hold
+    check: Callable[[], None]
+    """Raises where the rebuild is to end."""
 
     def question(self) -> str:
         """What an operator has to be asked; empty where all is as it should be."""
@@ -33,7 +45,39 @@ class Checks:
                 f"the view would shrink from {before:,} to {after:,} rows, by more than {self.declared.shrink:.0%} "
                 f"(shrink: in the declaration)"
             )
+        if self.rebuild.options.exports:  # whoever reads one wants nothing to be read from the table
+            return ""
+        report = self._sample()
+        # Which of two items a row belongs to cannot be told from a sample.
+        wrong = {"missing": report.missing, "extra": report.extra, "different": report.different}
+        if found := sum(wrong.values()):
+            kinds = ", ".join(f"{count} {kind}" for kind, count in wrong.items() if count)
+            return f"{found} rows of a sample of {report.items} items are not what the table asks for ({kinds})"
         return ""
+
+    def _sample(self) -> Report:
+        """Some items of the table, wherever the scan saw them, against the rows that readers would see. What has not
+        come by the stream yet is no difference: see `Check`."""
+        backoff = Backoff()
+        while (report := self._sampled()).error:
+            log.warning("view %s: the sample of its next generation: %s", self.declared.name, report.error)
+            backoff.wait(self.site.stop)
+            self.check()
+        return report
+
+    def _sampled(self) -> Report:
+        site, view, number = self.site, self.declared.name, self.rebuild.generation
+        generation = self.insist(lambda: site.generations(view))[number]
+        count = self.insist(lambda: site.record(view)).stream_count
+        output = site.opening.output(self.declared, generation, count)
+        subject = Subject(view, output.bound, output.target, self.hold, site.control.letters)
+        verification = self.insist(
+            lambda: Verification(
+                site.table, [subject], site.opening.shape, patience=Patience(stop=site.stop),
+                limits=Limits(segments=1), only=scan_filter([self.declared.match]),
+            )
+        )  # fmt: skip
+        return verification.sample(min(1.0, SAMPLE / max(1, self.rebuild.items)))[0]
 
     def _counts(self) -> tuple[int, int]:
         """Rows that readers see now, and rows that they would see."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,7 +19,7 @@ from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import BadExport, SourceError
 from dynaview.sources.filters import scan_filter
 from dynaview.sources.port import ScanPage
-from dynaview.views.control import ControlUnavailable
+from dynaview.views.control import ControlUnavailable, Generation, ViewRecord
 from dynaview.views.faults import fault_reason
 from dynaview.views.fingerprint import fingerprint
 from dynaview.views.gaps import GAP
@@ -29,8 +31,8 @@ from dynaview.views.rebuilds.exported import Exports, Part
 from dynaview.views.rebuilds.history import History, TooLate
 from dynaview.views.rebuilds.member import Member, retire
 from dynaview.views.rebuilds.scan import SegmentScan, run_all
-from dynaview.views.rebuilds.site import Cancelled, Ended, Obstructed, Site
-from dynaview.views.rebuilds.store import Options, Phase, Rebuild
+from dynaview.views.rebuilds.site import Cancelled, Ended, Obstructed, Site, describe
+from dynaview.views.rebuilds.store import GIVEN_UP, Options, Phase, Rebuild
 from dynaview.views.segments import Segment
 
 log = logging.getLogger(__name__)
@@ -46,39 +48,74 @@ SHARE = 0.5
 AGAIN = 600.0
 """Seconds after a failed (or cancelled) rebuild before a declaration asks for another one."""
 
+LOOK = 0.5
+"""Seconds between two looks for new requests."""
+
 BEFORE_SCAN: tuple[Phase, ...] = ("requested", "starting", "scanning")
 
 
 class Rebuilder:
     """Advances every rebuild of a source, and drops generations that need not be kept any longer. `run` is a thread's
-    own."""
+    own; each job has a thread of its own, as one that waits for an answer holds up no other (law 7)."""
 
-    def __init__(self, site: Site, every: float = 0.5) -> None:
-        """`every` so many seconds it looks for new requests."""
+    def __init__(self, site: Site) -> None:
         self._site = site
-        self._every = every
+        self._scanning = threading.Lock()
+        self._running: dict[frozenset[str], threading.Thread] = {}
+        """What is under way, by its views."""
 
     def run(self) -> None:
         """Until the site's `stop` is set, or its `left`."""
         site = self._site
-        while not (site.stop.wait(self._every) or site.left.is_set()):
+        while not (site.stop.wait(LOOK) or site.left.is_set()):
+            self._running = {views: thread for views, thread in self._running.items() if thread.is_alive()}
             try:
                 if site.mine():
                     self._look()
-            except Ended:
-                continue
             except ControlUnavailable as error:
                 log.warning("%s", error)
+        for thread in self._running.values():
+            thread.join()
 
     def _look(self) -> None:
         site = self._site
         self._ask()
-        open_jobs = [each for each in site.store.all(site.source.name) if not each.ended and each.view in site.views]
-        if open_jobs:
-            first = open_jobs[0].job
-            Job(site, [each for each in open_jobs if each.job == first]).run()
-        else:
-            self._retire()
+        jobs: dict[str, list[Rebuild]] = {}
+        for each in site.store.all(site.source.name):
+            if not each.ended:
+                jobs.setdefault(each.job, []).append(each)
+        for job, rebuilds in jobs.items():
+            ours = [each for each in rebuilds if each.view in site.views]
+            if ours and len(ours) < len(rebuilds):
+                site.store.part(job, [each.view for each in ours])  # found with the next look
+            elif ours:
+                self._spawn([each.view for each in ours], Job(site, ours, self._scanning).run)
+        rebuilding = {each.view for rebuilds in jobs.values() for each in rebuilds}
+        for view in site.views:
+            if view not in rebuilding and (due := self._due(view)):
+                self._spawn([view], partial(self._retire, view, due))
+
+    def _spawn(self, views: Sequence[str], act: Callable[[], None]) -> None:
+        """Do it in a thread of its own, unless something is under way for one of the views."""
+        named = frozenset(views)
+        if any(named & other for other in self._running):
+            return
+
+        def run() -> None:
+            try:
+                act()
+            except Ended:
+                pass
+            except ControlUnavailable as error:
+                log.warning("%s", error)
+            except Exception:
+                # Whatever it is, it ends nothing else (law 7). What it did is recorded, so it is tried again.
+                log.exception("rebuilding %s: a fault of dynaview, please report it", ", ".join(sorted(named)))
+                self._site.stop.wait(AGAIN)
+
+        thread = threading.Thread(target=run, name=f"rebuild-{'-'.join(sorted(named))}", daemon=True)
+        self._running[named] = thread
+        thread.start()
 
     def _ask(self) -> None:
         """Request what declarations ask for by themselves: `on_gap: rebuild`, `on_change: rebuild`."""
@@ -86,9 +123,9 @@ class Rebuilder:
         asked = {each.view: each for each in site.store.all(site.source.name)}
         for view in site.views.values():
             record = site.control.view(view.name)
-            if record is None or ((last := asked.get(view.name)) is not None and not _may_ask(last)):
-                continue
             mark = fingerprint(view, site.source.table)
+            if record is None or ((last := asked.get(view.name)) is not None and not _may_ask(last, mark)):
+                continue
             known = {each.fingerprint for each in site.control.generations(view.name)}
             why = ""
             if record.state == GAP and view.on_gap == "rebuild":
@@ -99,48 +136,73 @@ class Rebuilder:
                 log.warning("view %s: a rebuild begins, as its %s asks", view.name, why)
                 site.store.request([view.name], site.source.name, {view.name: mark}, Options(asked_by=why))
 
-    def _retire(self) -> None:
+    def _due(self, view: str) -> list[int]:
+        """Generations of the view that are kept no longer: their time is over, or somebody removed them."""
         site = self._site
-        for view in site.views:
-            for generation in site.control.generations(view):
-                if generation.role != "previous" or (generation.keep_until or 0.0) > time.time():
-                    continue
-                record = site.record(view)
-                if generation.generation in record.write_order:
-                    site.store.write_in(view, [each for each in record.write_order if each != generation.generation])
-                site.wait_written(view, site.check)
-                retire(site, view, generation.generation, partial(site.insist, what=f"view {view}"))
+        due = []
+        for each in site.control.generations(view):
+            if each.role == "live":
+                continue
+            kept = each.role == "previous" and (each.keep_until or 0.0) > time.time()
+            if not kept or self._is_gone(each):
+                due.append(each.generation)
+        return due
+
+    def _is_gone(self, generation: Generation) -> bool:
+        """Whether a kept generation was removed by hand. Asked only where a store refuses to write something."""
+        site = self._site
+        record = site.control.view(generation.view)
+        if record is None or record.state != "refused":
+            return False
+        declared = site.opening.declared(site.views[generation.view], generation)
+        if declared is None or declared.sink not in site.sinks:
+            return False
+        try:
+            return site.sinks[declared.sink].gone(declared.layout, generation.generation) is not None
+        except SinkError:
+            return False
+
+    def _retire(self, view: str, generations: Sequence[int]) -> None:
+        site = self._site
+        insist = partial(site.insist, what=f"view {view}")
+
+        def order(record: ViewRecord) -> list[int]:
+            return [each for each in record.write_order if each not in generations]
+
+        insist(lambda: site.write_in(view, order))
+        site.wait_written(view, site.check)
+        for generation in generations:
+            retire(site, view, generation, insist)
 
 
-def _may_ask(last: Rebuild) -> bool:
+def _may_ask(last: Rebuild, mark: str) -> bool:
     """Whether a rebuild may be asked for by itself behind this one: one that failed is not tried again at once."""
-    return last.ended and (last.phase == "done" or time.time() - last.updated > AGAIN)
+    return last.ended and (last.phase == "done" or last.fingerprint != mark or time.time() - last.updated > AGAIN)
 
 
 class Job:
     """Rebuilds of views that share a scan (or one rollback)."""
 
-    def __init__(self, site: Site, rebuilds: Sequence[Rebuild]) -> None:
+    def __init__(self, site: Site, rebuilds: Sequence[Rebuild], scanning: threading.Lock) -> None:
+        """`scanning` is held while a job scans: one scan at a time takes the table's read capacity."""
         self._site = site
+        self._scanning = scanning
         exports = rebuilds[0].options.exports
         self._exports = Exports(site, exports) if exports else None
         admit = None if self._exports is None else self._exports.admit
         self._members = [Member(site, rebuild, admit) for rebuild in rebuilds]
-        self._lock = threading.Lock()
 
     def run(self) -> None:
         """Until every member has ended. Raises `Ended` where the process is to end."""
+        self._each([each for each in self._members if each.rebuild.phase in GIVEN_UP], lambda member: member.leave())
         rollbacks = [member for member in self._members if member.rebuild.kind == "rollback"]
-        for member in rollbacks:
-            self._guarded(member, member.roll_back)
+        self._each(self._going(rollbacks), lambda member: member.roll_back())
         members = [member for member in self._members if member not in rollbacks]
-        for member in members:
-            if member.rebuild.phase == "requested":
-                self._guarded(member, member.begin)
-        for member in self._going(members, BEFORE_SCAN):
-            self._guarded(member, member.start)
+        self._each(self._going(members), lambda member: member.resume())
+        self._each(self._going(members, ("requested",)), lambda member: member.begin())
+        self._each(self._going(members, BEFORE_SCAN), lambda member: member.start())
         if scanned := self._going(members, BEFORE_SCAN):
-            self._scan(scanned)
+            self._take_turn(scanned)
         self._each(self._going(members), lambda member: member.finish())
 
     def _going(self, members: Sequence[Member], phases: tuple[Phase, ...] | None = None) -> list[Member]:
@@ -175,16 +237,27 @@ class Job:
         except Ended:
             raise
         except Cancelled:
-            member.give_up("cancelled", "")
+            member.give_up("cancelling", "")
         except Obstructed as error:
-            member.give_up("failed", str(error))
-        except (SinkError, SourceError, ControlUnavailable):
+            member.give_up("failing", str(error))
+        except (SinkError, SourceError, ControlUnavailable) as error:
+            log.warning("%s: %s", describe(member.rebuild), error)
             raise Ended from None  # another look follows
         except Exception as error:
             log.exception("the rebuild of view %s failed; this is a fault of dynaview, please report it", member.view)
-            member.give_up("failed", fault_reason(error))
+            member.give_up("failing", fault_reason(error))
 
     # The scan
+
+    def _take_turn(self, members: list[Member]) -> None:
+        while not self._scanning.acquire(timeout=0.1):
+            for member in members:
+                self._guarded(member, member.check)
+            members = self._going(members)
+        try:
+            self._scan(members)
+        finally:
+            self._scanning.release()
 
     def _scan(self, members: list[Member]) -> None:
         for member in members:
@@ -206,6 +279,13 @@ class Job:
                 self._site.check()
             except _Left as left:
                 self._guarded(left.member, left.again)
+            except Ended:
+                raise
+            except Exception as error:
+                log.exception("the scan of table %s: a fault of dynaview, please report it", self._site.source.table)
+                for member in members:
+                    member.give_up("failing", fault_reason(error))
+                return
         for member in self._going(members):
             member.update(scan_end=time.time(), phase="waiting" if member.rebuild.kind == "in place" else "finishing")
 
@@ -287,33 +367,28 @@ class _Left(Exception):
         raise self.error
 
 
-class _leaving:
+@contextmanager
+def _leaving(member: Member) -> Iterator[None]:
     """Turns what ends one member into `_Left`."""
-
-    def __init__(self, member: Member) -> None:
-        self._member = member
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, Cancelled | Obstructed):
-            raise _Left(self._member, error) from None
+    try:
+        yield
+    except (Cancelled, Obstructed) as error:
+        raise _Left(member, error) from None
 
 
+@dataclass(frozen=True, slots=True)
 class _Leaving:
-    """A filling whatever ends the member of which ends that member only."""
+    """A filling that a member may leave at any moment."""
 
-    def __init__(self, member: Member, filling: Filling) -> None:
-        self._member = member
-        self._filling = filling
+    member: Member
+    inner: Filling
 
     def take(self, page: ScanPage[Any]) -> Settle:
-        """See `Filling.take`."""
-        with _leaving(self._member):
-            settle = self._filling.take(page)
+        with _leaving(self.member):
+            settle = self.inner.take(page)
 
         def settled() -> Taken:
-            with _leaving(self._member):
+            with _leaving(self.member):
                 return settle()
 
         return settled

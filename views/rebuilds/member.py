@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from dynaview.projections.attributes import Image
 from dynaview.projections.compiler import compile_view
 from dynaview.projections.declaration import ViewDeclaration
-from dynaview.sinks.port import SinkRefused, Target
+from dynaview.sinks.port import SinkError, SinkRefused, Target
 from dynaview.sources.port import ScanPage
-from dynaview.views.control import Generation
+from dynaview.views.control import Generation, ViewRecord
 from dynaview.views.fingerprint import fingerprint
 from dynaview.views.gaps import GAP, gap_reason, moment
 from dynaview.views.limit import LetterLimit
@@ -24,13 +24,16 @@ from dynaview.views.rebuilds.beside import Beside, Filling, Taken
 from dynaview.views.rebuilds.checks import Checks
 from dynaview.views.rebuilds.inplace import InPlace
 from dynaview.views.rebuilds.site import Cancelled, Ended, Obstructed, Site, describe, in_place
-from dynaview.views.rebuilds.store import Phase, Rebuild
-from dynaview.views.recorded import recorded
+from dynaview.views.rebuilds.store import GIVEN_UP, Phase, Rebuild
+from dynaview.views.recorded import recorded, remembered
 from dynaview.views.status import LASTING
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+REFUSED_FOR = 30.0
+"""Seconds for which a store may refuse what a rebuild asks (rights that are being changed) before the rebuild fails."""
 
 SPARE = 1.1
 """Free room that another generation needs, as a multiple of what the live one takes."""
@@ -73,6 +76,8 @@ class Member:
         if self.rebuild.phase == "requested":
             return
         record = self.site.insist(lambda: self.site.record(self.view), describe(self.rebuild))
+        if record.state == "refused" and time.time() - record.since < self._may_refuse():
+            return
         if record.state in LASTING and record.state != "changed":
             raise Obstructed(
                 f"the view stopped meanwhile ({record.state}: {record.reason}); when that is mended, "
@@ -80,8 +85,23 @@ class Member:
             )
 
     def insist(self, act: Callable[[], T]) -> T:
-        """Do it, however long a store is away."""
-        return self.site.insist(act, describe(self.rebuild), self.check)
+        """Do it, however long a store is away. Raises `Obstructed` where it refuses for long."""
+        refused: list[float] = []
+
+        def attempt() -> T:
+            try:
+                return act()
+            except SinkRefused as error:
+                refused.append(time.monotonic())
+                if refused[-1] - refused[0] >= self._may_refuse():
+                    raise Obstructed(str(error)) from None
+                raise
+
+        return self.site.insist(attempt, describe(self.rebuild), self.check)
+
+    def _may_refuse(self) -> float:
+        """Nothing is lost where a rebuild that has not scanned anything yet fails at once."""
+        return 0.0 if self.rebuild.phase in ("requested", "starting") else REFUSED_FOR
 
     def update(self, **values: Any) -> None:
         """Record what changed."""
@@ -123,14 +143,24 @@ class Member:
             self.check()
             now = self.insist(lambda: self.site.store.get(self.view))
             if now is not None and now.answer == "yes":
-                self.update(answer="", reason="")
+                self.insist_once(lambda: self.site.store.settle(self.rebuild))
                 return
             self.site.pause(backoff.next())
 
     # Beginning
 
+    def resume(self) -> None:
+        """Go on where a process ended. Raises `Obstructed` where what was begun is not what is asked for any more."""
+        if self.rebuild.kind == "rollback" or not self.rebuild.generation:
+            return
+        begun = self.insist_once(lambda: self.site.generations(self.view)).get(self.rebuild.generation)
+        if begun is None:
+            raise Obstructed(f"generation {self.rebuild.generation} is not known any more")
+        if begun.fingerprint != fingerprint(self.declared, self.site.source.table):
+            raise Obstructed(f"the declaration was changed meanwhile; dynaview rebuild {self.view} begins with it")
+
     def begin(self) -> None:
-        """Let the view's lanes write the next generation. Done twice, it gives up what it began the first time."""
+        """Let the view's lanes write the next generation."""
         self.check()
         record = self.insist(lambda: self.site.record(self.view))
         live, before = self.insist(lambda: self.site.live(self.view))
@@ -149,20 +179,18 @@ class Member:
         )
         if not place:
             self._prepare_next()
-        number = self.insist(
+        self.rebuild = self.insist_once(
             lambda: self.site.store.begin(
-                self.view,
+                self.rebuild,
                 fingerprint(self.declared, self.site.source.table),
                 recorded(self.declared),
+                "in place" if place else "beside",
                 alone=place or stopped,
                 fresh=fresh,
                 stream_arn=description.stream_arn,
+                of_items=items,
             )
         )
-        self.update(
-            phase="starting", kind="in place" if place else "beside", generation=number, fresh=fresh,
-            of_items=items,
-        )  # fmt: skip
 
     def start(self) -> None:
         """Wait until every worker writes the next generation, then make ready for the scan."""
@@ -173,15 +201,13 @@ class Member:
     def _prepare_next(self) -> None:
         """Make the next generation in its store before any lane has to write there: where rights are missing, or its
         name is taken, nothing has begun."""
-        target = self.site.target(self.declared, self.insist(lambda: self.site.store.next_number(self.view)))
+        target = self._next_target()
+        if not self.site.sinks[self.declared.sink].in_place:
+            self.insist(target.drop)  # what an attempt that was cut short left, in another shape perhaps
+        self.insist(lambda: target.prepare(bulk=True))
 
-        def prepare() -> None:
-            try:
-                target.prepare(bulk=True)
-            except SinkRefused as error:
-                raise Obstructed(str(error)) from None
-
-        self.insist(prepare)
+    def _next_target(self) -> Target:
+        return self.site.target(self.declared, self.insist_once(lambda: self.site.store.next_number(self.view)))
 
     def _is_gone(self, before: ViewDeclaration, live: Generation) -> bool:
         """Whether what readers see was removed by hand: nothing can be written there any more."""
@@ -244,7 +270,7 @@ class Member:
         """All phases behind the scan, from the one that was recorded last on."""
         phases = IN_PLACE if self.rebuild.kind == "in place" else BESIDE
         self._go_through(phases)
-        self.enter("done")
+        self._done()
         log.info("%s: readers see generation %d", describe(self.rebuild), self.rebuild.generation)
 
     def roll_back(self) -> None:
@@ -252,8 +278,12 @@ class Member:
         if self.rebuild.phase in ("requested", "starting"):
             self._turn_round()
         self._go_through(ROLLBACK)
-        self.enter("done")
+        self._done()
         log.info("%s: readers see generation %d again", describe(self.rebuild), self.rebuild.generation)
+
+    def _done(self) -> None:
+        self.insist_once(lambda: self.site.store.forget_segments(self.rebuild))
+        self.update(phase="done", reason="")
 
     def _go_through(self, phases: tuple[Phase, ...]) -> None:
         acts = {
@@ -274,9 +304,11 @@ class Member:
         self.hold(max(self.rebuild.scan_end or 0.0, self.rebuild.written or 0.0))
 
     def _check(self) -> None:
-        checks = Checks(self.site, self.declared, self.rebuild, self.insist, self.hold)
+        checks = Checks(self.site, self.declared, self.rebuild, self.insist, self.hold, self.check)
         if question := checks.question():
             self.confirm(question)
+        else:
+            self.insist_once(lambda: self.site.store.settle(self.rebuild))
 
     def _sweep(self) -> None:
         def swept(rows: int) -> None:
@@ -303,13 +335,12 @@ class Member:
         if self.rebuild.kind == "in place":
             keep = 0.0
         self.insist_once(lambda: self.site.store.swapped(self.view, number, time.time() + keep))
-        self.insist_once(lambda: self.site.store.forget_segments(self.rebuild.job))
 
     def _is_published(self) -> bool:
         """Whether readers see the generation, as the store has it: the record of it may not have been made."""
         number = self.rebuild.generation
-        generation = self.insist_once(lambda: self.site.generations(self.view))[number]
-        declared = self.site.opening.declared(self.declared, generation)
+        generation = self.insist_once(lambda: self.site.generations(self.view)).get(number)
+        declared = None if generation is None else self.site.opening.declared(self.declared, generation)
         if declared is None or declared.sink not in self.site.sinks:
             return False
         sink = self.site.sinks[declared.sink]
@@ -317,61 +348,93 @@ class Member:
 
     def _turn_round(self) -> None:
         """Write the generation to go back to first, so that it never shows less than what readers see now."""
-        record = self.insist(lambda: self.site.record(self.view))
-        previous = next(
-            (
-                each
-                for each in self.insist(lambda: self.site.generations(self.view)).values()
-                if each.role == "previous"
-            ),
-            None,
-        )
+        there = self.insist(lambda: self.site.generations(self.view)).values()
+        previous = next((each.generation for each in there if each.role == "previous"), None)
         if previous is None:
             raise Obstructed("no generation before the live one is kept")
-        if previous.generation not in record.write_order:
-            raise Obstructed(f"generation {previous.generation} was not written any more, so rows would be missing")
-        if previous.generation != record.write_order[0]:
-            order = [previous.generation, *(each for each in record.write_order if each != previous.generation)]
-            self.insist(lambda: self.site.store.write_in(self.view, order))
-        self.update(phase="starting", generation=previous.generation)
+        if previous not in self.insist(lambda: self.site.record(self.view)).write_order:
+            raise Obstructed(f"generation {previous} was not written any more, so rows would be missing")
+        self.update(phase="starting", generation=previous)
+        self._write_first(previous)
         self.update(written=self.site.wait_written(self.view, self.check))
+
+    def _write_first(self, generation: int) -> None:
+        def order(record: ViewRecord) -> list[int]:
+            return [generation, *(each for each in record.write_order if each != generation)]
+
+        self.insist_once(lambda: self.site.write_in(self.view, order))
 
     # Giving up
 
     def give_up(self, phase: Phase, reason: str) -> None:
+        """Take back what was begun: `phase` is "cancelling" or "failing". Recorded first, as the rest may be
+        interrupted."""
+        if self.rebuild.phase == "swapping" and self._is_published():
+            self._record_swap()  # too late to take it back: readers see it already
+            self._done()
+            return
+        log.warning("%s: %s%s", describe(self.rebuild), phase, f": {reason}" if reason else "")
+        self.update(phase=phase, reason=reason)
+        self.leave()
+
+    def leave(self) -> None:
         """Leave the live view as it was, and remove what was begun beside it. In place there is no way back: the view
         goes on as it is, and a row that was not reached keeps its earlier form until it changes."""
-        rebuild = self.rebuild
-        if rebuild.phase == "swapping" and self._is_published():
-            self._record_swap()  # too late to take it back: readers see it already
-            self.enter("done")
-            return
-        if rebuild.kind != "rollback" and rebuild.generation:
-            if rebuild.kind == "in place":
-                reason = reason or f"rows that were not reached stay as they were; dynaview rebuild {self.view} ends it"
-                self.insist_once(lambda: self.site.store.swapped(self.view, rebuild.generation, time.time()))
+        record = self.insist_once(lambda: self.site.control.view(self.view))
+        number, kind = self.rebuild.generation, self.rebuild.kind
+        if record is not None and not number:
+            self._leave_nothing()
+        elif record is not None:
+            if kind == "rollback":
+                self._write_first(record.generation)
+            elif kind == "in place":
+                self._stay(record)
             else:
-                self._take_back()
-        elif rebuild.kind == "rollback" and rebuild.generation:
-            record = self.insist_once(lambda: self.site.record(self.view))
-            order = [record.generation, *(each for each in record.write_order if each != record.generation)]
-            self.insist_once(lambda: self.site.store.write_in(self.view, order))
-        self.insist_once(lambda: self.site.store.forget_segments(rebuild.job))
-        log.warning("%s: %s%s", describe(rebuild), phase, f": {reason}" if reason else "")
-        self.rebuild = self.insist_once(lambda: self.site.store.update(rebuild, phase=phase, reason=reason))
+                self._take_back(record)
+        self.insist_once(lambda: self.site.store.forget_segments(self.rebuild))
+        self.update(phase=GIVEN_UP[self.rebuild.phase])
 
-    def _take_back(self) -> None:
+    def _leave_nothing(self) -> None:
+        """Drop what may have been prepared for a generation that was not begun, where its store lets us."""
+        if self.rebuild.kind == "rollback" or self.site.sinks[self.declared.sink].in_place:
+            return
+        try:
+            self._next_target().drop()
+        except SinkError as error:
+            log.warning("%s: what was prepared may be left: %s", describe(self.rebuild), error)
+
+    def _stay(self, record: ViewRecord) -> None:
         rebuild = self.rebuild
-        record = self.insist_once(lambda: self.site.record(self.view))
+        state: dict[str, str] = {}
+        if rebuild.fresh or record.state == GAP:
+            state["state"], state["reason"] = self._gap(record)
+        self.insist_once(
+            lambda: self.site.store.swapped(
+                self.view, rebuild.generation, time.time(), filled=record.filled and not rebuild.fresh, **state
+            )
+        )
+        told = f"rows that were not reached stay as they were; dynaview rebuild {self.view} ends it"
+        self.update(reason=rebuild.reason or told)
+
+    def _take_back(self, record: ViewRecord) -> None:
+        rebuild = self.rebuild
         state, reason = rebuild.before
-        if record.generation not in record.write_order and state != GAP:
-            # Its checkpoints have moved without it.
-            what = "a rebuild that had stopped the writing of what readers see was given up"
-            start, end = moment(rebuild.written or rebuild.requested), moment(time.time())
-            state, reason = GAP, gap_reason(what, start, end, self.view, self.declared.on_gap)
-        self.insist_once(lambda: self.site.store.unswapped(self.view, state, reason, [record.generation]))
+        if record.state == GAP or rebuild.fresh or record.generation not in record.write_order:
+            state, reason = self._gap(record)
+        if record.write_order != (record.generation,) or record.state == "rebuilding":
+            self.insist_once(lambda: self.site.store.unswapped(self.view, state, reason, [record.generation]))
         self.site.wait_written(self.view, self.site.check)
         retire(self.site, self.view, rebuild.generation, partial(self.site.insist, what=describe(rebuild)))
+
+    def _gap(self, record: ViewRecord) -> tuple[str, str]:
+        """The state of a view whose rows lack changes."""
+        if record.state == GAP:
+            return GAP, record.reason
+        if self.rebuild.before[0] == GAP:
+            return self.rebuild.before
+        what = "a rebuild that had stopped the writing of what readers see was given up"
+        start, end = moment(self.rebuild.written or self.rebuild.requested), moment(time.time())
+        return GAP, gap_reason(what, start, end, self.view, self.declared.on_gap)
 
 
 def retire(site: Site, view: str, generation: int, insist: Callable[[Callable[[], Any]], Any]) -> None:
@@ -381,24 +444,21 @@ def retire(site: Site, view: str, generation: int, insist: Callable[[Callable[[]
     found = there.get(generation)
     if found is None:
         return
-    declared = site.opening.declared(site.views[view], found)
-    _live, of_live = insist(lambda: site.live(view))
-    if declared is None:
-        declared = _remembered(found.declaration)
+    declared = _built(site, view, found)
     if declared is not None and declared.sink in site.sinks:
-        others = [of_live] + [
-            site.opening.declared(site.views[view], each) for each in there.values() if each is not found
-        ]
+        others = [_built(site, view, each) for each in there.values() if each is not found]
         if not any(each is not None and in_place(site.sinks, each, declared) for each in others):
             insist(site.target(declared, generation).drop)
     insist(lambda: site.store.forget(view, generation))
     log.info("view %s: generation %d is dropped", view, generation)
 
 
-def _remembered(text: str) -> ViewDeclaration | None:
-    from dynaview.views.recorded import remembered
-
+def _built(site: Site, view: str, generation: Generation) -> ViewDeclaration | None:
+    """The declaration that built a generation, if only to know where its rows are."""
+    declared = site.opening.declared(site.views[view], generation)
+    if declared is not None:
+        return declared
     try:
-        return remembered(text)
+        return remembered(generation.declaration)
     except ValueError:
         return None

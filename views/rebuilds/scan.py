@@ -15,7 +15,7 @@ from dynaview.views.rebuilds.budget import Budget
 from dynaview.views.segments import Segment
 
 HELD_ITEMS = 20_000
-"""Items of a segment that may wait to be settled: a rebuild in place holds each page for some seconds."""
+"""Items of a scan that may wait to be settled: a rebuild in place holds each page for some seconds."""
 
 
 class Scan(Protocol):
@@ -68,7 +68,7 @@ class SegmentScan:
             begun = [(view, filling.take(page)) for view, filling in self.fillings()]
             held.append(Pending(page.position, len(page.images) + len(page.broken), page.consumed, begun))
             waiting += held[-1].items
-            while waiting > HELD_ITEMS:
+            while waiting > HELD_ITEMS // segment.segments:
                 waiting -= self._settle(held.popleft())
         while held:
             self._settle(held.popleft())

@@ -110,6 +110,14 @@ class Site:
             raise Obstructed(f"sink {declared.sink} of generation {generation} is declared no more")
         return sink.open(declared.layout, generation)
 
+    def write_in(self, view: str, order: Callable[[ViewRecord], Sequence[int]]) -> None:
+        """Let lanes write what `order` makes of the view's record."""
+        while True:
+            record = self.record(view)
+            wanted = order(record)
+            if tuple(wanted) == record.write_order or self.store.write_in(record, wanted):
+                return
+
     def wait_written(self, view: str, check: Callable[[], None]) -> float:
         """Wait until every live worker does what the view's step asks; when that was, in seconds since 1970."""
         step = self.insist(lambda: self.record(view), f"view {view}").step

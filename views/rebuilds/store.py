@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 import sqlalchemy as sa
@@ -16,14 +16,21 @@ from dynaview.views import tables
 from dynaview.views.database import Database
 from dynaview.views.segments import Segment
 
+if TYPE_CHECKING:
+    from dynaview.views.control import ViewRecord
+
 Kind: TypeAlias = Literal["beside", "in place", "rollback"]
 
 Phase: TypeAlias = Literal[
     "requested", "starting", "scanning", "finishing", "waiting", "checking", "sweeping", "swapping",
-    "done", "cancelled", "failed",
+    "cancelling", "failing", "done", "cancelled", "failed",
 ]  # fmt: skip
 
 ENDED: tuple[Phase, ...] = ("done", "cancelled", "failed")
+
+GIVEN_UP: dict[Phase, Phase] = {"cancelling": "cancelled", "failing": "failed"}
+"""What is being taken back, and how it ends. Recorded before anything is: a scan must not go on behind lanes that have
+ceased to write what it fills."""
 
 
 class Options(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -166,6 +173,13 @@ class RebuildStore:
         with self._database.write() as connection:
             return bool(connection.execute(tables.rebuilds.update().where(where).values(answer=answer)).rowcount)
 
+    def settle(self, rebuild: Rebuild) -> None:
+        """What was asked is answered, or need not be asked any more; a cancel stays."""
+        answered = tables.rebuilds.c.answer.in_(("?", "yes"))
+        with self._database.write() as connection:
+            where = (tables.rebuilds.c.view == rebuild.view) & (tables.rebuilds.c.job == rebuild.job) & answered
+            connection.execute(tables.rebuilds.update().where(where).values(answer="", reason=""))
+
     def update(self, rebuild: Rebuild, **values: Any) -> Rebuild:
         """Record what changed of a rebuild (its answer is the operator's and never changed here)."""
         values["updated"] = time.time()
@@ -195,10 +209,29 @@ class RebuildStore:
                 .on_conflict_do_update(index_elements=["job", "segment"], set_=values)
             )
 
-    def forget_segments(self, job: str) -> None:
-        """Drop the positions of a scan, with all its parts, that nobody will go on with."""
+    def forget_segments(self, rebuild: Rebuild) -> None:
+        """Drop the positions of a scan, with all its parts, that no other view goes on with."""
         with self._database.write() as connection:
-            connection.execute(tables.scans.delete().where(tables.scans.c.job.startswith(job, autoescape=True)))
+            others = connection.execute(
+                sa.select(tables.rebuilds.c.view).where(
+                    tables.rebuilds.c.job == rebuild.job,
+                    tables.rebuilds.c.view != rebuild.view,
+                    tables.rebuilds.c.phase.not_in(ENDED),
+                )
+            )
+            if not others.first():
+                connection.execute(tables.scans.delete().where(_of_job(rebuild.job)))
+
+    def part(self, job: str, views: Sequence[str]) -> None:
+        """Let these views of a job go on by a scan of their own from where they are: the others take no part now."""
+        own = uuid.uuid4().hex[:12]
+        with self._database.write() as connection:
+            segments = connection.execute(sa.select(tables.scans).where(_of_job(job))).mappings().all()
+            if segments:
+                copies = [{**segment, "job": own + segment["job"].removeprefix(job)} for segment in segments]
+                connection.execute(tables.scans.insert(), copies)
+            where = (tables.rebuilds.c.job == job) & tables.rebuilds.c.view.in_(views)
+            connection.execute(tables.rebuilds.update().where(where).values(job=own))
 
     # Generations. Each of these moves the view's step, so that its lanes are opened anew.
 
@@ -210,17 +243,20 @@ class RebuildStore:
 
     def begin(
         self,
-        view: str,
+        rebuild: Rebuild,
         fingerprint: str,
         declaration: str,
+        kind: Kind,
         *,
         alone: bool,
         fresh: bool,
         stream_arn: str | None,
-    ) -> int:
+        of_items: int,
+    ) -> Rebuild:
         """Begin the next generation, and write it from now on, before the live one, or `alone`; no other one is written
-        any more. A `fresh` start forgets how far the view was, and what stood in its way. Answers the generation."""
-        now = time.time()
+        any more. A `fresh` start forgets how far the view was, and what stood in its way. Answers the rebuild in its
+        next phase."""
+        view, now = rebuild.view, time.time()
         with self._database.write() as connection:
             row = connection.execute(sa.select(tables.views).where(tables.views.c.name == view)).mappings().one()
             number = int(row["numbered"]) + 1  # never one that was given up: a late batch for it may be on its way
@@ -255,12 +291,25 @@ class RebuildStore:
                 }
                 connection.execute(tables.checkpoints.delete().where(tables.checkpoints.c.view == view))
             self._move(connection, view, **values)
-        return number
+            began: dict[str, Any] = {
+                "phase": "starting",
+                "kind": kind,
+                "generation": number,
+                "fresh": fresh,
+                "fingerprint": fingerprint,
+                "of_items": of_items,
+                "updated": now,
+            }
+            where = (tables.rebuilds.c.view == view) & (tables.rebuilds.c.job == rebuild.job)
+            connection.execute(tables.rebuilds.update().where(where).values(**began))
+        return dataclasses.replace(rebuild, **began)
 
-    def write_in(self, view: str, order: Sequence[int]) -> None:
-        """Let lanes write these generations, in this order."""
+    def write_in(self, record: ViewRecord, order: Sequence[int]) -> bool:
+        """Let lanes write these generations, in this order; False where the record is no longer what it was."""
         with self._database.write() as connection:
-            self._move(connection, view, write_order=_order(order))
+            where = (tables.views.c.name == record.name) & (tables.views.c.step == record.step)
+            values = {"write_order": _order(order), "step": record.step + 1}
+            return bool(connection.execute(tables.views.update().where(where).values(**values)).rowcount)
 
     def filled(self, view: str, generation: int) -> None:
         """A generation holds all that it should; its next start is an ordinary one."""
@@ -271,8 +320,9 @@ class RebuildStore:
                 .values(filled=True)
             )
 
-    def swapped(self, view: str, generation: int, keep_until: float) -> None:
-        """Readers see this generation now. The one they saw before is kept until a time (seconds since 1970)."""
+    def swapped(self, view: str, generation: int, keep_until: float, *, filled: bool = True, **state: Any) -> None:
+        """Readers see this generation now. The one they saw before is kept until a time (seconds since 1970). `filled`:
+        whether it holds all that it should; `state` are columns of the view that change with it."""
         with self._database.write() as connection:
             chosen = tables.generations.c.view == view
             row = connection.execute(
@@ -286,9 +336,9 @@ class RebuildStore:
             connection.execute(
                 tables.generations.update()
                 .where(chosen, tables.generations.c.generation == generation)
-                .values(role="live", keep_until=None, filled=True)
+                .values(role="live", keep_until=None, filled=filled)
             )
-            self._move(connection, view, generation=generation, fingerprint=row.fingerprint, filled=True)
+            self._move(connection, view, generation=generation, fingerprint=row.fingerprint, filled=filled, **state)
 
     def unswapped(self, view: str, state: str, reason: str, generations: Sequence[int]) -> None:
         """The next generation is given up: lanes write these generations again, from the state the view was in."""
@@ -305,6 +355,10 @@ class RebuildStore:
     def _move(self, connection: sa.Connection, view: str, **values: Any) -> None:
         where = tables.views.c.name == view
         connection.execute(tables.views.update().where(where).values(step=tables.views.c.step + 1, **values))
+
+
+def _of_job(job: str) -> sa.ColumnElement[bool]:
+    return tables.scans.c.job.startswith(job, autoescape=True)
 
 
 def _order(generations: Sequence[int]) -> str:
