@@ -27,10 +27,11 @@ from benchmarks.pipeline import PagesStream, WatchedControl
 from benchmarks.records import Pages
 from benchmarks.setting import Setting, View
 from dynaview.projections.rows import Write
-from dynaview.sinks.port import APPLIED, Outcome, Target
+from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, Target
 from dynaview.sources.port import Page
 from dynaview.views.follower import Follower
 from dynaview.views.lane import Lane
+from dynaview.views.output import Output
 
 _STORES = ("redis", "postgres", "opensearch")
 _DEADLINE = 1800.0
@@ -54,7 +55,9 @@ class _Held:
         self.content = target.content
         self._free = free
 
-    def prepare(self) -> None: ...
+    def prepare(self, bulk: bool = False) -> None: ...
+
+    def finish(self) -> None: ...
 
     def publish(self) -> None: ...
 
@@ -62,10 +65,13 @@ class _Held:
         self._free.wait()
         return [APPLIED] * len(writes)
 
-    def read(self, keys: Sequence[Any]) -> Any:
+    def mend(self, mends: Sequence[Mend]) -> list[Outcome]:
+        return [STALE] * len(mends)
+
+    def read(self, keys: Sequence[Any], contents: bool = True) -> Any:
         return [None] * len(keys)
 
-    def rows(self) -> Any:
+    def rows(self, contents: bool = True) -> Any:
         return iter(())
 
     def count(self) -> int:
@@ -110,7 +116,7 @@ def _run(changes: int, folder: Path) -> Peaks:
     for view, control in zip(views, controls, strict=True):
         record = replace(control.add_view(view.name, "shop", "sink", "", stream.arn), filled=True)
         sink = _Held(view.target(), free if lanes else never_held)
-        lanes.append(Lane(record, view.bound, sink, control, {}))
+        lanes.append(Lane(record, [Output(view.name, view.bound, sink)], control, {}))
     follower = Follower(stream, lanes)
     threads = [threading.Thread(target=lane.run) for lane in lanes]
     started, began = _peak(), time.monotonic()

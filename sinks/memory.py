@@ -79,12 +79,12 @@ class MemoryTarget:
         encoded = self._encoded(write)
         return None if encoded is None else _decoder.decode(encoded)
 
-    def read(self, keys: Sequence[RowKey]) -> list[Stored | None]:
+    def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         rows = self._rows()
         with rows.lock:
             return [_stored(key, rows.held.get(key)) for key in keys]
 
-    def rows(self) -> Iterator[Stored]:
+    def rows(self, contents: bool = True) -> Iterator[Stored]:
         rows = self._rows()
         with rows.lock:
             keys = list(rows.held)

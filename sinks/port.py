@@ -168,11 +168,13 @@ class Target(Protocol):
     def content(self, write: Write) -> Any:
         """What `Stored.content` would be after `write` was applied (None for a delete). Pure; for comparing."""
 
-    def read(self, keys: Sequence[RowKey]) -> list[Stored | None]:
-        """What stands under each key, tombstones included, None where nothing does. Strongly consistent."""
+    def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
+        """What stands under each key, tombstones included, None where nothing does. Strongly consistent. Without
+        `contents`, those of live rows may be anything but None: that is cheaper where only versions are looked at."""
 
-    def rows(self) -> Iterator[Stored]:
-        """All live rows, in no order, at once visible after `write`; memory bounded whatever their number."""
+    def rows(self, contents: bool = True) -> Iterator[Stored]:
+        """All live rows, in no order, at once visible after `write`; memory bounded whatever their number. `contents`
+        as in `read`."""
 
     def count(self) -> int:
         """How many live rows readers would see."""

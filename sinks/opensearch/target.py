@@ -117,7 +117,7 @@ class OpenSearchTarget:
     def content(self, write: Write) -> Any:
         return self._documents.content(write)
 
-    def read(self, keys: Sequence[RowKey]) -> list[Stored | None]:
+    def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         if not keys:
             return []
         bulk = self._entered()
@@ -126,7 +126,7 @@ class OpenSearchTarget:
             rows += self._read(bulk, keys[start : start + _READ_ROWS])
         return rows
 
-    def rows(self) -> Iterator[Stored]:
+    def rows(self, contents: bool = True) -> Iterator[Stored]:
         door = self._refreshed()
         query = {"query": LIVE, "sort": ["_doc"], "size": _PAGE_ROWS}
         page = self._search(door, {"scroll": _SCROLL}, query)

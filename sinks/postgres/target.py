@@ -98,7 +98,7 @@ class PostgresTarget:
             content[column.name] = None if value is None else column.kept(value)
         return content
 
-    def read(self, keys: Sequence[RowKey]) -> list[Stored | None]:
+    def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         found: list[Stored | None] = [None] * len(keys)
         if not keys:
             return found
@@ -113,7 +113,7 @@ class PostgresTarget:
             found[number - 1] = self._stored(row, deleted)
         return found
 
-    def rows(self) -> Iterator[Stored]:
+    def rows(self, contents: bool = True) -> Iterator[Stored]:
         """Pages in the order of the key, each in a transaction of its own: nothing stays open between two rows."""
         statement, parameters = self._statements.page(_PAGE, after=False), list[str]()
         while True:

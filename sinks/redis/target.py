@@ -113,13 +113,13 @@ class RedisTarget:
             case "set":
                 return True
 
-    def read(self, keys: Sequence[RowKey]) -> list[Stored | None]:
-        return list(self._read(keys, full=True))
+    def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
+        return list(self._read(keys, full=contents))
 
-    def rows(self) -> Iterator[Stored]:
+    def rows(self, contents: bool = True) -> Iterator[Stored]:
         """As SCAN has it: rows that come or go meanwhile may be missed, and, while Redis resizes its table, one may
         come twice."""
-        return self._live(full=True)
+        return self._live(full=contents)
 
     def count(self) -> int:
         return sum(1 for _ in self._live(full=False))

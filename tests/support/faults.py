@@ -82,11 +82,11 @@ class FaultyTarget:
     def content(self, write: Write) -> Any:
         return self.inner.content(write)
 
-    def read(self, keys: Sequence[RowKey]) -> list[Stored | None]:
-        return self.inner.read(keys)
+    def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
+        return self.inner.read(keys, contents)
 
-    def rows(self) -> Iterator[Stored]:
-        return self.inner.rows()
+    def rows(self, contents: bool = True) -> Iterator[Stored]:
+        return self.inner.rows(contents)
 
     def count(self) -> int:
         return self.inner.count()

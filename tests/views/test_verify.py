@@ -167,7 +167,7 @@ def test_numbers_that_python_hashes_alike_are_told_apart(house: House) -> None:
     house.table.put(item(1, -1))
     house.table.put(item(2, 0))
     house.start()
-    house.wait_equal()
+    settled(house)
     by_hand(house.targets["one"], row(1), (-2,))
     by_hand(house.targets["one"], row(2), (2**61 - 1,))
     assert found(whole(house)) == {("different", row(1)), ("different", row(2))}
@@ -581,7 +581,7 @@ class Listing:
         self.failures: list[str] = []
         self.refusing = False
 
-    def rows(self) -> Iterator[Stored]:
+    def rows(self, contents: bool = True) -> Iterator[Stored]:
         if self.refusing:
             raise SinkRefused("grant everything")
         found = list(self.inner.rows())
@@ -593,7 +593,7 @@ class Listing:
         once, self.after = self.after, lambda: None
         once()
 
-    def read(self, keys: Sequence[RowKey]) -> list[Stored | None]:
+    def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         if "read" in self.failures:
             self.failures.remove("read")
             raise SinkUnavailable("away")

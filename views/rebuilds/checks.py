@@ -84,7 +84,7 @@ class Checks:
         number = self.rebuild.generation
         if self.rebuild.kind == "in place":
             total = fresh = 0
-            for row in self.site.target(self.declared, number).rows():
+            for row in self.site.target(self.declared, number).rows(contents=False):
                 total += 1
                 fresh += row.generation >= number
             return total, fresh

@@ -57,7 +57,7 @@ class InPlace:
         scanned = Scanned(self.view, self.target.generation, page)
         due: list[Looked] = []
         for places, writes in scanned.batches(self.bound):
-            seen = self.insist(partial(self.target.read, [write.key for write in writes]))
+            seen = self.insist(partial(self.target.read, [write.key for write in writes], contents=False))
             scanned.reject(places, writes, [_conflict(write, row) for write, row in zip(writes, seen, strict=True)])
             due += filter(self._is_due, map(Looked, places, writes, seen))
         return partial(self._settle, scanned, due, time.time())
@@ -82,7 +82,7 @@ class InPlace:
         would take them for orphans; so their items are read anew, and the rows looked at again."""
         if not changed:
             return []
-        rows = self.insist(partial(self.target.read, [looked.write.key for looked in changed]))
+        rows = self.insist(partial(self.target.read, [looked.write.key for looked in changed], contents=False))
         late = [looked for looked, row in zip(changed, rows, strict=True) if self._is_due(Looked(0, looked.write, row))]
         if not late:
             return []
@@ -93,7 +93,7 @@ class InPlace:
             for write in self._asked(image)
             if write.key == looked.write.key
         ]
-        rows = self.insist(partial(self.target.read, [write.key for _, write in asked]))
+        rows = self.insist(partial(self.target.read, [write.key for _, write in asked], contents=False))
         found = [Looked(place, write, row) for (place, write), row in zip(asked, rows, strict=True)]
         return [looked for looked in found if self._is_due(looked)]
 
@@ -138,7 +138,7 @@ class InPlace:
         return met
 
     def _earlier(self) -> Iterator[Stored]:
-        return (row for row in self.target.rows() if row.generation < self.target.generation)
+        return (row for row in self.target.rows(contents=False) if row.generation < self.target.generation)
 
     def _remove(self, at: float, mends: list[Mend], swept: Callable[[int], None]) -> None:
         self.hold(at)
