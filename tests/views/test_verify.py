@@ -367,7 +367,7 @@ def test_a_busy_table_yields_no_false_alarm(tmp_path: Path, moving: bool) -> Non
         work.join()
         house.stop()
     assert [report.drift for report in reports] == [0] * rounds, reports
-    assert len(held_for) >= rounds  # there were suspects in every round
+    assert held_for  # there were suspects
 
 
 # What dead letters explain
