@@ -84,7 +84,6 @@ class History:
         members: Sequence[Member],
         since: float,
         leaving: Callable[[Member], AbstractContextManager[None]],
-        pace: float = PACE,
     ) -> None:
         """`since` is the export's time in seconds since 1970. What ends one member is raised within `leaving` of it."""
         self._site = site
@@ -92,7 +91,6 @@ class History:
         self._members = members
         self._since = since
         self._leaving = leaving
-        self._pace = pace
         self._saved = 0.0
         self._stream: StreamReader = site.table.stream(site.opening.description.stream_arn or "", site.opening.shape)
 
@@ -273,7 +271,7 @@ class History:
             if delivery.end or delivery.last >= last:
                 return
             if shard.last is None:
-                self._site.pause(self._pace)
+                self._site.pause(PACE)
 
     def _wait(self, error: SourceError, backoff: Backoff) -> None:
         action = policy(error).action
