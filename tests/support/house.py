@@ -76,7 +76,7 @@ class House:
         self.follower = Follower(
             self.table.stream(self.table.arn, SHAPE), list(self.lanes.values()), self.settings, crashed=self.crashed.set
         )
-        self._threads = [threading.Thread(target=lane.run, name=lane.name) for lane in self.lanes.values()]
+        self._threads = [threading.Thread(target=lane.run, name=lane.name, daemon=True) for lane in self.lanes.values()]
         for thread in self._threads:
             thread.start()
         self.follower.start()

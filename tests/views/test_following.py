@@ -130,7 +130,7 @@ def test_a_view_whose_rows_are_gone_is_not_followed_as_if_it_were_whole(house: H
     record = house.control.view("one")
     assert record is not None
     assert "is gone" in record.reason
-    assert "dynaview drop one" in record.reason
+    assert "dynaview rebuild one" in record.reason
     house.stop()
     house.control = CutControl(house.url)
     house.control.drop_view("one")
@@ -214,7 +214,7 @@ def test_trimmed_data_is_a_gap(house: House) -> None:
     until(lambda: house.state("one") == "gap", "a gap")
     record = house.control.view("one")
     assert record is not None
-    assert "dynaview drop one" in record.reason
+    assert "dynaview rebuild one" in record.reason
     assert "p3/s" not in house.rows("one")  # nothing goes on past a gap
     house.stop()
 
