@@ -75,14 +75,14 @@ class Stand:
         )
         self._open.callback(dynamodb.delete_table, TableName=self._table)
         self.proxies = {name: self._open.enter_context(Proxy(address_of(url))) for name, url in urls.items()}
-        self._file = folder / "dynaview.yaml"
-        self._file.write_text(DECLARATION.replace("${PREFIX}", self._prefix))
+        self.file = folder / "dynaview.yaml"
+        self.file.write_text(DECLARATION.replace("${PREFIX}", self._prefix))
         common = {"TABLE": self._table, "CONTROL": f"sqlite:///{folder / 'control.db'}"}
-        direct = load([self._file], {**common, **{servers.VARIABLES[name]: url for name, url in urls.items()}})
+        direct = load([self.file], {**common, **{servers.VARIABLES[name]: url for name, url in urls.items()}})
         proxied = {servers.VARIABLES[name]: self.proxies[name].url(url) for name, url in urls.items()}
-        self._proxied = load([self._file], {**common, **proxied})
-        self._declaration = direct
-        self._environment = {**os.environ, **common, **proxied}
+        self._proxied = load([self.file], {**common, **proxied})
+        self.declaration = direct
+        self.environment = {**os.environ, **common, **proxied}
         self.logs: list[Path] = []
         """What processes have said, in the order of their start."""
         self.table: DynamoTable = open_table(direct.sources["shop"])
@@ -105,8 +105,10 @@ class Stand:
         for proxy in self.proxies.values():
             proxy.heal()
         self.daemon.stop()
-        for store in STORES:
-            self.target(store).drop()
+        for record in self.control.views():
+            view = self.declaration.views[record.name]
+            for generation in range(1, record.generation + 2):
+                self._sinks[view.sink].open(view.layout, generation).drop()
         self.control.close()
         self._open.close()
 
@@ -122,11 +124,11 @@ class Stand:
     @contextlib.contextmanager
     def process(self) -> Iterator[subprocess.Popen[bytes]]:
         """A daemon in a process of its own, killed at the end of the block."""
-        log = self._file.with_name(f"daemon-{len(self.logs)}.log")
+        log = self.file.with_name(f"daemon-{len(self.logs)}.log")
         self.logs.append(log)
-        command = [sys.executable, "-m", "dynaview.views.cli", "run", "-f", str(self._file)]
+        command = [sys.executable, "-m", "dynaview.views.cli", "run", "-f", str(self.file)]
         with log.open("wb") as stderr:
-            process = subprocess.Popen(command, env=self._environment, stderr=stderr, cwd=self._file.parent)
+            process = subprocess.Popen(command, env=self.environment, stderr=stderr, cwd=self.file.parent)
         try:
             yield process
         finally:
@@ -153,10 +155,10 @@ class Stand:
         """The view in a store."""
         return f"{self._prefix}_{store}"
 
-    def target(self, store: str) -> Target:
+    def target(self, store: str, generation: int = 1) -> Target:
         """That view's rows, reached directly."""
-        view = self._declaration.views[self.view(store)]
-        return self._sinks[view.sink].open(view.layout, 1)
+        view = self.declaration.views[self.view(store)]
+        return self._sinks[view.sink].open(view.layout, generation)
 
     def counts(self, store: str) -> Counts:
         """What became of that view's changes."""
@@ -184,7 +186,7 @@ class Stand:
         for store in STORES:
             counts = self.counts(store)
             assert counts.read == counts.applied + counts.stale == self.made, (store, counts)
-            found = compare(self._declaration.views[self.view(store)], self.table, self.target(store))
+            found = compare(self.declaration.views[self.view(store)], self.table, self.target(store))
             assert found.equal, found
 
 

@@ -419,8 +419,8 @@ def test_without_a_daemon_the_command_follows_the_views_itself(
             assert target.mend([Mend(Write(key, None, 0, seen.owner if seen else ""), seen)]) == [APPLIED]
 
         def asked(*words: str) -> Result:
-            command = [words[0], "-f", str(stand._file), *words[1:]]
-            return CliRunner(env={**stand._environment}).invoke(cli, command)
+            command = [words[0], "-f", str(stand.file), *words[1:]]
+            return CliRunner(env={**stand.environment}).invoke(cli, command)
 
         done = asked("verify", "--json")
         assert done.exit_code == 1, done.output
