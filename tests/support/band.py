@@ -1,0 +1,322 @@
+"""Several workers in one process on one scripted table, one store in memory and one control store: they join, leave,
+crash, and are paused in the middle of whatever they do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from dynaview.projections.rows import Layout, RowKey, Write
+from dynaview.sinks.memory import MemorySink, MemoryTarget
+from dynaview.sinks.port import Outcome, SinkUnavailable
+from dynaview.sources.errors import SourceUnavailable
+from dynaview.views.control import ControlStore, ControlUnavailable, ViewRecord
+from dynaview.views.crew import leases
+from dynaview.views.declarations import load
+from dynaview.views.lane import LaneSettings
+from dynaview.views.share import Share, ShareSettings
+from dynaview.views.worker import Worker, WorkerSettings
+from tests.support.house import QUICK, until
+from tests.support.scripted import ScriptedStream, ScriptedTable
+
+HEAD = """
+control: sqlite:///{control}
+sources: {{shop: {{table: shop}}}}
+sinks: {{cache: {{redis: "redis://localhost:1"}}}}
+views:
+"""
+
+VIEW = """
+  {name}:
+    source: shop
+    match: {{pk: "{{p}}", sk: "{{s}}"}}
+    where: hidden != `true`
+    sink: cache
+    key: "{name}:{{p}}/{{s}}"
+    fields: {{value: value}}
+"""
+
+
+class Gate:
+    """What everything of one worker passes: closed while it is paused, gone once it is dead."""
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+        self._open.set()
+        self.dead = False
+
+    def close(self) -> None:
+        """Let nothing pass."""
+        self._open.clear()
+
+    def open(self) -> None:
+        """Let everything pass again."""
+        self._open.set()
+
+    def enter(self, error: type[Exception]) -> None:
+        """Pass, perhaps later; what is dead reaches nothing any more."""
+        assert self._open.wait(60), "a gate stayed closed"
+        if self.dead:
+            raise error("scripted: the worker is dead")
+
+
+class Watched(MemorySink):
+    """The store of all workers. It sees every state that a reader could see: no row ever goes back."""
+
+    def __init__(self) -> None:
+        super().__init__("cache")
+        self.lock = threading.Lock()
+        self.versions: dict[tuple[str, RowKey], int] = {}
+        self.went_back: list[str] = []
+        self.writes = 0
+
+    def take(self, target: MemoryTarget, writes: Sequence[Write]) -> list[Outcome]:
+        with self.lock:
+            self.writes += len(writes)
+            outcomes = target.write(writes)
+            for write, stored in zip(writes, target.read([write.key for write in writes]), strict=True):
+                at = (target.layout.view, write.key)
+                version = -1 if stored is None else stored.version
+                if version < self.versions.get(at, -1):
+                    self.went_back.append(f"{at}: {self.versions[at]} to {version}")
+                self.versions[at] = version
+            return outcomes
+
+
+class _Target(MemoryTarget):
+    """A target as one worker reaches it."""
+
+    def __init__(self, sink: Watched, layout: Layout, generation: int, gate: Gate) -> None:
+        super().__init__(sink, layout, generation)
+        self._watched, self._plain, self._gate = sink, MemoryTarget(sink, layout, generation), gate
+
+    def write(self, writes: Sequence[Write]) -> list[Outcome]:
+        self._gate.enter(SinkUnavailable)
+        outcomes = self._watched.take(self._plain, writes)
+        self._gate.enter(SinkUnavailable)
+        return outcomes
+
+
+class _Sink(MemorySink):
+    def __init__(self, sink: Watched, gate: Gate) -> None:
+        self._watched, self._gate = sink, gate
+
+    def open(self, layout: Layout, generation: int) -> MemoryTarget:
+        return _Target(self._watched, layout, generation, self._gate)
+
+    def gone(self, layout: Layout, generation: int) -> str | None:
+        return self._watched.gone(layout, generation)
+
+
+class _Stream(ScriptedStream):
+    gate: Gate
+
+    def shards(self) -> Any:
+        self.gate.enter(SourceUnavailable)
+        return super().shards()
+
+    def open(self, shard_id: str, after: str | None) -> str:
+        self.gate.enter(SourceUnavailable)
+        return super().open(shard_id, after)
+
+    def read(self, iterator: str, limit: int = 1000) -> Any:
+        page = super().read(iterator, limit)
+        self.gate.enter(SourceUnavailable)
+        return page
+
+
+class _Table:
+    """The table as one worker reaches it."""
+
+    def __init__(self, table: ScriptedTable, gate: Gate) -> None:
+        self._table, self._gate = table, gate
+
+    def describe(self) -> Any:
+        self._gate.enter(SourceUnavailable)
+        return self._table.describe()
+
+    def enable_stream(self, view_type: Any) -> Any:
+        return self._table.enable_stream(view_type)
+
+    def stream(self, arn: str, shape: Any) -> _Stream:
+        stream = _Stream(self._table, arn, shape)
+        stream.gate = self._gate
+        return stream
+
+    def scan(self, *args: Any, **more: Any) -> Iterator[Any]:
+        for page in self._table.scan(*args, **more):
+            self._gate.enter(SourceUnavailable)
+            yield page
+
+    def get(self, *args: Any) -> Any:
+        return self._table.get(*args)
+
+
+class Hand:
+    """One worker of a band."""
+
+    def __init__(self, band: Band, share: ShareSettings, skew: float) -> None:
+        self.gate = Gate()
+        self.crashed = threading.Event()
+        self.control = ControlStore(band.declaration.control)
+        database = self.control._database
+        for name in ("read", "write"):
+            setattr(database, name, self._gated(getattr(database, name)))
+        follower = replace(QUICK, children_every=0.005)
+        lane = replace(band.lane)
+        settings = WorkerSettings(
+            lane, follower, tend_every=0.02, turn_every=0.02, watch_every=0.2, patience=5.0, share=share
+        )
+        table: Any = _Table(band.table, self.gate)
+        self.worker = Worker(
+            band.declaration.sources["shop"], list(band.declaration.views.values()), table,
+            {"cache": _Sink(band.sink, self.gate)}, self.control, settings, self.crashed.set,
+        )  # fmt: skip
+        self.worker.start()
+
+    def _gated(self, act: Any) -> Any:
+        @contextmanager
+        def gated() -> Iterator[Any]:
+            self.gate.enter(ControlUnavailable)
+            with act() as connection:
+                yield connection
+
+        return gated
+
+    @property
+    def share(self) -> Share:
+        """Its share, once it has registered."""
+        until(lambda: self.worker._share is not None, "a registration")
+        share = self.worker._share
+        assert share is not None
+        return share
+
+    @property
+    def owned(self) -> set[str]:
+        """The shards that it believes to be its own."""
+        return set(self.share._epochs)
+
+    def stop(self) -> None:
+        """End in good order."""
+        self.gate.open()
+        self.worker.stop()
+        self.control.close()
+
+    def crash(self) -> None:
+        """End as by SIGKILL: nothing more reaches the control store, and its sign of life is gone."""
+        self.gate.dead = True
+        self.gate.open()
+        self.control.crew._signs.close()
+        self.worker.stop()
+        self.control._database.close()
+
+
+class Band:
+    """`join` as many workers as wanted."""
+
+    def __init__(self, folder: Path, names: Sequence[str] = ("one", "two"), lease: float = 20.0) -> None:
+        file = folder / "dynaview.yaml"
+        file.write_text(HEAD.format(control=folder / "control.db") + "".join(VIEW.format(name=name) for name in names))
+        self.names = tuple(names)
+        self.declaration = load([file], {})
+        self.table = ScriptedTable(clock=time.time)
+        self.sink = Watched()
+        self.hands: list[Hand] = []
+        self.lane = LaneSettings(commit_every=0.0, beat=0.02, buffer=50, batch=20)
+        self.settings = ShareSettings(lease=lease, look_every=0.02, review_every=0.2, listing_every=0.2)
+        self.control = ControlStore(self.declaration.control)
+
+    def join(self, lease: float | None = None) -> Hand:
+        """Start one more worker."""
+        share = self.settings if lease is None else replace(self.settings, lease=lease)
+        hand = Hand(self, share, 0.0)
+        self.hands.append(hand)
+        return hand
+
+    def leave(self, hand: Hand) -> None:
+        """A worker ends in good order."""
+        self.hands.remove(hand)
+        hand.stop()
+
+    def crash(self, hand: Hand) -> None:
+        """A worker is killed."""
+        self.hands.remove(hand)
+        hand.crash()
+
+    def close(self) -> None:
+        """End everything; nothing must have gone wrong that nobody expected."""
+        for hand in self.hands:
+            hand.gate.open()
+        hands, self.hands = self.hands, []
+        for hand in hands:
+            hand.stop()
+        self.control.close()
+        assert not any(hand.crashed.is_set() for hand in hands)
+        assert self.sink.went_back == []
+
+    def put(self, number: int, value: object) -> None:
+        """Write an item."""
+        self.table.put({"pk": f"p{number}", "sk": "s", "value": value})
+
+    def owners(self) -> dict[str, str | None]:
+        """Who has which shard, as the control store says."""
+        with self.control._database.read() as connection:
+            rows = connection.execute(sa.select(leases.c.resource, leases.c.owner))
+            return {row.resource: row.owner for row in rows if not row.resource.startswith("job")}
+
+    def record(self, name: str) -> ViewRecord:
+        """A view's record."""
+        record = self.control.view(name)
+        assert record is not None
+        return record
+
+    def counted(self, name: str) -> int:
+        """How many changes a view has counted."""
+        record = self.control.view(name)
+        return 0 if record is None else record.counts.read
+
+    def wait_shared(self, spread: Sequence[int]) -> None:
+        """Wait until the workers have so many shards of the leaves, in ascending order."""
+
+        def numbers() -> list[int]:
+            owners = self.owners()
+            leaves = [owners.get(leaf) for leaf in self.table.leaves]
+            return sorted(leaves.count(hand.share.id) for hand in self.hands)
+
+        until(lambda: numbers() == sorted(spread), f"shards to be shared as {spread}")
+
+    def wait_done(self, seconds: float = 40.0) -> None:
+        """Wait until every view shows the table and has counted every change; then each was counted once."""
+        expected = {
+            f"{item['pk']}/{item['sk']}": {"value": item.get("value")}
+            for item in self.table.items()
+            if item.get("hidden") is not True
+        }
+
+        def rows(name: str) -> dict[Any, Any]:
+            layout = self.declaration.views[name].layout
+            return {str(stored.key).partition(":")[2]: stored.content for stored in MemoryTarget(self.sink, layout, 1).rows()}
+
+        for name in self.names:
+            until(lambda name=name: self.counted(name) >= self.table.made, f"{name} to count all", seconds)  # type: ignore[misc]  # a default is not inferred
+            until(lambda name=name: rows(name) == expected, f"{name} to equal the table", seconds)  # type: ignore[misc]
+            counts = self.record(name).counts
+            summed = counts.applied + counts.stale + counts.unmatched + counts.dead_lettered
+            assert counts.read == summed == self.table.made, (name, counts)
+
+
+@contextmanager
+def band(folder: Path, **more: Any) -> Iterator[Band]:
+    """A band that is closed at the end, whatever happens."""
+    made = Band(folder, **more)
+    try:
+        yield made
+    finally:
+        made.close()
