@@ -302,7 +302,8 @@ class Band:
 
         def rows(name: str) -> dict[Any, Any]:
             layout = self.declaration.views[name].layout
-            return {str(stored.key).partition(":")[2]: stored.content for stored in MemoryTarget(self.sink, layout, 1).rows()}
+            stored = MemoryTarget(self.sink, layout, 1).rows()
+            return {str(each.key).partition(":")[2]: each.content for each in stored}
 
         for name in self.names:
             until(lambda name=name: self.counted(name) >= self.table.made, f"{name} to count all", seconds)  # type: ignore[misc]  # a default is not inferred

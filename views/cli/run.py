@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -24,22 +28,38 @@ LEVELS = ["debug", "info", "warning", "error"]
 @click.option("--view", "views", multiple=True, metavar="NAME", help="Only this view; may be given more than once.")
 @click.option("--enable-stream", is_flag=True, help="Switch a table's stream on where it is off (new and old images).")
 @click.option("--fail-on-gap", is_flag=True, help="End with exit code 3 as soon as changes are lost to a view.")
+@click.option(
+    "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that share the work."
+)
+@click.option("--lifeline", type=int, hidden=True)
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True)
 def command(
-    files: tuple[Path, ...], views: tuple[str, ...], enable_stream: bool, fail_on_gap: bool, log_level: str
+    files: tuple[Path, ...],
+    views: tuple[str, ...],
+    enable_stream: bool,
+    fail_on_gap: bool,
+    workers: int,
+    lifeline: int | None,
+    log_level: str,
 ) -> None:
     """Follow the tables' streams and keep the declared views in step, until SIGTERM or Ctrl-C.
 
     A view that starts for the first time is filled by a scan of its table while it follows. Ended at any moment and
-    started again, it goes on where it was.
+    started again, it goes on where it was. Several of them, on one machine (--workers) or on many, with one control
+    store, share the shards of each table.
     """
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    who = "" if lifeline is None else " [%(process)d]"
+    logging.basicConfig(
+        level=log_level.upper(), format=f"%(asctime)s %(levelname)s{who} %(message)s", stream=sys.stderr
+    )
     for chatty in ("botocore", "boto3", "urllib3", "opensearch"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
     declaration = load_files(files)
     for name in views:
         if name not in declaration.views:
             raise click.UsageError(f"no view is called {name}; there are {', '.join(sorted(declaration.views))}")
+    if workers > 1:
+        _become_parent(workers, files, views, enable_stream, fail_on_gap, log_level)
     try:
         daemon = Daemon(
             declaration,
@@ -52,6 +72,8 @@ def command(
         sys.exit(1)
     log = logging.getLogger("dynaview")
     daemon.handle_signals()
+    if lifeline is not None:
+        threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True).start()
     try:
         daemon.start()
         log.info("following %d views; the control store is %s", len(views or declaration.views), daemon.control.name)
@@ -66,3 +88,31 @@ def command(
             log.error("ended because of a gap: view %s: %s", view, reason)
         sys.exit(GAP_CODE)
     log.info("stopped")
+
+
+def _become_parent(
+    workers: int, files: tuple[Path, ...], views: tuple[str, ...], enable_stream: bool, fail_on_gap: bool, level: str
+) -> NoReturn:
+    """Go on as a small process (see `dynaview.views.fleet`) that runs this command so many times."""
+    options = [word for file in files for word in ("-f", str(file))]
+    options += [word for view in views for word in ("--view", view)]
+    options += ["--enable-stream"] * enable_stream + ["--fail-on-gap"] * fail_on_gap
+    parent = [
+        sys.executable,
+        "-P",
+        "-m",
+        "dynaview.views.fleet",
+        str(workers),
+        "--",
+        "run",
+        *options,
+        "--log-level",
+        level,
+    ]
+    os.execv(sys.executable, parent)
+
+
+def _end_with(lifeline: int) -> None:
+    """End this process in good order as soon as its parent is gone: nothing is ever written to the pipe."""
+    os.read(lifeline, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
