@@ -26,6 +26,8 @@ from tests.support.yard import CARDS, READS, Yard
 
 VIEWS = ("cards", "reads")
 HOUR = 3600.0
+PHASES = (Phase.explicit, Phase.generate)
+"""Without shrinking: an example takes a second."""
 
 SEATS = """
   seats:
@@ -76,6 +78,16 @@ class Life:
         for view in VIEWS:
             assert self.yard.record(view).generation == generation
             self.yard.wait_rows(view, self.expected(view))
+        assert self.yard.control.letters.find() == []
+
+    def check_seats(self) -> None:
+        """Every seat shows who sits there."""
+        seats = {item["seat"]: item["value"] for item in self.yard.table.items() if "seat" in item}
+
+        def shown() -> dict[Any, Any]:
+            return {row["seat"]: row["value"] for row in self.yard.rows("seats").values()}
+
+        until(lambda: shown() == seats, f"the seats to be {seats}, not {shown()}")
         assert self.yard.control.letters.find() == []
 
 
@@ -210,9 +222,23 @@ def test_a_row_that_moved_to_another_item_since_is_no_dead_letter(tmp_path: Path
         life.caught_up(["seats"])
         life.ask(life.exporter.full(first), life.exporter.incremental(first, second), views=["seats"])
         life.yard.wait_ended("seats")
-        seats = {item["seat"]: item["value"] for item in life.yard.table.items()}
-        assert {row["seat"]: row["value"] for row in life.yard.rows("seats").values()} == seats
-        assert life.yard.control.letters.find() == []
+        life.check_seats()
+    finally:
+        life.yard.close()
+
+
+@pytest.mark.parametrize("views", [SEATS_BESIDE, SEATS_IN_PLACE])
+def test_many_rows_that_moved_do_not_pass_for_a_wrong_declaration(tmp_path: Path, views: str) -> None:
+    life = started(tmp_path / "x", views + "    dead_letters: {limit: 2, within: 600}\n")
+    try:
+        taken = life.snapshot()
+        for number in range(10):  # each takes the seat of the next one
+            life.delete(f"p{number + 1}")
+            life.put(f"p{number}", seat=f"s{number + 1}")
+        life.caught_up(["seats"])
+        life.ask(life.exporter.full(taken), views=["seats"])
+        life.yard.wait_ended("seats")
+        life.check_seats()
     finally:
         life.yard.close()
 
@@ -446,3 +472,47 @@ def test_rebuilt_from_exports_at_any_moment_views_show_the_table_and_never_an_ol
             assert poller.rounds > 2
         finally:
             yard.close()
+
+
+@pytest.mark.parametrize("views", [SEATS_BESIDE, SEATS_IN_PLACE])
+@settings(max_examples=6, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_rows_that_move_between_items_all_the_time_are_where_they_belong(data: st.DataObject, views: str) -> None:
+    move = st.tuples(st.integers(0, 5), st.integers(0, 3))
+    early, middle, late, during = (data.draw(st.lists(move, max_size=15)) for _ in range(4))
+    page, chain, damaged = data.draw(st.integers(1, 30)), data.draw(st.booleans()), data.draw(st.booleans())
+    with tempfile.TemporaryDirectory() as folder:
+        life = started(Path(folder), views)
+        seated: dict[int, int] = {number: number for number in range(20)}
+
+        def live(moves: Sequence[tuple[int, int]]) -> None:
+            for who, seat in moves:
+                for other in [other for other, held in seated.items() if held == seat and other != who]:
+                    life.delete(f"p{other}")
+                    del seated[other]
+                life.put(f"p{who}", seat=f"s{seat}")
+                seated[who] = seat
+
+        try:
+            live(early)
+            first = life.snapshot()
+            live(middle)
+            second = life.snapshot()
+            live(late)
+            places = [life.exporter.full(first)]
+            if chain:
+                places.append(life.exporter.incremental(first, second))
+            life.yard.table.page = page
+            life.caught_up(["seats"])
+            if damaged:
+                sink = life.yard.sinks["cache" if views == SEATS_IN_PLACE else "reads"]
+                assert isinstance(sink, MemorySink)
+                sink._find(life.yard.target("seats").layout, 1).held.clear()
+            with Poller(life.yard, "seats", lost=damaged) as poller:
+                life.ask(*places, views=["seats"], yes=True)
+                live(during)
+                life.yard.wait_ended("seats")
+                life.check_seats()
+            assert poller.wrong == []
+        finally:
+            life.yard.close()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from dynaview.projections.projection import Bound
-from dynaview.sinks.port import APPLIED, Target
+from dynaview.projections.rows import Write
+from dynaview.sinks.port import APPLIED, Outcome, Target
 from dynaview.sources.port import ScanPage
 from dynaview.views.letterbox import DeadLetter
 from dynaview.views.scanned import Scanned
@@ -49,12 +50,14 @@ class Beside:
     bound: Bound
     target: Target
     insist: Insist
+    write: Callable[[Sequence[Write]], list[Outcome]] | None = None
+    """In place of the target's own."""
 
     def take(self, page: ScanPage[Any]) -> Settle:
         """Everything is written at once."""
         scanned, taken = Scanned(self.view, self.target.generation, page), Taken()
         for places, writes in scanned.batches(self.bound):
-            outcomes = self.insist(partial(self.target.write, writes))
+            outcomes = self.insist(partial(self.write or self.target.write, writes))
             scanned.reject(places, writes, outcomes)
             taken.rows += sum(outcome is APPLIED for outcome in outcomes)
         taken.letters = scanned.letters

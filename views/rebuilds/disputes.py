@@ -14,6 +14,7 @@ import msgspec
 
 from dynaview.projections.attributes import Attr, Image
 from dynaview.projections.projection import Bound, ProjectionError
+from dynaview.projections.rows import RowKey, RowValues
 from dynaview.sinks.port import RejectedKind
 from dynaview.views.letterbox import Choice, DeadLetter
 from dynaview.views.letters import key_text
@@ -37,7 +38,7 @@ def standing(member: Member, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
     gone = {
         id(letter)
         for (letter, _), image in zip(disputed, images, strict=True)
-        if letter.row_key not in _claimed(bound, image)
+        if letter.row_key not in {key_text(key) for key, _ in asked(bound, image)}
     }
     return [letter for letter in found if id(letter) not in gone]
 
@@ -70,8 +71,9 @@ def _item(letter: DeadLetter) -> dict[str, Attr] | None:
         return None
 
 
-def _claimed(bound: Bound, image: Image | None) -> set[str]:
+def asked(bound: Bound, image: Image | None) -> list[tuple[RowKey, RowValues]]:
+    """The rows of an item as it is now; none where none can be made, of which the lane keeps a dead letter."""
     try:
-        return set() if image is None else {key_text(key) for key, _ in bound.rows(image)}
-    except ProjectionError:  # of which the lane keeps a dead letter
-        return set()
+        return [] if image is None else bound.rows(image)
+    except ProjectionError:
+        return []

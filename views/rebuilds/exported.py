@@ -2,10 +2,10 @@
 
 An export is of a time T before the rebuild was asked for. Newest first, so that what is older meets what is newer: the
 lanes' own changes; what the stream tells from T up to them (`history`); the incremental exports, last one first; then
-the full one. Beside the live generation an incremental change is written under the version 1, 2, … of its export,
-above scanned items and below the stream's; a delete leaves a tombstone that keeps older items out. In place every row
-of an incremental export, and every one that it takes away, is looked at, held and mended as a scanned item is: once it
-is marked as the next generation's, no older item touches it.
+the full one. Beside the live generation the upserts of an incremental change are inserted as scanned items are; its
+deletes, under the version 1, 2, … of its export, above scanned items and below the stream's, leave tombstones that keep
+older items out. In place every row of an incremental export, and every one that it takes away, is looked at, held and
+mended as a scanned item is: once it is marked as the next generation's, no older item touches it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -24,6 +25,7 @@ from dynaview.projections.changes import SCANNED, Change
 from dynaview.projections.compiler import compile_view
 from dynaview.projections.projection import Bound
 from dynaview.projections.rows import RowKey, RowValues, Rule, Write
+from dynaview.sinks.port import STALE, Mend, Outcome, Stored, Target
 from dynaview.sources.errors import AccessDenied, BadExport, CredentialsMissing, SourceRefused
 from dynaview.sources.export import Export, open_export
 from dynaview.sources.port import ScanFilter, ScanPage
@@ -239,7 +241,8 @@ class _Telling:
         if isinstance(filling, InPlace):
             filling = replace(filling, bound=_Mended(filling.bound, bound))
         elif isinstance(filling, Beside):
-            filling = replace(filling, bound=_Versioned(filling.bound, bound, self.version))
+            write = partial(_insert, filling.target)
+            filling = replace(filling, bound=_Versioned(filling.bound, bound, self.version), write=write)
         return _Standing(member, filling, _as_items)
 
 
@@ -261,7 +264,33 @@ class _Versioned:
 
     def inserts(self, image: Image) -> list[Write]:
         """Of a change as well."""
-        return self.changes.writes(image, self.version) if isinstance(image, Change) else self.items.inserts(image)
+        if not isinstance(image, Change):
+            return self.items.inserts(image)
+        return [
+            Write(each.key, each.values, each.version, each.owner, Rule.NEWER if each.values is None else Rule.ABSENT)
+            for each in self.changes.writes(image, self.version)
+        ]
+
+
+def _insert(target: Target, writes: Sequence[Write]) -> list[Outcome]:
+    """Write what an incremental export asks for. A row that has moved from one item to another within its time is both
+    deleted and inserted, in any order; the insert has to win."""
+    outcomes = target.write(writes)
+    late = [index for index, write in enumerate(writes) if outcomes[index] is STALE and write.values is not None]
+    if late:
+        rows = target.read([writes[index].key for index in late])
+        mends = {
+            index: Mend(writes[index], row)
+            for index, row in zip(late, rows, strict=True)
+            if row is not None and row.content is None and _same_export(writes[index], row)
+        }
+        for index, outcome in zip(mends, target.mend(list(mends.values())), strict=True):
+            outcomes[index] = outcome
+    return outcomes
+
+
+def _same_export(write: Write, row: Stored) -> bool:
+    return row.version == write.version and row.owner != write.owner
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from typing import TypeVar
 
 import msgspec
 
+from dynaview.projections.changes import STREAM_SPAN
+from dynaview.projections.projection import Bound
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import STALE, Mend, Outcome, Stored, Target
 from dynaview.sources.errors import SourceError, Trimmed
@@ -27,11 +29,11 @@ from dynaview.sources.port import Shard, StreamReader
 from dynaview.sources.shards import ShardTree
 from dynaview.views.discovery import Cursor
 from dynaview.views.follower import RETENTION, delivery_of, sequence_text
-from dynaview.views.output import Output, Send
+from dynaview.views.output import Output
 from dynaview.views.policy import Action, Backoff, policy
 from dynaview.views.positions import START, Delivery
 from dynaview.views.rebuilds.beside import Taken
-from dynaview.views.rebuilds.disputes import standing, uncounted
+from dynaview.views.rebuilds.disputes import asked, standing, uncounted
 from dynaview.views.rebuilds.member import Member
 from dynaview.views.rebuilds.site import Site
 from dynaview.views.segments import Segment
@@ -53,6 +55,10 @@ second)."""
 
 SAVE_EVERY = 2.0
 """Seconds between two saved positions."""
+
+
+Sending = Callable[[Member, Bound, Delivery, Target, Sequence[Write]], list[Outcome]]
+"""Writes what a part of a shard asks of a view."""
 
 
 class TooLate(Exception):
@@ -129,9 +135,7 @@ class History:
     def _is_due(self, at: float) -> bool:
         return at >= self._since - MARGIN
 
-    def _round(
-        self, members: Sequence[Member], until: dict[str, dict[str, int]], send: Callable[[Member], Send]
-    ) -> None:
+    def _round(self, members: Sequence[Member], until: dict[str, dict[str, int]], send: Sending) -> None:
         """Read what members need of every shard, parents before children."""
         last: dict[str, int] = {}
         for member in members:
@@ -139,7 +143,7 @@ class History:
                 last[name] = max(position, last.get(name, START))
         if not last:
             return
-        outputs = {member.view: (member, member.output(), send(member)) for member in members}
+        outputs = [(member, member.output()) for member in members]
         listing = self._listing()
         if gone := sorted(last.keys() - {shard.id for shard in listing}):
             raise TooLate(f"shard {gone[0]} is listed no more")
@@ -148,7 +152,7 @@ class History:
         while ready := tree.ready():
             for shard in ready:
                 self._say(members, f"reads what the stream tells since the export: {done} of {len(last)} shards")
-                self._shard(shard, last[shard.id], until, list(outputs.values()))
+                self._shard(shard, last[shard.id], until, outputs, send)
                 tree.finish(shard.id)
                 done += 1
         self._say(members, "")
@@ -158,13 +162,14 @@ class History:
         shard: Shard,
         last: int,
         until: dict[str, dict[str, int]],
-        outputs: Sequence[tuple[Member, Output, Send]],
+        outputs: Sequence[tuple[Member, Output]],
+        send: Sending,
     ) -> None:
         position = self._done.shards.get(shard.id, START)
         if position >= last or shard.id in self._done.ended:
             return
         for delivery in self._read(shard, position, last):
-            for member, output, send in outputs:
+            for member, output in outputs:
                 part = self._part(delivery, until[member.view].get(shard.id, START))
                 if part is not None:
                     with self._leaving(member):
@@ -191,35 +196,62 @@ class History:
         changes, positions = [change for change, _ in chosen], [at for _, at in chosen]
         return Delivery(delivery.shard, delivery.start, delivery.last, changes, positions, broken)
 
-    def _take(self, member: Member, output: Output, part: Delivery, send: Send) -> None:
-        letters = output.take([part], send)
+    def _take(self, member: Member, output: Output, part: Delivery, send: Sending) -> None:
+        letters = output.take([part], partial(send, member, output.bound, part))
         output.drain()  # the lane has counted them
         if left := uncounted(standing(member, letters)):
             member.taken(Taken(0, left), 0, 0.0)
 
     # What is sent
 
-    def _first(self, member: Member) -> Send:
-        if member.rebuild.kind == "in place":
-            return partial(self._hide, member)
-        return lambda target, writes: member.insist(partial(target.write, writes))
-
-    def _hide(self, member: Member, target: Target, writes: Sequence[Write]) -> list[Outcome]:
+    def _first(
+        self, member: Member, bound: Bound, part: Delivery, target: Target, writes: Sequence[Write]
+    ) -> list[Outcome]:
+        """The first round; see the module. A tombstone of another item may be newer than what is read here, and any
+        upsert may take it over: only one that its item still asks for does."""
+        in_place = member.rebuild.kind == "in place"
+        if not in_place and not any(write.owner for write in writes):
+            return member.insist(partial(target.write, writes))
         rows = member.insist(partial(target.read, [write.key for write in writes]))
-        lost = [_is_lost(write, row) for write, row in zip(writes, rows, strict=True)]
+        passed = self._passed(member, bound, part, list(zip(writes, rows, strict=True)))
+        lost = [in_place and _is_lost(write, row) for write, row in zip(writes, rows, strict=True)]
         if any(lost) and member.view not in self._done.hidden:
             self._done.hidden.append(member.view)
             self._save()
-        sent = [
-            Write(write.key, None, write.version, write.owner) if hidden else write
-            for write, hidden in zip(writes, lost, strict=True)
+        sent = {
+            index: Write(write.key, None, write.version, write.owner) if lost[index] else write
+            for index, write in enumerate(writes)
+            if index not in passed
+        }
+        written = member.insist(partial(target.write, list(sent.values())))
+        outcomes: list[Outcome] = [STALE] * len(writes)
+        for index, outcome in zip(sent, written, strict=True):
+            outcomes[index] = outcome
+        return outcomes
+
+    def _passed(
+        self, member: Member, bound: Bound, part: Delivery, pairs: Sequence[tuple[Write, Stored | None]]
+    ) -> set[int]:
+        """The places of upserts that meet another item's tombstone and that their own item asks for no more."""
+        odd = [
+            index
+            for index, (write, row) in enumerate(pairs)
+            if write.values is not None and row is not None and row.content is None and row.owner != write.owner
         ]
-        return member.insist(partial(target.write, sent))
+        if not odd:
+            return set()
+        changes = dict(zip(part.positions, part.changes, strict=True))
+        keys = [changes[pairs[index][0].version % STREAM_SPAN].body.key for index in odd]
+        images = member.insist(lambda: self._site.table.get(keys, self._site.opening.shape))
+        return {
+            index
+            for index, image in zip(odd, images, strict=True)
+            if (pairs[index][0].key, pairs[index][0].values) not in asked(bound, image)
+        }
 
-    def _second(self, member: Member) -> Send:
-        return partial(self._show, member)
-
-    def _show(self, member: Member, target: Target, writes: Sequence[Write]) -> list[Outcome]:
+    def _second(
+        self, member: Member, bound: Bound, part: Delivery, target: Target, writes: Sequence[Write]
+    ) -> list[Outcome]:
         """Bring in what the first round has hidden, where nothing newer has come since."""
         rows = member.insist(partial(target.read, [write.key for write in writes]))
         outcomes: list[Outcome] = [STALE] * len(writes)
