@@ -261,7 +261,9 @@ class ControlStore:
         """Forget everything about a view."""
         with self._database.write() as connection:
             connection.execute(tables.views.delete().where(tables.views.c.name == view))
-            of_view = (tables.generations, tables.steps, tables.checkpoints, tables.fills, tables.dead_letters)
+            of_view = (
+                tables.generations, tables.steps, tables.checkpoints, tables.fills, tables.dead_letters, tables.rebuilds,
+            )  # fmt: skip
             for table in (*of_view, verifications):
                 connection.execute(table.delete().where(table.c.view == view))
 

@@ -21,6 +21,7 @@ import itertools
 import re
 import threading
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -40,8 +41,9 @@ class ScriptedTable(Calls):
     """A `TableReader` and the script of its table. Settings may be changed at any time.
 
     `page` is the most records of a page, `cut` (shard id, records available) -> how many a page has (0 for an empty
-    one); `scan_page` the most items that a scan page reads, before its filter. With `late_end` a closed shard ends with
-    an empty page of its own instead of together with its last records. `arrange` puts listings into another order.
+    one); `scan_page` the most items that a scan page reads, before its filter; `behind` how many changes a scan does
+    not see yet, as one that is not strongly consistent. With `late_end` a closed shard ends with an empty page of its
+    own instead of together with its last records. `arrange` puts listings into another order.
     `read_units` is the table's provisioned read capacity, `exports` what AWS says of exports by their ARNs.
     """
 
@@ -62,6 +64,7 @@ class ScriptedTable(Calls):
         self.page = 1000
         self.cut: Callable[[str, int], int] | None = None
         self.scan_page = 100
+        self.behind = 0
         self.late_end = False
         self.arrange: Callable[[list[Shard]], list[Shard]] = list
         self.read_units: int | None = None
@@ -74,6 +77,8 @@ class ScriptedTable(Calls):
         self._first_sequence = first_sequence
         self._initial = shards
         self._items: dict[str, Item] = {}
+        self._before: deque[tuple[str, Item | None]] = deque(maxlen=1000)
+        """What each item was before its last changes."""
         self._order: list[tuple[int, str]] = []
         self._streams: list[StreamRecords] = []
         self._live: StreamRecords | None = None
@@ -94,6 +99,7 @@ class ScriptedTable(Calls):
             old = self._items.get(identity)
             if old == new and _typed(old) == typed:  # Python takes 1 for True
                 return None
+            self._before.append((identity, old))
             self._items[identity] = new
             if old is None:
                 bisect.insort(self._order, (self._hash(new), identity))
@@ -107,6 +113,7 @@ class ScriptedTable(Calls):
             if old is None:
                 return None
             self._order.remove((self._hash(old), identity))
+            self._before.append((identity, old))
             return self._record("REMOVE", None, old, by_ttl=by_ttl)
 
     def break_record(self, item: Mapping[str, Any], reason: str = "scripted") -> str | None:
@@ -400,22 +407,34 @@ class ScriptedTable(Calls):
     ) -> ScanPage[Any]:
         with self._lock:
             self._describe()
+            items, order = self._seen_by_scans()
             start = 0
             if after is not None:
                 last = msgspec.json.decode(after, type=Key)
-                start = bisect.bisect_right(self._order, (_hash(self.key[0], last[self.key[0]]), item_key(last)))
+                start = bisect.bisect_right(order, (_hash(self.key[0], last[self.key[0]]), item_key(last)))
             found: list[Item] = []
             position = None
-            for hashed, identity in itertools.islice(self._order, start, None):
+            for hashed, identity in itertools.islice(order, start, None):
                 if hashed % segments != segment:
                     continue
-                found.append(self._items[identity])
+                found.append(items[identity])
                 if len(found) == self.scan_page:  # full, whether more follows or not: the last page may be empty
                     position = msgspec.json.encode(self._key(found[-1])).decode()
                     break
             wanted = [item for item in found if only is None or only.accepts(_typed(item).get)]
             images = [shape.pack(item) for item in wanted]
             return ScanPage(images, [self._key(item) for item in wanted], [], position, float(len(found)))
+
+    def _seen_by_scans(self) -> tuple[dict[str, Item], list[tuple[int, str]]]:
+        if not self.behind:
+            return self._items, self._order
+        items = dict(self._items)
+        for identity, old in itertools.islice(reversed(self._before), self.behind):
+            if old is None:
+                items.pop(identity, None)
+            else:
+                items[identity] = old
+        return items, sorted((self._hash(item), identity) for identity, item in items.items())
 
 
 class ScriptedStream:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+
+import pytest
+import sqlalchemy as sa
 
 from dynaview.projections.declaration import Declaration
 from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import Sink, Target
-from dynaview.views.control import ControlStore, ViewRecord
+from dynaview.views.control import ControlStore, ControlUnavailable, ViewRecord
 from dynaview.views.declarations import load
 from dynaview.views.fingerprint import fingerprint
 from dynaview.views.lane import LaneSettings
+from dynaview.views.rebuilds import driver, member, site
 from dynaview.views.rebuilds.store import Options, Rebuild
+from dynaview.views.share import ShareSettings
 from dynaview.views.worker import Worker, WorkerSettings
 from tests.support.house import QUICK, until
 from tests.support.scripted import ScriptedTable
@@ -37,6 +43,12 @@ CARDS = """
     fields: {value: value}
 """
 
+RECORDS = (
+    "begin", "update", "write_in", "filled", "swapped", "unswapped", "forget", "save_segment", "forget_segments", "ask",
+    "settle", "request",
+)  # fmt: skip
+"""Methods of `RebuildStore` that write."""
+
 READS = """
   reads:
     source: shop
@@ -45,6 +57,14 @@ READS = """
     key: [pk, sk]
     fields: {pk: {from: pk, type: text}, sk: {from: sk, type: text}, value: {from: value, type: text}}
 """
+
+
+def hurry(patch: pytest.MonkeyPatch) -> None:
+    """Let rebuilds look around more often, and wait less."""
+    patch.setattr(driver, "LOOK", 0.01)
+    patch.setattr(site, "LOOK", 0.005)
+    patch.setattr(member, "GLANCE", 0.01)
+    patch.setattr(member, "REFUSED_FOR", 0.3)
 
 
 class Yard:
@@ -63,6 +83,7 @@ class Yard:
             drain_every=0.01,
             tend_every=0.01,
             turn_every=0.01,
+            share=ShareSettings(lease=0.5, look_every=0.02, review_every=0.05),
         )
         self.declare(views, extra)
         self.control = ControlStore(self.declaration.control)
@@ -87,6 +108,38 @@ class Yard:
         )
         self.crashed = False
         self.worker.start()
+
+    def cut(self) -> None:
+        """From now on nothing of the running worker reaches the control store."""
+
+        def refuse() -> AbstractContextManager[sa.Connection]:
+            raise ControlUnavailable("scripted: cut off")
+
+        self._kept._database.write = refuse  # type: ignore[method-assign]  # only this one's
+
+    def kill(self) -> None:
+        """End as by SIGKILL: nothing more reaches the control store. The next worker knows at once, as it does where a
+        process is gone."""
+        self.cut()
+        self.stop()
+        self.control.crew.abandon(self.worker.identity)
+
+    def on_record(self, act: Callable[[str, str], None]) -> None:
+        """Let `act` hear of everything that the running worker records of rebuilds: "before" or "after", and what (the
+        name of a phase, or of a method of `RebuildStore`). It may `cut`."""
+        store = self._kept.rebuilds
+        for name in RECORDS:
+            setattr(store, name, self._recording(getattr(store, name), name, act))
+
+    def _recording(self, record: Callable[..., Any], name: str, act: Callable[[str, str], None]) -> Callable[..., Any]:
+        def recorded(*arguments: Any, **values: Any) -> Any:
+            what = values.get("phase", name)
+            act("before", what)
+            answer = record(*arguments, **values)
+            act("after", what)
+            return answer
+
+        return recorded
 
     def _crash(self) -> None:
         self.crashed = True

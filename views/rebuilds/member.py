@@ -23,7 +23,7 @@ from dynaview.views.policy import Backoff
 from dynaview.views.rebuilds.beside import Beside, Filling, Taken
 from dynaview.views.rebuilds.checks import Checks
 from dynaview.views.rebuilds.inplace import InPlace
-from dynaview.views.rebuilds.site import Cancelled, Ended, Obstructed, Site, describe, in_place
+from dynaview.views.rebuilds.site import Cancelled, Ended, Obstructed, Site, collide, describe, in_place
 from dynaview.views.rebuilds.store import GIVEN_UP, Phase, Rebuild
 from dynaview.views.recorded import recorded, remembered
 from dynaview.views.status import LASTING
@@ -31,6 +31,9 @@ from dynaview.views.status import LASTING
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+GLANCE = 0.2
+"""Seconds between two looks whether the rebuild is to go on."""
 
 REFUSED_FOR = 30.0
 """Seconds for which a store may refuse what a rebuild asks (rights that are being changed) before the rebuild fails."""
@@ -65,7 +68,7 @@ class Member:
         """Raises `Cancelled`, `Obstructed` or `Ended` where the rebuild is not to go on. Cheap enough to ask often."""
         self.site.check()
         with self._lock:
-            if time.monotonic() - self._looked < 0.2:
+            if time.monotonic() - self._looked < GLANCE:
                 return
             self._looked = time.monotonic()
         now = self.site.insist(lambda: self.site.store.get(self.view), describe(self.rebuild))
@@ -170,6 +173,11 @@ class Member:
         if problems := compile_view(self.declared).problems(description.key, description.view_type or "NEW_IMAGE"):
             raise Obstructed("; ".join(str(problem) for problem in problems))
         place = in_place(self.site.sinks, before, self.declared)
+        if not place and before is not None and collide(self.site.sinks, before, self.declared):
+            raise Obstructed(
+                f"rows of another type stand under these keys: declare another key, or dynaview drop {self.view}, and "
+                "dynaview run fills it anew"
+            )
         if not place and before is not None and not self._is_gone(before, live):
             self._check_room(before, live.generation)
         items = description.items if self._admit is None else self._admit(self, place)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from dynaview.projections.declaration import SourceDeclaration, ViewDeclaration
+from dynaview.projections.reader import overlap
+from dynaview.projections.rows import RedisOptions
 from dynaview.sinks.port import Sink, SinkError, Target
 from dynaview.sources.errors import SourceError
 from dynaview.sources.port import TableReader
@@ -82,9 +84,9 @@ class Site:
         if self.stop.is_set() or self.left.is_set() or not self.mine():
             raise Ended
 
-    def pause(self, seconds: float = LOOK) -> None:
+    def pause(self, seconds: float | None = None) -> None:
         """Wait; raises `Ended`."""
-        self.stop.wait(seconds)
+        self.stop.wait(LOOK if seconds is None else seconds)
         self.check()
 
     def record(self, view: str) -> ViewRecord:
@@ -138,6 +140,14 @@ def in_place(sinks: Mapping[str, Sink], before: ViewDeclaration | None, after: V
     old, new = before.layout.options, after.layout.options
     address = ("type", "family")
     return before.sink == after.sink and all(getattr(old, name, None) == getattr(new, name, None) for name in address)
+
+
+def collide(sinks: Mapping[str, Sink], before: ViewDeclaration, after: ViewDeclaration) -> bool:
+    """Whether rows of two declarations meet under the same keys though they cannot replace each other."""
+    old, new = before.layout.options, after.layout.options
+    if before.sink != after.sink or not (isinstance(old, RedisOptions) and isinstance(new, RedisOptions)):
+        return False
+    return old.type != new.type and overlap(old.family, new.family)
 
 
 def describe(rebuild: Rebuild) -> str:

@@ -1,0 +1,200 @@
+"""A table whose items' states are all known, and readers behind a glass: they look at every row, again and again, and
+say when one shows what no reader may see.
+
+A row of a view is one place: an item under one of its codes. What it shows is the number of a change, or nothing. A
+place never goes back to an older change, never vanishes without a change that took it away, and never comes back
+after that.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from types import TracebackType
+from typing import Any, Self
+
+from dynaview.sinks.port import SinkRefused
+from tests.models.table import Value, shown
+from tests.support.house import until
+from tests.support.yard import Yard
+
+CODES = ("a", "b")
+HIDDEN = "none"
+
+PATIENCE = 20.0
+"""Seconds in which views that are right come to rest."""
+
+VIEWS = """
+  cards:
+    source: shop
+    sink: cache
+    type: hash
+    key: "card:{pk}:{code}"
+    where: code != 'none'
+    fields: {pk: pk, code: code, value: value}
+  reads:
+    source: shop
+    sink: reads
+    table: reads
+    key: [pk, code]
+    where: code != 'none'
+    fields: {pk: {from: pk, type: text}, code: {from: code, type: text}, value: {from: value, type: text}}
+"""
+
+
+class Items:
+    """The items of a scripted table, each with all the states that it has had. Thread-safe."""
+
+    def __init__(self, yard: Yard, count: int) -> None:
+        self.names = [f"p{number}" for number in range(count)]
+        self._yard = yard
+        self._lock = threading.Lock()
+        self._changes = 0
+        self._histories: dict[tuple[str, str], tuple[Value, ...]] = {
+            (name, code): () for name in self.names for code in CODES
+        }
+
+    def put(self, name: str, code: str = "a") -> None:
+        """Give an item a new state: under a code, or `HIDDEN` from the views."""
+        self._change(name, code)
+
+    def delete(self, name: str) -> None:
+        self._change(name, None)
+
+    def _change(self, name: str, code: str | None) -> None:
+        with self._lock:
+            self._changes += 1
+            value = str(self._changes)
+            for each in CODES:  # first: readers must know of it before it can be seen
+                self._histories[name, each] += (value if each == code else None,)
+            if code is None:
+                self._yard.table.delete({"pk": name, "sk": "s"})
+            else:
+                self._yard.table.put({"pk": name, "sk": "s", "code": code, "value": value})
+
+    def history(self, place: tuple[str, str]) -> tuple[Value, ...]:
+        """The states of a place."""
+        return self._histories[place]
+
+    def expected(self) -> dict[tuple[str, str], str]:
+        """What the views are to show."""
+        with self._lock:
+            return {place: states[-1] for place, states in self._histories.items() if states and states[-1] is not None}
+
+
+def place_of(key: Any) -> tuple[str, str]:
+    """The place of a row."""
+    if isinstance(key, tuple):
+        return str(key[0]), str(key[1])
+    _, name, code = str(key).split(":")
+    return name, code
+
+
+class Readers:
+    """Read every place of both views, until the block ends; `wrong` says what was."""
+
+    def __init__(self, yard: Yard, items: Items) -> None:
+        self._yard = yard
+        self._items = items
+        self.wrong: list[str] = []
+        self.looks = 0
+        self._stop = threading.Event()
+        self._seen: dict[tuple[str, tuple[str, str]], int] = {}
+        self._threads = [threading.Thread(target=self._run, args=(view,), daemon=True) for view in ("cards", "reads")]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        if kind is None:
+            assert self.looks > 0
+            assert not self.wrong, self.wrong[:5]
+
+    def _run(self, view: str) -> None:
+        places = [(name, code) for name in self._items.names for code in CODES]
+        while not self._stop.wait(0.001):
+            self.look(view, places)
+
+    def look(self, view: str, places: list[tuple[str, str]]) -> None:
+        """Look once at every place of a view."""
+        declared = self._yard.declaration.views[view]
+        sink = self._yard.sinks[declared.sink]
+        generation = 1 if sink.in_place else sink.published(declared.layout)
+        if generation is None:
+            if view in {seen for seen, _ in self._seen}:
+                self.wrong.append(f"{view}: readers see no generation")
+            return
+        keys = [f"card:{name}:{code}" if view == "cards" else (name, code) for name, code in places]
+        try:
+            rows = sink.open(declared.layout, generation).read(keys)
+        except SinkRefused:
+            if sink.published(declared.layout) == generation:
+                self.wrong.append(f"{view}: the generation that readers see is gone")
+            return
+        for place, row in zip(places, rows, strict=True):
+            self._note(view, place, None if row is None or row.content is None else row.content["value"])
+        self.looks += 1
+
+    def _note(self, view: str, place: tuple[str, str], value: Value) -> None:
+        history, since = self._items.history(place), self._seen.get((view, place), 0)
+        now = shown(history, since, value)
+        if now is None:
+            self.wrong.append(f"{view}: {place} shows {value} after change {since} of {history}")
+        else:
+            self._seen[view, place] = now
+
+
+class Writer:
+    """Changes items at random, hardly ever taking breath, until the block ends."""
+
+    def __init__(self, items: Items, chance: random.Random, pace: float = 0.0) -> None:
+        self._items = items
+        self._chance = chance
+        self._pace = pace
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._pace):
+            for _ in range(100):
+                self.change()
+            # Creation times are cut to the second, so a shard that is never at rest has a watermark a second ago.
+            self._stop.wait(0.02)
+
+    def change(self) -> None:
+        """One change."""
+        name, kind = self._chance.choice(self._items.names), self._chance.random()
+        if kind < 0.2:
+            self._items.delete(name)
+        else:
+            self._items.put(name, HIDDEN if kind < 0.35 else self._chance.choice(CODES))
+
+
+def settled(yard: Yard, items: Items) -> None:
+    """Wait until both views show exactly what the table asks for and every change is counted, each once (law 8)."""
+
+    def right(view: str) -> bool:
+        rows = {place_of(key): content["value"] for key, content in yard.rows(view).items()}
+        return rows == items.expected()
+
+    for view in ("cards", "reads"):
+        until(lambda view=view: right(view), f"{view} to show the table", PATIENCE)  # type: ignore[misc]
+        until(lambda view=view: yard.record(view).counts.read >= yard.table.made, f"{view} to count")  # type: ignore[misc]
+        counts = yard.record(view).counts
+        assert counts.read == yard.table.made, counts
+        assert counts.read == counts.applied + counts.stale + counts.unmatched + counts.dead_lettered, counts
