@@ -48,6 +48,9 @@ leases = sa.Table(
     sa.Column("epoch", sa.BigInteger, nullable=False),
 )
 
+JOB = "job: "
+"""Before the name of a job, among resources that are shards otherwise."""
+
 CHUNK = 500
 """Resources in one statement."""
 
@@ -162,8 +165,9 @@ class Crew:
         """A worker was taken for dead, and begins anew under another name."""
         self._signs.take_back(worker)
 
-    def living(self, group: str | None = None, but: str = "") -> list[Member]:
-        """The workers of a group (or all) that live, oldest first. Removes the dead, never the one named `but`."""
+    def living(self, group: str | None = None, but: str = "", bury: bool = True) -> list[Member]:
+        """The workers of a group (or all) that live, oldest first. Removes the dead, never the one named `but`; without
+        `bury` none."""
         query = sa.select(workers, (workers.c.expires <= self._database.clock()).label("expired"))
         if group is not None:
             query = query.where(workers.c.grp == group)
@@ -171,8 +175,11 @@ class Crew:
             found = connection.execute(query.order_by(workers.c.started, workers.c.id)).all()
         expired = {row.id for row in found if row.expired and row.id != but}
         lost = self._signs.lost([row.id for row in found if row.id != but and row.id not in expired])
-        buried = [worker for worker in sorted(expired | lost) if self._bury(worker, worker in lost)]
-        self._signs.forget(buried)
+        if bury:
+            buried = {worker for worker in sorted(expired | lost) if self._bury(worker, worker in lost)}
+            self._signs.forget(sorted(buried))
+        else:
+            buried = expired | lost
         return [
             Member(row.id, row.grp, row.source, row.host, row.pid, row.sharing, row.started)
             for row in found
@@ -196,11 +203,20 @@ class Crew:
             group = connection.execute(sa.select(turns.c.grp).where(turns.c.view == view)).scalar()
         return [] if group is None else [member.id for member in self.living(group) if member.sharing]
 
-    def owned(self) -> dict[str, int]:
-        """How many resources each worker has leases of, jobs included."""
-        query = sa.select(leases.c.owner, sa.func.count().label("many")).where(leases.c.owner.is_not(None))
+    def crews(self) -> dict[str, list[tuple[Member, int]]]:
+        """The living workers that share each view, with the numbers of shards they have leases of. Changes nothing."""
+        count = sa.func.count().label("many")
+        query = sa.select(leases.c.owner, count).where(
+            leases.c.owner.is_not(None), leases.c.resource.not_like(f"{JOB}%")
+        )
         with self._database.read() as connection:
-            return {row.owner: row.many for row in connection.execute(query.group_by(leases.c.owner))}
+            of_view = {row.view: row.grp for row in connection.execute(sa.select(turns))}
+            shards = {row.owner: row.many for row in connection.execute(query.group_by(leases.c.owner))}
+        living = [member for member in self.living(bury=False) if member.sharing]
+        return {
+            view: [(member, shards.get(member.id, 0)) for member in living if member.group == group]
+            for view, group in of_view.items()
+        }
 
     # Turns
 

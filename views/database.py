@@ -58,6 +58,8 @@ class Database:
         )
         if self._sqlite:
             sa.event.listen(self._engine, "connect", _sqlite_connection)
+        else:
+            sa.event.listen(self._engine, "connect", _postgres_connection)
         try:
             self._create()
         except sa.exc.DBAPIError as error:
@@ -150,3 +152,10 @@ def _sqlite_connection(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     # NORMAL may lose the last commits on a power cut, never corrupt: an older checkpoint only repeats work.
     connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _postgres_connection(connection: Any, _record: Any) -> None:
+    # A worker that is paused in the middle of a transaction must not hold up those that take over from it.
+    with connection.cursor() as cursor:
+        cursor.execute("SET idle_in_transaction_session_timeout = '10s'")
+    connection.commit()

@@ -20,16 +20,13 @@ from dataclasses import dataclass
 
 from dynaview.views.assignment import assign
 from dynaview.views.control import ControlStore, ControlUnavailable
-from dynaview.views.crew import Fence, LeaseLost
+from dynaview.views.crew import JOB, Fence, LeaseLost
 from dynaview.views.follower import Follower
 from dynaview.views.lane import Lane
 from dynaview.views.policy import Backoff
 from dynaview.views.threads import join, spawn
 
 log = logging.getLogger(__name__)
-
-JOB = "job: "
-"""Before the name of a job, among resources that are shards otherwise."""
 
 SETTLE = (0.005, 0.25)
 """Seconds between two looks whether a shard that is given up is settled: they grow from the first to the last."""

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from dynaview.views.control import ControlStore, Generation, ViewRecord
+from dynaview.views.crew import Member
 from dynaview.views.rebuilds.progress import plain
 from dynaview.views.rebuilds.store import Rebuild
 from dynaview.views.results import Result
@@ -29,12 +30,14 @@ def view_status(
     verified: Result | None = None,
     generations: Sequence[Generation] = (),
     rebuild: Rebuild | None = None,
+    workers: Sequence[tuple[Member, int]] = (),
 ) -> dict[str, Any]:
     """One view as plain data: what ``status --json`` prints. Times are seconds since 1970, lag is in seconds.
 
     ``dead_letters`` is how many are kept now; ``counts.dead_lettered`` also has those that were discarded since.
     ``verified`` is the last verification's result (see `Result`), None where there was none.
     ``generations`` are those that stand, ``rebuild`` the last one (see `dynaview.views.rebuilds.progress`).
+    ``workers`` are the processes that keep it, each with the number of shards that it reads for all its views.
     ``balanced`` says whether read = applied + stale + unmatched + dead_lettered (law 8).
     """
     now = time.time() if now is None else now
@@ -61,6 +64,9 @@ def view_status(
             {"generation": each.generation, "role": each.role, "created": each.created, "keep_until": each.keep_until}
             for each in generations
         ],
+        "workers": [
+            {"worker": each.id, "host": each.host, "pid": each.pid, "shards": shards} for each, shards in workers
+        ],
         "rebuild": None if rebuild is None else plain(rebuild, now),
     }
 
@@ -68,6 +74,7 @@ def view_status(
 def all_status(control: ControlStore) -> list[dict[str, Any]]:
     """The status of every view that was ever started, by name."""
     kept, verified = control.letters.by_view(), control.results.all()
+    crews = control.crew.crews()
     rebuilds = {rebuild.view: rebuild for rebuild in control.rebuilds.all()}
     return [
         view_status(
@@ -77,6 +84,7 @@ def all_status(control: ControlStore) -> list[dict[str, Any]]:
             verified=verified.get(record.name),
             generations=control.generations(record.name),
             rebuild=rebuilds.get(record.name),
+            workers=crews.get(record.name, ()),
         )
         for record in control.views()
     ]

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,6 +16,7 @@ import click
 from dynaview.views.cli.options import files_option, load_files
 from dynaview.views.control import ControlError
 from dynaview.views.daemon import Daemon
+from dynaview.views.share import ShareSettings
 from dynaview.views.worker import WorkerSettings
 
 GAP_CODE = 3
@@ -31,6 +33,14 @@ LEVELS = ["debug", "info", "warning", "error"]
 @click.option(
     "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that share the work."
 )
+@click.option(
+    "--lease",
+    type=click.FloatRange(1, 3600),
+    default=20.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Without a sign of life for so long, a worker is replaced by others (at once where its process is gone).",
+)
 @click.option("--lifeline", type=int, hidden=True)
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True)
 def command(
@@ -39,6 +49,7 @@ def command(
     enable_stream: bool,
     fail_on_gap: bool,
     workers: int,
+    lease: float,
     lifeline: int | None,
     log_level: str,
 ) -> None:
@@ -59,11 +70,14 @@ def command(
         if name not in declaration.views:
             raise click.UsageError(f"no view is called {name}; there are {', '.join(sorted(declaration.views))}")
     if workers > 1:
-        _become_parent(workers, files, views, enable_stream, fail_on_gap, log_level)
+        options = [word for file in files for word in ("-f", str(file))]
+        options += [word for view in views for word in ("--view", view)]
+        options += ["--enable-stream"] * enable_stream + ["--fail-on-gap"] * fail_on_gap
+        _become_parent(workers, [*options, "--lease", str(lease), "--log-level", log_level])
     try:
         daemon = Daemon(
             declaration,
-            WorkerSettings(enable_stream=enable_stream),
+            WorkerSettings(enable_stream=enable_stream, share=ShareSettings(lease)),
             views=frozenset(views) if views else None,
             fail_on_gap=fail_on_gap,
         )
@@ -90,25 +104,9 @@ def command(
     log.info("stopped")
 
 
-def _become_parent(
-    workers: int, files: tuple[Path, ...], views: tuple[str, ...], enable_stream: bool, fail_on_gap: bool, level: str
-) -> NoReturn:
+def _become_parent(workers: int, options: Sequence[str]) -> NoReturn:
     """Go on as a small process (see `dynaview.views.fleet`) that runs this command so many times."""
-    options = [word for file in files for word in ("-f", str(file))]
-    options += [word for view in views for word in ("--view", view)]
-    options += ["--enable-stream"] * enable_stream + ["--fail-on-gap"] * fail_on_gap
-    parent = [
-        sys.executable,
-        "-P",
-        "-m",
-        "dynaview.views.fleet",
-        str(workers),
-        "--",
-        "run",
-        *options,
-        "--log-level",
-        level,
-    ]
+    parent = [sys.executable, "-P", "-m", "dynaview.views.fleet", str(workers), "--", "run", *options]
     os.execv(sys.executable, parent)
 
 

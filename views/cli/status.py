@@ -66,8 +66,16 @@ def _print(views: list[dict[str, Any]], missing: list[str]) -> None:
             click.echo(f"{view['view']}: {line}")
         if not view["balanced"]:
             click.echo(f"{view['view']}: the counts do not add up; please report this")
+    for line in sorted({_workers(view) for view in views if len(view["workers"]) > 1}):
+        click.echo(line)
     for name in missing:
         click.echo(f"{name}: never started; dynaview run starts it")
+
+
+def _workers(view: dict[str, Any]) -> str:
+    """Views of a source share their workers, so one line says it for all of them."""
+    each = (f"{worker['host']}:{worker['pid']} reads {worker['shards']:,}" for worker in view["workers"])
+    return f"{view['source']}: {len(view['workers'])} workers share the shards: {', '.join(each)}"
 
 
 def _row(view: dict[str, Any]) -> tuple[str, ...]:
