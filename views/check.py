@@ -31,9 +31,10 @@ from typing import Any
 from dynaview.projections.attributes import Image, Shape, item_key
 from dynaview.projections.compiler import owner as owner_of
 from dynaview.projections.projection import Bound, ProjectionError
-from dynaview.projections.rows import EXPIRE, RedisOptions, RowKey, Write
+from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.port import Stored, Target
 from dynaview.sources.port import Key, TableReader
+from dynaview.views.agreement import Agreement, is_of
 from dynaview.views.explained import Explained, leavings
 from dynaview.views.findings import Finding, Kind, Report, differing
 from dynaview.views.ledger import Ledger
@@ -58,9 +59,6 @@ UNTOLD = 1000
 
 WAKE = 0.2
 """Seconds after which those who wait for each other look whether they are to stop."""
-
-NEAR = 60.0
-"""Seconds around a row's expiry in which it may or may not stand: clocks differ, and stores take their time."""
 
 UNKNOWN_OWNER = (
     "whether the other item asks for this row too only a whole verification can tell: dynaview verify without "
@@ -143,9 +141,7 @@ class Check:
         self._untold: list[Key] = []
         """Some of these items."""
         self._unreadable = False
-        options = subject.target.layout.options
-        self._expires_alone = isinstance(options, RedisOptions) and options.expire_after is not None
-        self._expires_at = isinstance(options, RedisOptions) and options.expire_field
+        self._agreement = Agreement(subject.target.layout, now)
 
     # The store
 
@@ -178,7 +174,7 @@ class Check:
             part = counts.wanted[start : start + READ]
             rows = self._read([write.key for _, write, _ in part])
             for (key, write, content), stored in zip(part, rows, strict=True):
-                if self._is_right(write, content, stored):
+                if self._agreement.is_right(write, content, stored):
                     self._want(write.key)
                 else:
                     self._put(_Suspect(key, write.key, write.owner, stored))
@@ -316,7 +312,7 @@ class Check:
             self.report.dead_lettered += 1
             self._want(suspect.key)
             return None
-        if self._is_right(write, content, row):
+        if self._agreement.is_right(write, content, row):
             self.report.stale += row != suspect.seen  # a mended row is as it was seen
             self._want(suspect.key)
             return None
@@ -325,7 +321,7 @@ class Check:
             return None
         if row is None or row.content is None:
             return self._finding("missing", write, row, suspect.item, content)
-        if not _is_of(write, row):
+        if not is_of(write, row):
             return self._of_another(write, row, suspect.item, content)
         if content is None:  # it has expired, and stands
             return self._finding("extra", write, row, suspect.item, None)
@@ -385,7 +381,7 @@ class Check:
             self._patience.insist(lambda: self._orphans(ledger))
             self._conflicts(ledger)
         self._look_again()
-        if self._expires_alone:
+        if self._agreement.expires_alone:
             self.report.note("its rows expire by themselves, so rows that do not stand are not judged")
         self.report.seconds = self._now() - self.report.begun
 
@@ -441,7 +437,7 @@ class Check:
             for key, row in zip(part, self._read(part), strict=True):
                 item = self._contested[key]
                 write = (asked[item_key(item)] or {}).get(key)
-                if write is None or row is None or row.content is None or _is_of(write, row):
+                if write is None or row is None or row.content is None or is_of(write, row):
                     continue
                 if ledger.is_wanted(key):
                     content = self.subject.target.content(write)
@@ -472,17 +468,6 @@ class Check:
         if self._ledger is not None:
             self._ledger.want(key)
 
-    def _is_right(self, write: Write, content: Any, row: Stored | None) -> bool:
-        if row is None or row.content is None:
-            return content is None or (row is None and self._expires_alone) or self._expires_now(write)
-        return (_is_of(write, row) and content == row.content) or (content is None and self._expires_now(write))
-
-    def _expires_now(self, write: Write) -> bool:
-        if not self._expires_at or not write.values:
-            return False
-        at = write.values.get(EXPIRE) if isinstance(write.values, dict) else write.values[-1]
-        return at is not None and abs(float(at) - self._now()) < NEAR
-
     def tell(self, findings: Sequence[Finding]) -> None:
         """Count and list findings, and let the subject hear them."""
         if not findings:
@@ -496,7 +481,3 @@ class Check:
                     self.report.listed.append(finding)
         with self._telling:
             self.subject.found(findings)
-
-
-def _is_of(write: Write, row: Stored) -> bool:
-    return not write.owner or write.owner == row.owner
