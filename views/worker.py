@@ -34,6 +34,7 @@ from dynaview.views.policy import Backoff
 from dynaview.views.rebuilds.driver import Rebuilder
 from dynaview.views.rebuilds.site import Site
 from dynaview.views.recorded import recorded
+from dynaview.views.rounds import Rounds
 from dynaview.views.share import Share, ShareSettings
 from dynaview.views.threads import join, spawn
 
@@ -127,6 +128,16 @@ class Worker:
         self._threads.append(spawn(f"alive-{self.source.name}", self._live, self._crashed))
         self._threads.append(spawn(f"steps-{self.source.name}", self._tend, self._crashed))
         self._threads.append(spawn(f"tombstones-{self.source.name}", self._purge, self._crashed))
+        rounds = Rounds(
+            self.source.table,
+            self._views,
+            self.table,
+            self._sinks,
+            self._control,
+            self._stop,
+            mine=partial(self._holds, "verify"),
+        )
+        self._threads.append(spawn(f"verify-{self.source.name}", rounds.run, self._crashed))
 
     def stop(self) -> None:
         """End: batches in hand are finished and their checkpoints moved, as far as sinks and control store answer."""
