@@ -38,7 +38,7 @@ class Exporter:
     def full(self, taken: Snapshot, **summary: Any) -> str:
         """A full export of that moment."""
         name = self._name()
-        said = {"time": taken.at, "export_id": name} | summary
+        said: dict[str, Any] = {"time": taken.at, "export_id": name} | summary
         return str(write_export(self._folder / name, list(taken.items.values()), **said))
 
     def incremental(self, before: Snapshot, after: Snapshot, **summary: Any) -> str:
@@ -54,7 +54,7 @@ class Exporter:
             for key in before.items.keys() | after.items.keys()
             if before.items.get(key) != after.items.get(key)
         ]
-        said = {"begin": before.at, "end": after.at, "export_id": name} | summary
+        said: dict[str, Any] = {"begin": before.at, "end": after.at, "export_id": name} | summary
         return str(write_changes(self._folder / name, changes, **said))
 
     def _name(self) -> str:

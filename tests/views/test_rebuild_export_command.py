@@ -60,7 +60,12 @@ def test_all_stores_show_the_table_again(tmp_path: Path, urls: dict[str, str], d
         stand.wait_counted()
         if not daemon:
             stand.daemon.stop()
-        writing = threading.Thread(target=lambda: [stand.put(number, 5, "during") for number in range(0, 100, 10)])
+
+        def write() -> None:
+            for number in range(0, 100, 10):
+                stand.put(number, 5, "during")
+
+        writing = threading.Thread(target=write)
         writing.start()
         done = rebuild(stand, place, "--yes")
         writing.join()

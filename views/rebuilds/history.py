@@ -119,8 +119,8 @@ class History:
     def _until(self, member: Member) -> dict[str, int]:
         """By shard the last position that the view's lane may have passed before it wrote the next generation.
 
-        A view that begins anew behind a gap has read nothing before; a shard whose last record is older than the export
-        holds nothing that it does not have.
+        A view that begins anew behind a gap has read nothing before; a shard whose last change is older than the export
+        holds nothing that it does not have, and one without a time had no change.
         """
         if member.rebuild.fresh:
             return {}
@@ -129,7 +129,7 @@ class History:
         return {
             shard: at.sequence
             for shard, at in known.items()
-            if at.sequence is not None and (at.time is None or self._is_due(at.time))
+            if at.sequence is not None and at.time is not None and self._is_due(at.time)
         }
 
     def _is_due(self, at: float) -> bool:
@@ -303,6 +303,7 @@ class History:
             if delivery.end or delivery.last >= last:
                 return
             if shard.last is None:
+                self._reach()  # else the last record might be waited for in vain
                 self._site.pause(PACE)
 
     def _wait(self, error: SourceError, backoff: Backoff) -> None:
