@@ -462,6 +462,7 @@ class Lane:
             if self.holder is not None:
                 progress.step = self.record.step
                 progress.tips = {} if self.holder.alone or failed is not None else self._new_tips()
+                self._unsaved.update(progress.tips)
                 if progress.parts or progress.tips:
                     progress.fence = self.holder.fence([*progress.parts, *progress.tips])
             self._watermark = self._watermark if watermark is None else watermark
