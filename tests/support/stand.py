@@ -119,7 +119,7 @@ class Stand:
 
     def wait_following(self) -> None:
         """Wait until every view follows."""
-        until(lambda: [record.state for record in self.control.views()] == ["following"] * 3, "the views to follow", 60)
+        until(lambda: [record.state for record in self.control.views()] == ["following"] * 3, "the views to follow", 90)
 
     @contextlib.contextmanager
     def process(self) -> Iterator[subprocess.Popen[bytes]]:
@@ -136,7 +136,7 @@ class Stand:
             process.wait()
 
     def put(self, first: int, count: int, value: str) -> None:
-        """Write items number `first` and following."""
+        """Write items number `first` and following; the value has to be another one than they have."""
         for start in range(first, first + count, 25):
             batch = [
                 {"PutRequest": {"Item": {"pk": {"S": f"item{number}"}, "value": {"S": f"{number}:{value}"}}}}
@@ -178,7 +178,7 @@ class Stand:
             self._wait_counted(store)
 
     def _wait_counted(self, store: str) -> None:
-        until(lambda: self.counts(store).read >= self.made, f"{store} to have counted every change", 60)
+        until(lambda: self.counts(store).read >= self.made, f"{store} to have counted every change", 90)
 
     def check(self) -> None:
         """Every view equals the table, and every change was counted once."""

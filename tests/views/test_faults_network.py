@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,17 +16,18 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def site(
-    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
     dynamodb: DynamoDBClient,
     dynamodb_endpoint: str,
     redis_url: str,
     postgres_url: str,
     opensearch_url: str,
 ) -> Iterator[Stand]:
+    """One for all: each test leaves it whole, or the next one says so too."""
     urls = {"dynamodb": dynamodb_endpoint, "redis": redis_url, "postgres": postgres_url, "opensearch": opensearch_url}
-    with stand(tmp_path, urls, dynamodb) as made:
+    with stand(tmp_path_factory.mktemp("stand"), urls, dynamodb) as made:
         yield made
         assert not made.daemon.crashed
 
@@ -56,15 +56,15 @@ def test_connections_that_are_reset_at_random_bytes_lose_nothing(site: Stand) ->
 def test_a_batch_whose_connection_is_lost_half_way_is_done_again(site: Stand, store: str, direction: Direction) -> None:
     """`up`: the store has got half of it; `down`: all of it, and its answer is lost."""
     proxy = site.proxies[store]
-    site.put(0, 300, "before")
+    site.put(0, 300, f"before {store} {direction}")
     site.wait_counted()
     with proxy.hold():
-        site.put(0, 300, "x" * 400)  # about 150 KB
-        site.wait_counted(*(other for other in STORES if other != store))
-        resets = proxy.resets
+        held, resets = proxy.held, proxy.resets
+        site.put(0, 300, f"{direction} {'x' * 400}")  # about 150 KB
+        until(lambda: proxy.held > held, "the batch to be on its way", 90)
         proxy.cut(direction, 60_000 if direction == "up" else 100)
-    until(lambda: proxy.resets > resets, "the connection to be reset")
-    site.put(300, 1, "after it")
+    until(lambda: proxy.resets > resets, "the connection to be reset", 90)
+    site.put(300, 1, f"after {store} {direction}")
     site.check()
 
 
@@ -72,11 +72,12 @@ def test_a_batch_whose_connection_is_lost_half_way_is_done_again(site: Stand, st
 def test_an_answer_that_comes_after_the_view_has_given_up_does_no_harm(site: Stand, store: str) -> None:
     site.put(0, 50, "first")
     site.wait_counted()
+    before = site.made
     with site.proxies[store].hold():
         site.put(0, 50, "second")
-        until(lambda: site.state(store) == "retrying", "the view to give up on the answer", 60)
+        until(lambda: site.state(store) == "retrying", "the view to give up on the answer", 90)
         site.wait_counted(*(other for other in STORES if other != store))
-        assert site.counts(store).read == 50
+        assert site.counts(store).read == before
         site.put(0, 50, "third")  # what was held arrives together with what is newer
     site.check()
 
@@ -87,6 +88,6 @@ def test_answers_that_are_lost_again_and_again_count_once(site: Stand, store: st
     site.wait_counted()
     with site.proxies[store].lose_answers():
         site.put(0, 30, "second")
-        until(lambda: site.state(store) == "retrying", "the outage to show", 60)
+        until(lambda: site.state(store) == "retrying", "the outage to show", 90)
         site.wait_counted(*(other for other in STORES if other != store))
     site.check()
