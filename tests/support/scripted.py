@@ -77,7 +77,7 @@ class ScriptedTable(Calls):
         self._first_sequence = first_sequence
         self._initial = shards
         self._items: dict[str, Item] = {}
-        self._before: deque[tuple[str, Item | None]] = deque(maxlen=1000)
+        self._before: deque[tuple[str, Item | None]] = deque(maxlen=20_000)
         """What each item was before its last changes."""
         self._order: list[tuple[int, str]] = []
         self._streams: list[StreamRecords] = []

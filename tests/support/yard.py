@@ -18,7 +18,7 @@ from dynaview.views.control import ControlStore, ControlUnavailable, ViewRecord
 from dynaview.views.declarations import load
 from dynaview.views.fingerprint import fingerprint
 from dynaview.views.lane import LaneSettings
-from dynaview.views.rebuilds import driver, member, site
+from dynaview.views.rebuilds import checks, driver, member, site
 from dynaview.views.rebuilds.store import Options, Rebuild
 from dynaview.views.share import ShareSettings
 from dynaview.views.worker import Worker, WorkerSettings
@@ -65,6 +65,7 @@ def hurry(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(site, "LOOK", 0.005)
     patch.setattr(member, "GLANCE", 0.01)
     patch.setattr(member, "REFUSED_FOR", 0.3)
+    patch.setattr(checks, "SAMPLE", 50)
 
 
 class Yard:

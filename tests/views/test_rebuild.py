@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dynaview.sinks.memory import MemorySink
-from dynaview.sinks.port import Room, SinkRefused, SinkUnavailable, Target
+from dynaview.projections.rows import Write
+from dynaview.sinks.memory import MemorySink, MemoryTarget
+from dynaview.sinks.port import Outcome, Room, SinkRefused, SinkUnavailable, Target
+from dynaview.views.crew import Crew
 from dynaview.views.rebuilds.store import Options
 from tests.support.house import until
 from tests.support.yard import CARDS, READS, Yard, hurry
@@ -617,6 +620,121 @@ def test_a_next_one_that_is_removed_by_hand_is_not_made_anew_empty(yard: Yard) -
     assert "gone" in yard.wait_ended("reads", "failed").reason
     follows(yard, 1, "later")
     assert yard.rows("reads") == expected(yard, "reads")
+
+
+# What a swap waits for
+
+
+def lanes(thread: threading.Thread) -> bool:
+    return thread.name.startswith("view-")
+
+
+def test_no_swap_before_the_watermark_has_passed_the_scan(yard: Yard) -> None:
+    layout, late, held_up = yard.declaration.views["reads"].layout, threading.Event(), threading.Event()
+
+    def act(name: str, target: Target) -> None:
+        if name == "write" and lanes(threading.current_thread()) and late.is_set():
+            held_up.set()
+            until(lambda: not late.is_set(), "the lane to be let go")
+
+    held = Held(yard.sinks["reads"], act)
+    with yard.table.hold("scan") as scan:
+        yard.rebuild("reads")
+        assert scan.reached.wait(20)
+        late.set()
+        yard.table.put(item(1, "second"))
+        assert held_up.wait(20)
+        yard.table.put(item(1, "third"))  # which is scanned, and then would go back to the second
+    until(lambda: yard.rows("reads", 2).get(("p1", "s"), {}).get("value") == "third", "the scan")
+    until(lambda: yard.rebuilt("reads").phase == "waiting", "the scan's end")
+    stays(lambda: yard.rebuilt("reads").phase == "waiting" and yard.sinks["reads"].published(layout) == 1)
+    late.clear()
+    yard.wait_ended("reads")
+    held.heal()
+    assert yard.rows("reads")["p1", "s"]["value"] == "third"
+
+
+def stays(condition: Callable[[], bool], seconds: float = 0.4) -> None:
+    """It is so for a while."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert condition()
+
+
+def test_a_page_in_place_is_held_until_the_watermark_has_passed_the_look(yard: Yard) -> None:
+    late, held_up = threading.Event(), threading.Event()
+    with yard.table.hold("scan") as scan:
+        yard.rebuild("cards")
+        assert scan.reached.wait(20)
+
+        sink: Any = yard.sinks["cache"]
+        through = MemoryTarget.write
+
+        def write(target: MemoryTarget, writes: Sequence[Write]) -> list[Outcome]:
+            if lanes(threading.current_thread()) and late.is_set():
+                held_up.set()
+                until(lambda: not late.is_set(), "the lane to be let go")
+            return through(target, writes)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(MemoryTarget, "write", write)
+            late.set()
+            yard.table.put(item(1, "second"))
+            assert held_up.wait(20)
+            scan.released.set()
+            until(lambda: yard.rebuilt("cards").phase == "scanning", "the scan")
+            stays(lambda: all(held.generation == 1 for held in sink._made["cards", 0].held.values()))
+            late.clear()
+            yard.wait_ended("cards")
+    assert yard.rows("cards") == expected(yard, "cards")
+
+
+def test_what_readers_are_to_see_is_written_first(yard: Yard) -> None:
+    layout, order = yard.declaration.views["reads"].layout, list[int]()
+    through = MemoryTarget.write
+
+    def noted(target: MemoryTarget, writes: Sequence[Write]) -> list[Outcome]:
+        if target.layout.view == "reads" and lanes(threading.current_thread()):
+            order.append(target.generation)
+        return through(target, writes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MemoryTarget, "write", noted)
+        with paused(yard, "swapping") as reached:
+            yard.rebuild("reads")
+            assert reached.wait(20)
+            order.clear()
+            yard.table.put(item(1, "second"))
+            until(lambda: len(order) == 2, "both generations to be written")
+            assert order == [2, 1]
+        yard.wait_ended("reads")
+        with paused(yard, "swapping") as reached:
+            yard.rebuild("reads", kind="rollback")
+            assert reached.wait(20)
+            assert yard.sinks["reads"].published(layout) == 2
+            order.clear()
+            yard.table.put(item(1, "third"))
+            until(lambda: len(order) == 2, "both generations to be written")
+            assert order == [1, 2]
+        yard.wait_ended("reads")
+
+
+@pytest.mark.parametrize("kind", ["beside", "rollback"])
+def test_every_worker_is_waited_for(yard: Yard, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    if kind == "rollback":
+        yard.rebuild("reads")
+        yard.wait_ended("reads")
+    sharing = Crew.sharing
+    monkeypatch.setattr(Crew, "sharing", lambda crew, view: [*sharing(crew, view), "another"])
+    yard.control.take_step("reads", "another", yard.record("reads").step)
+    yard.restart()
+    yard.wait_state("reads", "following")
+    before = yard.table.counts()["scan"]
+    yard.rebuild("reads", kind=kind)
+    until(lambda: yard.rebuilt("reads").phase == "starting", "it to begin")
+    stays(lambda: yard.rebuilt("reads").phase == "starting" and yard.table.counts()["scan"] == before)
+    yard.control.take_step("reads", "another", yard.record("reads").step)
+    yard.wait_ended("reads")
 
 
 # Processes that end

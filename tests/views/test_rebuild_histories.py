@@ -1,0 +1,277 @@
+"""Rebuilds, rollbacks and cancels at random, beside writers at full speed, crashes and outages; readers look on.
+
+Rules of the protocols are left out as well, to see that the readers, or the end, show it; `test_rebuild` holds the
+others down: the order of writing, and what is waited for.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynaview.projections.rows import Rule, Write
+from dynaview.sinks.memory import MemoryTarget
+from dynaview.sinks.port import Mend, Outcome, SinkUnavailable
+from dynaview.views.rebuilds import inplace
+from dynaview.views.rebuilds.member import Member
+from dynaview.views.rebuilds.store import Options
+from tests.support.glass import VIEWS, Items, Readers, Writer, Wrong, settled
+from tests.support.house import until
+from tests.support.yard import Yard, hurry
+
+BOTH = ("cards", "reads")
+
+
+class Outages:
+    """Makes the targets of a sink go wrong at random while `share` is above 0."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, chance: random.Random) -> None:
+        self.share = 0.0
+        self._chance = chance
+        write, mend = MemoryTarget.write, MemoryTarget.mend
+        patch.setattr(MemoryTarget, "write", lambda target, writes: self._through(write, target, writes))
+        patch.setattr(MemoryTarget, "mend", lambda target, mends: self._through(mend, target, mends))
+
+    def _through(self, act: Callable[..., list[Outcome]], target: MemoryTarget, batch: Sequence[Any]) -> list[Outcome]:
+        if self._chance.random() >= self.share:
+            return act(target, batch)
+        kind = self._chance.choice(("refuse", "half", "lose"))
+        if kind != "refuse":
+            act(target, batch if kind == "lose" else batch[: len(batch) // 2])
+        raise SinkUnavailable(f"scripted: {kind}")
+
+
+Act = tuple[str, int, str]
+
+acts = st.lists(
+    st.tuples(
+        st.sampled_from(("rebuild", "cancel", "rollback", "yes", "kill", "restart", "outage", "calm", "split", "both")),
+        st.integers(0, 40),
+        st.sampled_from(BOTH),
+    ),
+    min_size=3,
+    max_size=12,
+)
+
+
+@settings(max_examples=8)
+@given(script=acts, seed=st.integers(0, 2**32))
+def test_no_reader_ever_sees_a_step_back(
+    tmp_path_factory: pytest.TempPathFactory, script: list[Act], seed: int
+) -> None:
+    chance = random.Random(seed)
+    with pytest.MonkeyPatch.context() as patch:
+        hurry(patch)
+        outages = Outages(patch, random.Random(seed + 1))
+        yard = Yard(tmp_path_factory.mktemp("yard"), VIEWS)
+        yard.table.scan_page = 7
+        items = Items(yard, 30)
+        for name in items.names:
+            items.put(name)
+        yard.start()
+        for view in BOTH:
+            yard.wait_state(view, "following")  # a first fill promises nothing
+        with Readers(yard, items), Writer(items, chance):
+            for act, pause, view in script:
+                perform(yard, outages, act, view, chance)
+                time.sleep(pause / 1000)
+            outages.share = 0.0
+            for view in BOTH:
+                yard.control.rebuilds.answer(view, "yes")
+                until(lambda view=view: ended(yard, view), f"the rebuild of {view} to end")  # type: ignore[misc]
+        settled(yard, items)
+        yard.close()
+
+
+def ended(yard: Yard, view: str) -> bool:
+    found = yard.control.rebuilds.get(view)
+    if found is not None and found.answer == "?":
+        yard.control.rebuilds.answer(view, "yes")
+    return found is None or found.ended
+
+
+def perform(yard: Yard, outages: Outages, act: str, view: str, chance: random.Random) -> None:
+    match act:
+        case "rebuild" | "both":
+            options = Options(segments=chance.randint(1, 3), keep=chance.choice((0.0, 60.0)))
+            known = [each for each in BOTH if yard.control.view(each) is not None]
+            yard.rebuild(*(known if act == "both" else {view} & {*known}), options=options)
+        case "rollback" if yard.control.view(view) is not None:
+            yard.rebuild(view, kind="rollback")
+        case "cancel" | "yes":
+            yard.control.rebuilds.answer(view, "cancel" if act == "cancel" else "yes")
+        case "kill":
+            yard.kill()
+            yard.start()
+        case "restart":
+            yard.restart()
+        case "outage":
+            outages.share = 0.3
+        case "calm":
+            outages.share = 0.0
+        case "split":
+            yard.table.split(chance.choice(yard.table.leaves), chance.randint(1, 2))
+
+
+# Rules left out
+
+
+@pytest.fixture
+def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    hurry(monkeypatch)
+    made = Yard(tmp_path, VIEWS)
+    made.table.scan_page = 200
+    with ExitStack() as stack:
+        stack.callback(made.control.close)
+        yield made
+
+
+def rebuilt_under_fire(yard: Yard, burst: int = 20) -> None:
+    """Rebuild both views some times, and go back, with a writer at full speed."""
+    items = Items(yard, 1000 if burst > 10 else 30)
+    for name in items.names:
+        items.put(name)
+    yard.start()
+    for view in BOTH:
+        yard.wait_state(view, "following")
+    try:
+        with Readers(yard, items) as readers, Writer(items, random.Random(1), burst):
+            for _ in range(2 if burst > 10 else 8):
+                yard.rebuild(*BOTH, options=Options(yes=True, keep=30.0))
+                until(lambda: bool(readers.wrong) or all(ended(yard, view) for view in BOTH), "the rebuilds to end")
+                if readers.wrong:
+                    break
+                yard.rebuild("reads", kind="rollback")
+                until(lambda: bool(readers.wrong) or ended(yard, "reads"), "the rollback to end")
+        settled(yard, items)
+    finally:
+        yard.stop()
+
+
+def test_with_all_rules_nothing_is_wrong(yard: Yard) -> None:
+    rebuilt_under_fire(yard)
+
+
+def eventually(patch: pytest.MonkeyPatch, yard: Yard) -> None:
+    yard.table.behind = 10_000
+
+
+def without_tombstones(patch: pytest.MonkeyPatch, yard: Yard) -> None:
+    put = MemoryTarget._put
+
+    def forgetting(target: MemoryTarget, write: Write, *rest: Any) -> Outcome:
+        outcome = put(target, write, *rest)
+        rows = target._rows()
+        with rows.lock:
+            if write.values is None and rows.held[write.key].content is None:
+                del rows.held[write.key]
+        return outcome
+
+    patch.setattr(MemoryTarget, "_put", forgetting)
+
+
+def slow_lane(patch: pytest.MonkeyPatch) -> None:
+    """Lanes that come late."""
+    write = MemoryTarget.write
+
+    def late(target: MemoryTarget, writes: Sequence[Write]) -> list[Outcome]:
+        if threading.current_thread().name.startswith("view-"):
+            time.sleep(0.1)
+        return write(target, writes)
+
+    patch.setattr(MemoryTarget, "write", late)
+
+
+def sweep_without_compare(patch: pytest.MonkeyPatch, yard: Yard) -> None:
+    mend = MemoryTarget.mend
+
+    def blind(target: MemoryTarget, mends: Sequence[Mend]) -> list[Outcome]:
+        if not any(each.write.values is None for each in mends):
+            return mend(target, mends)
+        time.sleep(0.05)
+        now = target.read([each.write.key for each in mends])
+        return mend(target, [replace(each, seen=row) for each, row in zip(mends, now, strict=True)])
+
+    patch.setattr(MemoryTarget, "mend", blind)
+    # Something to sweep: rows that come to be wanted only once they have been looked at.
+    hold = Member.hold
+
+    def longer(member: Member, at: float) -> None:
+        hold(member, at)
+        if member.rebuild.phase == "sweeping":
+            time.sleep(0.05)
+
+    patch.setattr(Member, "hold", longer)
+    earlier = inplace.InPlace._earlier
+
+    def all_live(filling: inplace.InPlace) -> Iterator[Any]:
+        return iter(list(filling.target.rows())[:5]) if not swept_once(filling) else earlier(filling)
+
+    done: set[int] = set()
+
+    def swept_once(filling: inplace.InPlace) -> bool:
+        if filling.target.generation in done:
+            return True
+        done.add(filling.target.generation)
+        return False
+
+    patch.setattr(inplace.InPlace, "_earlier", all_live)
+
+
+def scan_overwrites(patch: pytest.MonkeyPatch, yard: Yard) -> None:
+    write = MemoryTarget.write
+
+    def over(target: MemoryTarget, writes: Sequence[Write]) -> list[Outcome]:
+        if not threading.current_thread().name.startswith("rebuild-"):
+            return write(target, writes)
+        time.sleep(0.02)
+        now = target.read([each.key for each in writes])
+        newer = [
+            Write(each.key, each.values, 10**22 if row is None else row.version + 10**22, each.owner, Rule.NEWER)
+            for each, row in zip(writes, now, strict=True)
+        ]
+        return write(target, newer)
+
+    patch.setattr(MemoryTarget, "write", over)
+
+
+def no_hold(patch: pytest.MonkeyPatch, yard: Yard) -> None:
+    hold = Member.hold
+    patch.setattr(Member, "hold", lambda member, at: None if member.rebuild.phase == "scanning" else hold(member, at))
+    slow_lane(patch)
+
+
+def no_compare_in_scan(patch: pytest.MonkeyPatch, yard: Yard) -> None:
+    mend = MemoryTarget.mend
+
+    def blind(target: MemoryTarget, mends: Sequence[Mend]) -> list[Outcome]:
+        time.sleep(0.02)
+        now = target.read([each.write.key for each in mends])
+        return mend(target, [replace(each, seen=row) for each, row in zip(mends, now, strict=True)])
+
+    patch.setattr(MemoryTarget, "mend", blind)
+
+
+RULES = [eventually, without_tombstones, scan_overwrites, no_hold, no_compare_in_scan, sweep_without_compare]
+
+
+SLOW = (no_hold,)
+"""Lanes that come late cannot keep up with every writer."""
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_left_out_shows(yard: Yard, rule: Callable[[pytest.MonkeyPatch, Yard], None]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        rule(patch, yard)
+        with pytest.raises(Wrong):
+            rebuilt_under_fire(yard, 5 if rule in SLOW else 20)
