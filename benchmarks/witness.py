@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,7 +24,7 @@ from dynaview.projections.rows import RowKey
 from dynaview.sinks.port import SinkError, Target
 from dynaview.sources.table import DynamoTable
 from dynaview.views.compare import compare
-from dynaview.views.control import ControlStore, ControlUnavailable
+from dynaview.views.control import Checkpoint, ControlStore, ControlUnavailable
 from dynaview.views.letterbox import Choice
 
 PATIENCE = 180.0
@@ -120,8 +121,10 @@ class Witness:
     def look(self, sample: int, *, still: bool) -> None:
         """Hold each view's checkpoints against its store: what was passed since the last look, and some older rows,
         `sample` of each at the most. `still`: no daemon lives, so that counts have to fit checkpoints."""
-        before = {name: patiently(lambda name=name: self._control.checkpoints(name)) for name in self._expected}  # type: ignore[misc]  # a default is not inferred
+        before = self._checkpoints()
         counts = {record.name: record for record in patiently(self._control.views)}
+        while still and (now := self._checkpoints()) != before:  # the database ended what a killed process had begun
+            before, counts = now, {record.name: record for record in patiently(self._control.views)}
         self.read_on()
         for name, expected in self._expected.items():
             passed = self._advance(expected, before[name])
@@ -136,6 +139,9 @@ class Witness:
                 expected.watermark = record.watermark
             self._hold(name, expected, sample)
         self._drop()
+
+    def _checkpoints(self) -> dict[str, dict[str, Checkpoint]]:
+        return {name: patiently(partial(self._control.checkpoints, name)) for name in self._expected}
 
     def _advance(self, expected: Expected, checkpoints: Mapping[str, Any]) -> int:
         """Move a view on to its checkpoints; how many changes they have passed."""
