@@ -109,8 +109,12 @@ def _layout(name: str, key: tuple[str, ...], fields: list[Field] | None, options
 
 
 def _check_redis_prefix(section: Section, template: Template | None) -> None:
-    if template is not None and template.literals[0][:2] in ("_v", "_t") and template.literals[0][2:3] in ("", *":{#"):
-        section.problem("keys that begin with _v or _t are kept for versions and tombstones: begin otherwise", "key")
+    start = template.literals[0] if template is not None else ""
+    if start[:2] in ("_v", "_t", "_g") and start[2:3] in ("", *":{#"):
+        section.problem(
+            "keys that begin with _v, _t or _g are kept for versions, tombstones and generations: choose others",
+            "key",
+        )
 
 
 def _check_members(section: Section, type_: str) -> None:

@@ -43,6 +43,8 @@ class _Rows:
     layout: Layout
     lock: threading.Lock = field(default_factory=threading.Lock)
     held: dict[RowKey, _Held] = field(default_factory=dict)
+    prepared: set[int] = field(default_factory=set)
+    """The generations that were, and not dropped since."""
 
 
 class MemoryTarget:
@@ -56,6 +58,8 @@ class MemoryTarget:
 
     def prepare(self, bulk: bool = False) -> None:
         made = self._sink._make(self.layout, self.generation)
+        with made.lock:
+            made.prepared.add(self.generation)
         if made.layout != self.layout and not self._sink.in_place:
             raise SinkRefused(
                 f"generation {self.generation} of {self.layout.view} was made with another layout: "
@@ -204,6 +208,15 @@ class MemorySink:
     def published(self, layout: Layout) -> int | None:
         return self._published.get(layout.view)
 
+    def highest(self, layout: Layout) -> int:
+        with self._lock:
+            made = [rows for (view, _), rows in self._made.items() if view == layout.view]
+        highest = 0
+        for rows in made:
+            with rows.lock:
+                highest = max({highest, *rows.prepared})
+        return highest
+
     def room(self, layout: Layout, generation: int) -> Room | None:
         return None
 
@@ -247,6 +260,7 @@ class MemorySink:
             with rows.lock:
                 # What another generation has taken over stays.
                 rows.held = {key: held for key, held in rows.held.items() if held.generation != generation}
+                rows.prepared.discard(generation)
 
     def _place(self, view: str, generation: int) -> tuple[str, int]:
         return view, (0 if self.in_place else generation)

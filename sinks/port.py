@@ -204,6 +204,10 @@ class Sink(Protocol):
     def published(self, layout: Layout) -> int | None:
         """The generation that readers of the view see; None where there is none, or where keys are direct."""
 
+    def highest(self, layout: Layout) -> int:
+        """The highest generation of the view that was ever prepared here and not dropped since; 0 where there is none.
+        Changes nothing."""
+
     def room(self, layout: Layout, generation: int) -> Room | None:
         """What another generation of this size would need and find; None where the store does not tell."""
 

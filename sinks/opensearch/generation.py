@@ -180,6 +180,15 @@ def published(connection: Connection, layout: Layout) -> int | None:
     return max((mark.generation for mark in marks if mark.view == layout.view), default=None)
 
 
+def highest(connection: Connection, layout: Layout) -> int:
+    """The highest generation that has an index, 0 where none has. A copy of an index, which has the mark of the first
+    under another name, does not count. Raises `SinkError`."""
+    readers = options_of(layout).index
+    found = _get(connection, f"{readers}-g*", readers, closed=True)
+    marks = [(name, mark) for name, index in found.items() if (mark := mark_of(index)) and mark.view == layout.view]
+    return max((mark.generation for name, mark in marks if name == f"{readers}-g{mark.generation}"), default=0)
+
+
 def room(connection: Connection, layout: Layout, number: int) -> Room | None:
     """What a generation takes with all its copies, and what the fullest data node has left. None where the user has
     no right to know, or the generation is not there. Raises `SinkUnavailable`."""
@@ -285,10 +294,12 @@ def _refused_shape(connection: Connection, layout: Layout, readers: str) -> list
     return []
 
 
-def _get(connection: Connection, name: str, readers: str) -> dict[str, Any]:
-    """Indexes by an index's, an alias's or a pattern's name; empty where there is none."""
+def _get(connection: Connection, name: str, readers: str, closed: bool = False) -> dict[str, Any]:
+    """Indexes by an index's, an alias's or a pattern's name; empty where there is none. A pattern does not find closed
+    ones unless `closed`."""
+    params = {"expand_wildcards": "open,closed"} if closed else None
     try:
-        found = connection.ask("GET", path(name), doing=f"looking for {name}", index=readers)
+        found = connection.ask("GET", path(name), doing=f"looking for {name}", index=readers, params=params)
     except IndexMissing:
         return {}
     if not isinstance(found, dict):

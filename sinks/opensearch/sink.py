@@ -7,7 +7,7 @@ from typing import Any
 
 from dynaview.projections.rows import Layout
 from dynaview.sinks.opensearch.connection import Connection
-from dynaview.sinks.opensearch.generation import problems, published, room
+from dynaview.sinks.opensearch.generation import highest, problems, published, room
 from dynaview.sinks.opensearch.mapping import options_of
 from dynaview.sinks.opensearch.target import OpenSearchTarget
 from dynaview.sinks.port import Room
@@ -35,6 +35,9 @@ class OpenSearchSink:
 
     def published(self, layout: Layout) -> int | None:
         return published(self._connection, layout)
+
+    def highest(self, layout: Layout) -> int:
+        return highest(self._connection, layout)
 
     def room(self, layout: Layout, generation: int) -> Room | None:
         return room(self._connection, layout, generation)

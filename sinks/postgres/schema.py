@@ -91,9 +91,7 @@ class Schema:
         if found is None:
             return None
         oid, kind, comment = found
-        marked = _MARK.fullmatch(comment or "")
-        mark = Mark(marked["view"], int(marked["generation"]), marked["layout"]) if marked else None
-        return Relation(oid, kind if isinstance(kind, str) else kind.decode(), mark)
+        return Relation(oid, kind if isinstance(kind, str) else kind.decode(), _mark(comment))
 
     def published(self, connection: Connection[Any]) -> int | None:
         """The generation that readers see."""
@@ -101,6 +99,19 @@ class Schema:
         if found is None or found.kind != "v" or found.mark is None or found.mark.view != self.view:
             return None
         return found.mark.generation
+
+    def highest(self, connection: Connection[Any]) -> int:
+        """The highest generation that has a table, 0 where none has."""
+        found = connection.execute(
+            "SELECT c.relname, obj_description(c.oid, 'pg_class') FROM pg_class c "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = %s AND c.relkind = 'r' AND starts_with(c.relname, %s)",
+            (self.name, f"{self.readers}__g"),
+        )
+        marks = [(name, mark) for name, comment in found if (mark := _mark(comment)) and mark.view == self.view]
+        # A table that was given another name is not a generation's any more.
+        standing = (mark.generation for name, mark in marks if name == f"{self.readers}__g{mark.generation}")
+        return max(standing, default=0)
 
     def taken(self, name: str, found: Relation | None) -> str | None:
         """Why the name cannot be used, where something stands there that is not this view's."""
@@ -309,6 +320,11 @@ class Schema:
     def qualified(self, name: str) -> sql.Composed:
         """A name in this view's schema."""
         return sql.SQL("{}.{}").format(sql.Identifier(self.name), sql.Identifier(name))
+
+
+def _mark(comment: str | None) -> Mark | None:
+    marked = _MARK.fullmatch(comment or "")
+    return Mark(marked["view"], int(marked["generation"]), marked["layout"]) if marked else None
 
 
 def identifiers(names: Sequence[str]) -> sql.Composed:

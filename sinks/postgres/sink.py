@@ -37,6 +37,11 @@ class PostgresSink:
         with self._connections.transaction("reading the catalogs") as connection:
             return schema.published(connection)
 
+    def highest(self, layout: Layout) -> int:
+        schema = Schema(layout, columns_of(layout))
+        with self._connections.transaction("reading the catalogs") as connection:
+            return schema.highest(connection)
+
     def room(self, layout: Layout, generation: int) -> Room | None:
         # SQL does not tell how much of the disk is free.
         return None

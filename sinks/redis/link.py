@@ -36,7 +36,7 @@ _TRANSIENT = {
 """Error codes that pass, the first word of an answer (https://valkey.io/topics/protocol), and what they mean."""
 
 _RIGHTS = (
-    "the user needs ~KEYS ~_v* ~_t* +@connection +@read +@write +@scripting +info +time "
+    "the user needs ~KEYS ~_v* ~_t* ~_g* +@connection +@read +@write +@scripting +info +time "
     "(ACL SETUSER), where KEYS is the view's key family"
 )
 

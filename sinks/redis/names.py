@@ -14,6 +14,8 @@ else (``a}b``, ``{}x``)   ``_v#{N}KEY`` no tag can hold the ``}``: N is a number
 
 Sets and sorted sets hold many rows in one key: their companion is a hash from member to version, and a tombstone is a
 key of its own (``_t`` instead of ``_v``, then the member and its length), because only keys can expire by themselves.
+
+One key more stands beside a view's rows, whatever their type: ``_g{VIEW}`` holds its highest generation.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ TOMBSTONES = "_t[:{#]*"
 """Glob of all tombstones of members."""
 
 _OWN = re.compile(r"_[vt](?::(?P<tagged>.*)|\{(?P<plain>[^}]*)\}|#\{\d+\}(?P<odd>.*))", re.DOTALL)
-_BESIDE = re.compile(r"_[vt][:{#]", re.DOTALL)
+_BESIDE = re.compile(r"_[vtg][:{#]", re.DOTALL)
 _TAG = re.compile(r"[^{]*\{[^}]+\}", re.DOTALL)
 _GLOB = re.compile(r"([*?\[\]\\^-])")
 
@@ -49,8 +51,13 @@ def tombstone(key: str, member: str) -> str:
     return f"{companion(key, '_t')}{member}:{len(member.encode())}"
 
 
+def highest(view: str) -> str:
+    """The name of the key that holds the highest generation of `view`; view names have no braces."""
+    return f"_g{{{view}}}"
+
+
 def is_beside(key: str) -> bool:
-    """Whether `key` is called like a companion or tombstone and so is nobody's row."""
+    """Whether `key` is called like a companion, tombstone or view's generation and so is nobody's row."""
     return _BESIDE.match(key) is not None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from dynaview.projections.rows import Layout
 from dynaview.sinks.port import Room, SinkRefused
+from dynaview.sinks.redis import generations
 from dynaview.sinks.redis.link import Link
 from dynaview.sinks.redis.target import RedisTarget
 
@@ -44,6 +45,12 @@ class RedisSink:
         """Readers address keys directly."""
         return None
 
+    def highest(self, layout: Layout) -> int:
+        """What key ``_g{VIEW}`` holds: `Target.prepare` raises it, and dropping the highest generation removes it. So 0
+        is also the answer when the highest was dropped, whatever earlier ones have left, and when the key was evicted
+        or flushed, until a generation is prepared again."""
+        return generations.look(self._link, layout.view) or 0
+
     def room(self, layout: Layout, generation: int) -> Room | None:
         """None where the server has no ``maxmemory``. `Room.used` is an estimate over all generations, which share
         their keys: the view's keys are counted, up to a thousand of them measured (``MEMORY USAGE``, with the version
@@ -74,6 +81,8 @@ class RedisSink:
                 f"{len(strangers)} keys of the view's family were not created by dynaview and will not be touched, "
                 f"such as {strangers[0]!r}: choose another key template, or remove them"
             )
+        if generations.look(self._link, layout.view) is None:
+            found.append(generations.taken(layout.view))
         memory = self._info("memory")
         policy = str(memory.get("maxmemory_policy", ""))
         if memory.get("maxmemory") and policy.startswith("allkeys") and target.keeps_versions_beside:

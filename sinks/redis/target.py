@@ -14,7 +14,7 @@ import redis
 
 from dynaview.projections.rows import Layout, RowKey, Rule, Write
 from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, Rejected, RejectedKind, Stored
-from dynaview.sinks.redis import lookups, scripts
+from dynaview.sinks.redis import generations, lookups, scripts
 from dynaview.sinks.redis.content import Content, Unstorable, hash_content, stored
 from dynaview.sinks.redis.link import Link
 from dynaview.sinks.redis.names import Family, companion
@@ -79,8 +79,8 @@ class RedisTarget:
         self._head = _pack((str(generation), lasts, self._content.expires, self._content.complete))
 
     def prepare(self, bulk: bool = False) -> None:
-        """Keys need no preparation; that the store can be reached is seen here."""
-        self._link.call(lambda client: client.ping())
+        """Keys need no preparation, but the view's highest generation is kept, see `RedisSink.highest`."""
+        generations.lift(self._link, self.layout.view, self.generation)
 
     def finish(self) -> None:
         """A bulk load leaves nothing out here."""
@@ -133,6 +133,8 @@ class RedisTarget:
         for page in self._forgettable():
             for _ in self._link.run(lookups.FORGET, [(_pack([str(self.generation), page]),)]):
                 pass
+        # Last, so that a drop that broke off does not hide the rows that are left.
+        generations.forget(self._link, self.layout.view, self.generation)
 
     def strangers(self, most: int = 1000) -> list[str]:
         """Keys of the family, among the first `most` met, that dynaview did not create."""

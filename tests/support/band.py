@@ -114,6 +114,9 @@ class _Sink(MemorySink):
     def gone(self, layout: Layout, generation: int) -> str | None:
         return self._watched.gone(layout, generation)
 
+    def highest(self, layout: Layout) -> int:
+        return self._watched.highest(layout)
+
 
 class _Stream(ScriptedStream):
     gate: Gate

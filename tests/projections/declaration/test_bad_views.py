@@ -155,7 +155,11 @@ CASES = {
     "expiry from nothing": (HASH + "expire: {unit: seconds}\nfields: {n: n}", ["5:expire: from is missing"]),
     "key kept for dynaview": (
         HASH.replace("c:{id}", "_v:{id}") + "fields: {n: n}",
-        ["4:key: keys that begin with _v or _t are kept"],
+        ["4:key: keys that begin with _v, _t or _g are kept"],
+    ),
+    "key kept for a generation": (
+        HASH.replace("c:{id}", "_g{{{id}}}") + "fields: {n: n}",
+        ["4:key: keys that begin with _v, _t or _g are kept"],
     ),
     "field kept for dynaview": (
         HASH + "fields: {_v: n}",

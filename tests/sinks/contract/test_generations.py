@@ -420,3 +420,62 @@ def test_room_is_told_in_bytes_or_not_at_all(generations: Generations) -> None:
     shop.target.write([shop.put(f"{row}", 1, row) for row in range(100)])
     room = generations.sink.room(generations.layout, 1)
     assert room is None or (isinstance(room, Room) and room.used > 0 and room.free >= 0)
+
+
+def test_the_highest_generation_that_was_prepared_is_told(generations: Generations) -> None:
+    def highest() -> int:
+        told = {sink.highest(generations.layout) for sink in (generations.sink, generations.subject.another())}
+        assert len(told) == 1
+        return told.pop()
+
+    other = Generations(generations.subject)
+    assert highest() == 0
+    other.prepared(2)
+    assert highest() == 0, "another view's generations do not count"
+    one, three = generations.prepared(1), generations.prepared(3)
+    assert highest() == 3
+    generations.prepared(2, bulk=True)
+    generations.prepared(1)
+    assert highest() == 3, "no earlier one lowers it"
+    generations.shops[2].target.drop()
+    assert highest() == 3, "nor does dropping one"
+    three.does(three.put("row", 1))
+    three.target.publish()
+    assert highest() == 3
+    other.shops[2].target.drop()
+    assert highest() == 3
+    three.target.drop()
+    # A store may forget the earlier ones with the highest, until they are prepared again.
+    assert highest() in ((1,) if generations.subject.beside else (0, 1))
+    one.target.prepare()
+    assert highest() == 1
+    one.target.drop()
+    assert highest() == 0
+
+
+def test_a_hundredth_generation_is_higher_than_a_ninth(generations: Generations) -> None:
+    for number in (9, 100, 10, 99):
+        generations.sink.open(generations.layout, number).prepare()
+    assert generations.sink.highest(generations.layout) == 100
+    assert generations.subject.another().highest(generations.layout) == 100
+
+
+def test_the_highest_generation_is_that_of_all_who_prepare_at_once(generations: Generations) -> None:
+    numbers = [3, 1, 5, 2, 6, 4]
+    barrier, failures = threading.Barrier(len(numbers)), list[Exception]()
+
+    def prepare(number: int) -> None:
+        target = generations.subject.another().open(generations.layout, number)
+        barrier.wait(30)
+        try:
+            target.prepare()
+        except Exception as error:  # noqa: BLE001 - told of below
+            failures.append(error)
+
+    threads = [threading.Thread(target=prepare, args=(number,)) for number in numbers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    assert generations.sink.highest(generations.layout) == max(numbers)

@@ -338,3 +338,31 @@ def test_dropping_while_another_drops(line: Line, through: OpenSearchSink, layou
     line.before = before
     target.drop()
     target.drop()
+
+
+# The highest
+
+
+def test_a_closed_index_counts_as_a_generation_and_a_copy_does_not(
+    sink: OpenSearchSink, layout: Layouts, store: OpenSearch
+) -> None:
+    view = layout()
+    for number in (1, 2, 3):
+        sink.open(view, number).prepare()
+    store.indices.close(index=f"{view.view}-g3")
+    assert sink.highest(view) == 3
+    store.indices.put_settings(index=f"{view.view}-g2", body={"index.blocks.write": True})
+    store.indices.clone(index=f"{view.view}-g2", target=f"{view.view}-g9")
+    assert store.indices.get_mapping(index=f"{view.view}-g9")[f"{view.view}-g9"]["mappings"]["_meta"]["dynaview"]
+    store.indices.delete(index=f"{view.view}-g3")
+    store.indices.delete(index=f"{view.view}-g2")
+    assert sink.highest(view) == 1
+
+
+def test_what_others_made_is_no_generation(sink: OpenSearchSink, layout: Layouts, store: OpenSearch) -> None:
+    view = layout()
+    store.indices.create(index=f"{view.view}-g5")
+    neighbour = layout(index=f"{view.view}-g")
+    sink.open(neighbour, 7).prepare()
+    assert sink.highest(view) == 0
+    assert sink.highest(neighbour) == 7

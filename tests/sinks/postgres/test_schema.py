@@ -278,3 +278,19 @@ def test_drop_leaves_the_generation_that_readers_see(database: Database) -> None
     assert database.rows("SELECT id FROM {}", first.layout.view) == [("a",)]
     second.drop()
     assert database.catalog(f"{first.layout.view}%") == []
+
+
+def test_the_highest_generation_is_that_of_this_views_tables(database: Database, schema: str) -> None:
+    layout = database.layout(schema=schema)
+    name, sink = layout.view, database.sink()
+    assert sink.highest(layout) == 0, "not even the schema is there"
+    for number in (1, 2, 3):
+        database.open(layout, number)
+    # A table that dynaview did not make, another view's, the same view's in another schema, and one renamed.
+    database.run("CREATE TABLE {}.{} (mine integer)", schema, f"{name}__g7")
+    neighbour = database.open(database.layout(schema=schema, name=f"{name}__g"), 8)
+    database.open(database.layout(name=name), 9)
+    assert sink.highest(layout) == 3
+    assert sink.highest(neighbour.layout) == 8
+    database.run("ALTER TABLE {}.{} RENAME TO {}", schema, f"{name}__g3", f"{name}__g3_old")
+    assert sink.highest(layout) == 2

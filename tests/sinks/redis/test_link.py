@@ -270,6 +270,7 @@ def test_the_rights_that_an_error_names_are_enough(own_url: str, admin: redis.Re
         assert room is not None
         assert room.used > 0
         assert sink.problems(target.layout) == []
+        assert sink.highest(target.layout) == 1
         target.drop()
         assert target.count() == 0
     expiring = sink.open(Layout("v", (), (Field("a"), Field(EXPIRE)), RedisOptions(expire_field=True)), 1)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from dynaview.sinks.redis.names import Family, companion, is_beside, member_of, row_of, tombstone
+from dynaview.sinks.redis.names import Family, companion, highest, is_beside, member_of, row_of, tombstone
 
 awkward = st.text(st.sampled_from("ab{}:#_vt19é\x00\n"), min_size=1, max_size=8)
 keys = awkward | st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)
@@ -51,6 +51,14 @@ def test_different_rows_have_different_companions(one: str, other: str) -> None:
 def test_different_members_have_different_tombstones(one: tuple[str, str], other: tuple[str, str]) -> None:
     assert (tombstone(*one) == tombstone(*other)) == (one == other)
     assert tombstone(*one) != companion(other[0])
+
+
+@pytest.mark.parametrize("view", ["orders", "v", "order-search_2"])
+def test_the_key_of_a_views_generation_is_no_row_and_beside_none(view: str) -> None:
+    assert highest(view) == f"_g{{{view}}}"
+    assert is_beside(highest(view))
+    assert row_of(highest(view)) is None
+    assert member_of(f"{highest(view)}m:1") is None
 
 
 @given(awkward)
