@@ -38,6 +38,10 @@ __all__ = [
 ]
 
 
+MANY = 2000
+"""Shards above which a question names none of them: databases limit how many values a statement may have."""
+
+
 class Superseded(Exception):
     """What the lanes of a view have to do has changed meanwhile: nothing was written."""
 
@@ -112,6 +116,8 @@ class Generation:
     fingerprint: str
     declaration: str
     role: Role
+    claimed: bool
+    """Whether the store was free of it when it began: what stands there now was made by this control store."""
     filled: bool
     created: float
     keep_until: float | None = None
@@ -221,6 +227,7 @@ class ControlStore:
                         fingerprint=fingerprint,
                         declaration=declaration,
                         role="live",
+                        claimed=False,
                         filled=False,
                         created=now,
                         keep_until=None,
@@ -261,10 +268,8 @@ class ControlStore:
         """Forget everything about a view."""
         with self._database.write() as connection:
             connection.execute(tables.views.delete().where(tables.views.c.name == view))
-            of_view = (
-                tables.generations, tables.steps, tables.checkpoints, tables.fills, tables.dead_letters, tables.rebuilds,
-            )  # fmt: skip
-            for table in (*of_view, verifications):
+            plain = (tables.generations, tables.steps, tables.checkpoints, tables.fills, tables.dead_letters)
+            for table in (*plain, tables.rebuilds, verifications):
                 connection.execute(table.delete().where(table.c.view == view))
 
     # Generations
@@ -282,6 +287,16 @@ class ControlStore:
         differs = tables.generations.c.declaration != declaration
         with self._database.write() as connection:
             connection.execute(tables.generations.update().where(same & differs).values(declaration=declaration))
+
+    def claim(self, view: str, generation: int) -> None:
+        """Record that a generation is made in its store from now on."""
+        where = (tables.generations.c.view == view) & (tables.generations.c.generation == generation)
+        with self._database.write() as connection:
+            connection.execute(tables.generations.update().where(where).values(claimed=True))
+
+    def is_claimed(self, view: str, generation: int) -> bool:
+        """Whether it was."""
+        return any(each.claimed for each in self.generations(view) if each.generation == generation)
 
     def take_step(self, view: str, worker: str, step: int) -> None:
         """Say that a worker's lanes do what a step of the view asks, and nothing of an earlier one any more."""
@@ -312,7 +327,9 @@ class ControlStore:
         the latter)."""
         found: dict[str, dict[str, Checkpoint]] = {view: {} for view in views}
         wanted = sa.not_(tables.checkpoints.c.finished)
-        if shards:
+        if shards and len(shards) > MANY:
+            wanted = sa.true()
+        elif shards:
             wanted = sa.or_(wanted, tables.checkpoints.c.shard.in_(shards))
         query = sa.select(tables.checkpoints).where(tables.checkpoints.c.view.in_(views), wanted)
         with self._database.read() as connection:

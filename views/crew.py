@@ -231,7 +231,8 @@ class Crew:
         with self._database.write() as connection:
             if has is None:
                 made = self._database.insert(turns).values(view=view, grp=group).on_conflict_do_nothing()
-                return bool(connection.execute(made).rowcount)
+                connection.execute(made)
+                return connection.execute(sa.select(turns.c.grp).where(turns.c.view == view)).scalar() == group
             where = (turns.c.view == view) & (turns.c.grp == has)
             taken = bool(connection.execute(turns.update().where(where).values(grp=group)).rowcount)
             if not connection.execute(sa.select(turns.c.view).where(turns.c.grp == has).limit(1)).first():
@@ -254,23 +255,14 @@ class Crew:
             if connection.execute(mine.with_for_update(read=True)).first() is None:
                 raise LeaseLost(worker)
             for chunk in _chunks(sorted(resources)):
+                new = [{"grp": group, "resource": resource, "owner": None, "epoch": 0} for resource in chunk]
+                connection.execute(self._database.insert(leases).on_conflict_do_nothing(), new)
                 of_chunk = (leases.c.grp == group) & leases.c.resource.in_(chunk)
-                found = {row.resource: row for row in connection.execute(sa.select(leases).where(of_chunk))}
-                for resource in chunk:
-                    row = found.get(resource)
-                    if row is None:
-                        made = self._database.insert(leases).values(grp=group, resource=resource, owner=worker, epoch=1)
-                        if connection.execute(made.on_conflict_do_nothing()).rowcount:
-                            taken[resource] = 1
-                    elif row.owner == worker:
-                        taken[resource] = row.epoch
-                    elif row.owner is None:
-                        # Waits for commits that rest on the lease as it was.
-                        where = (leases.c.grp == group) & (leases.c.resource == resource) & leases.c.owner.is_(None)
-                        where &= leases.c.epoch == row.epoch
-                        values = {"owner": worker, "epoch": row.epoch + 1}
-                        if connection.execute(leases.update().where(where).values(values)).rowcount:
-                            taken[resource] = row.epoch + 1
+                # Waits for commits that rest on the leases as they were.
+                values = {"owner": worker, "epoch": leases.c.epoch + 1}
+                connection.execute(leases.update().where(of_chunk, leases.c.owner.is_(None)).values(values))
+                have = sa.select(leases.c.resource, leases.c.epoch).where(of_chunk, leases.c.owner == worker)
+                taken.update((row.resource, row.epoch) for row in connection.execute(have))
         return taken
 
     def release(self, worker: str, group: str, resources: Iterable[str], done: bool = False) -> None:

@@ -269,7 +269,8 @@ class Share:
 
     def _welcome(self, follower: Follower, lanes: Sequence[Lane]) -> None:
         """Let lanes that have joined read what is this worker's."""
-        new = [lane for lane in lanes if not any(lane is each for each in self._served)]
+        served = {id(lane) for lane in self._served}
+        new = [lane for lane in lanes if id(lane) not in served]
         owned = [shard for shard in self._epochs if shard not in self._leaving]
         if new and owned:
             self._adopt(new, owned)

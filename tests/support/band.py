@@ -305,6 +305,8 @@ class Band:
 
         def rows(name: str) -> dict[Any, Any]:
             layout = self.declaration.views[name].layout
+            if self.sink.gone(layout, 1) is not None:  # no worker has come so far
+                return {}
             stored = MemoryTarget(self.sink, layout, 1).rows()
             return {str(each.key).partition(":")[2]: each.content for each in stored}
 

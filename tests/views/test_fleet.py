@@ -179,6 +179,7 @@ def test_workers_that_are_killed_and_stopped_are_replaced_and_nothing_is_lost(fl
     assert "fault of dynaview" not in fleet.log.read_text()
 
 
+@pytest.mark.parametrize("fleet", ["sqlite"], indirect=True)
 def test_the_death_of_the_parent_ends_the_workers(fleet: Fleet) -> None:
     fleet.start(2)
     fleet.wait_members(2)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dynaview.sinks.memory import MemorySink
+from dynaview.views.control import ControlStore, Progress
+from dynaview.views.lane import Lane, LaneSettings
+from dynaview.views.output import Output
+from dynaview.views.positions import START, Delivery
 from tests.support.band import Band, Hand
 from tests.support.band import band as made_band
 from tests.support.house import until
+from tests.support.simple import SimpleBound, layout
 
 
 @pytest.fixture
@@ -168,6 +176,85 @@ def test_what_one_worker_says_of_a_views_end_holds_for_all(band: Band) -> None:
     fill(band, 50, 50)
     until(lambda: band.record("two").counts.read == band.table.made, "the other view to go on")
     assert band.record("one").state == "gap"
+
+
+# One lane, while its shards change hands
+
+
+class Alone:
+    """Who holds everything."""
+
+    alone = False
+
+    def fence(self, shards: Iterable[str]) -> Any:
+        return None
+
+    def lose(self) -> None:
+        raise AssertionError
+
+
+@pytest.fixture
+def lane(tmp_path: Path) -> Iterator[Lane]:
+    """A lane that has adopted a shard and a child of it, and does not run yet."""
+    control = ControlStore(f"sqlite:///{tmp_path / 'control.db'}")
+    record = replace(control.add_view("one", "shop", "memory", "f"), filled=True)
+    output = Output("one", SimpleBound(), MemorySink("memory").open(layout("one"), 1))
+    made = Lane(record, [output], control, {}, LaneSettings(commit_every=0.0, beat=0.01), holder=Alone())
+    made.track("parent", None)
+    made.track("child", "parent")
+    for shard in ("parent", "child"):
+        made.adopt(shard, None)
+    yield made
+    made.end()
+    control.close()
+
+
+def test_a_shard_whose_end_was_taken_is_not_given_away_before_it_is_durable(lane: Lane) -> None:
+    """The lane may have taken children already; another worker would be behind them in the parent."""
+    assert lane.offer(Delivery("parent", START, 5, [], [], end=True))
+    assert lane.offer(Delivery("child", START, 7, [], []))
+    assert not lane.let_go("parent")
+    thread = threading.Thread(target=lane.run)
+    thread.start()
+    until(lambda: lane.let_go("parent") and lane.settled("parent"), "the end to be durable")
+    assert lane.control.checkpoints("one")["parent"].finished
+    lane.end()
+    thread.join()
+
+
+def test_what_waits_of_a_shard_that_is_given_away_is_dropped(lane: Lane) -> None:
+    assert lane.offer(Delivery("parent", START, 5, [], []))
+    assert lane.let_go("parent")
+    assert lane.settled("parent")
+    assert lane.position("parent").handed == START
+    assert lane.offer(Delivery("parent", START, 5, [], []))  # there is nothing to come back with
+    assert not lane.wants("parent")
+    thread = threading.Thread(target=lane.run)
+    thread.start()
+    until(lambda: "parent" in lane.control.checkpoints("one"), "a commit")
+    lane.end()
+    thread.join()
+    assert lane.control.checkpoints("one")["parent"].sequence is None
+
+
+def test_a_shard_is_not_settled_while_a_look_at_its_end_is_being_committed(lane: Lane) -> None:
+    seen: list[tuple[set[str], bool]] = []
+    commit = lane.control.commit
+
+    def look(view: str, progress: Progress, watermark: float | None) -> None:
+        lane.let_go("parent")
+        seen.append((set(progress.tips), lane.settled("parent")))
+        commit(view, progress, watermark)
+
+    lane.control.commit = look  # type: ignore[method-assign]  # what another thread sees meanwhile
+    lane.tip("parent", START, 5.0)
+    thread = threading.Thread(target=lane.run)
+    thread.start()
+    until(lambda: bool(seen), "a commit")
+    until(lambda: lane.settled("parent"), "the commit to be over")
+    lane.end()
+    thread.join()
+    assert seen[0] == ({"parent"}, False)
 
 
 step = st.one_of(
