@@ -311,6 +311,7 @@ class Band:
             return {str(each.key).partition(":")[2]: each.content for each in stored}
 
         for name in self.names:
+            until(lambda name=name: self.control.view(name) is not None, f"{name} to begin", seconds)  # type: ignore[misc]  # a default is not inferred
             until(lambda name=name: self.counted(name) >= self.table.made, f"{name} to count all", seconds)  # type: ignore[misc]  # a default is not inferred
             until(lambda name=name: rows(name) == expected, f"{name} to equal the table", seconds)  # type: ignore[misc]
             counts = self.record(name).counts
