@@ -237,9 +237,16 @@ class ControlStore:
         return _record(row)
 
     def set_state(
-        self, view: str, state: str, reason: str = "", keep: Collection[str] = (), fence: Fence | None = None
+        self,
+        view: str,
+        state: str,
+        reason: str = "",
+        keep: Collection[str] = (),
+        fence: Fence | None = None,
+        step: int | None = None,
     ) -> None:
-        """Say what a view is doing, unless its state is one to `keep`; `since` moves only when the state changes.
+        """Say what a view is doing, unless its state is one to `keep`, or what its lanes have to do is no longer what
+        it was at `step`; `since` moves only when the state changes.
 
         Raises `LeaseLost` where the `fence` says that the worker has nothing to say any more.
         """
@@ -248,9 +255,10 @@ class ControlStore:
             if fence is not None:
                 check(connection, view, fence)
             since = sa.case((tables.views.c.state == state, tables.views.c.since), else_=now)
+            still = sa.true() if step is None else tables.views.c.step == step
             connection.execute(
                 tables.views.update()
-                .where(tables.views.c.name == view, tables.views.c.state.not_in(keep))
+                .where(tables.views.c.name == view, tables.views.c.state.not_in(keep), still)
                 .values(state=state, reason=reason, since=since, seen=now)
             )
 

@@ -95,6 +95,8 @@ class Lane:
     """The generation that readers see already, where the view has several (`Sink.published`)."""
     doing: tuple[str, str] = ("following", "")
     """State and reason while all is well and the first fill is complete."""
+    highest: Callable[[], int] = lambda: 0
+    """The highest generation of the view in its store (`Sink.highest`)."""
     trouble: Callable[[], str | None] = lambda: None
     """What stands between the readers and the stream now, if anything."""
     holder: Holder | None = None
@@ -388,10 +390,26 @@ class Lane:
         if begun and (gone := self.gone()) is not None:
             raise SinkRefused(f"{gone}, and the rows of the view with it: bring it back, or {anew(self.name)}")
         for output in self.outputs:
+            if not output.claimed:
+                self._claim(output)
             output.target.prepare(output.bulk)
         # One may have been swapped in without a record of it: readers must not be sent back, to rows that lag behind.
         if self.live is not None and self.published() is None:
             self.live.target.publish()
+
+    def _claim(self, output: Output) -> None:
+        """Begin a generation that this control store has never made: nothing of the view may stand in the store. Rows
+        of another control store's would be taken for newer, or for complete, whatever the table says."""
+        if not self.control.is_claimed(self.name, output.generation):
+            found = self.highest()
+            if found and not self.control.is_claimed(self.name, output.generation):  # by another worker meanwhile
+                raise SinkRefused(
+                    f"its store holds generation {found} of it, which this control store did not make: if another "
+                    f"dynaview keeps this view, give it another name and other keys, index or table; if its control "
+                    f"store was lost, {anew(self.name)}"
+                )
+            self.control.claim(self.name, output.generation)
+        output.claimed = True
 
     def _take(self) -> list[Delivery]:
         with self._lock:
@@ -560,7 +578,8 @@ class Lane:
             fence = self.holder.fence(())
             self._retry(lambda: self.control.set_state(self.name, state, reason, fence=fence))
         else:  # what one worker says of the view's end holds for all
-            self._retry(lambda: self.control.set_state(self.name, state, reason, keep=ENDS))
+            step = self.record.step
+            self._retry(lambda: self.control.set_state(self.name, state, reason, keep=ENDS, step=step))
 
     def _say_if_possible(self, state: str, reason: str) -> None:
         """Say what is wrong with the control store, where it takes that much: a full disk may."""

@@ -120,6 +120,8 @@ class Opening:
             lane.doing = ("following", f"rows are made as they were declared before: {changed(view)}")
         elif any(generations[number].role == "next" for number in record.write_order):
             lane.doing = ("rebuilding", "")
+        if lane.live is not None:
+            lane.highest = partial(self._sinks[lane.live.sink].highest, lane.live.target.layout)
         lane.on_fail = partial(self._on_fail, view.name)
         return lane
 
@@ -128,7 +130,9 @@ class Opening:
         bound = compile_view(declared).bind(self.shape, self.description.key, self._images)
         target = self._sinks[declared.sink].open(declared.layout, generation.generation)
         bulk = generation.role == "next" and not generation.filled
-        return Output(declared.name, bound, target, stream_count, self._settings.batch, bulk, declared.sink)
+        output = Output(declared.name, bound, target, stream_count, self._settings.batch, bulk, declared.sink)
+        output.claimed = generation.claimed
+        return output
 
     def _was_prepared(self, view: str, generation: int) -> bool:
         """Whether a generation that is being built stands in its store: rows may have been scanned into it."""

@@ -48,6 +48,8 @@ class Output:
         self.target = target
         self.generation = target.generation
         self.bulk = bulk
+        self.claimed = False
+        """Whether what stands there is known to be of this control store."""
         self.sink = sink
         self.limit = batch
         self._offset = version_of(stream_count, "0")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 meta = sa.MetaData()
 
@@ -48,6 +48,7 @@ generations = sa.Table(
     sa.Column("fingerprint", sa.String(64), nullable=False),
     sa.Column("declaration", sa.Text, nullable=False),
     sa.Column("role", sa.String(20), nullable=False),
+    sa.Column("claimed", sa.Boolean, nullable=False),  # whatever stands there was made by this control store
     sa.Column("filled", sa.Boolean, nullable=False),
     sa.Column("created", sa.Float, nullable=False),
     sa.Column("keep_until", sa.Float),  # of a previous one

@@ -61,6 +61,8 @@ class Member:
         self._limit = LetterLimit(limits.limit, limits.within)
         self._lock = threading.Lock()
         self._looked = 0.0
+        self._prepared: Target | None = None
+        """A generation that was made in its store and is not begun yet."""
 
     # What everything below waits with
 
@@ -185,20 +187,23 @@ class Member:
         stopped = (
             fresh or record.state in ("overrun", "failed", "refused") or before is None or self._is_gone(before, live)
         )
+        number = self.insist(self._next_number)
         if not place:
-            self._prepare_next()
+            self._prepare_next(number)
         self.rebuild = self.insist_once(
             lambda: self.site.store.begin(
                 self.rebuild,
                 fingerprint(self.declared, self.site.source.table),
                 recorded(self.declared),
                 "in place" if place else "beside",
+                number=number,
                 alone=place or stopped,
                 fresh=fresh,
                 stream_arn=description.stream_arn,
                 of_items=items,
             )
         )
+        self._prepared = None
 
     def start(self) -> None:
         """Wait until every worker writes the next generation, then make ready for the scan."""
@@ -206,16 +211,16 @@ class Member:
         self.update(written=self.site.wait_written(self.view, self.check))
         self._retire_others()
 
-    def _prepare_next(self) -> None:
+    def _next_number(self) -> int:
+        """Above all that stands in the store, whoever made it: a control store may have been lost."""
+        highest = self.site.sinks[self.declared.sink].highest(self.declared.layout)
+        return self.site.store.next_number(self.view, highest)
+
+    def _prepare_next(self, number: int) -> None:
         """Make the next generation in its store before any lane has to write there: where rights are missing, or its
         name is taken, nothing has begun."""
-        target = self._next_target()
-        if not self.site.sinks[self.declared.sink].in_place:
-            self.insist(target.drop)  # what an attempt that was cut short left, in another shape perhaps
+        self._prepared = target = self.site.target(self.declared, number)
         self.insist(lambda: target.prepare(bulk=True))
-
-    def _next_target(self) -> Target:
-        return self.site.target(self.declared, self.insist_once(lambda: self.site.store.next_number(self.view)))
 
     def _is_gone(self, before: ViewDeclaration, live: Generation) -> bool:
         """Whether what readers see was removed by hand: nothing can be written there any more."""
@@ -302,6 +307,8 @@ class Member:
         for phase in phases[first:]:
             if self.rebuild.phase != phase:
                 self.enter(phase)
+            self._looked = 0.0  # what was said while it was recorded counts, however short the phase
+            self.check()
             acts[phase]()
 
     def _finish(self) -> None:
@@ -404,10 +411,10 @@ class Member:
 
     def _leave_nothing(self) -> None:
         """Drop what may have been prepared for a generation that was not begun, where its store lets us."""
-        if self.rebuild.kind == "rollback" or self.site.sinks[self.declared.sink].in_place:
+        if self._prepared is None:
             return
         try:
-            self._next_target().drop()
+            self._prepared.drop()
         except SinkError as error:
             log.warning("%s: what was prepared may be left: %s", describe(self.rebuild), error)
 

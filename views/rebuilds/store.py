@@ -235,11 +235,12 @@ class RebuildStore:
 
     # Generations. Each of these moves the view's step, so that its lanes are opened anew.
 
-    def next_number(self, view: str) -> int:
-        """The number that the next generation of a view will have."""
+    def next_number(self, view: str, above: int = 0) -> int:
+        """The number that the next generation of a view will have: never one that was given up, as a late batch for it
+        may be on its way, and `above` what its store has."""
         query = sa.select(tables.views.c.numbered).where(tables.views.c.name == view)
         with self._database.read() as connection:
-            return int(connection.execute(query).scalar_one()) + 1
+            return max(int(connection.execute(query).scalar_one()), above) + 1
 
     def begin(
         self,
@@ -248,18 +249,18 @@ class RebuildStore:
         declaration: str,
         kind: Kind,
         *,
+        number: int,
         alone: bool,
         fresh: bool,
         stream_arn: str | None,
         of_items: int,
     ) -> Rebuild:
         """Begin the next generation, and write it from now on, before the live one, or `alone`; no other one is written
-        any more. A `fresh` start forgets how far the view was, and what stood in its way. Answers the rebuild in its
-        next phase."""
+        any more. `number` is the `next_number`. A `fresh` start forgets how far the view was, and what stood in its
+        way. Answers the rebuild in its next phase."""
         view, now = rebuild.view, time.time()
         with self._database.write() as connection:
             row = connection.execute(sa.select(tables.views).where(tables.views.c.name == view)).mappings().one()
-            number = int(row["numbered"]) + 1  # never one that was given up: a late batch for it may be on its way
             connection.execute(
                 tables.generations.insert().values(
                     view=view,
@@ -267,6 +268,7 @@ class RebuildStore:
                     fingerprint=fingerprint,
                     declaration=declaration,
                     role="next",
+                    claimed=True,
                     filled=False,
                     created=now,
                     keep_until=None,
