@@ -362,6 +362,8 @@ def test_a_closed_index_counts_as_a_generation_and_a_copy_does_not(
 def test_what_others_made_is_no_generation(sink: OpenSearchSink, layout: Layouts, store: OpenSearch) -> None:
     view = layout()
     store.indices.create(index=f"{view.view}-g5")
+    # Another view under the same name, as before it was called otherwise.
+    sink.open(replace(view, view="before"), 6).prepare()
     neighbour = layout(index=f"{view.view}-g")
     sink.open(neighbour, 7).prepare()
     assert sink.highest(view) == 0

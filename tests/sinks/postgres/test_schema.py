@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -286,8 +287,9 @@ def test_the_highest_generation_is_that_of_this_views_tables(database: Database,
     assert sink.highest(layout) == 0, "not even the schema is there"
     for number in (1, 2, 3):
         database.open(layout, number)
-    # A table that dynaview did not make, another view's, the same view's in another schema, and one renamed.
+    # A table that dynaview did not make, other views', the same view's in another schema, and one renamed.
     database.run("CREATE TABLE {}.{} (mine integer)", schema, f"{name}__g7")
+    database.open(replace(layout, view="before"), 6)
     neighbour = database.open(database.layout(schema=schema, name=f"{name}__g"), 8)
     database.open(database.layout(name=name), 9)
     assert sink.highest(layout) == 3
