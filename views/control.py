@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 import sqlalchemy as sa
 
 from dynaview.views import tables
-from dynaview.views.crew import Crew, Fence, LeaseLost, check
+from dynaview.views.crew import Crew, Fence, LeaseLost, check, turns
 from dynaview.views.database import ControlError, ControlUnavailable, Database
 from dynaview.views.letterbox import DeadLetter, LetterBox
 from dynaview.views.rebuilds.store import RebuildStore
@@ -276,6 +276,7 @@ class ControlStore:
         """Forget everything about a view."""
         with self._database.write() as connection:
             connection.execute(tables.views.delete().where(tables.views.c.name == view))
+            connection.execute(turns.delete().where(turns.c.view == view))
             plain = (tables.generations, tables.steps, tables.checkpoints, tables.fills, tables.dead_letters)
             for table in (*plain, tables.rebuilds, verifications):
                 connection.execute(table.delete().where(table.c.view == view))

@@ -157,6 +157,7 @@ class Crew:
         """A worker ends in good order: what it had is free."""
         with self._database.write() as connection:
             connection.execute(leases.update().where(leases.c.owner == worker).values(owner=None))
+            connection.execute(tables.steps.delete().where(tables.steps.c.worker == worker))
             connection.execute(workers.delete().where(workers.c.id == worker))
         self._signs.take_back(worker)
         self._signs.forget([worker])
@@ -194,6 +195,7 @@ class Crew:
         with self._database.write() as connection:
             gone = connection.execute(workers.delete().where(where)).rowcount
             if gone:
+                connection.execute(tables.steps.delete().where(tables.steps.c.worker == worker))
                 connection.execute(leases.update().where(leases.c.owner == worker).values(owner=None))
         return bool(gone)
 
@@ -274,6 +276,13 @@ class Crew:
                     connection.execute(leases.delete().where(where))
                 else:
                     connection.execute(leases.update().where(where).values(owner=None))
+
+    def tidy(self, group: str, resources: Iterable[str]) -> None:
+        """Remove free leases of what nobody needs any more: their last worker was killed."""
+        with self._database.write() as connection:
+            for chunk in _chunks(sorted(resources)):
+                where = (leases.c.grp == group) & leases.c.owner.is_(None) & leases.c.resource.in_(chunk)
+                connection.execute(leases.delete().where(where))
 
 
 def check(connection: sa.Connection, view: str, fence: Fence) -> None:

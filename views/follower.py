@@ -73,9 +73,11 @@ class Follower:
         now: Callable[[], float] = time.time,
         crashed: Callable[[], None] = lambda: None,
         on_ready: Callable[[], None] | None = None,
+        stands: Callable[[], bool] = lambda: True,
     ) -> None:
         """`on_ready` is called whenever shards may have become readable, where workers share the stream: a shard is
-        read between `take` and `give_up`. Without it all are this process's."""
+        read between `take` and `give_up`. Without it all are this process's. `stands` tells whether this process may
+        say that data is lost; until it may, the read is tried again."""
         self.stream = stream
         self.lanes = tuple(lanes)
         self._members = threading.Lock()
@@ -83,6 +85,7 @@ class Follower:
         self._now = now
         self._crashed = crashed
         self._on_ready = on_ready
+        self._stands = stands
         self._stop = threading.Event()
         self._discovery = Discovery(self.lanes)
         self._due: list[tuple[float, int, Cursor]] = []
@@ -309,8 +312,8 @@ class Follower:
 
     def _read(self, cursor: Cursor) -> Page[Any]:
         if cursor.iterator is None:
-            if cursor.position == START:
-                self._lose_unread(cursor.shard)
+            if cursor.position == START and not self._lose_unread(cursor.shard):
+                raise SourceError("whether this worker still has the shard is not known")
             after = None if cursor.position == START else sequence_text(cursor.position)
             cursor.iterator = self.stream.open(cursor.shard, after)
         page = self.stream.read(cursor.iterator, self.settings.page)
@@ -319,13 +322,17 @@ class Follower:
         self._troubles.end(cursor.shard)
         return page
 
-    def _lose_unread(self, shard: str) -> None:
-        """Stop lanes for which a shard may hold less now than it held: opened at its oldest record, it does not say."""
+    def _lose_unread(self, shard: str) -> bool:
+        """Stop lanes for which a shard may hold less now than it held: opened at its oldest record, it does not say.
+        False where there are any, and this process may not say so now."""
         oldest = self._now() - RETENTION
         for lane in self.lanes:
             since = lane.unread_since(shard)
             if since is not None and since < oldest:
+                if not self._stands():
+                    return False
                 lane.lose(shard, f"shard {shard} was not begun within the 24 hours for which DynamoDB keeps records")
+        return True
 
     def _failed_read(self, cursor: Cursor, error: SourceError) -> float:
         """What an error means for the reader: how long to wait, after lanes that lost data were stopped."""
@@ -334,6 +341,8 @@ class Follower:
         if action is Action.AGAIN:
             return 0.0
         cursor.backoff.meet(error)
+        if action is Action.GAP and not self._stands():
+            return cursor.backoff.next()
         if action is Action.GAP:
             self._troubles.end(cursor.shard)
             if isinstance(error, Trimmed) and cursor.position == START:

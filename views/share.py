@@ -67,7 +67,7 @@ class Share:
     ) -> None:
         """Registers a worker that keeps `views` (names and fingerprints). `on_lost` is called once, when others have
         taken it for dead. Raises `ControlUnavailable`."""
-        self.id = f"{identity[:150]}/{secrets.token_hex(4)}"
+        self.id = f"{identity[:90]}/{secrets.token_hex(4)}"
         self.group = group_of(source, views)
         self.settings = settings or ShareSettings()
         self.lost = threading.Event()
@@ -108,6 +108,7 @@ class Share:
     def join(self) -> bool:
         """Take part from now on, also in every step of the views; whether others do so already. Raises
         `ControlUnavailable`."""
+        self._crew.living(self.group, but=self.id)  # one that was killed is no other
         try:
             others = self._crew.join(self.id)
         except LeaseLost:
@@ -188,6 +189,17 @@ class Share:
             if job in self._jobs:
                 self._jobs.discard(job)
                 self._crew.release(self.id, self.group, [JOB + job], done=True)
+
+    def stands(self) -> bool:
+        """Whether this worker is known to live, asked before it says what holds for all: data that is gone may have
+        been read by another worker while this one was paused. False also while the control store is away."""
+        try:
+            if self._crew.renew(self.id, self.settings.lease):
+                return True
+        except ControlUnavailable:
+            return False
+        self.lose()
+        return False
 
     def missing(self, view: str, shard: str, child: str | None) -> bool:
         """See `Lane.missing`. Waits for the control store."""
@@ -313,6 +325,15 @@ class Share:
             elif plan.get(shard, self.id) != self.id:
                 self._leaving[shard] = False
         self._settle()
+        if self.first:
+            finished = [
+                resource
+                for resource, owner in owners.items()
+                if owner is None and not resource.startswith(JOB) and resource not in wanted
+                and all(lane.failed is None and lane.position(resource).finished for lane in lanes)
+            ]  # fmt: skip
+            if finished and lanes:
+                self._crew.tidy(self.group, finished)
         free = [
             shard
             for shard, worker in plan.items()

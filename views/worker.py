@@ -370,6 +370,7 @@ class Worker:
                 self._settings.follower,
                 crashed=self._crashed,
                 on_ready=share.poke,
+                stands=share.stands,
             )
             for record, lane in opened:
                 self._steps[record.name] = record.step
