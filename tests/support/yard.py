@@ -116,7 +116,7 @@ class Yard:
         def refuse() -> AbstractContextManager[sa.Connection]:
             raise ControlUnavailable("scripted: cut off")
 
-        self._kept._database.write = refuse  # type: ignore[method-assign]  # only this one's
+        self._kept._database.write = refuse  # type: ignore[method-assign, assignment]  # only this one's
 
     def kill(self) -> None:
         """End as by SIGKILL: nothing more reaches the control store. The next worker knows at once, as it does where a

@@ -100,7 +100,7 @@ def record(view: ViewDeclaration, generation: int = 1, **more: Any) -> ViewRecor
 
 
 def build(view: ViewDeclaration, generation: int = 1, role: Any = "live") -> Generation:
-    return Generation(view.name, generation, fingerprint(view, "shop"), recorded(view), role, True, 0.0)
+    return Generation(view.name, generation, fingerprint(view, "shop"), recorded(view), role, True, True, 0.0)
 
 
 class Asked:
