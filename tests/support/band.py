@@ -165,9 +165,11 @@ class _Table:
 class Hand:
     """One worker of a band."""
 
-    def __init__(self, band: Band, share: ShareSettings, skew: float) -> None:
+    def __init__(self, band: Band, share: ShareSettings) -> None:
         self.gate = Gate()
         self.crashed = threading.Event()
+        self.failures: list[tuple[str, str]] = []
+        """View and state of what it has said that cannot go on."""
         self.control = ControlStore(band.declaration.control)
         database = self.control._database
         for name in ("read", "write"):
@@ -181,6 +183,7 @@ class Hand:
         self.worker = Worker(
             band.declaration.sources["shop"], list(band.declaration.views.values()), table,
             {"cache": _Sink(band.sink, self.gate)}, self.control, settings, self.crashed.set,
+            lambda view, state, reason: self.failures.append((view, state)),
         )  # fmt: skip
         self.worker.start()
 
@@ -239,7 +242,7 @@ class Band:
     def join(self, lease: float | None = None) -> Hand:
         """Start one more worker."""
         share = self.settings if lease is None else replace(self.settings, lease=lease)
-        hand = Hand(self, share, 0.0)
+        hand = Hand(self, share)
         self.hands.append(hand)
         return hand
 

@@ -81,11 +81,14 @@ class Fleet:
         return self.members()
 
     def put(self, count: int) -> None:
-        """Write items."""
-        for number in range(count):
-            item: dict[str, Any] = {"pk": {"S": f"item{number % 50}"}, "value": {"S": f"{self.made}"}}
-            self.dynamodb.put_item(TableName=self.table, Item=item)
-            self.made += 1
+        """Write items, twenty at a time."""
+        for start in range(self.made, self.made + count, 20):
+            items: list[Any] = [
+                {"PutRequest": {"Item": {"pk": {"S": f"item{number % 40}"}, "value": {"S": f"{number}"}}}}
+                for number in range(start, start + 20)
+            ]
+            self.dynamodb.batch_write_item(RequestItems={self.table: items})
+            self.made += 20
 
     def wait_counted(self, seconds: float = 60.0) -> None:
         """Wait until every view has counted every change."""
@@ -183,7 +186,7 @@ def test_workers_that_are_killed_and_stopped_are_replaced_and_nothing_is_lost(fl
 def test_the_death_of_the_parent_ends_the_workers(fleet: Fleet) -> None:
     fleet.start(2)
     fleet.wait_members(2)
-    fleet.put(10)
+    fleet.put(20)
     fleet.wait_counted()
     assert fleet.end(signal.SIGKILL) == -signal.SIGKILL
     assert fleet.mark.wait_until_gone() == {}

@@ -122,6 +122,30 @@ def test_a_paused_worker_that_wakes_up_moves_nothing_and_begins_anew(tmp_path: P
         band.wait_done()
 
 
+def test_a_worker_that_slept_too_long_takes_nothing_for_lost(tmp_path: Path) -> None:
+    """What it has not read is gone from the stream by now, and has long been read by another one."""
+    with made_band(tmp_path) as band:
+        band.table.split("shard-0", 4)
+        sleeper = band.join()
+        fill(band, 100)
+        band.wait_shared([4])
+        band.wait_done()
+        sleeper.gate.close()
+        fill(band, 100, 100)
+        asleep = sleeper.share
+        band.control.crew._bury(asleep.id, True)
+        band.join()
+        band.wait_done()
+        for leaf in band.table.leaves:
+            band.table.trim(leaf, len(band.table._stream.shard(leaf).records) - 1)  # the last one is where all stand
+        sleeper.gate.open()
+        until(lambda: sleeper.share is not asleep, "the sleeper to begin anew")
+        band.wait_shared([2, 2])
+        fill(band, 100, 200)
+        band.wait_done()
+        assert sleeper.failures == []
+
+
 def test_two_owners_at_once_do_no_harm(band: Band) -> None:
     """Both believe that they own everything; what one has committed, the other one cannot commit again (law 1)."""
     band.table.split("shard-0", 3)
