@@ -11,6 +11,7 @@ from typing import Any
 
 from dynaview.projections.projection import Bound
 from dynaview.sinks.memory import MemorySink
+from dynaview.sinks.port import SinkRefused
 from dynaview.views.control import ControlStore, ControlUnavailable, Progress
 from dynaview.views.fill import Fill
 from dynaview.views.follower import Follower, FollowerSettings
@@ -109,8 +110,11 @@ class House:
         self.stop()
 
     def rows(self, name: str) -> dict[Any, Any]:
-        """What readers of a view see, by row key."""
-        return {stored.key: stored.content for stored in self.targets[name].rows()}
+        """What readers of a view see, by row key; nothing before its lane has prepared it."""
+        try:
+            return {stored.key: stored.content for stored in self.targets[name].rows()}
+        except SinkRefused:
+            return {}
 
     def expected(self) -> dict[str, Any]:
         """What the table asks a simple view to hold."""
