@@ -29,9 +29,9 @@ from benchmarks.setting import Setting, View
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, Target
 from dynaview.sources.port import Page
-from dynaview.views.follower import Follower
-from dynaview.views.lane import Lane
-from dynaview.views.output import Output
+from dynaview.views.following.follower import Follower
+from dynaview.views.following.lane import Lane
+from dynaview.views.following.output import Output
 
 _STORES = ("redis", "postgres", "opensearch")
 _DEADLINE = 1800.0

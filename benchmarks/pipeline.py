@@ -16,11 +16,11 @@ from dynaview.projections.attributes import Shape
 from dynaview.sinks.port import Target
 from dynaview.sources.pages import RecordsDecoder
 from dynaview.sources.port import Page, Shard, StreamReader
-from dynaview.views.control import ControlStore, Progress
+from dynaview.views.control.store import ControlStore, Progress
 from dynaview.views.daemon import SWITCH
-from dynaview.views.follower import Follower
-from dynaview.views.lane import Lane
-from dynaview.views.output import Output
+from dynaview.views.following.follower import Follower
+from dynaview.views.following.lane import Lane
+from dynaview.views.following.output import Output
 
 _DEADLINE = 600.0
 

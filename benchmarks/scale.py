@@ -16,9 +16,9 @@ from pathlib import Path
 
 from benchmarks.idle import processor
 from dynaview.views.daemon import paced
-from dynaview.views.follower import FollowerSettings
-from dynaview.views.lane import LaneSettings
-from dynaview.views.worker import WorkerSettings
+from dynaview.views.following.follower import FollowerSettings
+from dynaview.views.following.lane import LaneSettings
+from dynaview.views.following.worker import WorkerSettings
 from tests.support.house import House, until
 from tests.support.scripted import ScriptedTable
 

@@ -17,7 +17,7 @@ from dynaview.projections.rows import Layout, Write
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import Sink, Target
 from dynaview.sources.pages import RecordsDecoder
-from dynaview.views.declarations import load
+from dynaview.views.declared.declarations import load
 
 KEY = ("pk", "sk")
 IMAGES: ViewType = "NEW_AND_OLD_IMAGES"

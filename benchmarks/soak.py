@@ -39,8 +39,8 @@ from dynaview.projections.declaration import Declaration
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import Target
 from dynaview.sources.table import DynamoTable, open_table
-from dynaview.views.control import ControlStore
-from dynaview.views.declarations import load
+from dynaview.views.control.store import ControlStore
+from dynaview.views.declared.declarations import load
 
 WRITERS = 3
 DEADLINE = 600.0

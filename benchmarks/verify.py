@@ -37,9 +37,9 @@ from dynaview.sources.pages import ItemsDecoder
 from dynaview.sources.port import ScanFilter, ScanPage, TableDescription
 from dynaview.sources.session import Session
 from dynaview.sources.table import DynamoTable
-from dynaview.views.check import Subject
-from dynaview.views.findings import Report
-from dynaview.views.verify import Limits, Verification
+from dynaview.views.verification.check import Subject
+from dynaview.views.verification.findings import Report
+from dynaview.views.verification.verify import Limits, Verification
 
 SEGMENTS = 4
 PULLED = "scan pulled, not read"

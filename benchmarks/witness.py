@@ -23,9 +23,9 @@ from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey
 from dynaview.sinks.port import SinkError, Target
 from dynaview.sources.table import DynamoTable
-from dynaview.views.compare import compare
-from dynaview.views.control import Checkpoint, ControlStore, ControlUnavailable
-from dynaview.views.letterbox import Choice
+from dynaview.views.control.letterbox import Choice
+from dynaview.views.control.store import Checkpoint, ControlStore, ControlUnavailable
+from dynaview.views.verification.compare import compare
 
 PATIENCE = 180.0
 """Seconds that a look waits for a store that is away."""

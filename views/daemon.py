@@ -19,9 +19,9 @@ from dynaview.sinks.port import Sink
 from dynaview.sources.errors import SourceError
 from dynaview.sources.port import TableReader
 from dynaview.sources.table import open_table
-from dynaview.views.control import ControlStore
+from dynaview.views.control.store import ControlStore
+from dynaview.views.following.worker import Worker, WorkerSettings
 from dynaview.views.gaps import GAP
-from dynaview.views.worker import Worker, WorkerSettings
 
 log = logging.getLogger(__name__)
 

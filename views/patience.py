@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import SourceError
-from dynaview.views.control import ControlError
+from dynaview.views.control.store import ControlError
 from dynaview.views.policy import Action, Backoff, policy
 
 T = TypeVar("T")

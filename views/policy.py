@@ -28,7 +28,7 @@ from dynaview.sources.errors import (
     Throttled,
     Trimmed,
 )
-from dynaview.views.control import ControlError, ControlUnavailable
+from dynaview.views.control.store import ControlError, ControlUnavailable
 
 
 class Action(enum.Enum):

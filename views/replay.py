@@ -23,8 +23,8 @@ from dynaview.sinks.port import APPLIED, Rejected, Target
 from dynaview.sources.errors import BadPage
 from dynaview.sources.pages import ItemsDecoder, RecordsDecoder
 from dynaview.sources.port import TableReader
-from dynaview.views.letterbox import SCAN, DeadLetter, KeptLetter, LetterBox
-from dynaview.views.letters import key_text
+from dynaview.views.control.letterbox import SCAN, DeadLetter, KeptLetter, LetterBox
+from dynaview.views.control.letters import key_text
 
 Result: TypeAlias = Literal["applied", "stale", "unmatched", "rejected", "gone"]
 

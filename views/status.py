@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from dynaview.views.control import ControlStore, Generation, ViewRecord
-from dynaview.views.crew import Member
+from dynaview.views.control.results import Result
+from dynaview.views.control.store import ControlStore, Generation, ViewRecord
 from dynaview.views.rebuilds.progress import plain
 from dynaview.views.rebuilds.store import Rebuild
-from dynaview.views.results import Result
+from dynaview.views.workers.crew import Member
 
 ALIVE = 15.0
 """Seconds after its last sign of life in which a view counts as running."""

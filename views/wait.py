@@ -29,10 +29,10 @@ from dynaview.projections.declaration import Declaration, ViewDeclaration
 from dynaview.projections.rows import RowKey
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import Sink, SinkRefused, SinkUnavailable, Target
-from dynaview.views.control import ControlStore, ControlUnavailable, ViewRecord
+from dynaview.views.control.store import ControlStore, ControlUnavailable, ViewRecord
 from dynaview.views.gaps import moment
-from dynaview.views.rowkeys import row_key
 from dynaview.views.status import ALIVE
+from dynaview.views.verification.rowkeys import row_key
 
 HOPELESS = ("gap", "changed", "refused", "overrun", "failed")
 """States in which no time heals a view: somebody has to act."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dynaview.views.control import ControlStore
+from dynaview.views.control.store import ControlStore
 
 UNLIMITED = 2**30
 

@@ -12,11 +12,11 @@ from typing import Any
 from dynaview.projections.projection import Bound
 from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import SinkRefused
-from dynaview.views.control import ControlStore, ControlUnavailable, Progress
-from dynaview.views.fill import Fill
-from dynaview.views.follower import Follower, FollowerSettings
-from dynaview.views.lane import Lane, LaneSettings
-from dynaview.views.output import Output
+from dynaview.views.control.store import ControlStore, ControlUnavailable, Progress
+from dynaview.views.following.fill import Fill
+from dynaview.views.following.follower import Follower, FollowerSettings
+from dynaview.views.following.lane import Lane, LaneSettings
+from dynaview.views.following.output import Output
 from tests.support.faults import FaultyTarget
 from tests.support.scripted import ScriptedTable
 from tests.support.simple import SHAPE, SimpleBound, layout

@@ -16,13 +16,13 @@ from dynaview.local import servers
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import Target
 from dynaview.sources.table import DynamoTable, open_table
-from dynaview.views.compare import compare
-from dynaview.views.control import ControlStore, Counts
+from dynaview.views.control.store import ControlStore, Counts
 from dynaview.views.daemon import Daemon
-from dynaview.views.declarations import load
-from dynaview.views.follower import FollowerSettings
-from dynaview.views.lane import LaneSettings
-from dynaview.views.worker import WorkerSettings
+from dynaview.views.declared.declarations import load
+from dynaview.views.following.follower import FollowerSettings
+from dynaview.views.following.lane import LaneSettings
+from dynaview.views.following.worker import WorkerSettings
+from dynaview.views.verification.compare import compare
 from tests.support.house import until
 from tests.support.proxy import Proxy, address_of
 

@@ -14,14 +14,14 @@ import sqlalchemy as sa
 from dynaview.projections.declaration import Declaration
 from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import Sink, Target
-from dynaview.views.control import ControlStore, ControlUnavailable, ViewRecord
-from dynaview.views.declarations import load
-from dynaview.views.fingerprint import fingerprint
-from dynaview.views.lane import LaneSettings
+from dynaview.views.control.store import ControlStore, ControlUnavailable, ViewRecord
+from dynaview.views.declared.declarations import load
+from dynaview.views.declared.fingerprint import fingerprint
+from dynaview.views.following.lane import LaneSettings
+from dynaview.views.following.worker import Worker, WorkerSettings
 from dynaview.views.rebuilds import checks, driver, member, site
 from dynaview.views.rebuilds.store import Options, Rebuild
-from dynaview.views.share import ShareSettings
-from dynaview.views.worker import Worker, WorkerSettings
+from dynaview.views.workers.share import ShareSettings
 from tests.support.house import QUICK, until
 from tests.support.scripted import ScriptedTable
 

@@ -18,11 +18,11 @@ from dynaview.projections.rows import Write
 from dynaview.sinks.connect import connect
 from dynaview.sinks.redis.names import highest
 from dynaview.views.cli import cli
-from dynaview.views.control import ControlStore
-from dynaview.views.declarations import load
-from dynaview.views.fingerprint import fingerprint
-from dynaview.views.recorded import recorded
-from dynaview.views.worker import WorkerSettings
+from dynaview.views.control.store import ControlStore
+from dynaview.views.declared.declarations import load
+from dynaview.views.declared.fingerprint import fingerprint
+from dynaview.views.declared.recorded import recorded
+from dynaview.views.following.worker import WorkerSettings
 
 DECLARATION = """
 sources: {{shop: {{table: shop, region: eu-west-1}}}}

@@ -20,13 +20,13 @@ from dynaview.projections.rows import Field, Layout, OpenSearchOptions, Postgres
 from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import SinkRefused, SinkUnavailable, Target
 from dynaview.views.cli import cli
-from dynaview.views.control import Checkpoint, ControlStore, ControlUnavailable, Part, Progress
-from dynaview.views.declarations import load
-from dynaview.views.discovery import Discovery
-from dynaview.views.lane import Lane, LaneSettings
-from dynaview.views.output import Output
-from dynaview.views.positions import Delivery
-from dynaview.views.rowkeys import row_key
+from dynaview.views.control.store import Checkpoint, ControlStore, ControlUnavailable, Part, Progress
+from dynaview.views.declared.declarations import load
+from dynaview.views.following.discovery import Discovery
+from dynaview.views.following.lane import Lane, LaneSettings
+from dynaview.views.following.output import Output
+from dynaview.views.following.positions import Delivery
+from dynaview.views.verification.rowkeys import row_key
 from dynaview.views.wait import HOPELESS, Hopeless, Moment, Pace, RowVersion, TimedOut, wait_for
 from tests.support.house import House, until
 from tests.support.shards import tree

@@ -15,10 +15,10 @@ from dynaview.projections.rows import Layout, RedisOptions
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import SinkError
 from dynaview.views.cli.options import files_option, load_files, opened_control
-from dynaview.views.control import ControlStore, Generation, ViewRecord
-from dynaview.views.recorded import remembered
+from dynaview.views.control.store import ControlStore, Generation, ViewRecord
+from dynaview.views.declared.recorded import remembered
+from dynaview.views.following.worker import WorkerSettings
 from dynaview.views.status import ALIVE
-from dynaview.views.worker import WorkerSettings
 
 
 @click.command("drop")

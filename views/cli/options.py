@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import click
 
 from dynaview.projections.declaration import Declaration
-from dynaview.views.control import ControlError, ControlStore
-from dynaview.views.declarations import DEFAULT_FILE, load
+from dynaview.views.control.store import ControlError, ControlStore
+from dynaview.views.declared.declarations import DEFAULT_FILE, load
 
 F = TypeVar("F", bound=Callable[..., Any])
 

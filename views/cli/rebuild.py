@@ -17,8 +17,8 @@ from dynaview.projections.declaration import Declaration, DeclarationError
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.cli.written import duration
 from dynaview.views.company import following
-from dynaview.views.control import ControlError, ControlStore, ControlUnavailable
-from dynaview.views.fingerprint import fingerprint
+from dynaview.views.control.store import ControlError, ControlStore, ControlUnavailable
+from dynaview.views.declared.fingerprint import fingerprint
 from dynaview.views.rebuilds.progress import line, plain
 from dynaview.views.rebuilds.store import Kind, Options, Rebuild
 

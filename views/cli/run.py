@@ -14,10 +14,10 @@ from typing import NoReturn
 import click
 
 from dynaview.views.cli.options import files_option, load_files
-from dynaview.views.control import ControlError
+from dynaview.views.control.store import ControlError
 from dynaview.views.daemon import Daemon
-from dynaview.views.share import ShareSettings
-from dynaview.views.worker import WorkerSettings
+from dynaview.views.following.worker import WorkerSettings
+from dynaview.views.workers.share import ShareSettings
 
 GAP_CODE = 3
 """Exit code of ``--fail-on-gap``."""
@@ -105,8 +105,8 @@ def command(
 
 
 def _become_parent(workers: int, options: Sequence[str]) -> NoReturn:
-    """Go on as a small process (see `dynaview.views.fleet`) that runs this command so many times."""
-    parent = [sys.executable, "-P", "-m", "dynaview.views.fleet", str(workers), "--", "run", *options]
+    """Go on as a small process (see `dynaview.views.workers.fleet`) that runs this command so many times."""
+    parent = [sys.executable, "-P", "-m", "dynaview.views.workers.fleet", str(workers), "--", "run", *options]
     os.execv(sys.executable, parent)
 
 

@@ -17,11 +17,11 @@ from dynaview.views.cli.columns import aligned
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.cli.written import past, share
 from dynaview.views.company import following
-from dynaview.views.control import ControlError, ControlStore
-from dynaview.views.findings import DRIFT, Finding, Report, VerifyError
-from dynaview.views.rounds import result_of
-from dynaview.views.verify import Limits
-from dynaview.views.verifying import Asked, MakeFound, ready, verify_declared
+from dynaview.views.control.store import ControlError, ControlStore
+from dynaview.views.verification.findings import DRIFT, Finding, Report, VerifyError
+from dynaview.views.verification.rounds import result_of
+from dynaview.views.verification.verify import Limits
+from dynaview.views.verification.verifying import Asked, MakeFound, ready, verify_declared
 
 F = TypeVar("F", bound=Callable[..., Any])
 

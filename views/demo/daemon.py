@@ -9,7 +9,7 @@ from pathlib import Path
 from dynaview.local import guard
 from dynaview.local.server import Server
 from dynaview.projections.declaration import Declaration
-from dynaview.views.control import ControlStore
+from dynaview.views.control.store import ControlStore
 from dynaview.views.status import all_status
 
 

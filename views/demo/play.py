@@ -20,15 +20,15 @@ from dynaview.projections.rows import OpenSearchOptions, PostgresOptions
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import SinkError, Target
 from dynaview.sources.table import open_table
-from dynaview.views.compare import Comparison, compare
-from dynaview.views.control import ControlStore
-from dynaview.views.declarations import load
+from dynaview.views.control.store import ControlStore
+from dynaview.views.declared.declarations import load
 from dynaview.views.demo.arrivals import Watch
 from dynaview.views.demo.daemon import DaemonProcess
 from dynaview.views.demo.screen import Picture, Screen, ViewPicture
 from dynaview.views.demo.shop import Shop
 from dynaview.views.demo.table import Table
 from dynaview.views.status import all_status
+from dynaview.views.verification.compare import Comparison, compare
 
 KEY = ("pk", "sk")
 STORES = {"redis": "Redis", "opensearch": "OpenSearch", "postgres": "Postgres"}

@@ -11,8 +11,8 @@ from dynaview.projections.projection import Bound
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import APPLIED, Outcome, Target
 from dynaview.sources.port import ScanPage
-from dynaview.views.letterbox import DeadLetter
-from dynaview.views.scanned import Scanned
+from dynaview.views.control.letterbox import DeadLetter
+from dynaview.views.following.scanned import Scanned
 
 T = TypeVar("T")
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from dynaview.projections.declaration import ViewDeclaration
 from dynaview.sinks.port import SinkRefused
 from dynaview.sources.filters import scan_filter
-from dynaview.views.check import Subject
-from dynaview.views.findings import Report
 from dynaview.views.patience import Patience
 from dynaview.views.policy import Backoff
 from dynaview.views.rebuilds.beside import Insist
 from dynaview.views.rebuilds.inplace import Hold
 from dynaview.views.rebuilds.site import Site
 from dynaview.views.rebuilds.store import Rebuild
-from dynaview.views.verify import Limits, Verification
+from dynaview.views.verification.check import Subject
+from dynaview.views.verification.findings import Report
+from dynaview.views.verification.verify import Limits, Verification
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from dynaview.projections.attributes import Attr, Image
 from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey, RowValues
 from dynaview.sinks.port import RejectedKind
-from dynaview.views.letterbox import Choice, DeadLetter
-from dynaview.views.letters import key_text
+from dynaview.views.control.letterbox import Choice, DeadLetter
+from dynaview.views.control.letters import key_text
 from dynaview.views.rebuilds.member import Member
 from dynaview.views.replay import Replay
 

@@ -19,9 +19,10 @@ from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import BadExport, SourceError
 from dynaview.sources.filters import scan_filter
 from dynaview.sources.port import ScanPage
-from dynaview.views.control import ControlUnavailable, Generation, ViewRecord
+from dynaview.views.control.segments import Segment
+from dynaview.views.control.store import ControlUnavailable, Generation, ViewRecord
+from dynaview.views.declared.fingerprint import fingerprint
 from dynaview.views.faults import fault_reason
-from dynaview.views.fingerprint import fingerprint
 from dynaview.views.gaps import GAP
 from dynaview.views.policy import Backoff
 from dynaview.views.rebuilds.beside import Filling, Settle, Taken
@@ -33,7 +34,6 @@ from dynaview.views.rebuilds.member import Member, retire
 from dynaview.views.rebuilds.scan import SegmentScan, run_all
 from dynaview.views.rebuilds.site import Cancelled, Ended, Obstructed, Site, describe
 from dynaview.views.rebuilds.store import GIVEN_UP, Options, Phase, Rebuild
-from dynaview.views.segments import Segment
 
 log = logging.getLogger(__name__)
 

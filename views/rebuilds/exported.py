@@ -29,10 +29,10 @@ from dynaview.sinks.port import STALE, Mend, Outcome, Stored, Target
 from dynaview.sources.errors import AccessDenied, BadExport, CredentialsMissing, SourceRefused
 from dynaview.sources.export import Export, open_export
 from dynaview.sources.port import ScanFilter, ScanPage
-from dynaview.views.follower import RETENTION
+from dynaview.views.control.letterbox import DeadLetter
+from dynaview.views.control.letters import item_text
+from dynaview.views.following.follower import RETENTION
 from dynaview.views.gaps import moment, stream_made
-from dynaview.views.letterbox import DeadLetter
-from dynaview.views.letters import item_text
 from dynaview.views.rebuilds.beside import Beside, Filling, Settle, Taken
 from dynaview.views.rebuilds.disputes import standing
 from dynaview.views.rebuilds.inplace import InPlace

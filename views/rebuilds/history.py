@@ -27,16 +27,16 @@ from dynaview.sinks.port import STALE, Mend, Outcome, Stored, Target
 from dynaview.sources.errors import SourceError, Trimmed
 from dynaview.sources.port import Shard, StreamReader
 from dynaview.sources.shards import ShardTree
-from dynaview.views.discovery import Cursor
-from dynaview.views.follower import RETENTION, delivery_of, sequence_text
-from dynaview.views.output import Output
+from dynaview.views.control.segments import Segment
+from dynaview.views.following.discovery import Cursor
+from dynaview.views.following.follower import RETENTION, delivery_of, sequence_text
+from dynaview.views.following.output import Output
+from dynaview.views.following.positions import START, Delivery
 from dynaview.views.policy import Action, Backoff, policy
-from dynaview.views.positions import START, Delivery
 from dynaview.views.rebuilds.beside import Taken
 from dynaview.views.rebuilds.disputes import asked, standing, uncounted
 from dynaview.views.rebuilds.member import Member
 from dynaview.views.rebuilds.site import Site
-from dynaview.views.segments import Segment
 
 log = logging.getLogger(__name__)
 

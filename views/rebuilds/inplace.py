@@ -21,8 +21,8 @@ from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, Rejected, RejectedKind, Stored, Target
 from dynaview.sources.port import ScanPage
+from dynaview.views.following.scanned import BATCH, Scanned
 from dynaview.views.rebuilds.beside import Insist, Settle, Taken
-from dynaview.views.scanned import BATCH, Scanned
 
 Hold = Callable[[float], None]
 """Returns once the view's watermark has passed a time (seconds since 1970)."""

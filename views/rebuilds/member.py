@@ -14,18 +14,18 @@ from dynaview.projections.compiler import compile_view
 from dynaview.projections.declaration import ViewDeclaration
 from dynaview.sinks.port import SinkError, SinkRefused, Target
 from dynaview.sources.port import ScanPage
-from dynaview.views.control import Generation, ViewRecord
-from dynaview.views.fingerprint import fingerprint
+from dynaview.views.control.store import Generation, ViewRecord
+from dynaview.views.declared.fingerprint import fingerprint
+from dynaview.views.declared.recorded import recorded, remembered
+from dynaview.views.following.limit import LetterLimit
+from dynaview.views.following.output import Output
 from dynaview.views.gaps import GAP, gap_reason, moment
-from dynaview.views.limit import LetterLimit
-from dynaview.views.output import Output
 from dynaview.views.policy import Backoff
 from dynaview.views.rebuilds.beside import Beside, Filling, Taken
 from dynaview.views.rebuilds.checks import Checks
 from dynaview.views.rebuilds.inplace import InPlace
 from dynaview.views.rebuilds.site import Cancelled, Ended, Obstructed, Site, collide, describe, in_place
 from dynaview.views.rebuilds.store import GIVEN_UP, Phase, Rebuild
-from dynaview.views.recorded import recorded, remembered
 from dynaview.views.status import LASTING
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from dynaview.projections.attributes import Shape
 from dynaview.sources.port import ScanFilter, ScanPage
+from dynaview.views.control.segments import Segment
 from dynaview.views.rebuilds.beside import Filling, Settle, Taken
 from dynaview.views.rebuilds.budget import Budget
-from dynaview.views.segments import Segment
 
 HELD_ITEMS = 20_000
 """Items of a scan that may wait to be settled: a rebuild in place holds each page for some seconds."""

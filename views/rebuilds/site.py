@@ -15,8 +15,8 @@ from dynaview.projections.rows import RedisOptions
 from dynaview.sinks.port import Sink, SinkError, Target
 from dynaview.sources.errors import SourceError
 from dynaview.sources.port import TableReader
-from dynaview.views.control import ControlStore, ControlUnavailable, Generation, ViewRecord
-from dynaview.views.opening import Opening
+from dynaview.views.control.store import ControlStore, ControlUnavailable, Generation, ViewRecord
+from dynaview.views.following.opening import Opening
 from dynaview.views.policy import Backoff
 from dynaview.views.rebuilds.store import Rebuild, RebuildStore
 

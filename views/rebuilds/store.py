@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 import sqlalchemy as sa
 
-from dynaview.views import tables
-from dynaview.views.database import Database
-from dynaview.views.segments import Segment
+from dynaview.views.control import tables
+from dynaview.views.control.database import Database
+from dynaview.views.control.segments import Segment
 
 if TYPE_CHECKING:
-    from dynaview.views.control import ViewRecord
+    from dynaview.views.control.store import ViewRecord
 
 Kind: TypeAlias = Literal["beside", "in place", "rollback"]
 

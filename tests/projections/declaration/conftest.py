@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dynaview.projections.declaration import Declaration, DeclarationError
-from dynaview.views.declarations import load
+from dynaview.views.declared.declarations import load
 
 ENVIRON = {
     "REDIS_URL": "redis://user:hunter2@cache:6379/0",

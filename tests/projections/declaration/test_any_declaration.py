@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynaview.projections.declaration import DeclarationError
-from dynaview.views.declarations import load
+from dynaview.views.declared.declarations import load
 
 ROOT = Path(__file__).parents[3]
 GOOD: dict[str, Any] = yaml.safe_load((ROOT / "examples" / "shop.yaml").read_text())

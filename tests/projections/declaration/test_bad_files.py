@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dynaview.projections.declaration import DeclarationError
-from dynaview.views.declarations import load
+from dynaview.views.declared.declarations import load
 
 Problems = Callable[..., list[str]]
 

@@ -11,7 +11,7 @@ import pytest
 from dynaview.projections.attributes import Shape
 from dynaview.projections.compiler import compile_view
 from dynaview.projections.declaration import Declaration
-from dynaview.views.declarations import load
+from dynaview.views.declared.declarations import load
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 ENVIRON = {"REDIS_URL": "redis://cache", "OPENSEARCH_URL": "http://search", "DATABASE_URL": "postgresql://reads/shop"}

@@ -12,8 +12,8 @@ import pytest
 import redis
 import urllib3
 
-from dynaview.views.declarations import load
-from dynaview.views.online import Found, check
+from dynaview.views.declared.declarations import load
+from dynaview.views.declared.online import Found, check
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

@@ -12,7 +12,7 @@ import yaml
 
 from dynaview.projections.rows import SCALARS
 from dynaview.projections.schema import INDEX_METHODS, LATER_REDIS_TYPES, REDIS_TYPES, schema
-from dynaview.views.declarations import load
+from dynaview.views.declared.declarations import load
 
 PAGE = (Path(__file__).parents[3] / "docs" / "declarations.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)

@@ -14,7 +14,7 @@ from dynaview.projections import projection
 from dynaview.projections.declaration import Declaration, DeclarationError
 from dynaview.projections.python import PythonError, check
 from dynaview.projections.rows import PostgresOptions
-from dynaview.views.declarations import load
+from dynaview.views.declared.declarations import load
 
 ENVIRON = {
     "REDIS_URL": "redis://user:hunter2@cache:6379/0",

@@ -249,7 +249,7 @@ def test_a_postgres_view(declaration: Declaration) -> None:
 
 
 def test_the_control_store_lies_beside_the_first_file(folder: Path, load_text: Load) -> None:
-    from dynaview.views.declarations import load
+    from dynaview.views.declared.declarations import load
 
     Path("deep").mkdir()
     text = """\

@@ -1,0 +1,352 @@
+"""Several workers share a table's shards: each change is counted once, whoever joins, leaves, dies or sleeps."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynaview.sinks.memory import MemorySink
+from dynaview.views.control.store import ControlStore, Progress
+from dynaview.views.following.lane import Lane, LaneSettings
+from dynaview.views.following.output import Output
+from dynaview.views.following.positions import START, Delivery
+from tests.support.band import Band, Hand
+from tests.support.band import band as made_band
+from tests.support.house import until
+from tests.support.simple import SimpleBound, layout
+
+
+@pytest.fixture
+def band(tmp_path: Path) -> Iterator[Band]:
+    with made_band(tmp_path) as made:
+        yield made
+
+
+def fill(band: Band, count: int, start: int = 0) -> None:
+    for number in range(start, start + count):
+        band.put(number % 40, number)
+
+
+def test_shards_are_spread_evenly_and_move_as_workers_come_and_go(band: Band) -> None:
+    band.table.split("shard-0", 6)
+    one = band.join()
+    band.wait_shared([6])
+    two = band.join()
+    band.wait_shared([3, 3])
+    fill(band, 200)
+    band.join()
+    band.wait_shared([2, 2, 2])
+    fill(band, 200, 200)
+    band.leave(one)
+    band.wait_shared([3, 3])
+    band.crash(two)
+    band.wait_shared([6])
+    fill(band, 100, 400)
+    band.wait_done()
+
+
+def test_a_shard_that_changes_hands_is_read_by_one_at_a_time(band: Band) -> None:
+    band.table.split("shard-0", 4)
+    band.join()
+    fill(band, 100)
+    band.wait_done()
+    for start in range(100, 700, 100):
+        hand = band.join()
+        fill(band, 100, start)
+        band.wait_shared([2, 2])
+        band.leave(band.hands[0] if start % 200 else hand)
+    band.wait_done()
+    assert all(band.record(name).counts.stale == 0 for name in band.names)  # nothing was done again
+
+
+def test_children_begin_when_another_workers_parent_has_ended(band: Band) -> None:
+    band.table.split("shard-0", 2)
+    band.join()
+    band.join()
+    band.wait_shared([1, 1])
+    for _ in range(4):
+        fill(band, 60, random.randrange(1000))
+        for leaf in list(band.table.leaves)[:3]:
+            band.table.split(leaf, 2)
+    fill(band, 200, 2000)
+    band.wait_done()
+    assert all(band.record(name).counts.stale == 0 for name in band.names)
+
+
+def test_the_watermark_counts_the_shards_of_others(band: Band) -> None:
+    band.table.split("shard-0", 4)
+    band.join()
+    band.join()
+    band.wait_shared([2, 2])
+    fill(band, 100)
+    band.wait_done()
+    until(lambda: (band.record("one").watermark or 0) > time.time() - 1, "the watermark to follow the tips")
+    sleeper = band.hands[0]
+    sleeper.gate.close()
+    stuck = time.time() + 0.2
+    until(lambda: time.time() > stuck + 0.3, "time to pass")
+    assert (band.record("one").watermark or 0) < stuck
+    fill(band, 100, 100)
+    sleeper.gate.open()
+    until(lambda: (band.record("one").watermark or 0) > stuck, "the watermark to rise again")
+    band.wait_done()
+
+
+def test_a_paused_worker_that_wakes_up_moves_nothing_and_begins_anew(tmp_path: Path) -> None:
+    with made_band(tmp_path, lease=0.4) as band:
+        band.table.split("shard-0", 4)
+        sleeper = band.join()
+        fill(band, 200)
+        band.join(lease=20.0)
+        band.wait_shared([2, 2])
+        before = sleeper.share
+        sleeper.gate.close()
+        fill(band, 200, 200)
+        until(lambda: before.id not in band.owners().values(), "the sleeper's shards to be taken over")
+        band.wait_done()
+        fill(band, 100, 400)
+        sleeper.gate.open()
+        until(lambda: sleeper.share is not before, "the sleeper to begin anew")
+        band.wait_shared([2, 2])
+        fill(band, 100, 500)
+        band.wait_done()
+
+
+def test_a_worker_that_slept_too_long_takes_nothing_for_lost(tmp_path: Path) -> None:
+    """What it has not read is gone from the stream by now, and has long been read by another one."""
+    with made_band(tmp_path) as band:
+        band.table.split("shard-0", 4)
+        sleeper = band.join()
+        fill(band, 100)
+        band.wait_shared([4])
+        band.wait_done()
+        sleeper.gate.close()
+        fill(band, 100, 100)
+        asleep = sleeper.share
+        band.control.crew._bury(asleep.id, True)
+        band.join()
+        band.wait_done()
+        for leaf in band.table.leaves:
+            band.table.trim(leaf, len(band.table._stream.shard(leaf).records) - 1)  # the last one is where all stand
+        sleeper.gate.open()
+        until(lambda: sleeper.share is not asleep, "the sleeper to begin anew")
+        band.wait_shared([2, 2])
+        fill(band, 100, 200)
+        band.wait_done()
+        assert sleeper.failures == []
+
+
+def test_two_owners_at_once_do_no_harm(band: Band) -> None:
+    """Both believe that they own everything; what one has committed, the other one cannot commit again (law 1)."""
+    band.table.split("shard-0", 3)
+    robbed = band.join()
+    band.wait_shared([3])
+    fill(band, 100)
+    robbed.gate.close()
+    fill(band, 100, 100)
+    with band.control._database.write() as connection:  # as if it had been dead for long
+        connection.exec_driver_sql("DELETE FROM dynaview_workers")
+        connection.exec_driver_sql("UPDATE dynaview_leases SET owner = NULL")
+    thief = band.join()
+    band.wait_done()
+    assert set(band.table.leaves) <= robbed.owned & thief.owned
+    fill(band, 100, 200)
+    robbed.gate.open()
+    fill(band, 100, 300)
+    band.wait_done()
+    band.wait_shared([1, 2])
+
+
+def test_one_worker_fills_and_another_one_goes_on(band: Band) -> None:
+    for number in range(300):
+        band.put(number, number)
+    band.table.trim("shard-0")
+    made = band.table.made
+    band.table.made = 0
+    band.table.scan_page = 10
+    with band.table.hold("scan") as scan:
+        first = band.join()
+        assert scan.reached.wait(10)
+        band.join()
+        until(lambda: len(band.control.crew.sharing("one")) == 2, "both to share")
+        scans = [call for call in band.table.calls if call.operation == "scan"]
+        assert len(scans) == len(band.names)
+        first.gate.dead = True
+    band.crash(first)
+    until(lambda: all(band.record(name).state == "following" for name in band.names), "the fill to be complete")
+    band.wait_done()
+    assert made == 300
+
+
+def test_what_one_worker_says_of_a_views_end_holds_for_all(band: Band) -> None:
+    band.table.split("shard-0", 2)
+    one, two = band.join(), band.join()
+    band.wait_shared([1, 1])
+    fill(band, 50)
+    band.wait_done()
+    one.worker._lanes["one"].fail("gap", "scripted")
+    until(lambda: two.worker._lanes["one"].failed is not None, "the other worker to hear of it")
+    until(lambda: band.record("one").state == "gap", "the gap to show")
+    fill(band, 50, 50)
+    until(lambda: band.record("two").counts.read == band.table.made, "the other view to go on")
+    assert band.record("one").state == "gap"
+
+
+# One lane, while its shards change hands
+
+
+class Alone:
+    """Who holds everything."""
+
+    alone = False
+
+    def fence(self, shards: Iterable[str]) -> Any:
+        return None
+
+    def lose(self) -> None:
+        raise AssertionError
+
+
+@pytest.fixture
+def lane(tmp_path: Path) -> Iterator[Lane]:
+    """A lane that has adopted a shard and a child of it, and does not run yet."""
+    control = ControlStore(f"sqlite:///{tmp_path / 'control.db'}")
+    record = replace(control.add_view("one", "shop", "memory", "f"), filled=True)
+    output = Output("one", SimpleBound(), MemorySink("memory").open(layout("one"), 1))
+    made = Lane(record, [output], control, {}, LaneSettings(commit_every=0.0, beat=0.01), holder=Alone())
+    made.track("parent", None)
+    made.track("child", "parent")
+    for shard in ("parent", "child"):
+        made.adopt(shard, None)
+    yield made
+    made.end()
+    control.close()
+
+
+def test_a_shard_whose_end_was_taken_is_not_given_away_before_it_is_durable(lane: Lane) -> None:
+    """The lane may have taken children already; another worker would be behind them in the parent."""
+    assert lane.offer(Delivery("parent", START, 5, [], [], end=True))
+    assert lane.offer(Delivery("child", START, 7, [], []))
+    assert not lane.let_go("parent")
+    thread = threading.Thread(target=lane.run)
+    thread.start()
+    until(lambda: lane.let_go("parent") and lane.settled("parent"), "the end to be durable")
+    assert lane.control.checkpoints("one")["parent"].finished
+    lane.end()
+    thread.join()
+
+
+def test_what_waits_of_a_shard_that_is_given_away_is_dropped(lane: Lane) -> None:
+    assert lane.offer(Delivery("parent", START, 5, [], []))
+    assert lane.let_go("parent")
+    assert lane.settled("parent")
+    assert lane.position("parent").handed == START
+    assert lane.offer(Delivery("parent", START, 5, [], []))  # there is nothing to come back with
+    assert not lane.wants("parent")
+    thread = threading.Thread(target=lane.run)
+    thread.start()
+    until(lambda: "parent" in lane.control.checkpoints("one"), "a commit")
+    lane.end()
+    thread.join()
+    assert lane.control.checkpoints("one")["parent"].sequence is None
+
+
+def test_a_shard_is_not_settled_while_a_look_at_its_end_is_being_committed(lane: Lane) -> None:
+    seen: list[tuple[set[str], bool]] = []
+    commit = lane.control.commit
+
+    def look(view: str, progress: Progress, watermark: float | None) -> None:
+        lane.let_go("parent")
+        seen.append((set(progress.tips), lane.settled("parent")))
+        commit(view, progress, watermark)
+
+    lane.control.commit = look  # type: ignore[method-assign]  # what another thread sees meanwhile
+    lane.tip("parent", START, 5.0)
+    thread = threading.Thread(target=lane.run)
+    thread.start()
+    until(lambda: bool(seen), "a commit")
+    until(lambda: lane.settled("parent"), "the commit to be over")
+    lane.end()
+    thread.join()
+    assert seen[0] == ({"parent"}, False)
+
+
+step = st.one_of(
+    st.tuples(st.just("put"), st.integers(0, 12), st.integers(0, 5)),
+    st.tuples(st.just("put"), st.integers(0, 12), st.integers(0, 5)),
+    st.tuples(st.just("hide"), st.integers(0, 12), st.just(0)),
+    st.tuples(st.just("delete"), st.integers(0, 12), st.just(0)),
+    st.tuples(st.just("split"), st.integers(0, 5), st.integers(1, 3)),
+    st.tuples(st.just("join"), st.just(0), st.just(0)),
+    st.tuples(st.just("leave"), st.integers(0, 2), st.just(0)),
+    st.tuples(st.just("crash"), st.integers(0, 2), st.just(0)),
+    st.tuples(st.just("pause"), st.integers(0, 2), st.just(0)),
+    st.tuples(st.just("wake"), st.integers(0, 2), st.just(0)),
+    st.tuples(st.just("bury"), st.integers(0, 2), st.just(0)),
+    st.tuples(st.just("breathe"), st.integers(1, 40), st.just(0)),
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(script=st.lists(step, min_size=5, max_size=60), page=st.integers(1, 7), workers=st.integers(1, 3))
+def test_whoever_comes_and_goes_every_change_is_counted_once(
+    script: list[tuple[Any, ...]], page: int, workers: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, made_band(Path(folder)) as band:
+        table = band.table
+        table.page = page
+        band.lane.buffer, band.lane.batch = 6, 4
+        for _ in range(workers):
+            band.join()
+        for what, first, second in script:
+            act(band, what, first, second)
+        for hand in band.hands:
+            hand.gate.open()
+        if not band.hands:
+            band.join()
+        band.wait_done()
+
+
+def act(band: Band, what: str, first: int, second: int) -> None:
+    """One step of a script."""
+    table = band.table
+    if what == "put":
+        band.put(first, second)
+    elif what == "hide":
+        table.put({"pk": f"p{first}", "sk": "s", "hidden": True})
+    elif what == "delete":
+        table.delete({"pk": f"p{first}", "sk": "s"})
+    elif what == "split":
+        table.split(table.leaves[first % len(table.leaves)], second)
+    elif what == "join":
+        if len(band.hands) < 3:
+            band.join()
+    elif what == "breathe":
+        passed = time.monotonic() + first / 1000
+        until(lambda: time.monotonic() >= passed, "a moment")
+    elif band.hands:
+        of_one(band, what, band.hands[first % len(band.hands)])
+
+
+def of_one(band: Band, what: str, hand: Hand) -> None:
+    """What becomes of one worker."""
+    if what == "leave":
+        band.leave(hand)
+    elif what == "crash":
+        band.crash(hand)
+    elif what == "pause":
+        hand.gate.close()
+    elif what == "wake":
+        hand.gate.open()
+    elif what == "bury" and hand.worker._share is not None:  # as when its registration has expired
+        band.control.crew._bury(hand.worker._share.id, True)

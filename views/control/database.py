@@ -1,0 +1,161 @@
+"""The control store's database: SQLite or Postgres behind one way to read, to write and to fail."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from dynaview.views.control import tables
+
+CREATION = 7_370_212_905_331_874
+"""The number of the Postgres lock under which the tables are made."""
+
+
+class ControlError(Exception):
+    """The control store cannot be used as it is; the text says why and what to do.
+
+    ControlError
+    └── ControlUnavailable   heals by itself: try again
+    """
+
+
+class ControlUnavailable(ControlError):
+    """The control store does not answer now: locked, full, unreachable."""
+
+
+class Database:
+    """Connections to one database that holds the tables. Safe to use from several threads."""
+
+    def __init__(self, url: str) -> None:
+        """See `ControlStore`."""
+        try:
+            parsed = sa.make_url(url)
+        except sa.exc.ArgumentError as error:
+            raise ControlError(
+                "the control store's address is not a database URL (such as sqlite:///dynaview.db)"
+            ) from error
+        if parsed.drivername in ("postgresql", "postgres"):
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        self.name = parsed.render_as_string(hide_password=True)
+        self._sqlite = parsed.get_backend_name() == "sqlite"
+        connect_args: dict[str, Any] = {"timeout": 30} if self._sqlite else {}
+        self.file: Path | None = None
+        """SQLite's file; None for another database."""
+        if self._sqlite:
+            if parsed.database in (None, "", ":memory:"):
+                raise ControlError("the control store has to last: name a file, as in sqlite:///dynaview.db")
+            self.file = Path(str(parsed.database))
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+        # Parameters stay out of errors: those of a dead letter are a row's values.
+        self._engine = sa.create_engine(
+            parsed, connect_args=connect_args, pool_pre_ping=not self._sqlite, hide_parameters=True
+        )
+        if self._sqlite:
+            sa.event.listen(self._engine, "connect", _sqlite_connection)
+        else:
+            sa.event.listen(self._engine, "connect", _postgres_connection)
+        try:
+            self._create()
+        except sa.exc.DBAPIError as error:
+            raise ControlError(f"the control store {self.name} cannot be used: {_first_line(error)}") from error
+        except ControlUnavailable as error:
+            raise ControlError(str(error)) from error
+
+    def _create(self) -> None:
+        if sa.inspect(self._engine).has_table(tables.about.name):
+            with self._engine.connect() as connection:
+                found = connection.execute(sa.select(tables.about.c.schema_version)).scalar()
+            if found is not None and found < tables.SCHEMA_VERSION:
+                raise ControlError(
+                    f"the control store {self.name} was made by an earlier dynaview (its schema is {found}, this one "
+                    f"needs {tables.SCHEMA_VERSION}): name another store with control:, and fill the views anew"
+                )
+            if found is not None and found > tables.SCHEMA_VERSION:
+                raise ControlError(
+                    f"the control store {self.name} was made by a newer dynaview (its schema is {found}, this one "
+                    f"knows {tables.SCHEMA_VERSION}): install that version, or name another store with control:"
+                )
+        with self.write() as connection:
+            if not self._sqlite:  # several workers may start at once: one of them makes the tables
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(CREATION)))
+            tables.meta.create_all(connection)
+            if connection.execute(sa.select(tables.about.c.schema_version)).scalar() is None:
+                connection.execute(tables.about.insert().values(schema_version=tables.SCHEMA_VERSION))
+
+    def close(self) -> None:
+        """Give back connections."""
+        self._engine.dispose()
+
+    def connect(self) -> sa.Connection:
+        """A connection for its caller alone, who closes it."""
+        return self._engine.connect()
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """One transaction, committed where the block ends without an error. Raises `ControlUnavailable`."""
+        with self.translated(), self._engine.begin() as connection:
+            if self._sqlite:  # take the write lock at once: a reader that becomes a writer could deadlock
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A connection for queries. Raises `ControlUnavailable`."""
+        with self.translated(), self._engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def translated(self) -> Iterator[None]:
+        """What the database refuses as `ControlUnavailable`, where an operator or time can mend it."""
+        try:
+            yield
+        except (sa.exc.IntegrityError, sa.exc.DataError):
+            raise  # what was asked is wrong, and would be again
+        except sa.exc.DBAPIError as error:
+            # Also read-only (a standby after a failover), rights or tables that are gone: an operator can mend all of
+            # them, and until then nothing is lost by waiting.
+            raise ControlUnavailable(f"the control store {self.name} does not answer: {_first_line(error)}") from error
+        except sa.exc.TimeoutError as error:
+            raise ControlUnavailable(
+                f"the control store {self.name} does not answer: all connections wait for it"
+            ) from error
+
+    def clock(self) -> sa.ColumnElement[float]:
+        """Now, in seconds since 1970, by the one clock that all workers share: the machines' own may differ."""
+        if self._sqlite:  # one machine
+            return sa.literal(time.time())
+        return sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Float(53))
+
+    def insert(self, table: sa.Table) -> Any:
+        """An INSERT that knows ON CONFLICT."""
+        return sqlite.insert(table) if self._sqlite else postgresql.insert(table)
+
+    def holds(self, column: sa.ColumnElement[str], text: str) -> sa.ColumnElement[bool]:
+        """Whether a text column contains `text`, to the letter (LIKE would not mind case in SQLite)."""
+        position = sa.func.instr if self._sqlite else sa.func.strpos
+        return position(column, text) > 0
+
+
+def _first_line(error: sa.exc.DBAPIError) -> str:
+    """What the database says; Postgres adds lines that quote the statement, and may quote values."""
+    return str(error.orig).partition("\n")[0]
+
+
+def _sqlite_connection(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions begin where `write` says so
+    connection.execute("PRAGMA journal_mode=WAL")
+    # NORMAL may lose the last commits on a power cut, never corrupt: an older checkpoint only repeats work.
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _postgres_connection(connection: Any, _record: Any) -> None:
+    # A worker that is paused in the middle of a transaction must not hold up those that take over from it.
+    with connection.cursor() as cursor:
+        cursor.execute("SET idle_in_transaction_session_timeout = '10s'")
+    connection.commit()

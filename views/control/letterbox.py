@@ -1,0 +1,209 @@
+"""The dead letters that the control store keeps: found, counted, discarded, settled after a replay."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+import sqlalchemy as sa
+
+from dynaview.views.control.database import Database
+from dynaview.views.control.tables import dead_letters as _letters
+from dynaview.views.control.tables import views as _views
+
+SCAN = "scan"
+"""In place of a shard: the letter is of a scanned item, which no count of changes knows."""
+
+Outcome: TypeAlias = Literal["applied", "stale", "unmatched"]
+"""What a replay that was not rejected made of a change; the words are those of the counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A change that could not be applied. `change` is its DynamoDB JSON, as far as the views read it."""
+
+    view: str
+    item_key: str
+    row_key: str
+    version: int
+    shard: str
+    time: float
+    kind: str
+    reason: str
+    change: bytes
+    generation: int = 1
+    """The generation that could not take it."""
+    counted: bool = True
+    """Whether the counts of the view know it: not a scanned item, nor a change that the generation which readers see
+    could take."""
+
+    @property
+    def origin(self) -> tuple[str, int, int, str, str]:
+        """What letters of one change share: a change that asks for several rows may leave several."""
+        return self.view, self.generation, self.version, self.shard, self.item_key
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLetter:
+    """A dead letter as it is kept. `created` is when it was, in seconds since 1970 by the worker's clock."""
+
+    id: int
+    created: float
+    letter: DeadLetter
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which dead letters are meant: those that fit everything given."""
+
+    view: str | None = None
+    ids: Sequence[int] = ()
+    key: str | None = None
+    """The row key or the item key as shown, or the text of one of their parts."""
+    reason: str | None = None
+    """Text in the reason, whatever its case."""
+    kind: str | None = None
+    before: float | None = None
+    """Created earlier than this, in seconds since 1970."""
+    since: float | None = None
+    """Created then or later."""
+    last: int | None = None
+    """No id above this one: what came after somebody looked is not meant."""
+
+
+class LetterBox:
+    """The dead letters of all views. Every method may raise `ControlUnavailable`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, connection: sa.Connection, letters: Sequence[DeadLetter], now: float) -> None:
+        """Keep letters, in the transaction that counts their changes; one that is there already stays as it is."""
+        for letter in letters:
+            values = _columns(letter)
+            connection.execute(self._database.insert(_letters).values(**values, created=now).on_conflict_do_nothing())
+
+    def keep(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep letters that no count goes with."""
+        if letters:
+            with self._database.write() as connection:
+                self.add(connection, letters, time.time())
+
+    def find(self, choice: Choice | None = None, limit: int | None = None, after: int = 0) -> list[KeptLetter]:
+        """Letters with ids above `after`, oldest first."""
+        query = sa.select(_letters).where(_letters.c.id > after, *self._conditions(choice or Choice()))
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(_letters.c.id).limit(limit)).mappings().all()
+        return [_kept(row) for row in rows]
+
+    def count(self, choice: Choice | None = None) -> tuple[int, int]:
+        """How many there are, and the highest id among them (0 where there are none)."""
+        numbers = sa.select(sa.func.count(), sa.func.coalesce(sa.func.max(_letters.c.id), 0))
+        with self._database.read() as connection:
+            count, last = connection.execute(numbers.where(*self._conditions(choice or Choice()))).one()
+        return count, last
+
+    def by_view(self) -> dict[str, int]:
+        """How many each view has; views without any are not named."""
+        query = sa.select(_letters.c.view, sa.func.count().label("letters")).group_by(_letters.c.view)
+        with self._database.read() as connection:
+            return {row.view: row.letters for row in connection.execute(query)}
+
+    def discard(self, choice: Choice) -> int:
+        """Remove letters for good, and say how many. What was counted stays counted as dead-lettered (law 8)."""
+        with self._database.write() as connection:
+            return connection.execute(_letters.delete().where(*self._conditions(choice))).rowcount
+
+    def settle(self, letter: DeadLetter, outcome: Outcome) -> bool:
+        """A replay of the letter's change went through: remove all that the change left, and let the counts follow.
+
+        The change moves from dead-lettered to `outcome` in the same transaction, so that read stays the sum of the
+        rest (law 8). False, and nothing moves, where its letters are gone already. No count moves for a letter that is
+        in none.
+        """
+        with self._database.write() as connection:
+            if not connection.execute(_letters.delete().where(*_origin(letter))).rowcount:
+                return False
+            if letter.counted:
+                columns = (_views.c.dead_lettered, _views.c[outcome])
+                moved = {columns[0].name: columns[0] - 1, columns[1].name: columns[1] + 1}
+                connection.execute(_views.update().where(_views.c.name == letter.view).values(moved))
+        return True
+
+    def renew(self, rejected: Sequence[DeadLetter]) -> bool:
+        """A replay of one change was rejected again: its letters are now these. Their age and the counts stay.
+
+        False, and nothing moves, where its letters are gone already.
+        """
+        with self._database.write() as connection:
+            kept = connection.execute(sa.select(_letters).where(*_origin(rejected[0]))).mappings().all()
+            if not kept:
+                return False
+            ids = {row["row_key"]: row["id"] for row in kept}
+            now = {letter.row_key: letter for letter in rejected}
+            gone = [ids[key] for key in ids.keys() - now.keys()]
+            connection.execute(_letters.delete().where(_letters.c.id.in_(gone)))
+            for key, letter in now.items():
+                if key in ids:
+                    values = {"kind": letter.kind, "reason": letter.reason}
+                    connection.execute(_letters.update().where(_letters.c.id == ids[key]).values(values))
+                else:
+                    connection.execute(_letters.insert().values(**_columns(letter), created=kept[0]["created"]))
+        return True
+
+    def _conditions(self, choice: Choice) -> list[sa.ColumnElement[bool]]:
+        column = _letters.c
+        found: list[sa.ColumnElement[bool]] = []
+        if choice.view is not None:
+            found.append(column.view == choice.view)
+        if choice.ids:
+            found.append(column.id.in_(choice.ids))
+        if choice.last is not None:
+            found.append(column.id <= choice.last)
+        if choice.key is not None:
+            found.append(self._key(choice.key))
+        if choice.reason is not None:
+            found.append(column.reason.icontains(choice.reason, autoescape=True))
+        if choice.kind is not None:
+            found.append(column.kind == choice.kind)
+        if choice.before is not None:
+            found.append(column.created < choice.before)
+        if choice.since is not None:
+            found.append(column.created >= choice.since)
+        return found
+
+    def _key(self, key: str) -> sa.ColumnElement[bool]:
+        """Item keys are JSON such as ``{"pk":{"S":"a"}}``, row keys of several parts a JSON array."""
+        part = msgspec.json.encode(key).decode()
+        row_key, item_key = _letters.c.row_key, _letters.c.item_key
+        return sa.or_(
+            row_key == key,
+            item_key == key,
+            self._database.holds(item_key, f":{part}}}"),
+            sa.and_(row_key.startswith("["), self._database.holds(row_key, part)),
+        )
+
+
+def _columns(letter: DeadLetter) -> dict[str, Any]:
+    values = {name: getattr(letter, name) for name in DeadLetter.__dataclass_fields__}
+    return values | {"version": str(letter.version)}
+
+
+def _kept(row: sa.RowMapping) -> KeptLetter:
+    values = {name: row[name] for name in DeadLetter.__dataclass_fields__} | {"version": int(row["version"])}
+    return KeptLetter(row["id"], row["created"], DeadLetter(**values))
+
+
+def _origin(letter: DeadLetter) -> list[sa.ColumnElement[bool]]:
+    view, generation, version, shard, item_key = letter.origin
+    column = _letters.c
+    return [
+        column.view == view,
+        column.generation == generation,
+        column.version == str(version),
+        column.shard == shard,
+        column.item_key == item_key,
+    ]

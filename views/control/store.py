@@ -1,0 +1,445 @@
+"""The control store: checkpoints, counts, generations, fills and dead letters in one SQL database.
+
+An SQLite file serves one machine; Postgres serves many workers. Everything that has to be true together moves in one
+transaction: a checkpoint, the counts of the changes it passed, and the dead letters among them (laws 2 and 8).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import sqlalchemy as sa
+
+from dynaview.views.control import tables
+from dynaview.views.control.database import ControlError, ControlUnavailable, Database
+from dynaview.views.control.letterbox import DeadLetter, LetterBox
+from dynaview.views.control.results import Results, verifications
+from dynaview.views.control.segments import Segment
+from dynaview.views.rebuilds.store import RebuildStore
+from dynaview.views.workers.crew import Crew, Fence, LeaseLost, check, turns
+
+__all__ = [
+    "Checkpoint",
+    "ControlError",
+    "ControlStore",
+    "ControlUnavailable",
+    "Counts",
+    "DeadLetter",
+    "Generation",
+    "LeaseLost",
+    "Part",
+    "Progress",
+    "Segment",
+    "Superseded",
+    "ViewRecord",
+]
+
+
+MANY = 2000
+"""Shards above which a question names none of them: databases limit how many values a statement may have."""
+
+
+class Superseded(Exception):
+    """What the lanes of a view have to do has changed meanwhile: nothing was written."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of a view's changes (law 8): read = applied + stale + unmatched + dead_lettered."""
+
+    read: int = 0
+    applied: int = 0
+    stale: int = 0
+    unmatched: int = 0
+    dead_lettered: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Add what another one counted."""
+        self.read += other.read
+        self.applied += other.applied
+        self.stale += other.stale
+        self.unmatched += other.unmatched
+        self.dead_lettered += other.dead_lettered
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far one shard is in one view. `sequence` is the last number whose writes are durable (None: none yet);
+    `time` is that record's creation time in seconds since 1970; `finished` means the shard's end was reached.
+    `tip` is the time up to which a look at the shard's end proves it read (kept where workers share a stream)."""
+
+    sequence: int | None = None
+    time: float | None = None
+    finished: bool = False
+    tip: float | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ViewRecord:
+    """What the control store knows of a view. Times are seconds since 1970 by the clock of the worker.
+
+    `generation` is the one that readers see, `fingerprint` that of the declaration that built it. `write_order` are the
+    generations that lanes write, in that order; `step` moves whenever what the lanes have to do changes.
+    """
+
+    name: str
+    source: str
+    sink: str
+    fingerprint: str
+    generation: int
+    stream_arn: str | None
+    stream_count: int
+    state: str
+    reason: str
+    since: float
+    seen: float
+    watermark: float | None
+    filled: bool
+    step: int
+    write_order: tuple[int, ...]
+    counts: Counts
+
+
+Role: TypeAlias = Literal["next", "live", "previous"]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One build of a view: by which declaration (as `recorded` wrote it), and what it is to readers. `created` and
+    `keep_until` (of a previous one) are seconds since 1970."""
+
+    view: str
+    generation: int
+    fingerprint: str
+    declaration: str
+    role: Role
+    claimed: bool
+    """Whether the store was free of it when it began: what stands there now was made by this control store."""
+    filled: bool
+    created: float
+    keep_until: float | None = None
+
+
+@dataclass(slots=True)
+class Part:
+    """What moves for one shard: where its checkpoint goes (None: it stays), counts to add, dead letters."""
+
+    checkpoint: Checkpoint | None = None
+    counts: Counts = field(default_factory=Counts)
+    letters: list[DeadLetter] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Progress:
+    """What one transaction moves, by shard."""
+
+    parts: dict[str, Part] = field(default_factory=dict)
+    forgotten: list[str] = field(default_factory=list)
+    """Shards that are finished and no longer exist."""
+    known: list[str] = field(default_factory=list)
+    """Shards that were listed for the first time: remembered even where nothing is ever read of them."""
+    tips: dict[str, float] = field(default_factory=dict)
+    """See `Checkpoint.tip`, by shard."""
+    fence: Fence | None = None
+    """What it rests on where workers share a stream."""
+    step: int | None = None
+    """The step of the view that it belongs to (see `ViewRecord.step`); None: whichever."""
+
+
+class ControlStore:
+    """One control store. Safe to use from several threads; `letters` are its dead letters, `crew` says which
+    worker has what, `results` how views were last verified."""
+
+    def __init__(self, url: str) -> None:
+        """Open (and create where missing) the store at a SQLAlchemy URL.
+
+        Raises `ControlError` where it cannot be reached, or was made by a newer dynaview (then nothing is touched).
+        """
+        self._database = Database(url)
+        self.name = self._database.name
+        self.letters = LetterBox(self._database)
+        self.rebuilds = RebuildStore(self._database)
+        self.crew = Crew(self._database)
+        self.results = Results(self._database)
+
+    def close(self) -> None:
+        """Give back connections; workers of this process are gone to others."""
+        self.crew.close()
+        self._database.close()
+
+    # Views
+
+    def view(self, name: str) -> ViewRecord | None:
+        """The record of one view, None where it has never been started."""
+        return next((record for record in self.views() if record.name == name), None)
+
+    def views(self) -> list[ViewRecord]:
+        """All views that were ever started and not dropped, by name."""
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(tables.views).order_by(tables.views.c.name)).mappings().all()
+        return [_record(row) for row in rows]
+
+    def add_view(
+        self,
+        name: str,
+        source: str,
+        sink: str,
+        fingerprint: str,
+        stream_arn: str | None = None,
+        declaration: str = "",
+    ) -> ViewRecord:
+        """Record a view that starts for the first time, with its first generation; one that is there already is left
+        as it is. `declaration` is what `recorded` makes of it."""
+        now = time.time()
+        with self._database.write() as connection:
+            added = connection.execute(
+                self._database.insert(tables.views)
+                .values(
+                    name=name,
+                    source=source,
+                    sink=sink,
+                    fingerprint=fingerprint,
+                    generation=1,
+                    numbered=1,
+                    stream_arn=stream_arn,
+                    stream_count=0,
+                    state="starting",
+                    reason="",
+                    since=now,
+                    seen=now,
+                    watermark=None,
+                    filled=False,
+                    step=0,
+                    write_order="1",
+                    **_counts_columns(Counts()),
+                )
+                .on_conflict_do_nothing()
+                .returning(tables.views.c.name)
+            ).first()
+            if added is not None:
+                connection.execute(
+                    tables.generations.insert().values(
+                        view=name,
+                        generation=1,
+                        fingerprint=fingerprint,
+                        declaration=declaration,
+                        role="live",
+                        claimed=False,
+                        filled=False,
+                        created=now,
+                        keep_until=None,
+                    )
+                )
+            row = connection.execute(sa.select(tables.views).where(tables.views.c.name == name)).mappings().one()
+        return _record(row)
+
+    def set_state(
+        self,
+        view: str,
+        state: str,
+        reason: str = "",
+        keep: Collection[str] = (),
+        fence: Fence | None = None,
+        step: int | None = None,
+    ) -> None:
+        """Say what a view is doing, unless its state is one to `keep`, or what its lanes have to do is no longer what
+        it was at `step`; `since` moves only when the state changes.
+
+        Raises `LeaseLost` where the `fence` says that the worker has nothing to say any more.
+        """
+        now = time.time()
+        with self._database.write() as connection:
+            if fence is not None:
+                check(connection, view, fence)
+            since = sa.case((tables.views.c.state == state, tables.views.c.since), else_=now)
+            still = sa.true() if step is None else tables.views.c.step == step
+            connection.execute(
+                tables.views.update()
+                .where(tables.views.c.name == view, tables.views.c.state.not_in(keep), still)
+                .values(state=state, reason=reason, since=since, seen=now)
+            )
+
+    def set_seen(self, views: Sequence[str]) -> None:
+        """Say that these views are run."""
+        with self._database.write() as connection:
+            connection.execute(tables.views.update().where(tables.views.c.name.in_(views)).values(seen=time.time()))
+
+    def set_stream(self, view: str, arn: str) -> None:
+        """Record the stream that a view follows from now on."""
+        with self._database.write() as connection:
+            connection.execute(tables.views.update().where(tables.views.c.name == view).values(stream_arn=arn))
+
+    def drop_view(self, view: str) -> None:
+        """Forget everything about a view."""
+        with self._database.write() as connection:
+            connection.execute(tables.views.delete().where(tables.views.c.name == view))
+            connection.execute(turns.delete().where(turns.c.view == view))
+            plain = (tables.generations, tables.steps, tables.checkpoints, tables.fills, tables.dead_letters)
+            for table in (*plain, tables.rebuilds, verifications):
+                connection.execute(table.delete().where(table.c.view == view))
+
+    # Generations
+
+    def generations(self, view: str) -> list[Generation]:
+        """The generations of a view that stand, oldest first."""
+        query = sa.select(tables.generations).where(tables.generations.c.view == view)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(tables.generations.c.generation)).mappings().all()
+        return [Generation(**{name: row[name] for name in Generation.__dataclass_fields__}) for row in rows]
+
+    def redeclare(self, view: str, fingerprint: str, declaration: str) -> None:
+        """Keep `declaration` as what built the generations of this fingerprint: it says the same of their rows."""
+        same = (tables.generations.c.view == view) & (tables.generations.c.fingerprint == fingerprint)
+        differs = tables.generations.c.declaration != declaration
+        with self._database.write() as connection:
+            connection.execute(tables.generations.update().where(same & differs).values(declaration=declaration))
+
+    def claim(self, view: str, generation: int) -> None:
+        """Record that a generation is made in its store from now on."""
+        where = (tables.generations.c.view == view) & (tables.generations.c.generation == generation)
+        with self._database.write() as connection:
+            connection.execute(tables.generations.update().where(where).values(claimed=True))
+
+    def is_claimed(self, view: str, generation: int) -> bool:
+        """Whether it was."""
+        return any(each.claimed for each in self.generations(view) if each.generation == generation)
+
+    def take_step(self, view: str, worker: str, step: int) -> None:
+        """Say that a worker's lanes do what a step of the view asks, and nothing of an earlier one any more."""
+        values = {"step": step, "at": time.time()}
+        with self._database.write() as connection:
+            connection.execute(
+                self._database.insert(tables.steps)
+                .values(view=view, worker=worker, **values)
+                .on_conflict_do_update(index_elements=["view", "worker"], set_=values)
+            )
+
+    def steps(self, view: str) -> dict[str, int]:
+        """The last step that each worker took, by worker."""
+        query = sa.select(tables.steps).where(tables.steps.c.view == view)
+        with self._database.read() as connection:
+            return {row.worker: row.step for row in connection.execute(query)}
+
+    # Checkpoints
+
+    def checkpoints(self, view: str) -> dict[str, Checkpoint]:
+        """How far each shard is, by shard id."""
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(tables.checkpoints).where(tables.checkpoints.c.view == view))
+            return {row.shard: _checkpoint(row) for row in rows}
+
+    def standings(self, views: Collection[str], shards: Collection[str] | None) -> dict[str, dict[str, Checkpoint]]:
+        """How far views are, by view and shard: in these shards, and in all that they have not finished (None: only
+        the latter)."""
+        found: dict[str, dict[str, Checkpoint]] = {view: {} for view in views}
+        wanted = sa.not_(tables.checkpoints.c.finished)
+        if shards and len(shards) > MANY:
+            wanted = sa.true()
+        elif shards:
+            wanted = sa.or_(wanted, tables.checkpoints.c.shard.in_(shards))
+        query = sa.select(tables.checkpoints).where(tables.checkpoints.c.view.in_(views), wanted)
+        with self._database.read() as connection:
+            for row in connection.execute(query):
+                found[row.view][row.shard] = _checkpoint(row)
+        return found
+
+    def commit(self, view: str, progress: Progress, watermark: float | None) -> None:
+        """Move a view's checkpoints, counts, dead letters and watermark together; the watermark only ever rises.
+
+        The caller vouches that every write behind the checkpoints is durable. Raises `LeaseLost` and `Superseded`, and
+        then nothing has moved.
+        """
+        now = time.time()
+        counts = Counts()
+        with self._database.write() as connection:
+            if progress.fence is not None:
+                check(connection, view, progress.fence)
+            self._move(connection, view, progress, counts, now)
+            if progress.forgotten:
+                gone = tables.checkpoints.c.shard.in_(progress.forgotten) & tables.checkpoints.c.finished
+                connection.execute(tables.checkpoints.delete().where(tables.checkpoints.c.view == view, gone))
+            added = {name: tables.views.c[name] + count for name, count in _counts_columns(counts).items()}
+            known = tables.views.c.watermark
+            rises = sa.literal(watermark is not None) & sa.or_(known.is_(None), known < (watermark or 0.0))
+            where = tables.views.c.name == view
+            if progress.step is not None:
+                where &= tables.views.c.step == progress.step
+            moved = connection.execute(
+                tables.views.update()
+                .where(where)
+                .values(seen=now, watermark=sa.case((rises, watermark), else_=known), **added)
+            )
+            if progress.step is not None and not moved.rowcount:
+                raise Superseded(view)
+
+    def _move(self, connection: sa.Connection, view: str, progress: Progress, counts: Counts, now: float) -> None:
+        insert = self._database.insert(tables.checkpoints)
+        if progress.known:  # whoever has such a shard may have moved its checkpoint already
+            new = {"view": view, "sequence": None, "time": None, "finished": False, "updated": now}
+            rows = [{"shard": shard, **new} for shard in progress.known]
+            connection.execute(insert.on_conflict_do_nothing(), rows)
+        moved: list[dict[str, Any]] = []
+        for shard, part in progress.parts.items():
+            counts.add(part.counts)
+            self.letters.add(connection, part.letters, now)
+            if (checkpoint := part.checkpoint) is not None:
+                sequence = None if checkpoint.sequence is None else str(checkpoint.sequence)
+                values = {"sequence": sequence, "time": checkpoint.time, "finished": checkpoint.finished}
+                moved.append({"view": view, "shard": shard, "updated": now, **values})
+        if moved:
+            excluded = {name: insert.excluded[name] for name in ("sequence", "time", "finished", "updated")}
+            connection.execute(insert.on_conflict_do_update(index_elements=["view", "shard"], set_=excluded), moved)
+        if progress.tips:
+            column = tables.checkpoints.c
+            connection.execute(
+                tables.checkpoints.update()
+                .where(column.view == view, column.shard == sa.bindparam("at"))
+                .values(tip=sa.bindparam("up_to")),
+                [{"at": shard, "up_to": tip} for shard, tip in progress.tips.items()],
+            )
+
+    # Fills
+
+    def segments(self, view: str, generation: int) -> list[Segment]:
+        """The segments of a fill, empty where it has not begun."""
+        query = sa.select(tables.fills).where(tables.fills.c.view == view, tables.fills.c.generation == generation)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(tables.fills.c.segment)).mappings().all()
+        names = Segment.__dataclass_fields__
+        return [Segment(**{name: row[name] for name in names}) for row in rows]
+
+    def save_segment(self, view: str, generation: int, segment: Segment, letters: Sequence[DeadLetter] = ()) -> None:
+        """Record how far a segment is, together with the dead letters met on the way."""
+        values = {name: getattr(segment, name) for name in Segment.__dataclass_fields__}
+        with self._database.write() as connection:
+            connection.execute(
+                self._database.insert(tables.fills)
+                .values(view=view, generation=generation, **values)
+                .on_conflict_do_update(index_elements=["view", "generation", "segment"], set_=values)
+            )
+            self.letters.add(connection, letters, time.time())
+
+    def set_filled(self, view: str) -> None:
+        """Record that the first fill of a view is complete."""
+        with self._database.write() as connection:
+            connection.execute(tables.views.update().where(tables.views.c.name == view).values(filled=True))
+            live = (tables.generations.c.view == view) & (tables.generations.c.role == "live")
+            connection.execute(tables.generations.update().where(live).values(filled=True))
+
+
+def _checkpoint(row: sa.Row[Any]) -> Checkpoint:
+    return Checkpoint(None if row.sequence is None else int(row.sequence), row.time, row.finished, row.tip)
+
+
+def _counts_columns(counts: Counts) -> dict[str, int]:
+    return {name: getattr(counts, name) for name in Counts.__dataclass_fields__}
+
+
+def _record(row: Mapping[str, Any] | sa.RowMapping) -> ViewRecord:
+    plain = {name: row[name] for name in ViewRecord.__dataclass_fields__ if name not in ("counts", "write_order")}
+    order = tuple(map(int, row["write_order"].split()))
+    counts = Counts(**{name: row[name] for name in Counts.__dataclass_fields__})
+    return ViewRecord(**plain, write_order=order, counts=counts)
