@@ -1,4 +1,4 @@
-"""The highest generation of a view that was prepared in this database, in a key of the view's own.
+"""The highest generation of a view that was prepared in this database, in a key beside the view's rows.
 
 Rows say which generation wrote them, but to find the highest all of them would have to be read. The key is called as
 `names.highest` says and holds the number as text. Only what looks like that is taken for ours.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dynaview.sinks.port import SinkRefused
 from dynaview.sinks.redis import lua
 from dynaview.sinks.redis.link import Link
-from dynaview.sinks.redis.names import highest
+from dynaview.sinks.redis.names import Family, highest
 
 _HELD = (
     lua.PRELUDE
@@ -43,30 +43,31 @@ return 1
 _FORGET = _HELD + "if held == generation then call('DEL', name) end"
 
 
-def lift(link: Link, view: str, generation: int) -> None:
+def lift(link: Link, family: Family, generation: int) -> None:
     """Remember that `generation` was prepared; an earlier one changes nothing. Atomic. Raises `SinkError`, that is
     `SinkRefused` where the key is not ours."""
-    (ours,) = link.run(_LIFT, [_arguments(view, generation)])
+    (ours,) = link.run(_LIFT, [_arguments(family, generation)])
     if not ours:
-        raise SinkRefused(taken(view))
+        raise SinkRefused(taken(family))
 
 
-def forget(link: Link, view: str, generation: int) -> None:
+def forget(link: Link, family: Family, generation: int) -> None:
     """Remove the key where it holds `generation`. Atomic. Raises `SinkError`."""
-    for _ in link.run(_FORGET, [_arguments(view, generation)]):
+    for _ in link.run(_FORGET, [_arguments(family, generation)]):
         pass
 
 
-def look(link: Link, view: str) -> int | None:
+def look(link: Link, family: Family) -> int | None:
     """The number that the key holds, 0 where there is no key, None where it is not ours. Raises `SinkError`."""
-    ((foreign, held),) = link.run(_LOOK, [_arguments(view, 0)])
+    ((foreign, held),) = link.run(_LOOK, [_arguments(family, 0)])
     return None if foreign else int(held)
 
 
-def taken(view: str) -> str:
+def taken(family: Family) -> str:
     """What is wrong where the key is not ours."""
-    return f"key {highest(view)} was not created by dynaview, which keeps the view's generation there: remove it"
+    name = highest(family)
+    return f"key {name} was not created by dynaview, which keeps the generation of a view's keys there: remove it"
 
 
-def _arguments(view: str, generation: int) -> tuple[bytes, ...]:
-    return highest(view).encode(), str(generation).encode()
+def _arguments(family: Family, generation: int) -> tuple[bytes, ...]:
+    return highest(family).encode(), str(generation).encode()

@@ -15,7 +15,8 @@ else (``a}b``, ``{}x``)   ``_v#{N}KEY`` no tag can hold the ``}``: N is a number
 Sets and sorted sets hold many rows in one key: their companion is a hash from member to version, and a tombstone is a
 key of its own (``_t`` instead of ``_v``, then the member and its length), because only keys can expire by themselves.
 
-One key more stands beside a view's rows, whatever their type: ``_g{VIEW}`` holds its highest generation.
+One key more stands beside a view's rows, whatever their type: it holds their highest generation and is called after the
+key template, ``_g{customer:*:card}``, because rows stay the same ones when their view is called otherwise.
 """
 
 from __future__ import annotations
@@ -49,11 +50,6 @@ def companion(key: str, prefix: str = "_v") -> str:
 def tombstone(key: str, member: str) -> str:
     """The name of the tombstone of `member` in the set under `key`."""
     return f"{companion(key, '_t')}{member}:{len(member.encode())}"
-
-
-def highest(view: str) -> str:
-    """The name of the key that holds the highest generation of `view`; view names have no braces."""
-    return f"_g{{{view}}}"
 
 
 def is_beside(key: str) -> bool:
@@ -94,6 +90,12 @@ class Family:
 
     def __contains__(self, key: str) -> bool:
         return self._pattern.fullmatch(key) is not None
+
+
+def highest(family: Family) -> str:
+    """The name of the key that holds the highest generation of a family's rows. Different families have different
+    ones."""
+    return companion(family.glob, "_g")
 
 
 @cache

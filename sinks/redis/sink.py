@@ -46,10 +46,10 @@ class RedisSink:
         return None
 
     def highest(self, layout: Layout) -> int:
-        """What key ``_g{VIEW}`` holds: `Target.prepare` raises it, and dropping the highest generation removes it. So 0
-        is also the answer when the highest was dropped, whatever earlier ones have left, and when the key was evicted
-        or flushed, until a generation is prepared again."""
-        return generations.look(self._link, layout.view) or 0
+        """What key ``_g{…}`` holds (see `names`): `Target.prepare` raises it, and dropping the highest generation
+        removes it. So 0 is also the answer when the highest was dropped, whatever earlier ones have left, and when the
+        key was evicted or flushed, until a generation is prepared again."""
+        return generations.look(self._link, self.open(layout, 1).family) or 0
 
     def room(self, layout: Layout, generation: int) -> Room | None:
         """None where the server has no ``maxmemory``. `Room.used` is an estimate over all generations, which share
@@ -81,8 +81,8 @@ class RedisSink:
                 f"{len(strangers)} keys of the view's family were not created by dynaview and will not be touched, "
                 f"such as {strangers[0]!r}: choose another key template, or remove them"
             )
-        if generations.look(self._link, layout.view) is None:
-            found.append(generations.taken(layout.view))
+        if generations.look(self._link, target.family) is None:
+            found.append(generations.taken(target.family))
         memory = self._info("memory")
         policy = str(memory.get("maxmemory_policy", ""))
         if memory.get("maxmemory") and policy.startswith("allkeys") and target.keeps_versions_beside:

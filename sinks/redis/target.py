@@ -73,14 +73,16 @@ class RedisTarget:
         self.generation = generation
         self._link = link
         self._options = self._content.options
-        self._scan = Scan(link, Family(self._options.family))
+        self.family = Family(self._options.family)
+        """The view's keys."""
+        self._scan = Scan(link, self.family)
         self._members = self._content.type in ("set", "sorted_set")
         lasts = (self._options.expire_after or 0) * 1000
         self._head = _pack((str(generation), lasts, self._content.expires, self._content.complete))
 
     def prepare(self, bulk: bool = False) -> None:
         """Keys need no preparation, but the view's highest generation is kept, see `RedisSink.highest`."""
-        generations.lift(self._link, self.layout.view, self.generation)
+        generations.lift(self._link, self.family, self.generation)
 
     def finish(self) -> None:
         """A bulk load leaves nothing out here."""
@@ -134,7 +136,7 @@ class RedisTarget:
             for _ in self._link.run(lookups.FORGET, [(_pack([str(self.generation), page]),)]):
                 pass
         # Last, so that a drop that broke off does not hide the rows that are left.
-        generations.forget(self._link, self.layout.view, self.generation)
+        generations.forget(self._link, self.family, self.generation)
 
     def strangers(self, most: int = 1000) -> list[str]:
         """Keys of the family, among the first `most` met, that dynaview did not create."""

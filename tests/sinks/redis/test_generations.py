@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import pytest
@@ -12,9 +13,10 @@ from dynaview.local import servers
 from dynaview.projections.rows import Layout, Write
 from dynaview.sinks.port import APPLIED, SinkRefused
 from dynaview.sinks.redis import RedisSink
+from dynaview.sinks.redis.names import Family, highest
 from tests.sinks.redis.keyed import TYPES, layout
 
-KEY = "_g{v}"
+KEY = "_g{*}"
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,15 @@ def test_the_key_holds_the_number_for_ever(sink: RedisSink, client: redis.Redis,
         assert client.get(KEY) == held
     assert client.ttl(KEY) == -1
     assert client.keys() == [KEY.encode()]
+
+
+def test_the_number_is_that_of_the_keys_whatever_their_view_is_called(sink: RedisSink, client: redis.Redis) -> None:
+    cards = layout("hash", ("card:", ""))
+    sink.open(cards, 3).prepare()
+    assert sink.highest(replace(cards, view="renamed")) == 3
+    assert sink.highest(layout("hash", ("other:", ""))) == 0, (
+        "a view of the same name elsewhere has nothing to do with it"
+    )
 
 
 def test_the_key_is_nobodys_row(sink: RedisSink, client: redis.Redis, view: Layout) -> None:
@@ -111,29 +122,30 @@ def test_an_evicted_key_comes_back_with_the_next_preparation(sink: RedisSink, cl
 @pytest.mark.parametrize(
     "put",
     [
-        lambda client: client.rpush(KEY, "1"),
-        lambda client: client.hset(KEY, "a", "1"),
-        lambda client: client.set(KEY, "mine"),
-        lambda client: client.set(KEY, "1.5"),
-        lambda client: client.set(KEY, ""),
-        lambda client: client.set(KEY, "1" * 19),
+        lambda client, key: client.rpush(key, "1"),
+        lambda client, key: client.hset(key, "a", "1"),
+        lambda client, key: client.set(key, "mine"),
+        lambda client, key: client.set(key, "1.5"),
+        lambda client, key: client.set(key, ""),
+        lambda client, key: client.set(key, "1" * 19),
     ],
     ids=["list", "hash", "text", "number", "empty", "long"],
 )
 def test_a_foreign_key_of_that_name_is_refused_and_left_alone(
-    sink: RedisSink, client: redis.Redis, put: Callable[[redis.Redis], Any]
+    sink: RedisSink, client: redis.Redis, put: Callable[[redis.Redis, str], Any]
 ) -> None:
     view = layout("hash", ("other:", ""))
-    put(client)
-    before = client.dump(KEY)
+    key = highest(Family(("other:", "")))
+    put(client, key)
+    before = client.dump(key)
     assert sink.highest(view) == 0
-    assert any(KEY in problem for problem in sink.problems(view))
+    assert any(key in problem for problem in sink.problems(view))
     target = sink.open(view, 2)
-    with pytest.raises(SinkRefused, match=r"key _g\{v\} was not created by dynaview.*remove it"):
+    with pytest.raises(SinkRefused, match=r"key _g\{other:\*\} was not created by dynaview.*remove it"):
         target.prepare()
     target.drop()
-    assert client.dump(KEY) == before
-    client.delete(KEY)
+    assert client.dump(key) == before
+    client.delete(key)
     assert sink.problems(view) == []
     target.prepare()
     assert sink.highest(view) == 2

@@ -53,12 +53,19 @@ def test_different_members_have_different_tombstones(one: tuple[str, str], other
     assert tombstone(*one) != companion(other[0])
 
 
-@pytest.mark.parametrize("view", ["orders", "v", "order-search_2"])
-def test_the_key_of_a_views_generation_is_no_row_and_beside_none(view: str) -> None:
-    assert highest(view) == f"_g{{{view}}}"
-    assert is_beside(highest(view))
-    assert row_of(highest(view)) is None
-    assert member_of(f"{highest(view)}m:1") is None
+families = st.lists(awkward, min_size=1, max_size=3).map(lambda texts: Family(tuple(texts)))
+
+
+@given(families, families)
+def test_the_key_of_a_familys_generation_is_its_own_and_no_row(one: Family, other: Family) -> None:
+    assert (highest(one) == highest(other)) == (one.glob == other.glob)
+    assert is_beside(highest(one))
+    assert row_of(highest(one)) is None
+    assert member_of(f"{highest(one)}m:1") is None
+
+
+def test_it_is_called_after_the_template() -> None:
+    assert highest(Family(("customer:", ":card"))) == "_g{customer:*:card}"
 
 
 @given(awkward)
