@@ -13,19 +13,22 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import decode, from_dynamodb, into_opensearch, into_postgres, into_redis, memory
+from benchmarks import decode, from_dynamodb, into_opensearch, into_postgres, into_redis, memory, rebuild, verify
 from benchmarks.servers import servers
 from benchmarks.setting import Setting
 from benchmarks.timing import Group, Rates, measure, plain
 
-_GROUPS: Mapping[str, tuple[Callable[[Setting], Group], tuple[str, ...]]] = {
-    "decode": (decode.group, ()),
-    "redis": (into_redis.group, ("redis",)),
-    "postgres": (into_postgres.group, ("postgres",)),
-    "opensearch": (into_opensearch.group, ("opensearch",)),
-    "dynamodb": (from_dynamodb.group, ("redis", "postgres", "opensearch", "dynamodb")),
+_STORES = ("redis", "postgres", "opensearch")
+_GROUPS: Mapping[str, tuple[Callable[[Setting], list[Group]], tuple[str, ...]]] = {
+    "decode": (lambda setting: [decode.group(setting)], ()),
+    "redis": (lambda setting: [into_redis.group(setting)], ("redis",)),
+    "postgres": (lambda setting: [into_postgres.group(setting)], ("postgres",)),
+    "opensearch": (lambda setting: [into_opensearch.group(setting)], ("opensearch",)),
+    "dynamodb": (lambda setting: [from_dynamodb.group(setting)], (*_STORES, "dynamodb")),
+    "rebuild": (rebuild.groups, (*_STORES, "dynamodb")),
+    "verify": (lambda setting: [verify.group(setting)], (*_STORES, "dynamodb")),
 }
-"""Each group's maker and the servers that it needs."""
+"""What makes each name's groups, and the servers that they need."""
 
 _MEMORY = "memory"
 _MEMORY_REACH = 300
@@ -50,7 +53,7 @@ def main() -> None:
         with servers(needed) as _, tempfile.TemporaryDirectory() as folder, progress.status("") as status:
             setting = Setting(dict(os.environ), Path(folder), options.records)
             status.update("making changes")
-            groups = [_GROUPS[name][0](setting) for name in chosen]
+            groups = [group for name in chosen for group in _GROUPS[name][0](setting)]
             rates = measure(groups, options.rounds, lambda line: status.update(line))
         if not options.json:
             _show(console, groups, rates, options.rounds)

@@ -31,8 +31,8 @@ def group(setting: Setting) -> Group:
 
     def raw(writes: Sequence[Write], fresh: bool) -> Clock:
         if fresh:
-            _make_alike(client, f"{setting.run}-orders", index)
-        return _bulk(client, index, writes)
+            make_alike(client, f"{setting.run}-orders", index)
+        return bulk(client, index, writes)
 
     return Group(
         "opensearch",
@@ -53,7 +53,7 @@ def group(setting: Setting) -> Group:
     )
 
 
-def _make_alike(client: Any, readers: str, index: str) -> None:
+def make_alike(client: Any, readers: str, index: str) -> None:
     """An empty index with the mapping of the view's."""
     (found,) = client.indices.get(index=readers).values()
     client.indices.delete(index=index, params={"ignore_unavailable": "true"})
@@ -63,7 +63,7 @@ def _make_alike(client: Any, readers: str, index: str) -> None:
     client.indices.create(index=index, body={"settings": settings, "mappings": mappings})
 
 
-def _bulk(client: Any, index: str, writes: Sequence[Write]) -> Clock:
+def bulk(client: Any, index: str, writes: Sequence[Write]) -> Clock:
     """The client's own bulk call, 1000 documents a request, its body made by hand, the least in the answer."""
     with clock(len(writes)) as timed:
         for part in batches(writes):

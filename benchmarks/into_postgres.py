@@ -15,8 +15,8 @@ from benchmarks.stock import stock_postgres
 from benchmarks.timing import Clock, Contender, Figure, Group, clock
 from dynaview.projections.rows import Write
 
-_TYPES = ("text", "text", "text", "numeric", "integer", "boolean", "text", "text")
-_CONNECTIONS = 2
+TYPES = ("text", "text", "text", "numeric", "integer", "boolean", "text", "text")
+CONNECTIONS = 2
 
 
 def group(setting: Setting) -> Group:
@@ -26,9 +26,9 @@ def group(setting: Setting) -> Group:
     url = setting.environment["DATABASE_URL"]
     first, second = (view.writes(setting.bodies(revision)) for revision in (1, 2))
     table = f"{setting.run}_raw"
-    connections = [psycopg.connect(url) for _ in range(_CONNECTIONS)]
+    connections = [psycopg.connect(url) for _ in range(CONNECTIONS)]
     names = [sql.Identifier(name) for name in FIELDS]
-    columns = [sql.SQL("{} " + kind).format(name) for name, kind in zip(names, _TYPES, strict=True)]
+    columns = [sql.SQL("{} " + kind).format(name) for name, kind in zip(names, TYPES, strict=True)]
     made = sql.SQL("CREATE TABLE {} ({}, PRIMARY KEY (customer_id, order_id))")
     connections[0].execute(made.format(sql.Identifier(table), sql.SQL(", ").join(columns)))
     connections[0].commit()
@@ -47,8 +47,8 @@ def group(setting: Setting) -> Group:
 
     def raw() -> Clock:
         empty()
-        parts = batches(first, -(-len(first) // _CONNECTIONS))
-        with ThreadPoolExecutor(_CONNECTIONS) as pool, clock(len(first)) as timed:
+        parts = batches(first, -(-len(first) // CONNECTIONS))
+        with ThreadPoolExecutor(CONNECTIONS) as pool, clock(len(first)) as timed:
             list(pool.map(copy, connections, parts))
         return timed
 
@@ -60,8 +60,8 @@ def group(setting: Setting) -> Group:
         "postgres",
         [
             Contender("plain COPY", raw),
-            Contender("guarded, fresh", lambda: write(anew(view), first, _CONNECTIONS)),
-            Contender("guarded, update", lambda: write(target, second, _CONNECTIONS)),
+            Contender("guarded, fresh", lambda: write(anew(view), first, CONNECTIONS)),
+            Contender("guarded, update", lambda: write(target, second, CONNECTIONS)),
             Contender("end to end", followed(setting, view)),
             Contender("stock stack", stock),
         ],

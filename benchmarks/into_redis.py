@@ -26,11 +26,11 @@ def group(setting: Setting) -> Group:
     first, second = (view.writes(setting.bodies(revision)) for revision in (1, 2))
 
     def raw(writes: Sequence[Write], fresh: bool) -> Clock:
-        rows = [(f"raw:{setting.run}:{row.key}", _cells(row)) for row in writes]
+        rows = [(f"raw:{setting.run}:{row.key}", cells(row)) for row in writes]
         if fresh:
             for part in batches(rows):
                 client.unlink(*(key for key, _ in part))
-        return _hset(client, rows)
+        return hset(client, rows)
 
     return Group(
         "redis",
@@ -51,12 +51,12 @@ def group(setting: Setting) -> Group:
     )
 
 
-def _cells(row: Write) -> list[str]:
-    cells = (str(value) for value in row.values or ())
-    return [part for pair in zip(FIELDS, cells, strict=True) for part in pair]
+def cells(row: Write) -> list[str]:
+    texts = (str(value) for value in row.values or ())
+    return [part for pair in zip(FIELDS, texts, strict=True) for part in pair]
 
 
-def _hset(client: redis.Redis, rows: Sequence[tuple[str, list[str]]]) -> Clock:
+def hset(client: redis.Redis, rows: Sequence[tuple[str, list[str]]]) -> Clock:
     """HSET as fast as one connection goes: packed by hiredis, 1000 a group, groups in flight."""
     connection: Any = client.connection_pool.get_connection()
     try:

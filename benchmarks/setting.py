@@ -12,6 +12,7 @@ from benchmarks.records import Pages
 from dynaview.projections.attributes import Shape
 from dynaview.projections.changes import version_of
 from dynaview.projections.compiler import compile_view
+from dynaview.projections.declaration import Declaration
 from dynaview.projections.projection import Bound, ViewType
 from dynaview.projections.rows import Layout, Write
 from dynaview.sinks.connect import connect
@@ -85,6 +86,10 @@ class Setting:
     run: str = field(default_factory=lambda: f"bench{uuid4().hex[:8]}")
     _bodies: dict[int, list[bytes]] = field(default_factory=dict)
 
+    def apart(self, name: str) -> Setting:
+        """The same with other names in the stores, for a group whose views must not be those of others."""
+        return Setting(self.environment, self.folder, self.count, f"{self.run}{name}")
+
     def bodies(self, revision: int = 1) -> list[bytes]:
         """The pages that bring every order to that revision."""
         if revision not in self._bodies:
@@ -93,18 +98,22 @@ class Setting:
 
     def view(self, store: str) -> View:
         """The view of orders in ``redis``, ``postgres`` or ``opensearch``; connects when it is first used."""
+        declaration = self.declaration(store)
+        (view,), (sink,) = declaration.views.values(), declaration.sinks.values()
+        projection = compile_view(view)
+        shape = Shape({*(projection.attributes or ()), *KEY})
+        bound = projection.bind(shape, KEY, IMAGES)
+        return View(view.name, bound, shape, view.layout, connect(sink))
+
+    def declaration(self, store: str) -> Declaration:
+        """What declares that view; its control store is a file in the folder."""
         name = f"{self.run}_{store}"
         file = self.folder / f"{name}.yaml"
         kept = _KEPT[store].format(run=self.run)
         url = _URLS[store]
         text = f'sources: {{shop: {{table: orders}}}}\nsinks: {{{store}: {{{store}: "${{{url}}}"}}}}\nviews:'
-        file.write_text(text + _VIEW.format(name=name, kept=kept))
-        declaration = load([file], {**_NOWHERE, **self.environment})
-        view = declaration.views[name]
-        projection = compile_view(view)
-        shape = Shape({*(projection.attributes or ()), *KEY})
-        bound = projection.bind(shape, KEY, IMAGES)
-        return View(name, bound, shape, view.layout, connect(declaration.sinks[store]))
+        file.write_text(f"control: sqlite:///{self.folder / name}.db\n{text}" + _VIEW.format(name=name, kept=kept))
+        return load([file], {**_NOWHERE, **self.environment})
 
 
 def batches(rows: Sequence[Any], size: int = 1000) -> list[Sequence[Any]]:

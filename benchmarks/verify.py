@@ -14,7 +14,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,20 +48,20 @@ STORES = ("redis", "postgres", "opensearch")
 
 def group(setting: Setting) -> Group:
     """A table in DynamoDB Local and its view in each store, in step: nothing is found."""
+    setting = setting.apart("v")
     orders = max(2000, setting.count // 2)
     endpoint = setting.environment["DYNAMODB_ENDPOINT"]
     session = Session("ddblocal", endpoint)
     client = boto3.client("dynamodb", region_name="ddblocal", endpoint_url=endpoint)
-    name = f"{setting.run}v"
-    create_table(client, name)
-    write_orders(client, name, orders, 1)
-    table = DynamoTable(session, name)
+    create_table(client, setting.run)
+    write_orders(client, setting.run, orders, 1)
+    table = DynamoTable(session, setting.run)
     views = {store: setting.view(store) for store in STORES}
     targets = {store: _filled(view, table) for store, view in views.items()}
 
     def pull() -> Clock:
         with clock(orders) as timed:
-            _together([partial(_pull, session, name, views["redis"], segment) for segment in range(SEGMENTS)])
+            pull_all(session, setting.run, views["redis"])
         return timed
 
     def verified(store: str) -> Callable[[], Clock]:
@@ -97,6 +96,15 @@ def _filled(view: View, table: DynamoTable) -> Target:
     return target
 
 
+def pull_all(session: Session, table: str, view: View) -> None:
+    """All segments of the table side by side; see `_pull`."""
+    acts = [threading.Thread(target=_pull, args=(session, table, view, segment)) for segment in range(SEGMENTS)]
+    for act in acts:
+        act.start()
+    for act in acts:
+        act.join()
+
+
 def _pull(session: Session, table: str, view: View, segment: int) -> None:
     """The pages of a segment as AWS sends them, of which nothing but the position is read."""
     parameters: dict[str, Any] = {
@@ -115,14 +123,6 @@ class _Only(msgspec.Struct):
 
 
 _position = msgspec.json.Decoder(_Only)
-
-
-def _together(acts: Sequence[Callable[[], object]]) -> None:
-    threads = [threading.Thread(target=act) for act in acts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 # Memory

@@ -1,0 +1,248 @@
+"""How fast a view is rebuilt into each store, against a raw bulk load of the same rows.
+
+What the source costs is kept out of it: the scan is one of pages in a file, decoded as those of DynamoDB are. For
+orientation the same is done from DynamoDB Local, against a scan of it that is only pulled. ``python -m
+benchmarks.rebuilding`` tells what a rebuild does to the lag of its view, and the memory that it needs.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import boto3
+import psycopg
+import redis
+from opensearchpy import OpenSearch
+from psycopg import sql
+
+from benchmarks.from_dynamodb import write_orders
+from benchmarks.into_opensearch import bulk, make_alike
+from benchmarks.into_postgres import CONNECTIONS, TYPES
+from benchmarks.into_redis import cells, hset
+from benchmarks.made import OrdersTable, PagesFile
+from benchmarks.setting import FIELDS, Setting, View, batches
+from benchmarks.shop import create_table
+from benchmarks.sinks import anew
+from benchmarks.timing import Clock, Contender, Figure, Group, clock
+from benchmarks.verify import PULLED, SEGMENTS, STORES, pull_all
+from dynaview.projections.rows import Write
+from dynaview.sinks.port import Target
+from dynaview.sources.session import Session
+from dynaview.sources.table import DynamoTable
+from dynaview.views.control.segments import Segment
+from dynaview.views.control.store import ControlStore
+from dynaview.views.daemon import SWITCH
+from dynaview.views.rebuilds.beside import Beside, Filling, Taken
+from dynaview.views.rebuilds.budget import Budget
+from dynaview.views.rebuilds.inplace import InPlace
+from dynaview.views.rebuilds.scan import Scan, SegmentScan, run_all
+from dynaview.views.rebuilds.store import Options
+
+T = TypeVar("T")
+
+
+class Rebuilds:
+    """Rebuilds of the view of orders in one store, from its scan on; what comes before and behind does not depend on
+    how many rows there are."""
+
+    def __init__(self, setting: Setting, store: str, source: Scan, items: int) -> None:
+        """`source` holds so many orders."""
+        self.view = setting.view(store)
+        self._source = source
+        self._items = items
+        self._control = ControlStore(f"sqlite:///{setting.folder / setting.run}_{store}_rebuilds.db")
+        self._generation = 1
+        self._lock = threading.Lock()
+
+    def beside(self) -> Clock:
+        """Into an empty generation, with what is made good after the load."""
+        target = emptied(self.view)
+        return self._timed(Beside(self.view.name, self.view.bound, target, _at_once), target.finish, target)
+
+    def in_place(self) -> Clock:
+        """Over the rows of the generation before it, with the sweep. Nothing is waited for: a watermark is always
+        late enough here."""
+        self._generation += 1
+        target = self.view.sink.open(self.view.layout, self._generation)
+        target.prepare()
+        filling = InPlace(self.view.name, self.view.bound, target, _at_once, lambda at: None, lambda page, places: [])
+        return self._timed(filling, lambda: filling.sweep(lambda rows: None), target)
+
+    def in_place_of_nothing(self) -> Clock:
+        """The same where the store has lost its rows."""
+        self.view.sink.open(self.view.layout, self._generation).drop()
+        return self.in_place()
+
+    def _timed(self, filling: Filling, finish: Callable[[], object], target: Target) -> Clock:
+        store, name = self._control.rebuilds, self.view.name
+        (rebuild,) = store.request([name], "shop", {name: ""}, Options())
+        counted = [0, 0]
+
+        def taken(view: str, taken: Taken, items: int, units: float) -> None:
+            with self._lock:
+                counted[0] += items
+                counted[1] += taken.rows
+                self._control.letters.keep(list(taken.letters))
+                store.update(rebuild, items=counted[0], rows=counted[1])
+
+        scans = [
+            SegmentScan(
+                Segment(number, SEGMENTS), self._source, self.view.shape, None, Budget(None, lambda seconds: None),
+                lambda: [(name, filling)], taken, lambda segment: store.save_segment(rebuild.job, segment),
+                lambda: None,
+            )
+            for number in range(SEGMENTS)
+        ]  # fmt: skip
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH)  # as a daemon does
+        try:
+            with clock(self._items) as timed:
+                run_all(scans, threading.Event())
+                finish()
+        finally:
+            sys.setswitchinterval(before)
+        store.update(rebuild, phase="done")
+        if counted != [self._items, self._items]:
+            raise RuntimeError(f"{name}: {self._items} rows, but items and rows were {counted}")
+        return timed
+
+
+def _at_once(act: Callable[[], T]) -> T:
+    return act()
+
+
+def emptied(view: View) -> Target:
+    """A generation of its own, made ready for a load."""
+    target = view.target()
+    target.prepare()
+    target.drop()
+    target = view.target()
+    target.prepare(bulk=True)
+    return target
+
+
+def groups(setting: Setting) -> list[Group]:
+    """A group for each store, and one from DynamoDB Local."""
+    setting = setting.apart("r")
+    views = {store: setting.view(store) for store in STORES}
+    pages = PagesFile.write(setting.folder / f"{setting.run}.pages", setting.count, views["redis"].shape.names or ())
+    table = OrdersTable(pages)
+    return [
+        _redis(setting, Rebuilds(setting, "redis", table, setting.count), rows(views["redis"], table)),
+        _postgres(setting, Rebuilds(setting, "postgres", table, setting.count), rows(views["postgres"], table)),
+        _opensearch(setting, Rebuilds(setting, "opensearch", table, setting.count), rows(views["opensearch"], table)),
+        _dynamodb(setting),
+    ]
+
+
+def rows(view: View, table: OrdersTable) -> list[Write]:
+    """What a raw load takes, ready made."""
+    images = (image for page in table.scan(0, 1, None, view.shape) for image in page.images)
+    return [write for image in images for write in view.bound.inserts(image)]
+
+
+def _redis(setting: Setting, rebuilds: Rebuilds, writes: Sequence[Write]) -> Group:
+    client = redis.Redis.from_url(setting.environment["REDIS_URL"], protocol=2)
+    made = [(f"raw:{setting.run}:{row.key}", cells(row)) for row in writes]
+
+    def fresh() -> Clock:
+        for part in batches(made):
+            client.unlink(*(key for key, _ in part))
+        return hset(client, made)
+
+    return Group(
+        "rebuild redis",
+        [
+            Contender("raw HSET, fresh", fresh),
+            Contender("raw HSET, update", lambda: hset(client, made)),
+            Contender("in place of nothing", rebuilds.in_place_of_nothing),
+            Contender("in place", rebuilds.in_place),
+        ],
+        [
+            Figure("in place of nothing", "raw HSET, fresh", 0.5),
+            Figure("in place", "raw HSET, update", 0.5),
+        ],
+    )
+
+
+def _postgres(setting: Setting, rebuilds: Rebuilds, writes: Sequence[Write]) -> Group:
+    url = setting.environment["DATABASE_URL"]
+    connections = [psycopg.connect(url, autocommit=True) for _ in range(CONNECTIONS)]
+    table = sql.Identifier(f"{setting.run}_raw")
+    names = [sql.Identifier(name) for name in FIELDS]
+    columns = [sql.SQL("{} " + kind).format(name) for name, kind in zip(names, TYPES, strict=True)]
+    made = sql.SQL("CREATE TABLE {} ({})").format(table, sql.SQL(", ").join(columns))
+    copied = sql.SQL("COPY {} ({}) FROM STDIN").format(table, sql.SQL(", ").join(names))
+    keyed = sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (customer_id, order_id)").format(table)
+
+    def copy(connection: psycopg.Connection, part: Sequence[Write]) -> None:
+        with connection.cursor().copy(copied) as out:
+            for some in batches(part):
+                out.write("\n".join("\t".join(map(str, row.values or ())) for row in some) + "\n")
+
+    def raw() -> Clock:
+        connections[0].execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table))
+        connections[0].execute(made)
+        parts = batches(writes, -(-len(writes) // CONNECTIONS))
+        with ThreadPoolExecutor(CONNECTIONS) as pool, clock(len(writes)) as timed:
+            list(pool.map(copy, connections, parts))
+            connections[0].execute(keyed)
+        return timed
+
+    return Group(
+        "rebuild postgres",
+        [Contender("raw COPY, key made after it", raw), Contender("beside", rebuilds.beside)],
+        [Figure("beside", "raw COPY, key made after it", 0.5)],
+    )
+
+
+def _opensearch(setting: Setting, rebuilds: Rebuilds, writes: Sequence[Write]) -> Group:
+    client: Any = OpenSearch([setting.environment["OPENSEARCH_URL"]], timeout=60)
+    index = f"{setting.run}-raw"
+    anew(rebuilds.view)
+
+    def raw() -> Clock:
+        make_alike(client, f"{setting.run}-orders-g1", index)
+        client.indices.put_settings(index=index, body={"index": {"refresh_interval": "-1", "number_of_replicas": 0}})
+        timed = bulk(client, index, writes)
+        with clock(0) as refreshed:
+            client.indices.refresh(index=index)
+        return Clock(timed.records, timed.seconds + refreshed.seconds)
+
+    return Group(
+        "rebuild opensearch",
+        [Contender("raw bulk, not refreshed until its end", raw), Contender("beside", rebuilds.beside)],
+        [Figure("beside", "raw bulk, not refreshed until its end", 0.5)],
+    )
+
+
+def _dynamodb(setting: Setting) -> Group:
+    setting = setting.apart("d")
+    orders = max(2000, setting.count // 2)
+    endpoint = setting.environment["DYNAMODB_ENDPOINT"]
+    session = Session("ddblocal", endpoint)
+    client = boto3.client("dynamodb", region_name="ddblocal", endpoint_url=endpoint)
+    create_table(client, setting.run)
+    write_orders(client, setting.run, orders, 1)
+    table = DynamoTable(session, setting.run)
+    rebuilds = {store: Rebuilds(setting, store, table, orders) for store in STORES}
+
+    def pull() -> Clock:
+        with clock(orders) as timed:
+            pull_all(session, setting.run, rebuilds["redis"].view)
+        return timed
+
+    return Group(
+        "rebuild dynamodb",
+        [
+            Contender(PULLED, pull),
+            Contender("redis in place", rebuilds["redis"].in_place_of_nothing),
+            Contender("postgres beside", rebuilds["postgres"].beside),
+            Contender("opensearch beside", rebuilds["opensearch"].beside),
+        ],
+        [Figure(name, PULLED) for name in ("redis in place", "postgres beside", "opensearch beside")],
+    )
