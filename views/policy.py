@@ -141,7 +141,7 @@ POLICIES: Mapping[type[Exception], Policy] = {
         15,
         "waiting",
         "the control store does not answer, or takes nothing: locked, read-only, its disk full",
-        "bring its database back or make room; no checkpoint moves meanwhile",
+        "bring its database back or make room; no checkpoint moves meanwhile, and a daemon that starts waits",
     ),
     ControlError: Policy(
         Action.STOP,

@@ -7,16 +7,18 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from dynaview.views.cli.options import files_option, load_files
-from dynaview.views.control.store import ControlError
+from dynaview.views.control.store import ControlError, ControlUnavailable
 from dynaview.views.daemon import Daemon
 from dynaview.views.following.worker import WorkerSettings
+from dynaview.views.policy import Backoff
 from dynaview.views.workers.share import ShareSettings
 
 GAP_CODE = 3
@@ -75,11 +77,13 @@ def command(
         options += ["--enable-stream"] * enable_stream + ["--fail-on-gap"] * fail_on_gap
         _become_parent(workers, [*options, "--lease", str(lease), "--log-level", log_level])
     try:
-        daemon = Daemon(
-            declaration,
-            WorkerSettings(enable_stream=enable_stream, share=ShareSettings(lease)),
-            views=frozenset(views) if views else None,
-            fail_on_gap=fail_on_gap,
+        daemon = _as_soon_as_it_can(
+            lambda: Daemon(
+                declaration,
+                WorkerSettings(enable_stream=enable_stream, share=ShareSettings(lease)),
+                views=frozenset(views) if views else None,
+                fail_on_gap=fail_on_gap,
+            )
         )
     except (ControlError, ValueError) as error:
         click.echo(f"dynaview: {error}", err=True)
@@ -102,6 +106,18 @@ def command(
             log.error("ended because of a gap: view %s: %s", view, reason)
         sys.exit(GAP_CODE)
     log.info("stopped")
+
+
+def _as_soon_as_it_can(make: Callable[[], Daemon]) -> Daemon:
+    """The daemon, once its control store answers: a machine that comes up before its database needs nobody's help."""
+    backoff = Backoff()
+    while True:
+        try:
+            return make()
+        except ControlUnavailable as error:
+            if backoff.meet(error):
+                logging.getLogger("dynaview").warning("%s; it is tried again until it does", error)
+            time.sleep(backoff.next())
 
 
 def _become_parent(workers: int, options: Sequence[str]) -> NoReturn:

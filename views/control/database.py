@@ -61,11 +61,14 @@ class Database:
         else:
             sa.event.listen(self._engine, "connect", _postgres_connection)
         try:
-            self._create()
-        except sa.exc.DBAPIError as error:
-            raise ControlError(f"the control store {self.name} cannot be used: {_first_line(error)}") from error
+            with self.translated():
+                self._create()
         except ControlUnavailable as error:
-            raise ControlError(str(error)) from error
+            self.close()
+            if self._sqlite:  # a file that cannot be opened heals by no waiting
+                cause: Any = error.__cause__
+                raise ControlError(f"the control store {self.name} cannot be used: {_first_line(cause)}") from cause
+            raise
 
     def _create(self) -> None:
         if sa.inspect(self._engine).has_table(tables.about.name):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 import traceback
 import uuid
@@ -13,10 +15,22 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from dynaview.local.servers import CREDENTIALS
 from dynaview.projections.attributes import Attr
 from dynaview.views.control.letters import scanned_letter
-from dynaview.views.control.store import ControlStore, ControlUnavailable, Part, Progress
+from dynaview.views.control.store import ControlError, ControlStore, ControlUnavailable, Part, Progress
 from tests.support.house import until
+from tests.support.processes import Mark
+from tests.support.proxy import Proxy, address_of
+
+NOWHERE = """
+control: {control}
+sources: {{shop: {{table: none, endpoint: "http://127.0.0.1:1"}}}}
+sinks: {{cache: {{redis: "redis://127.0.0.1:1"}}}}
+views:
+  control_waited_for: {{source: shop, sink: cache, type: hash, key: "c:{{pk}}", fields: {{pk: pk}}}}
+"""
+"""Nothing answers: not the table, not the store."""
 
 SECRET = "what-nobody-may-read"
 
@@ -133,3 +147,33 @@ def test_letters_of_the_longest_keys_are_kept(database: tuple[str, psycopg.Conne
         control.commit(record.name, Progress({"shard-0": Part(letters=letters)}), None)
     assert control.letters.by_view() == {"one": 3}
     control.close()
+
+
+def test_a_daemon_that_starts_before_its_database_waits_for_it(
+    tmp_path: Path, database: tuple[str, psycopg.Connection[tuple[object, ...]]]
+) -> None:
+    file, log = tmp_path / "dynaview.yaml", tmp_path / "log"
+    mark = Mark()
+    with Proxy(address_of(database[0])) as proxy:
+        file.write_text(NOWHERE.format(control=proxy.url(database[0])))
+        command = [sys.executable, "-m", "dynaview.views.cli", "run", "-f", str(file)]
+        with proxy.refuse(), log.open("wb") as lines:
+            daemon = subprocess.Popen(command, env={**mark.environment, **CREDENTIALS}, stderr=lines)
+            try:
+                until(lambda: proxy.connections > 3, "some attempts")
+            except BaseException:
+                daemon.kill()
+                raise
+        try:
+            until(lambda: "following 1 views" in log.read_text(), "the daemon to start")
+        finally:
+            daemon.terminate()
+            assert daemon.wait(30) == 0, log.read_text()
+    assert log.read_text().count("does not answer") == 1
+
+
+def test_a_file_that_is_no_database_ends_it(tmp_path: Path) -> None:
+    (tmp_path / "control.db").write_text("not a database, " * 100)
+    with pytest.raises(ControlError, match=r"control\.db cannot be used: file is not a database") as raised:
+        ControlStore(f"sqlite:///{tmp_path / 'control.db'}")
+    assert not isinstance(raised.value, ControlUnavailable)
