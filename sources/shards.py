@@ -16,19 +16,16 @@ from dynaview.sources.port import Shard
 class ShardTree:
     """Made from what is known of a stream; every question is answered in time linear in the number of shards.
 
-    `finished` holds the ids of shards that were read to their end, `begun` those of which reading has started without
-    having ended. Both win over what a listing says: a finished shard stays finished however often it is listed, and a
-    begun one that is listed no more (`vanished`) is lost data, not an end, so its children wait until the caller
-    decided (`finish` or `abandon`).
+    `finished` holds the ids of shards that were read to their end. A listing changes nothing about them, nor about
+    those that are being read (`begin`): one that is listed no more is lost data, not an end, and its children wait
+    until the caller has decided about it (`finish`).
     """
 
-    def __init__(
-        self, listing: Iterable[Shard] = (), finished: Collection[str] = (), begun: Collection[str] = ()
-    ) -> None:
+    def __init__(self, listing: Iterable[Shard] = (), finished: Collection[str] = ()) -> None:
         self._shards: dict[str, Shard] = {}
         self._children: dict[str, list[str]] = {}
         self._finished = set(finished)
-        self._begun = set(begun) - self._finished
+        self._begun: set[str] = set()
         self.relist(listing)
 
     def __len__(self) -> int:
@@ -69,41 +66,14 @@ class ShardTree:
         self._finished.add(shard_id)
         return [shard for shard in self.children(shard_id) if self._is_ready(shard)]
 
-    def abandon(self, shard_id: str) -> None:
-        """Give up a begun shard that has vanished, as the caller has dealt with the gap; its children may start."""
-        self._begun.discard(shard_id)
-
     def children(self, shard_id: str) -> list[Shard]:
         """The listed shards that continue this one."""
         return [self._shards[child] for child in self._children.get(shard_id, ())]
-
-    def is_finished(self, shard_id: str) -> bool:
-        """Whether the shard was read to its end."""
-        return shard_id in self._finished
-
-    @property
-    def finished(self) -> frozenset[str]:
-        """All finished ids, listed or not."""
-        return frozenset(self._finished)
 
     def ready(self) -> list[Shard]:
         """The shards to read now, begun ones included, in the order of the listing: not finished, and their parent
         finished, or neither listed nor begun (it has expired, so that nothing of it can be read any more)."""
         return [shard for shard in self._shards.values() if self._is_ready(shard)]
-
-    def waiting(self) -> list[Shard]:
-        """The listed shards whose parent has to be finished first."""
-        return [
-            shard for shard in self._shards.values() if shard.id not in self._finished and not self._is_ready(shard)
-        ]
-
-    def childless(self) -> list[str]:
-        """Finished, listed shards without a listed child: their children have still to be discovered."""
-        return [shard for shard in self._shards if shard in self._finished and shard not in self._children]
-
-    def vanished(self) -> list[str]:
-        """Begun shards that are listed no more: what they still held is lost."""
-        return sorted(self._begun - self._shards.keys())
 
     def forgettable(self) -> list[str]:
         """Finished ids that need not be kept: neither they nor a child of theirs is listed.
@@ -111,10 +81,6 @@ class ShardTree:
         Not earlier: DynamoDB may list an expired shard again, and it must not be read again then.
         """
         return sorted(shard for shard in self._finished if shard not in self._shards and shard not in self._children)
-
-    def forget(self, shard_ids: Iterable[str]) -> None:
-        """Drop finished ids that are `forgettable`."""
-        self._finished.difference_update(shard_ids)
 
     def _is_ready(self, shard: Shard) -> bool:
         if shard.id in self._finished:

@@ -50,19 +50,12 @@ def test_finishing_a_shard_names_its_children() -> None:
     assert ready(shards) == "2"
 
 
-def test_waiting_shards_are_those_neither_ready_nor_finished() -> None:
-    assert [shard.id for shard in ShardTree(tree("0>1,2 1>3"), ["0"]).waiting()] == ["3"]
-
-
-def test_a_closed_leaf_is_asked_for_children_until_they_appear() -> None:
+def test_the_children_of_a_closed_leaf_are_ready_when_they_appear() -> None:
     shards = ShardTree(tree("0."))
-    assert shards.childless() == []
-    shards.finish("0")
-    assert shards.childless() == ["0"]
+    assert shards.finish("0") == []
     shards.relist(tree("0."))
-    assert shards.childless() == ["0"]
+    assert ready(shards) == ""
     shards.add([Shard("1", "0", "200", None)])
-    assert shards.childless() == []
     assert ready(shards) == "1"
 
 
@@ -87,42 +80,20 @@ def test_an_expired_shard_that_is_listed_again_stays_finished() -> None:
     assert shards.forgettable() == []  # its child is still listed
     shards.relist(tree("0>1"))
     assert ready(shards) == "1"
-    assert shards.is_finished("0")
 
 
 def test_finished_shards_may_be_forgotten_once_nothing_names_them() -> None:
     shards = ShardTree(tree("0>1 1>2"), ["0", "1"])
     shards.relist(tree("(1)>2"))
     assert shards.forgettable() == ["0"]
-    shards.forget(["0"])
-    assert shards.finished == {"1"}
 
 
 def test_a_shard_that_vanishes_while_it_is_read_holds_up_its_children() -> None:
     shards = ShardTree(tree("0>1"))
     shards.begin("0")
     shards.relist(tree("(0)>1"))
-    assert shards.vanished() == ["0"]
     assert ready(shards) == ""
-    shards.abandon("0")
-    assert shards.vanished() == []
-    assert ready(shards) == "1"
-
-
-def test_a_shard_that_vanishes_unread_is_nobodys_loss_but_one_begun_before_a_restart_is() -> None:
-    assert ShardTree(tree("(0)>1")).vanished() == []
-    assert ShardTree(tree("(0)>1"), begun=["0"]).vanished() == ["0"]
-    assert ShardTree(tree("(0)>1"), finished=["0"], begun=["0"]).vanished() == []
-
-
-def test_a_shard_finished_after_it_vanished_is_not_lost() -> None:
-    shards = ShardTree(tree("0>1"))
-    shards.begin("0")
-    shards.relist(tree("(0)>1"))
     assert [shard.id for shard in shards.finish("0")] == ["1"]
-    assert shards.vanished() == []
-    shards.begin("0")
-    assert shards.vanished() == []
 
 
 def test_ten_thousand_shards_take_no_time() -> None:
@@ -131,8 +102,7 @@ def test_ten_thousand_shards_take_no_time() -> None:
     shards = ShardTree(chain)
     for index in range(10_000):
         assert [shard.id for shard in shards.finish(str(index))] == [str(index + 1)][: 9999 - index]
-    assert shards.ready() == shards.waiting() == []
-    assert shards.childless() == ["9999"]
+    assert shards.ready() == []
     assert time.process_time() - started < 2.0
 
 
@@ -160,7 +130,6 @@ def test_parents_first_and_everything_in_the_end(listing: list[Shard], random: R
         newly = {each.id for each in shards.finish(shard.id)}
         assert newly == {each.id for each in listing if each.parent == shard.id}
     assert sorted(read) == sorted(known)
-    assert shards.waiting() == []
 
 
 @given(forests(), st.randoms(use_true_random=False))
@@ -176,11 +145,10 @@ def test_discovery_bit_by_bit_reads_each_shard_once(listing: list[Shard], random
         shards.relist(
             shard
             for shard in born[:shown]
-            if shard.id not in forgotten and (not shards.is_finished(shard.id) or random.random() < 0.5)
+            if shard.id not in forgotten and (shard.id not in read or random.random() < 0.5)
         )
         if random.random() < 0.5:
             forgotten.update(shards.forgettable())
-            shards.forget(forgotten)
         for shard in shards.ready()[: random.randrange(1, 4)]:
             assert shard.id not in read
             shards.begin(shard.id)
