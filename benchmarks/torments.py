@@ -154,6 +154,11 @@ class Daemon:
         """Its exit code, where it has ended although nobody killed it."""
         return None if self._process is None else self._process.poll()
 
+    @property
+    def pid(self) -> int | None:
+        """Its process, None where none was started."""
+        return None if self._process is None else self._process.pid
+
     def says(self, words: str) -> bool:
         """Whether the end of its log holds these words."""
         return words in self._path.read_text(errors="replace")[-500:]
