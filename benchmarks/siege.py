@@ -294,10 +294,14 @@ class Siege:
 
     def wait_requested(self, views: Sequence[str], before: Mapping[str, str]) -> None:
         """Wait until rebuilds of views are known that are not those of `before` (job by view)."""
-        self.until(
-            lambda: all(name in now and now[name] != before.get(name) for now in [self.jobs()] for name in views),
-            "the request",
-        )
+
+        def known() -> bool:
+            if any(command.poll() not in (None, 0) for command in self.commands):
+                raise Stuck(f"a command failed: {(self.folder / 'commands.log').read_text()[-1000:]}")
+            now = self.jobs()
+            return all(name in now and now[name] != before.get(name) for name in views)
+
+        self.until(known, "the request")
 
     def jobs(self) -> dict[str, str]:
         """The job of each view's last rebuild."""
