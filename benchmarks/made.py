@@ -21,8 +21,8 @@ from dynaview.projections.projection import ViewType
 from dynaview.sources.pages import ItemsDecoder, RecordsDecoder
 from dynaview.sources.port import ExportStatus, Page, ScanFilter, ScanPage, Shard, StreamReader, TableDescription
 
-SCANNED = 1000
-"""Items a page of a scan."""
+SCANNED = 2500
+"""Items a page of a scan: what comes to 1 MB before the ProjectionExpression."""
 
 HOT = 50
 """Orders that change all the time, in turns."""
@@ -95,6 +95,8 @@ class OrdersTable:
     ) -> Iterator[ScanPage[Any]]:
         decoder = ItemsDecoder(shape, KEY)
         first = segment if after is None else int(after) + segments
+        if first >= len(self._pages):
+            yield ScanPage([], [], [], None, 0.0)  # as DynamoDB answers for an empty segment
         for number in range(first, len(self._pages), segments):
             page = decoder.decode(self._pages.read(number))
             page.position = str(number) if number + segments < len(self._pages) else None
