@@ -16,7 +16,6 @@ from click.testing import CliRunner, Result
 from dynaview.projections.declaration import Declaration
 from dynaview.projections.rows import Write
 from dynaview.sinks.connect import connect
-from dynaview.sinks.redis.names import highest
 from dynaview.views.cli import cli
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declared.declarations import load
@@ -136,8 +135,6 @@ class Kept:
 def kept(tmp_path: Path, redis_url: str) -> Iterator[Kept]:
     made = Kept(tmp_path, redis_url)
     yield made
-    # Views of these names in other tests are to find nothing of them in the store.
-    made.client.delete(highest("cards"), highest("others"))
     made.client.close()
 
 

@@ -341,8 +341,8 @@ class Half:
             changes.append(Change("INSERT", body, None))
         positions = [position for position, _ in records]
         last = positions[-1] if positions else start
-        assert self.lane.offer(Delivery(shard, start, last, changes, positions, (), end))
-        self.lane._apply(self.lane._take())
+        assert self.lane.intake.offer(Delivery(shard, start, last, changes, positions, (), end))
+        self.lane._apply(self.lane.intake.take(1000, 0.05))
         self.lane._commit()
 
 
@@ -355,99 +355,99 @@ def half(tmp_path: Path) -> Iterator[Half]:
 
 def test_a_record_proves_what_is_before_its_second(half: Half) -> None:
     """Of ten records of one second five may have been read."""
-    half.lane.track("a", None)
-    assert half.lane.watermark() is None
+    half.lane.intake.track("a", None)
+    assert half.lane.intake.watermark() is None
     half.apply("a", -1, (1, 100), (2, 105))
-    mark = half.lane.watermark()
+    mark = half.lane.intake.watermark()
     assert mark is not None
     assert 104.9 < mark < 105
-    half.lane.tip("a", 2, 105.4)
-    assert half.lane.watermark() == 105.4
-    half.lane.tip("a", 2, 104.2)  # a tip that is older than what was read adds nothing
-    assert half.lane.watermark() == mark
+    half.lane.intake.tip("a", 2, 105.4)
+    assert half.lane.intake.watermark() == 105.4
+    half.lane.intake.tip("a", 2, 104.2)  # a tip that is older than what was read adds nothing
+    assert half.lane.intake.watermark() == mark
 
 
 def test_a_tip_beyond_what_is_applied_proves_nothing(half: Half) -> None:
-    half.lane.track("a", None)
-    half.lane.tip("a", 3, 200.0)
-    assert half.lane.watermark() is None
+    half.lane.intake.track("a", None)
+    half.lane.intake.tip("a", 3, 200.0)
+    assert half.lane.intake.watermark() is None
     half.apply("a", -1, (2, 105))
-    assert (half.lane.watermark() or 0) < 105
+    assert (half.lane.intake.watermark() or 0) < 105
     half.apply("a", 2, (3, 106))
-    assert half.lane.watermark() == 200.0
+    assert half.lane.intake.watermark() == 200.0
 
 
 def test_the_watermark_is_the_lowest_of_all_leaves(half: Half) -> None:
     for shard in "abc":
-        half.lane.track(shard, None)
+        half.lane.intake.track(shard, None)
     half.apply("a", -1, (1, 300))
     half.apply("b", -1, (2, 200))
-    assert half.lane.watermark() is None
+    assert half.lane.intake.watermark() is None
     half.apply("c", -1, (3, 400))
-    assert 199 < (half.lane.watermark() or 0) < 200
+    assert 199 < (half.lane.intake.watermark() or 0) < 200
 
 
 def test_a_finished_shard_whose_child_is_not_listed_yet_holds_the_watermark(half: Half) -> None:
-    half.lane.track("a", None)
-    half.lane.track("b", None)
+    half.lane.intake.track("a", None)
+    half.lane.intake.track("b", None)
     half.apply("a", -1, (1, 100), end=True)
     half.apply("b", -1, (2, 200))
-    half.lane.tip("b", 2, 250.0)
-    assert (half.lane.watermark() or 0) < 100  # a's child may hold changes from 100 on
-    half.lane.track("c", "a")
+    half.lane.intake.tip("b", 2, 250.0)
+    assert (half.lane.intake.watermark() or 0) < 100  # a's child may hold changes from 100 on
+    half.lane.intake.track("c", "a")
     half.apply("c", -1, (3, 150))
-    assert 149 < (half.lane.watermark() or 0) < 150
+    assert 149 < (half.lane.intake.watermark() or 0) < 150
 
 
 def test_a_stream_without_an_open_shard_stands_at_its_lowest_end(half: Half) -> None:
-    half.lane.track("a", None)
-    half.lane.track("b", None)
+    half.lane.intake.track("a", None)
+    half.lane.intake.track("b", None)
     half.apply("a", -1, (1, 100), end=True)
     half.apply("b", -1, (2, 200), end=True)
-    assert (half.lane.watermark() or 0) < 100
+    assert (half.lane.intake.watermark() or 0) < 100
 
 
 def test_a_tip_of_a_shard_that_has_a_child_proves_nothing(half: Half) -> None:
     """DynamoDB lists open parents beside their children: what is written goes to the child."""
-    half.lane.track("a", None)
+    half.lane.intake.track("a", None)
     half.apply("a", -1, (1, 100))
-    half.lane.track("b", "a")
-    half.lane.tip("a", 1, 300.0)
+    half.lane.intake.track("b", "a")
+    half.lane.intake.tip("a", 1, 300.0)
     half.apply("a", 1)
     assert (half.control.view("one").watermark or 0) < 100  # type: ignore[union-attr]  # it is there
     half.apply("a", 1, end=True)
-    half.lane.tip("b", -1, 310.0)
+    half.lane.intake.tip("b", -1, 310.0)
     half.apply("b", -1)
-    assert half.lane.watermark() == 310.0
+    assert half.lane.intake.watermark() == 310.0
 
 
 def test_a_shard_that_rolls_does_not_take_back_what_was_said(half: Half) -> None:
-    half.lane.track("a", None)
+    half.lane.intake.track("a", None)
     half.apply("a", -1, (1, 100))
-    half.lane.tip("a", 1, 300.0)
+    half.lane.intake.tip("a", 1, 300.0)
     half.apply("a", 1)
-    half.lane.track("b", "a")
+    half.lane.intake.track("b", "a")
     half.apply("a", 1, end=True)
     record = half.control.view("one")
     assert record is not None
     assert record.watermark == 300.0
     half.apply("b", -1, (5, 310))
-    assert 309 < (half.lane.watermark() or 0) < 310
+    assert 309 < (half.lane.intake.watermark() or 0) < 310
 
 
 def test_a_listing_that_is_half_tracked_makes_no_watermark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     half = Half(tmp_path, {"a": Checkpoint(1, 500.0), "b": Checkpoint(2, 100.0)})
     seen: list[float | None] = []
     looks: list[threading.Thread] = []
-    track = half.lane.track
+    track = half.lane.intake.track
 
     def tracked(shard: str, parent: str | None) -> None:
         track(shard, parent)
-        looks.append(threading.Thread(target=lambda: seen.append(half.lane.watermark())))
+        looks.append(threading.Thread(target=lambda: seen.append(half.lane.intake.watermark())))
         looks[-1].start()
         looks[-1].join(0.1)  # it has to wait; without that it is through by now
 
-    monkeypatch.setattr(half.lane, "track", tracked)
+    monkeypatch.setattr(half.lane.intake, "track", tracked)
     Discovery([half.lane]).take(tree("a b"), whole=True)
     for look in looks:
         look.join(10)

@@ -50,7 +50,7 @@ class Discovery:
         """
         with self._lock, contextlib.ExitStack() as still:
             for lane in self._lanes:
-                still.enter_context(lane.tracking())
+                still.enter_context(lane.intake.tracking())
             if whole:
                 self._tree.relist(shards)
             else:
@@ -67,7 +67,7 @@ class Discovery:
 
     def join(self, lane: Lane) -> None:
         """Let a lane follow from now on; it begins where its checkpoints are, or with all that is retained."""
-        with self._lock, lane.tracking():
+        with self._lock, lane.intake.tracking():
             for shard in self._tree:
                 self._track(lane, shard, first=True)
             self._lanes = (*self._lanes, lane)
@@ -113,7 +113,7 @@ class Discovery:
     def forgettable(self, lane: Lane) -> list[str]:
         """Checkpoints that a lane need not keep: their shards are finished and neither they nor a child is listed."""
         with self._lock:
-            finished = lane.finished_shards()
+            finished = lane.intake.finished_shards()
             tree = ShardTree((), finished)
             tree.add(shard for shard in map(self._tree.get, self.cursors) if shard is not None)
             # Without any other checkpoint the lane would look new, and a gap would not show.
@@ -129,7 +129,7 @@ class Discovery:
             self._tree.finish(shard.id)
 
     def _cursor(self, shard: str) -> Cursor:
-        at = [lane.position(shard) for lane in self._lanes if lane.failed is None]
+        at = [lane.intake.position(shard) for lane in self._lanes if lane.failed is None]
         # The front begins where the foremost lane is; the others are behind it and catch up.
         return Cursor(shard, max((each.handed for each in at), default=START), ended=any(each.ended for each in at))
 
@@ -137,7 +137,7 @@ class Discovery:
         known = shard.parent is not None and (shard.parent in self._tree or shard.parent in self.cursors)
         if not known:
             _check_parent(lane, shard, first)
-        lane.track(shard.id, shard.parent if known else None)
+        lane.intake.track(shard.id, shard.parent if known else None)
 
     def _begin(self, ready: Sequence[Shard]) -> list[Cursor]:
         new = [shard.id for shard in ready if shard.id not in self._begun]
@@ -147,18 +147,18 @@ class Discovery:
         return [self.cursors[shard] for shard in new]
 
     def _check_vanished(self, lane: Lane) -> None:
-        for shard, checkpoint in lane.checkpoints.items():
+        for shard, checkpoint in lane.intake.checkpoints.items():
             if checkpoint.finished or shard in self._tree:
                 continue
-            if (shard not in self.cursors or not lane.position(shard).ended) and lane.missing(shard, None):
+            if (shard not in self.cursors or not lane.intake.position(shard).ended) and lane.missing(shard, None):
                 lane.lose(shard, f"shard {shard} expired before its end was read")
 
 
 def _check_parent(lane: Lane, shard: Shard, first: bool) -> None:
     """A shard whose parent has expired unread is a gap, but for a lane that begins with what is retained: with all of
     the `first` listing."""
-    if shard.parent is None or (first and not lane.checkpoints) or shard.id in lane.checkpoints:
+    if shard.parent is None or (first and not lane.intake.checkpoints) or shard.id in lane.intake.checkpoints:
         return
-    before = lane.checkpoints.get(shard.parent)
+    before = lane.intake.checkpoints.get(shard.parent)
     if (before is None or not before.finished) and lane.missing(shard.parent, shard.id):
         lane.lose(shard.parent, f"shard {shard.parent} expired before its end was read")

@@ -220,7 +220,7 @@ class Follower:
             self._note_behind(shard)
         if whole:
             for lane in self.lanes:
-                lane.forget(self._discovery.forgettable(lane))
+                lane.intake.forget(self._discovery.forgettable(lane))
 
     def _begin(self, cursors: Sequence[Cursor]) -> None:
         if self._on_ready is not None:
@@ -269,7 +269,7 @@ class Follower:
         asked = self._now()
         page = self._read(cursor)
         delivery = delivery_of(cursor, page)
-        offered = [lane.offer(delivery) for lane in self.lanes if lane.failed is None]
+        offered = [lane.intake.offer(delivery) for lane in self.lanes if lane.failed is None]
         cursor.position = delivery.last
         if self._discovery.cursors[cursor.shard] is not cursor:  # given up and taken again meanwhile
             return 0.0
@@ -286,7 +286,7 @@ class Follower:
         cursor.empty += 1
         if cursor.empty >= self.settings.tip_pages:
             for lane in self.lanes:
-                lane.tip(cursor.shard, cursor.position, asked - self.settings.tip_margin)
+                lane.intake.tip(cursor.shard, cursor.position, asked - self.settings.tip_margin)
         # With many idle shards each is read less often, so that busy ones find their readers free.
         longest = max(self.settings.poll_cap, len(self._due) / self.settings.polls)
         return min(longest, self.settings.poll_first * 2.0 ** min(cursor.empty - 1, 10))
@@ -295,12 +295,15 @@ class Follower:
         """Whether a page read now would be of use: where no lane has room, or all are behind, it would only be read
         again by the catch-up reader."""
         lanes = [lane for lane in self.lanes if lane.failed is None]
-        return any(lane.wants(cursor.shard) and lane.position(cursor.shard).handed >= cursor.position for lane in lanes)
+        return any(
+            lane.intake.wants(cursor.shard) and lane.intake.position(cursor.shard).handed >= cursor.position
+            for lane in lanes
+        )
 
     def _ended_for_all(self, cursor: Cursor) -> bool:
         """Whether the catch-up reader was faster and has brought every lane to the shard's end."""
         lanes = [lane for lane in self.lanes if lane.failed is None]
-        return bool(lanes) and all(lane.position(cursor.shard).ended for lane in lanes)
+        return bool(lanes) and all(lane.intake.position(cursor.shard).ended for lane in lanes)
 
     def _end_of(self, cursor: Cursor) -> None:
         """A shard is read to its end: its children may begin, those not yet listed are looked for."""
@@ -327,7 +330,7 @@ class Follower:
         False where there are any, and this process may not say so now."""
         oldest = self._now() - RETENTION
         for lane in self.lanes:
-            since = lane.unread_since(shard)
+            since = lane.intake.unread_since(shard)
             if since is not None and since < oldest:
                 if not self._stands():
                     return False
@@ -351,7 +354,7 @@ class Follower:
                 return cursor.backoff.next()
             what = f"shard {cursor.shard} no longer holds what follows {sequence_text(cursor.position)}"
             for lane in self.lanes:
-                at = lane.position(cursor.shard)
+                at = lane.intake.position(cursor.shard)
                 if at.mine and not at.ended and at.handed <= cursor.position:
                     lane.lose(cursor.shard, what)
             if isinstance(error, StreamGone):
@@ -395,7 +398,7 @@ class Follower:
                 continue
             for lane in self.lanes:
                 if lane.failed is None:
-                    lane.offer(delivery)
+                    lane.intake.offer(delivery)
             cursor.position = delivery.last
             if delivery.end:
                 cursors.pop(shard)
@@ -413,13 +416,17 @@ class Follower:
             return None
 
     def _is_behind(self, lane: Lane, shard: str) -> bool:
-        front, at = self._discovery.cursors[shard], lane.position(shard)
+        front, at = self._discovery.cursors[shard], lane.intake.position(shard)
         return lane.failed is None and at.mine and not at.ended and (at.handed < front.position or front.ended)
 
     def _lowest(self, shard: str) -> int | None:
         """The lowest position among lanes that are behind in the shard and could take more now."""
         return min(
-            (lane.position(shard).handed for lane in self.lanes if self._is_behind(lane, shard) and lane.wants(shard)),
+            (
+                lane.intake.position(shard).handed
+                for lane in self.lanes
+                if self._is_behind(lane, shard) and lane.intake.wants(shard)
+            ),
             default=None,
         )
 

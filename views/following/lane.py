@@ -1,9 +1,8 @@
 """A lane: one view's own way from changes to its sink, at its own pace.
 
-Readers offer what they read (`Lane.offer`), never waiting; the lane takes it when it is the very next part of that
-shard for this view and there is room. Its own thread projects, coalesces, writes under the guard and moves the
-view's checkpoints. A lane whose sink is slow or down simply stops taking: whoever reads goes on for the others,
-and brings this one what it missed when it has room again.
+Readers offer what they read to its `Intake`. The lane's own thread takes it from there, projects, coalesces, writes
+under the guard and moves the view's checkpoints. A lane whose sink is slow or down simply takes nothing: whoever reads
+goes on for the others, and brings this one what it missed when it has room again.
 """
 
 from __future__ import annotations
@@ -13,10 +12,8 @@ import dataclasses
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
 from typing import TypeVar
 
 from dynaview.projections.rows import Write
@@ -33,9 +30,10 @@ from dynaview.views.control.store import (
     ViewRecord,
 )
 from dynaview.views.faults import FAILED, fault_reason
+from dynaview.views.following.intake import Intake
 from dynaview.views.following.limit import OVERRUN, LetterLimit
 from dynaview.views.following.output import Output
-from dynaview.views.following.positions import START, Delivery, Positions, ShardPosition
+from dynaview.views.following.positions import Delivery
 from dynaview.views.gaps import GAP, OnGap, gap_reason, moment, shard_gap
 from dynaview.views.policy import Backoff, anew, policy
 from dynaview.views.workers.crew import Holder
@@ -75,13 +73,13 @@ class LaneSettings:
 
 @dataclass
 class Lane:
-    """One view in motion. Readers call `track`, `offer`, `tip`, `fail`; `run` is the lane's own thread."""
+    """One view in motion. Readers know its `intake`, and say what is lost; `run` is the lane's own thread."""
 
     record: ViewRecord
     outputs: Sequence[Output]
     """The generations to write, in this order: what comes first never shows less than what comes after it."""
     control: ControlStore
-    checkpoints: dict[str, Checkpoint]
+    checkpoints: InitVar[dict[str, Checkpoint]]
     settings: LaneSettings = field(default_factory=LaneSettings)
     on_room: Callable[[], None] = lambda: None
     """Called whenever the lane has taken from its buffer."""
@@ -106,30 +104,25 @@ class Lane:
     """Whether a shard that is not listed any more (but a child of it, where one is named) is really unfinished in the
     view: another worker may have finished it meanwhile."""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, checkpoints: dict[str, Checkpoint]) -> None:
         self.name = self.record.name
         self.stop = threading.Event()
+        self.intake = Intake(
+            checkpoints,
+            self.settings.buffer,
+            self.stop,
+            shared=self.holder is not None,
+            passed=self.record.watermark,
+        )
         self.prepared = threading.Event()
         """Set once the sink has what the view needs, or the lane has ended."""
         self.failed: tuple[str, str] | None = None
         """State and reason where the lane takes nothing any more (a gap), or None."""
-        self._lock = threading.Condition()
-        self._shards = Positions()
-        self._buffer: deque[Delivery] = deque()
-        self._buffered = 0
+        self._failing = threading.Lock()
         self._limit = LetterLimit(self.settings.letters, self.settings.letters_within)
         self._progress: dict[str, Part] = {}
-        self._forgotten: list[str] = []
-        self._known: list[str] = []
-        self._tips: dict[str, float] = {}
-        """Those that were said last."""
-        self._unsaved: set[str] = set()
-        """Shards of which something was taken from the buffer and is not committed yet."""
-        self._ended = False
-        self._begun = time.time()
         self._committed = 0.0
         self._said = ("", "")
-        self._watermark = self.record.watermark
         self._filling = not self.record.filled
         self.live = next((each for each in self.outputs if each.generation == self.record.generation), None)
         """The output that readers see; None where it cannot be written any more."""
@@ -137,183 +130,24 @@ class Lane:
         for output in self.outputs:
             output.limit = self.settings.batch
 
-    # What readers call
-
-    def tracking(self) -> AbstractContextManager[bool]:
-        """Keep still while a listing is tracked: half of it would make a watermark that the other half belies."""
-        return self._lock
-
-    def track(self, shard: str, parent: str | None) -> None:
-        """Learn of a shard. `parent` is None where it has none, or has one that no longer exists."""
-        with self._lock:
-            if shard in self._shards:
-                return
-            known = self.checkpoints.get(shard)
-            at = self._shards[shard] = ShardPosition(parent, mine=self.holder is None)
-            if known is not None:
-                at.go_to(known)
-            elif self.failed is None:  # what comes after a gap must not look as if it had been followed
-                self._known.append(shard)
-
-    def position(self, shard: str) -> ShardPosition:
-        """How far the lane is in a shard; one that it has forgotten it has finished."""
-        return self._shards.get(shard) or ShardPosition(None, ended=True, finished=True)
-
-    def wants(self, shard: str) -> bool:
-        """Whether the lane could take more of the shard now: its parents are done, it has room and has not failed."""
-        with self._lock:
-            at = self._shards.get(shard)
-            return at is not None and at.mine and not at.ended and self._open() and self._shards.ready(at)
-
-    def _open(self) -> bool:
-        return self.failed is None and self._buffered < self.settings.buffer and not self.stop.is_set()
-
-    def offer(self, delivery: Delivery) -> bool:
-        """Take a delivery, or what of it is new to the lane; False where something before it is missing, or where
-        there is no room. Never waits."""
-        with self._lock:
-            at = self._shards.get(delivery.shard)
-            if at is None or at.ended or not at.mine:
-                return True
-            if delivery.start > at.handed or not self._shards.ready(at) or not self._open():
-                return False
-            part = delivery.behind(at.handed)
-            if not (part.changes or part.broken or part.end or part.last > at.handed):
-                return True
-            at.handed, at.ended = part.last, part.end
-            self._buffer.append(part)
-            self._buffered += len(part.changes) + len(part.broken)
-            self._lock.notify()
-            return True
-
-    # Shards that change hands between workers
-
-    def readable(self) -> dict[str, str | None]:
-        """The shards that this view could be brought on in now, by whichever worker, with their parents."""
-        with self._lock:
-            if self.failed is not None:
-                return {}
-            return {s: at.parent for s, at in self._shards.items() if not at.finished and self._shards.ready(at)}
-
-    def foreign(self) -> list[str]:
-        """Unfinished shards that are not this process's."""
-        with self._lock:
-            return [] if self.failed else [s for s, at in self._shards.items() if not (at.mine or at.finished)]
-
-    def adopt(self, shard: str, checkpoint: Checkpoint | None) -> None:
-        """The shard is this process's from now on; `checkpoint` was read after that was so."""
-        with self._lock:
-            if (at := self._shards.get(shard)) is not None and not at.mine:
-                at.go_to(checkpoint)
-                at.mine = True
-
-    def hear(self, shard: str, checkpoint: Checkpoint | None) -> bool:
-        """Take in how far another worker has brought the shard; whether it is finished now and was not before."""
-        with self._lock:
-            at = self._shards.get(shard)
-            if at is None or at.mine or at.finished or shard in self._unsaved:
-                return False
-            at.go_to(checkpoint)
-            return at.finished
-
-    def let_go(self, shard: str) -> bool:
-        """Take nothing more of a shard, and drop what waits of it. Not (False) while its end was taken and is not
-        durable: children of it may have been taken too, and would be ahead of it in another worker."""
-        with self._lock:
-            at = self._shards.get(shard)
-            if at is None or not at.mine:
-                return True
-            if at.ended and not at.finished and not self._ended:
-                return False
-            at.mine = False
-            kept = [delivery for delivery in self._buffer if delivery.shard != shard]
-            self._buffer = deque(kept)
-            self._buffered = sum(len(delivery.changes) + len(delivery.broken) for delivery in kept)
-            return True
-
-    def settled(self, shard: str) -> bool:
-        """Whether nothing of a shard that was let go waits for a commit; it stands at its checkpoint then."""
-        with self._lock:
-            if shard in self._unsaved and not self._ended:
-                return False
-            if (at := self._shards.get(shard)) is not None and not at.mine:
-                at.handed, at.ended = at.applied, at.finished
-            return True
-
-    def finished_shards(self) -> set[str]:
-        """The shards whose end is durable in the view, those of earlier runs included."""
-        with self._lock:
-            now = {shard for shard, at in self._shards.items() if at.finished}
-        return now | {shard for shard, checkpoint in self.checkpoints.items() if checkpoint.finished}
-
-    def forget(self, shards: Sequence[str]) -> None:
-        """Drop the checkpoints of finished shards that no longer exist, when the lane commits next."""
-        if shards:
-            with self._lock:
-                self._forgotten += shards
-                for shard in shards:
-                    self.checkpoints.pop(shard, None)
-                    self._shards.pop(shard, None)
-
-    def tip(self, shard: str, position: int, at: float) -> None:
-        """Hear that at that time (seconds since 1970) the shard held nothing behind `position`."""
-        with self._lock:
-            if self.failed is None and (here := self._shards.get(shard)) is not None and here.mine:
-                here.tip = (position, at)
-
-    def unread_since(self, shard: str) -> float | None:
-        """For a shard of which the lane has nothing: the time (seconds since 1970) up to which nothing of it is
-        missing. None where the lane has something of it, or takes nothing any more.
-
-        Records of a shard are younger than those of its parents; what a new lane does not find is in its scan.
-        """
-        with self._lock:
-            at = self._shards.get(shard)
-            if at is None or not at.mine or at.ended or at.handed != START or self.failed is not None:
-                return None
-            parent = self._shards.parent(at)
-            tips = [
-                each.tip[1] for each in (at, parent) if each is not None and each.tip and each.handed >= each.tip[0]
-            ]
-            marks = [mark for mark in (self._watermark, self._shards.inherited(at), *tips) if mark is not None]
-            return max(marks, default=self._begun)
-
-    def drained(self, shards: Iterable[str], since: float) -> bool:
-        """Whether all that these shards held at a time (seconds since 1970) is durable in the view."""
-        with self._lock:
-            for shard in shards:
-                at = self._shards.get(shard)
-                if at is None or not (at.finished or (at.by_tip() or 0.0) >= since):
-                    return False
-            return not self._buffer
+    # Why it may end
 
     def lose(self, shard: str, what: str) -> None:
         """Stop, because of `what` happened to a shard: changes behind what the lane has of it are lost."""
-        with self._lock:
-            at = self._shards.get(shard)
-            known = self.checkpoints.get(shard)
-            handed = START if known is None or known.sequence is None else known.sequence
-            reason = shard_gap(
-                what, shard, handed if at is None else at.handed, self._watermark, self.name, self.on_gap
-            )
-        self.fail(GAP, reason)
+        handed, passed = self.intake.handed(shard), self.intake.passed
+        self.fail(GAP, shard_gap(what, shard, handed, passed, self.name, self.on_gap))
 
     def lose_stream(self, what: str) -> None:
         """Stop, because of `what` happened to the stream: changes behind the watermark are lost."""
-        self.fail(GAP, gap_reason(what, moment(self.passed), moment(time.time()), self.name, self.on_gap))
-
-    @property
-    def passed(self) -> float | None:
-        """The watermark that was last said, by an earlier run perhaps."""
-        return self._watermark
+        self.fail(GAP, gap_reason(what, moment(self.intake.passed), moment(time.time()), self.name, self.on_gap))
 
     def fail(self, state: str, reason: str) -> None:
         """Take nothing any more: `state` says what stands in the way (a gap, an error), `reason` what mends it."""
-        with self._lock:
+        with self._failing:
             if self.failed is not None:
                 return
             self.failed = (state, reason)
-            self._lock.notify()
+            self.intake.close()
         log.error("view %s: %s: %s", self.name, state, reason)
         self.on_fail(state, reason)
 
@@ -337,8 +171,7 @@ class Lane:
     def end(self) -> None:
         """Ask the lane to end after the batch in hand."""
         self.stop.set()
-        with self._lock:
-            self._lock.notify_all()
+        self.intake.wake()
 
     # The lane's own thread
 
@@ -358,14 +191,14 @@ class Lane:
             self.fault(error)
             self._stand_still()
         finally:
-            self._ended = True
+            self.intake.end()
             self.prepared.set()
 
     def _follow(self) -> None:
         self._retry(self._prepare)
         self.prepared.set()
         while not self.stop.is_set():
-            deliveries = self._take()
+            deliveries = self.intake.take(self.settings.batch, self.settings.beat if self._committed else 0.05)
             self._healthy()
             if not self._overrun():  # else they are read again at the next start
                 self._apply(deliveries)
@@ -378,15 +211,14 @@ class Lane:
 
     def _stand_still(self) -> None:
         """After a fault: hold nothing, commit nothing, let status show why."""
-        with self._lock:
-            self._buffer.clear()
+        self.intake.clear()
         if self.failed is not None:
             with contextlib.suppress(Stopped, LeaseLost):
                 self._say(*self.failed)
 
     def _prepare(self) -> None:
         # What was written before is lost with it: to make it anew would let an empty view look complete (law 4).
-        begun = self.record.filled or bool(self.checkpoints)
+        begun = self.record.filled or bool(self.intake.checkpoints)
         if begun and (gone := self.gone()) is not None:
             raise SinkRefused(f"{gone}, and the rows of the view with it: bring it back, or {anew(self.name)}")
         for output in self.outputs:
@@ -411,20 +243,6 @@ class Lane:
             self.control.claim(self.name, output.generation)
         output.claimed = True
 
-    def _take(self) -> list[Delivery]:
-        with self._lock:
-            if not self._buffer and not self.stop.is_set():
-                self._lock.wait(self.settings.beat if self._committed else 0.05)
-            taken: list[Delivery] = []
-            changes = 0
-            while self._buffer and changes < self.settings.batch:
-                delivery = self._buffer.popleft()
-                changes += len(delivery.changes) + len(delivery.broken)
-                taken.append(delivery)
-                self._unsaved.add(delivery.shard)
-            self._buffered -= changes
-            return taken
-
     def _apply(self, deliveries: Sequence[Delivery]) -> None:
         for output in self.outputs:
             letters = output.take(deliveries, self._send)
@@ -440,13 +258,12 @@ class Lane:
                     part.letters += [dataclasses.replace(letter, counted=False) for letter in tally.letters]
         for delivery in deliveries:
             part = self._part(delivery.shard)
-            before = part.checkpoint or self._shards[delivery.shard]
+            before = part.checkpoint or self.intake.position(delivery.shard)
             when = delivery.changes[-1].body.time if delivery.changes else before.time
             part.checkpoint = Checkpoint(delivery.last if delivery.last >= 0 else None, when, delivery.end)
 
     def _part(self, shard: str) -> Part:
-        with self._lock:
-            return self._progress.setdefault(shard, Part())
+        return self._progress.setdefault(shard, Part())
 
     def _send(self, target: Target, writes: Sequence[Write]) -> list[Outcome]:
         outcomes = self._retry(lambda: target.write(writes))
@@ -456,39 +273,25 @@ class Lane:
     # Checkpoints
 
     def _commit_when_due(self, busy: bool) -> None:
-        with self._lock:
-            caught_up = not self._buffer
+        caught_up = not self.intake.waiting
         due = time.monotonic() - self._committed >= (self.settings.commit_every if busy else self.settings.beat)
-        if due or (caught_up and (busy or self._progress or self._known)):
+        if due or (caught_up and (busy or self._progress or self.intake.news)):
             self._commit()
 
     def _commit(self) -> None:
         """Everything handed to `_apply` so far is durable now: say so, in one transaction."""
-        with self._lock:
-            progress = Progress(dict(self._progress), list(self._forgotten), list(self._known))
-            self._progress.clear()
-            self._forgotten.clear()
-            self._known.clear()
-            for shard, part in progress.parts.items():
-                if (checkpoint := part.checkpoint) is None:
-                    continue
-                at = self._shards[shard]
-                at.applied = START if checkpoint.sequence is None else checkpoint.sequence
-                at.time, at.finished = checkpoint.time, checkpoint.finished
-            watermark = self.watermark() if self.failed is None else None
-            failed = self.failed
-            if self.holder is not None:
-                progress.step = self.record.step
-                progress.tips = {} if self.holder.alone or failed is not None else self._new_tips()
-                self._unsaved.update(progress.tips)
-                if progress.parts or progress.tips:
-                    progress.fence = self.holder.fence([*progress.parts, *progress.tips])
-            self._watermark = self._watermark if watermark is None else watermark
-        if failed is not None:  # first: no checkpoint behind a gap may be found without it
-            self._say(*failed)
-        self._retry(self._once(progress, watermark))
-        with self._lock:
-            self._unsaved.clear()
+        parts, self._progress = self._progress, {}
+        moved = {shard: part.checkpoint for shard, part in parts.items() if part.checkpoint is not None}
+        settled = self.intake.settle(moved, tell=self.holder is not None and not self.holder.alone)
+        progress = Progress(parts, settled.forgotten, settled.known, tips=settled.tips)
+        if self.holder is not None:
+            progress.step = self.record.step
+            if parts or settled.tips:
+                progress.fence = self.holder.fence([*parts, *settled.tips])
+        if settled.closed and self.failed is not None:  # first: no checkpoint behind a gap may be found without it
+            self._say(*self.failed)
+        self._retry(self._once(progress, moved, settled.watermark))
+        self.intake.committed()
         letters = [letter for part in progress.parts.values() for letter in part.letters]
         if letters:
             log.warning(
@@ -499,20 +302,12 @@ class Lane:
             )
         self._committed = time.monotonic()
 
-    def _new_tips(self) -> dict[str, float]:
-        """What other workers do not know yet of this one's shards at their ends."""
-        tips = {s: tip for s, at in self._shards.items() if at.mine and (tip := at.by_tip()) is not None}
-        new = {shard: tip for shard, tip in tips.items() if self._tips.get(shard) != tip}
-        self._tips = tips
-        return new
-
-    def _once(self, progress: Progress, watermark: float | None) -> Callable[[], None]:
+    def _once(self, progress: Progress, moved: Mapping[str, Checkpoint], watermark: float | None) -> Callable[[], None]:
         """A commit that can be tried again: one whose answer was lost may have gone through, counts and all."""
         tried = False
 
         def commit() -> None:
             nonlocal tried
-            moved = {shard: part.checkpoint for shard, part in progress.parts.items() if part.checkpoint is not None}
             if tried and moved:
                 kept = self.control.checkpoints(self.name)
                 if all(
@@ -526,29 +321,16 @@ class Lane:
 
         return commit
 
-    def watermark(self) -> float | None:
-        """The time up to which, inclusive, every change in the stream is in the view; None: not known now.
-
-        See `Positions.lowest` for why. What was said before stays true, so it is never lowered.
-
-        A first fill is something else: until it is complete, items from before the stream may be missing.
-        """
-        with self._lock:
-            lowest, _ = self._shards.lowest()
-            if lowest is not None and self._watermark is not None and lowest < self._watermark:
-                return None  # records alone prove less than the tip that was seen before a restart
-            return lowest
-
     def purgeable(self, now: float) -> float | None:
         """The age in seconds above which a tombstone may go; None where none may.
 
         Older than any record the stream still holds, and than what the view has not read yet: a change that is older
         than such a delete has been applied. Not beside a fill, whose scanned items only tombstones keep out.
         """
-        with self._lock:
-            if self._filling or self.failed is not None or self._watermark is None:
-                return None
-            return max(TOMBSTONES, now - self._watermark + 3600)
+        passed = self.intake.passed
+        if self._filling or self.failed is not None or passed is None:
+            return None
+        return max(TOMBSTONES, now - passed + 3600)
 
     # States and retries
 

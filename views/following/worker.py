@@ -290,8 +290,8 @@ class Worker:
             shards = self._insist(self._rest)
             lanes = list(self._lanes.values())
             for lane in lanes:
-                if shards is not None and lane.failed is None and lane.drained(shards, seen):
-                    lane.fail(GAP, stream_gap(self.source.table, other, lane.passed, lane.name, lane.on_gap))
+                if shards is not None and lane.failed is None and lane.intake.drained(shards, seen):
+                    lane.fail(GAP, stream_gap(self.source.table, other, lane.intake.passed, lane.name, lane.on_gap))
             if all(lane.failed is not None for lane in lanes):
                 return
             self._over.wait(self._settings.drain_every)

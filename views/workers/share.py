@@ -272,7 +272,7 @@ class Share:
             self.first = members[0] == self.id
             lanes = follower.lanes
             self._welcome(follower, lanes)
-            foreign = {shard for lane in lanes for shard in lane.foreign()}
+            foreign = {shard for lane in lanes for shard in lane.intake.foreign()}
             if foreign or not self.alone:
                 poked |= self._hear(follower, lanes, foreign)
             if poked or changed or not self.alone or now - self._reviewed >= self.settings.review_every:
@@ -293,15 +293,15 @@ class Share:
         kept = self._control.standings([lane.name for lane in lanes], shards)
         for lane in lanes:
             for shard in shards:
-                lane.adopt(shard, kept[lane.name].get(shard))
+                lane.intake.adopt(shard, kept[lane.name].get(shard))
 
     def _hear(self, follower: Follower, lanes: Sequence[Lane], foreign: set[str]) -> bool:
         """Take in how far other workers are; whether shards have become readable."""
         kept = self._control.standings([lane.name for lane in lanes], foreign)
         finished = set()
         for lane in lanes:
-            for shard in lane.foreign():
-                if shard in foreign and lane.hear(shard, kept[lane.name].get(shard)):
+            for shard in lane.intake.foreign():
+                if shard in foreign and lane.intake.hear(shard, kept[lane.name].get(shard)):
                     finished.add(shard)
         for shard in sorted(finished):
             follower.finish(shard)
@@ -315,11 +315,11 @@ class Share:
     def _share_out(self, follower: Follower, lanes: Sequence[Lane]) -> None:
         wanted: dict[str, str | None] = {}
         for lane in lanes:
-            wanted.update(lane.readable())
+            wanted.update(lane.intake.readable())
         owners = {lease.resource: lease.owner for lease in self._crew.leases(self.group)}
         plan = assign(wanted, owners, self._members)
         for shard in self._epochs.keys() - self._leaving.keys():
-            if all(lane.position(shard).finished for lane in lanes if lane.failed is None) and shard not in wanted:
+            if all(lane.intake.position(shard).finished for lane in lanes if lane.failed is None) and shard not in wanted:
                 if any(lane.failed is None for lane in lanes):
                     self._leaving[shard] = True
             elif plan.get(shard, self.id) != self.id:
@@ -330,7 +330,7 @@ class Share:
                 resource
                 for resource, owner in owners.items()
                 if owner is None and not resource.startswith(JOB) and resource not in wanted
-                and all(lane.failed is None and lane.position(resource).finished for lane in lanes)
+                and all(lane.failed is None and lane.intake.position(resource).finished for lane in lanes)
             ]  # fmt: skip
             if finished and lanes:
                 self._crew.tidy(self.group, finished)
@@ -353,8 +353,8 @@ class Share:
             for shard, done in list(self._leaving.items()):
                 if self._follower is not None:
                     self._follower.give_up(shard)
-                gone = [lane.let_go(shard) for lane in lanes]
-                if all(gone) and all(lane.settled(shard) for lane in lanes):
+                gone = [lane.intake.let_go(shard) for lane in lanes]
+                if all(gone) and all(lane.intake.settled(shard) for lane in lanes):
                     settled[done].append(shard)
             for done, shards in settled.items():
                 if shards:

@@ -55,8 +55,8 @@ def test_a_tombstone_outlives_what_the_view_has_not_read(tmp_path: Path) -> None
         assert scan.reached.wait(10)
         house.wait_counted()
         assert lane.purgeable(time.time()) is None  # beside a fill
-    until(lambda: house.state("one") == "following" and lane.passed is not None, "a watermark")
-    now = lane.passed or 0.0
+    until(lambda: house.state("one") == "following" and lane.intake.passed is not None, "a watermark")
+    now = lane.intake.passed or 0.0
     assert lane.purgeable(now) == TOMBSTONES
     assert lane.purgeable(now + 5 * TOMBSTONES) == 5 * TOMBSTONES + 3600  # the view is behind by so much
     lane.fail("gap", "scripted")

@@ -224,10 +224,10 @@ def lane(tmp_path: Path) -> Iterator[Lane]:
     record = replace(control.add_view("one", "shop", "memory", "f"), filled=True)
     output = Output("one", SimpleBound(), MemorySink("memory").open(layout("one"), 1))
     made = Lane(record, [output], control, {}, LaneSettings(commit_every=0.0, beat=0.01), holder=Alone())
-    made.track("parent", None)
-    made.track("child", "parent")
+    made.intake.track("parent", None)
+    made.intake.track("child", "parent")
     for shard in ("parent", "child"):
-        made.adopt(shard, None)
+        made.intake.adopt(shard, None)
     yield made
     made.end()
     control.close()
@@ -235,24 +235,24 @@ def lane(tmp_path: Path) -> Iterator[Lane]:
 
 def test_a_shard_whose_end_was_taken_is_not_given_away_before_it_is_durable(lane: Lane) -> None:
     """The lane may have taken children already; another worker would be behind them in the parent."""
-    assert lane.offer(Delivery("parent", START, 5, [], [], end=True))
-    assert lane.offer(Delivery("child", START, 7, [], []))
-    assert not lane.let_go("parent")
+    assert lane.intake.offer(Delivery("parent", START, 5, [], [], end=True))
+    assert lane.intake.offer(Delivery("child", START, 7, [], []))
+    assert not lane.intake.let_go("parent")
     thread = threading.Thread(target=lane.run)
     thread.start()
-    until(lambda: lane.let_go("parent") and lane.settled("parent"), "the end to be durable")
+    until(lambda: lane.intake.let_go("parent") and lane.intake.settled("parent"), "the end to be durable")
     assert lane.control.checkpoints("one")["parent"].finished
     lane.end()
     thread.join()
 
 
 def test_what_waits_of_a_shard_that_is_given_away_is_dropped(lane: Lane) -> None:
-    assert lane.offer(Delivery("parent", START, 5, [], []))
-    assert lane.let_go("parent")
-    assert lane.settled("parent")
-    assert lane.position("parent").handed == START
-    assert lane.offer(Delivery("parent", START, 5, [], []))  # there is nothing to come back with
-    assert not lane.wants("parent")
+    assert lane.intake.offer(Delivery("parent", START, 5, [], []))
+    assert lane.intake.let_go("parent")
+    assert lane.intake.settled("parent")
+    assert lane.intake.position("parent").handed == START
+    assert lane.intake.offer(Delivery("parent", START, 5, [], []))  # there is nothing to come back with
+    assert not lane.intake.wants("parent")
     thread = threading.Thread(target=lane.run)
     thread.start()
     until(lambda: "parent" in lane.control.checkpoints("one"), "a commit")
@@ -266,16 +266,16 @@ def test_a_shard_is_not_settled_while_a_look_at_its_end_is_being_committed(lane:
     commit = lane.control.commit
 
     def look(view: str, progress: Progress, watermark: float | None) -> None:
-        lane.let_go("parent")
-        seen.append((set(progress.tips), lane.settled("parent")))
+        lane.intake.let_go("parent")
+        seen.append((set(progress.tips), lane.intake.settled("parent")))
         commit(view, progress, watermark)
 
     lane.control.commit = look  # type: ignore[method-assign]  # what another thread sees meanwhile
-    lane.tip("parent", START, 5.0)
+    lane.intake.tip("parent", START, 5.0)
     thread = threading.Thread(target=lane.run)
     thread.start()
     until(lambda: bool(seen), "a commit")
-    until(lambda: lane.settled("parent"), "the commit to be over")
+    until(lambda: lane.intake.settled("parent"), "the commit to be over")
     lane.end()
     thread.join()
     assert seen[0] == ({"parent"}, False)
