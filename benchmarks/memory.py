@@ -53,6 +53,7 @@ class _Held:
     def __init__(self, target: Target, free: threading.Event) -> None:
         self.layout, self.generation = target.layout, target.generation
         self.content = target.content
+        self.imprint = target.imprint
         self._free = free
 
     def prepare(self, bulk: bool = False) -> None: ...
@@ -72,6 +73,9 @@ class _Held:
         return [None] * len(keys)
 
     def rows(self, contents: bool = True) -> Any:
+        return iter(())
+
+    def imprints(self) -> Any:
         return iter(())
 
     def count(self) -> int:

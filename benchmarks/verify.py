@@ -30,7 +30,7 @@ from benchmarks.timing import Clock, Contender, Figure, Group, clock, measure
 from dynaview.projections.attributes import Attr, Image, Shape
 from dynaview.projections.changes import version_of
 from dynaview.projections.rows import Rule, Write
-from dynaview.sinks.port import Stored, Target
+from dynaview.sinks.port import Imprints, Target, state_of
 from dynaview.sources.items import projection
 from dynaview.sources.pages import ItemsDecoder
 from dynaview.sources.port import ScanFilter, ScanPage, TableDescription
@@ -176,11 +176,14 @@ class MadeTarget:
     def content(self, write: Write) -> Any:
         return self._real.content(write)
 
-    def rows(self) -> Iterator[Stored]:
+    def imprint(self, write: Write) -> bytes | None:
+        return self._real.imprint(write)
+
+    def imprints(self) -> Iterator[Imprints]:
         for page in self._table.scan(0, 1, None, self._view.shape):
-            for image in page.images:
-                for write in self._view.bound.inserts(image):
-                    yield Stored(write.key, 10**21 + 7, write.owner, 1, self.content(write))
+            writes = [write for image in page.images for write in self._view.bound.inserts(image)]
+            states = [state_of(10**21 + 7, 1, write.owner) for write in writes]
+            yield Imprints([write.key for write in writes], states, [self.imprint(write) or b"" for write in writes])
 
 
 def memory(rows: int) -> Peak:

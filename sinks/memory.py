@@ -19,7 +19,19 @@ from typing import Any
 import msgspec
 
 from dynaview.projections.rows import Layout, RowKey, RowValues, Rule, Write, json_encoder
-from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, Rejected, RejectedKind, Room, SinkRefused, Stored
+from dynaview.sinks.imprints import listed, plain
+from dynaview.sinks.port import (
+    APPLIED,
+    STALE,
+    Imprints,
+    Mend,
+    Outcome,
+    Rejected,
+    RejectedKind,
+    Room,
+    SinkRefused,
+    Stored,
+)
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 
@@ -83,6 +95,10 @@ class MemoryTarget:
         encoded = self._encoded(write)
         return None if encoded is None else _decoder.decode(encoded)
 
+    def imprint(self, write: Write) -> bytes | None:
+        content = self.content(write)
+        return None if content is None else plain(write.owner, content)
+
     def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         rows = self._rows()
         with rows.lock:
@@ -97,6 +113,9 @@ class MemoryTarget:
                 stored = _stored(key, rows.held.get(key))
             if stored is not None and stored.content is not None:
                 yield stored
+
+    def imprints(self) -> Iterator[Imprints]:
+        return listed(self.rows())
 
     def count(self) -> int:
         rows = self._rows()

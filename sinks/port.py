@@ -47,7 +47,7 @@ import enum
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from dynaview.projections.rows import Layout, RowKey, Write
 
@@ -117,6 +117,20 @@ class Stored:
     content: Any
 
 
+class Imprints(NamedTuple):
+    """Some live rows, of each the key, the state and the imprint, see `dynaview.sinks.imprints`."""
+
+    keys: Sequence[RowKey]
+    states: Sequence[str]
+    """As `state_of` writes them."""
+    imprints: Sequence[bytes]
+
+
+def state_of(version: int, generation: int, owner: str) -> str:
+    """The state of a row as text."""
+    return f"{version} {generation} {owner}"
+
+
 @dataclass(frozen=True, slots=True)
 class Mend:
     """A row as it should be, and what was seen under its key when that was decided."""
@@ -168,6 +182,10 @@ class Target(Protocol):
     def content(self, write: Write) -> Any:
         """What `Stored.content` would be after `write` was applied (None for a delete). Pure; for comparing."""
 
+    def imprint(self, write: Write) -> bytes | None:
+        """The imprint that `imprints` would show of the row after `write` was applied; None where no row would stand.
+        The same bytes only for the same owner and an equal content; mostly for all such. Pure; raises as `content`."""
+
     def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         """What stands under each key, tombstones included, None where nothing does. Strongly consistent. Without
         `contents`, those of live rows may be anything but None: that is cheaper where only versions are looked at."""
@@ -175,6 +193,9 @@ class Target(Protocol):
     def rows(self, contents: bool = True) -> Iterator[Stored]:
         """All live rows, in no order, at once visible after `write`; memory bounded whatever their number. `contents`
         as in `read`."""
+
+    def imprints(self) -> Iterator[Imprints]:
+        """What `rows` lists, for comparing: page by page, at the lowest price that the store allows."""
 
     def count(self) -> int:
         """How many live rows readers would see."""

@@ -80,6 +80,10 @@ class Documents:
             raise Unstorable("a number is infinite or not a number")
         return body
 
+    def imprint(self, write: Write) -> bytes:
+        """What `split` would cut off the document of an upsert. Raises `Unstorable`."""
+        return self.encode(Write(write.key, write.values, 0, write.owner), _never)[len(_HEAD) + 1 :]
+
     def content(self, write: Write) -> Any:
         """What reading back the row would show. Raises `Unstorable`."""
         return None if write.values is None else content(decoder.decode(self.encode(write, lambda: 0)))
@@ -100,6 +104,26 @@ class Documents:
             except (TypeError, ValueError, OverflowError):
                 return Unstorable(f"field {name} holds a {type(value).__name__}, which cannot be written as JSON")
         return Unstorable("the row cannot be written as JSON")
+
+
+_HEAD = b'{"_v":"'
+_OWNED = b'","_o":'
+
+
+def imprint_of(source: bytes) -> tuple[str, bytes] | None:
+    """The version of a document as dynaview writes one without an owner, and its imprint: all that stands behind the
+    version. None for any other document."""
+    end = source.find(b'"', len(_HEAD))
+    version = source[len(_HEAD) : end]
+    if not (source.startswith(_HEAD) and version.isdigit() and (version == b"0" or version[:1] != b"0")):
+        return None
+    rest = source[end:]
+    return None if rest.startswith(_OWNED) else (version.decode(), rest)
+
+
+def owned_imprint(source: bytes) -> bytes:
+    """The imprint of a document with an owner, or of one that dynaview did not write."""
+    return source[source.find(b'"', len(_HEAD)) :] if source.startswith(_HEAD) else source
 
 
 decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
@@ -168,6 +192,10 @@ def _open_document(version: str, owner: str | None, values: RowValues) -> dict[s
         raise Unstorable(f"the names {', '.join(sorted(CONTROL))} are dynaview's own in an index")
     control = {VERSION: version} if owner is None else {VERSION: version, OWNER: owner}
     return control | {name: value for name, value in values.items() if value is not None}
+
+
+def _never() -> int:
+    raise AssertionError("an upsert has no time")
 
 
 def _finite(value: Any) -> bool:

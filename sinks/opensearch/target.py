@@ -15,13 +15,23 @@ import msgspec
 from dynaview.projections.rows import Layout, RowKey, Write
 from dynaview.sinks.opensearch.bulk import Bulk
 from dynaview.sinks.opensearch.connection import Connection, path
-from dynaview.sinks.opensearch.documents import DELETED, DELETED_AT, Documents, Unstorable, key, stored
+from dynaview.sinks.opensearch.documents import (
+    DELETED,
+    DELETED_AT,
+    Documents,
+    Unstorable,
+    decoder,
+    imprint_of,
+    key,
+    owned_imprint,
+    stored,
+)
 from dynaview.sinks.opensearch.errors import IndexMissing, ItemError, of_answer
 from dynaview.sinks.opensearch.generation import LIVE, Generation
-from dynaview.sinks.port import Mend, Outcome, SinkError, SinkUnavailable, Stored
+from dynaview.sinks.port import Imprints, Mend, Outcome, SinkError, SinkUnavailable, Stored
 
 _READ_ROWS = 500
-_PAGE_ROWS = 500
+_PAGE_ROWS = 1000
 _SCROLL = "5m"
 """How long OpenSearch keeps a listing open between two pages."""
 
@@ -41,7 +51,8 @@ class _Documents(msgspec.Struct):
 
 class _Hit(msgspec.Struct):
     key: str = msgspec.field(name="_id")
-    source: dict[str, Any] = msgspec.field(name="_source")
+    source: msgspec.Raw = msgspec.field(name="_source")
+    """As it was written: it is sent as it is kept."""
 
 
 class _Total(msgspec.Struct):
@@ -117,6 +128,9 @@ class OpenSearchTarget:
     def content(self, write: Write) -> Any:
         return self._documents.content(write)
 
+    def imprint(self, write: Write) -> bytes | None:
+        return None if write.values is None else self._documents.imprint(write)
+
     def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         if not keys:
             return []
@@ -127,13 +141,35 @@ class OpenSearchTarget:
         return rows
 
     def rows(self, contents: bool = True) -> Iterator[Stored]:
+        for page in self._listed():
+            for hit in page:
+                yield stored(hit.key, self.generation, decoder.decode(hit.source))
+
+    def imprints(self) -> Iterator[Imprints]:
+        after = f" {self.generation} "
+        for page in self._listed():
+            states: list[str] = []
+            imprints: list[bytes] = []
+            for hit in page:
+                source = bytes(hit.source)
+                found = imprint_of(source)
+                if found is None:
+                    row = stored(hit.key, self.generation, decoder.decode(source))
+                    found = f"{row.version}{after}{row.owner}", owned_imprint(source)
+                    states.append(found[0])
+                else:
+                    states.append(found[0] + after)
+                imprints.append(found[1])
+            yield Imprints([hit.key for hit in page], states, imprints)
+
+    def _listed(self) -> Iterator[list[_Hit]]:
+        """Pages of all live documents."""
         door = self._refreshed()
         query = {"query": LIVE, "sort": ["_doc"], "size": _PAGE_ROWS}
         page = self._search(door, {"scroll": _SCROLL}, query)
         try:
             while page.hits.hits:
-                for hit in page.hits.hits:
-                    yield stored(hit.key, self.generation, hit.source)
+                yield page.hits.hits
                 body = msgspec.json.encode({"scroll": _SCROLL, "scroll_id": page.scroll})
                 page = self._page(self._send("POST", "/_search/scroll", "reading", body=body))
         finally:

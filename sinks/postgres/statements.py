@@ -138,14 +138,22 @@ class Statements:
 
     def page(self, size: int, after: bool) -> sql.Composed:
         """The next live rows in the order of the key. Parameters where `after`: the last key, as arrays of one."""
+        return self._page(self._row(), size, after)
+
+    def _page(self, selected: sql.Composable, size: int, after: bool) -> sql.Composed:
         keys = _listed([column.name for column in self.keys], "t")
         beyond: sql.Composable = sql.SQL("")
         if after:
             last = [sql.SQL("({})[1]{}").format(_array(key.wire), sql.SQL(key.cast)) for key in self.keys]
             beyond = sql.SQL(" AND ({}) > ({})").format(keys, sql.SQL(", ").join(last))
         return sql.SQL("SELECT {} FROM {} AS t WHERE t._deleted IS NULL{} ORDER BY {} LIMIT {}").format(
-            self._row(), self.relation, beyond, keys, sql.Literal(size)
+            selected, self.relation, beyond, keys, sql.Literal(size)
         )
+
+    def imprints(self, size: int, after: bool, generation: int) -> sql.Composed:
+        """As `page`, but the state and the owner of each row, its imprint (`dynaview.sinks.postgres.imprints`) and its
+        key."""
+        return self._page(self._imprint(generation), size, after)
 
     def count(self) -> sql.Composed:
         """How many rows are live."""
@@ -161,6 +169,15 @@ class Statements:
     def _row(self) -> sql.Composed:
         selected = [sql.SQL("t.{}{}").format(_Name(one.name), sql.SQL(one.select)) for one in self.columns]
         return sql.SQL(", ").join([*selected, sql.SQL("t._version"), sql.SQL("t._owner")])
+
+    def _imprint(self, generation: int) -> sql.Composed:
+        keys = [sql.SQL("t.{}{}").format(_Name(one.name), sql.SQL(one.select)) for one in self.keys]
+        shown = [
+            sql.SQL("t.{}{}").format(_Name(one.name), sql.SQL(one.select)) for one in self.columns[len(self.keys) :]
+        ]
+        return sql.SQL("t._version::text || {} || t._owner, t._owner, row_to_json(ROW({}))::text, {}").format(
+            sql.Literal(f" {generation} "), sql.SQL(", ").join(shown), sql.SQL(", ").join(keys)
+        )
 
     def _joined(self) -> sql.Composed:
         given = [f"k{number}" for number in range(len(self.keys))]

@@ -10,11 +10,12 @@ from typing import Any
 from psycopg import Connection, sql
 
 from dynaview.projections.rows import Layout, RowKey, Write
-from dynaview.sinks.port import Mend, Outcome, SinkRefused, Stored
+from dynaview.sinks.port import Imprints, Mend, Outcome, SinkRefused, Stored
 from dynaview.sinks.postgres.columns import columns_of
 from dynaview.sinks.postgres.connections import Connections, Mode
 from dynaview.sinks.postgres.errors import ContentError, Locked, reason_of
 from dynaview.sinks.postgres.guard import Guard
+from dynaview.sinks.postgres.imprints import NONE, Imprinter
 from dynaview.sinks.postgres.indexes import Indexes
 from dynaview.sinks.postgres.readers import Readers
 from dynaview.sinks.postgres.schema import Schema
@@ -43,6 +44,7 @@ class PostgresTarget:
         self._statements = Statements(self._schema.name, self._schema.table(generation), self._keys, columns)
         order = {field.name: number for number, field in enumerate(layout.fields or ())}
         self._places = [None if column.name in layout.key else order[column.name] for column in columns]
+        self._imprints = Imprinter(columns[len(layout.key) :], self._places[len(layout.key) :])
         self._guard = Guard(connections, self._schema, generation, self._statements, self._places)
         self._indexes = Indexes(connections, self._schema, generation)
         self._readers = Readers(layout, self._schema)
@@ -98,6 +100,15 @@ class PostgresTarget:
             content[column.name] = None if value is None else column.kept(value)
         return content
 
+    def imprint(self, write: Write) -> bytes | None:
+        if write.values is None:
+            return None
+        try:
+            return self._imprints.imprint(write.owner, tuple(write.values))
+        except (ValueError, TypeError, AttributeError, ArithmeticError):
+            self.content(write)  # which may raise; if not, no row is like this one
+            return NONE
+
     def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         found: list[Stored | None] = [None] * len(keys)
         if not keys:
@@ -115,16 +126,32 @@ class PostgresTarget:
 
     def rows(self, contents: bool = True) -> Iterator[Stored]:
         """Pages in the order of the key, each in a transaction of its own: nothing stays open between two rows."""
-        statement, parameters = self._statements.page(_PAGE, after=False), list[str]()
+        for rows in self._pages(self._statements.page, lambda row: row):
+            for row in rows:
+                yield self._stored(row, False)
+
+    def imprints(self) -> Iterator[Imprints]:
+        def statement(size: int, after: bool) -> sql.Composed:
+            return self._statements.imprints(size, after, self.generation)
+
+        for rows in self._pages(statement, lambda row: row[3:]):
+            if rows:
+                states, owners, imprints, *keys = zip(*rows, strict=True)
+                yield self._imprints.page([*zip(*keys, strict=True)], states, owners, imprints)
+
+    def _pages(
+        self, page: Callable[[int, bool], sql.Composed], key: Callable[[Sequence[Any]], Sequence[Any]]
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """What a statement for a page selects, page after page; `key` is the key of such a row (and maybe more)."""
+        statement, parameters = page(_PAGE, False), list[str]()
         while True:
             with self._connections.transaction(self._right) as connection:
                 rows = connection.execute(statement, parameters).fetchall()
-            for row in rows:
-                yield self._stored(row, False)
+            yield rows
             if len(rows) < _PAGE:
                 return
-            statement = self._statements.page(_PAGE, after=True)
-            parameters = [column.encode([value]) for column, value in zip(self._keys, rows[-1], strict=False)]
+            statement = page(_PAGE, True)
+            parameters = [column.encode([value]) for column, value in zip(self._keys, key(rows[-1]), strict=False)]
 
     def count(self) -> int:
         with self._connections.transaction(self._right, Mode.LONG) as connection:

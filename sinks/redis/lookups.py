@@ -2,6 +2,10 @@
 
 `READ_*` take ``[with values, rows]`` where a row is ``[key, companion, member]``, and answer an array a row: nothing,
 or the version, generation and owner, then, where the row is live, its content.
+
+`LIST_HASH` takes a cursor of SCAN and ``[glob, count, names]``, and answers the next cursor and then three texts a live
+row: its key, its state, and the MessagePack array of an empty text and the fields of these names (false for one that is
+missing); an empty text instead where the hash has other fields than these.
 """
 
 from __future__ import annotations
@@ -84,6 +88,34 @@ def _read_members(sorted_set: bool) -> str:
 
 READ_SET = _read_members(sorted_set=False)
 READ_SORTED_SET = _read_members(sorted_set=True)
+
+LIST_HASH = (
+    lua.PRELUDE
+    + r"""
+local glob, count, names = unpack(cmsgpack.unpack(ARGV[2]), 1, 3)
+local page = call('SCAN', ARGV[1], 'MATCH', glob, 'COUNT', count, 'TYPE', 'hash')
+local reply, n, whole = { page[1] }, 1, #names + 1
+local match, pack = string.match, cmsgpack.pack
+for _, key in ipairs(page[2]) do
+  local cells = typed(try('HMGET', key, '_v', unpack(names)))
+  local held = cells and cells[1]
+  if held and match(held, '^%d') then
+    local there = whole
+    for i = 2, whole do
+      if not cells[i] then there = there - 1 end
+    end
+    local content = ''
+    if call('HLEN', key) == there then
+      cells[1] = ''
+      content = pack(cells)
+    end
+    reply[n + 1], reply[n + 2], reply[n + 3] = key, held, content
+    n = n + 3
+  end
+end
+return reply
+"""
+)
 
 FORGET = (
     lua.PRELUDE

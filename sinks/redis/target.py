@@ -13,10 +13,12 @@ import msgspec
 import redis
 
 from dynaview.projections.rows import Layout, RowKey, Rule, Write
-from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, Rejected, RejectedKind, Stored
+from dynaview.sinks.imprints import listed, plain
+from dynaview.sinks.port import APPLIED, STALE, Imprints, Mend, Outcome, Rejected, RejectedKind, Stored
 from dynaview.sinks.redis import generations, lookups, scripts
 from dynaview.sinks.redis.content import Content, Unstorable, hash_content, stored
 from dynaview.sinks.redis.link import Link
+from dynaview.sinks.redis.listing import Listing
 from dynaview.sinks.redis.names import Family, companion
 from dynaview.sinks.redis.scan import Scan
 
@@ -76,6 +78,7 @@ class RedisTarget:
         self.family = Family(self._options.family)
         """The view's keys."""
         self._scan = Scan(link, self.family)
+        self._listing = Listing(link, self._content, self.family) if Listing.suits(self._content) else None
         self._members = self._content.type in ("set", "sorted_set")
         lasts = (self._options.expire_after or 0) * 1000
         self._head = _pack((str(generation), lasts, self._content.expires, self._content.complete))
@@ -99,10 +102,7 @@ class RedisTarget:
 
     def content(self, write: Write) -> Any:
         """By type: hash a dict of bytes, string its bytes, sorted set the score, set True. None once it has expired."""
-        if write.values is None:
-            return None
-        at = self._content.expires_at(write)
-        if at is not None and at <= time.time() * 1000:
+        if write.values is None or self._has_expired(write):
             return None
         match self._content.type:
             case "hash":
@@ -115,6 +115,16 @@ class RedisTarget:
             case "set":
                 return True
 
+    def imprint(self, write: Write) -> bytes | None:
+        if self._listing is None:
+            content = self.content(write)
+            return None if content is None else plain(write.owner, content)
+        return None if write.values is None or self._has_expired(write) else self._listing.imprint(write)
+
+    def _has_expired(self, write: Write) -> bool:
+        at = self._content.expires_at(write)
+        return at is not None and at <= time.time() * 1000
+
     def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         return list(self._read(keys, full=contents))
 
@@ -122,6 +132,9 @@ class RedisTarget:
         """As SCAN has it: rows that come or go meanwhile may be missed, and, while Redis resizes its table, one may
         come twice."""
         return self._live(full=contents)
+
+    def imprints(self) -> Iterator[Imprints]:
+        return listed(self.rows()) if self._listing is None else self._listing.pages()
 
     def count(self) -> int:
         return sum(1 for _ in self._live(full=False))

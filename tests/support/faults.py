@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
 from dynaview.projections.rows import RowKey, Write
-from dynaview.sinks.port import Mend, Outcome, SinkRefused, SinkUnavailable, Stored, Target
+from dynaview.sinks.port import Imprints, Mend, Outcome, SinkRefused, SinkUnavailable, Stored, Target
 
 Fault: TypeAlias = Literal["refuse", "lose", "half", "forbid"]
 """refuse: fail before the write. lose: write, then fail, as when the answer is lost. half: write half, then fail.
@@ -82,11 +82,17 @@ class FaultyTarget:
     def content(self, write: Write) -> Any:
         return self.inner.content(write)
 
+    def imprint(self, write: Write) -> bytes | None:
+        return self.inner.imprint(write)
+
     def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         return self.inner.read(keys, contents)
 
     def rows(self, contents: bool = True) -> Iterator[Stored]:
         return self.inner.rows(contents)
+
+    def imprints(self) -> Iterator[Imprints]:
+        return self.inner.imprints()
 
     def count(self) -> int:
         return self.inner.count()

@@ -25,6 +25,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,7 @@ from dynaview.views.control.letterbox import LetterBox
 from dynaview.views.control.letters import key_text
 from dynaview.views.patience import Patience, Stopped
 from dynaview.views.verification.agreement import Agreement, is_of
+from dynaview.views.verification.ahead import ahead
 from dynaview.views.verification.explained import Explained, leavings
 from dynaview.views.verification.findings import Finding, Kind, Report, differing
 from dynaview.views.verification.ledger import Ledger
@@ -150,10 +152,11 @@ class Check:
 
         def listed() -> Ledger:
             ledger = Ledger()
-            for stored in self.subject.target.rows():
-                if self._patience.stop.is_set():
-                    raise Stopped
-                ledger.add(stored)
+            with closing(ahead(self.subject.target.imprints())) as pages:
+                for page in pages:
+                    if self._patience.stop.is_set():
+                        raise Stopped
+                    ledger.add(page)
             ledger.close()
             return ledger
 
@@ -191,16 +194,18 @@ class Check:
             counts.dead_lettered += 1
             self._unmakeable(key, image)
             return
+        ledger, target = self._ledger, self.subject.target
         for write in writes:
             counts.rows += 1
             try:
-                content = self.subject.target.content(write)
+                if ledger is not None and (imprint := target.imprint(write)) and ledger.meet(write.key, imprint):
+                    continue
+                content = target.content(write)
             except _UNSTORABLE:
                 counts.dead_lettered += 1
                 self._want(write.key)
                 continue
-            if self._ledger is None or not self._ledger.meet(write.key, write.owner, content):
-                counts.wanted.append((key, write, content))
+            counts.wanted.append((key, write, content))
 
     def look_at_rows(self, left: Sequence[tuple[Key, Write]]) -> None:
         """Judge rows that their items may not ask for (any more); `left` as `leavings` makes them."""

@@ -1,9 +1,9 @@
-"""A register of the rows that a store listed: some 17 bytes a row, whatever a row holds.
+"""A register of the rows that a store listed: some 33 bytes a row, whatever a row holds.
 
-Of each row it keeps hashes: of its key, of its state (version, owner and generation), and of its content and owner. So
-a verification knows for a million rows which ones the table asks for, and in which state each one stood when it was
-listed. Hashes are of this process only. Where two keys share one (at 10^8 rows the chance of any is 1 in 3000), a row
-too many may go unseen; nothing is ever reported because of it.
+Of each row it keeps hashes: 64 bits of its key and of its state (version, owner and generation), and 128 of its
+imprint (content and owner). So a verification knows for a million rows which ones the table asks for, and in which
+state each one stood when it was listed. Hashes of keys and states are of this process only. Where two keys share one
+(at 10^8 rows the chance of any is 1 in 3000), a row too many may go unseen; nothing is ever reported because of it.
 """
 
 from __future__ import annotations
@@ -12,32 +12,29 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 from decimal import Decimal
+from hashlib import blake2b
 from typing import Any
-
-import msgspec
 
 from dynaview.projections.attributes import number_text
 from dynaview.projections.rows import RowKey
-from dynaview.sinks.port import Stored
+from dynaview.sinks.port import Imprints, Stored, state_of
 
 _BITS = 10
 _BUCKETS = 1 << _BITS
 _SHIFT = 64 - _BITS
 _WORD = (1 << 64) - 1
-_HALF = (1 << 32) - 1
-
-_encode = msgspec.json.Encoder(order="deterministic", decimal_format="number", enc_hook=str).encode
+_DIGEST = 16
 
 
 class _Bucket:
-    """Parallel arrays, in the order of `keys` once the ledger is closed."""
+    """Parallel arrays, in the order of `keys` once the ledger is closed; of digests there are `_DIGEST` bytes each."""
 
-    __slots__ = ("contents", "keys", "met", "states")
+    __slots__ = ("digests", "keys", "met", "states")
 
     def __init__(self) -> None:
         self.keys = array("Q")
-        self.states = array("I")
-        self.contents = array("I")
+        self.states = array("q")
+        self.digests = bytearray()
         self.met = bytearray()
 
     def places(self, key: int) -> Iterator[int]:
@@ -49,9 +46,10 @@ class _Bucket:
 
     def sort(self) -> None:
         order = sorted(range(len(self.keys)), key=self.keys.__getitem__)
+        digests = self.digests
         self.keys = array("Q", [self.keys[place] for place in order])
-        self.states = array("I", [self.states[place] for place in order])
-        self.contents = array("I", [self.contents[place] for place in order])
+        self.states = array("q", [self.states[place] for place in order])
+        self.digests = bytearray().join([digests[place * _DIGEST : (place + 1) * _DIGEST] for place in order])
         self.met = bytearray(len(order))
 
 
@@ -62,30 +60,35 @@ class Ledger:
         self._buckets = [_Bucket() for _ in range(_BUCKETS)]
         self.rows = 0
 
-    def add(self, stored: Stored) -> None:
-        """Enter a live row as it is listed."""
-        key = _hash(stored.key)
-        bucket = self._buckets[key >> _SHIFT]
-        bucket.keys.append(key)
-        bucket.states.append(_state(stored))
-        bucket.contents.append(_content(stored.owner, stored.content))
-        self.rows += 1
+    def add(self, page: Imprints) -> None:
+        """Enter live rows as they are listed."""
+        buckets = self._buckets
+        for key, state, imprint in zip(*page, strict=True):
+            hashed = _hash(key)
+            bucket = buckets[hashed >> _SHIFT]
+            bucket.keys.append(hashed)
+            bucket.states.append(hash(state))
+            bucket.digests += blake2b(imprint, digest_size=_DIGEST).digest()
+        self.rows += len(page.keys)
 
     def close(self) -> None:
         """The listing has ended."""
         for bucket in self._buckets:
             bucket.sort()
 
-    def meet(self, key: RowKey, owner: str, content: Any) -> bool:
-        """Whether the row was listed with this owner and content; then it is wanted."""
+    def meet(self, key: RowKey, imprint: bytes) -> bool:
+        """Whether the row was listed with this imprint; then it is wanted."""
         hashed = _hash(key)
         bucket = self._buckets[hashed >> _SHIFT]
-        content_hash = _content(owner, content)
+        keys = bucket.keys
+        place = bisect_left(keys, hashed)
+        digest = blake2b(imprint, digest_size=_DIGEST).digest()
         found = False
-        for place in bucket.places(hashed):
-            if bucket.contents[place] == content_hash:
+        while place < len(keys) and keys[place] == hashed:
+            if bucket.digests[place * _DIGEST : (place + 1) * _DIGEST] == digest:
                 bucket.met[place] = 1
                 found = True
+            place += 1
         return found
 
     def want(self, key: RowKey) -> None:
@@ -119,9 +122,13 @@ class Ledger:
 
 
 def _hash(key: RowKey) -> int:
-    # Python gives -1 and -2 one hash, and takes integers modulo 2**61-1: numbers are hashed as texts.
-    whole = hash(key if type(key) is str else tuple(map(_part, key)))
-    return whole & _WORD
+    if type(key) is str:
+        return hash(key) & _WORD
+    for part in key:
+        if type(part) is not str:
+            # Python gives -1 and -2 one hash, and takes integers modulo 2**61-1: numbers are hashed as texts.
+            return hash(tuple(map(_part, key))) & _WORD
+    return hash(key) & _WORD
 
 
 def _part(part: Any) -> Any:
@@ -135,14 +142,4 @@ def _part(part: Any) -> Any:
 
 
 def _state(stored: Stored) -> int:
-    return hash((str(stored.version), stored.owner, stored.generation)) & _HALF
-
-
-def _content(owner: str, content: Any) -> int:
-    """Equal contents mostly have one hash (1.5 and 1.50 do not); different ones have two, but for 1 in 2**32."""
-    if type(content) is bytes:
-        return hash((owner, content)) & _HALF
-    try:
-        return hash((owner, _encode(content))) & _HALF
-    except (TypeError, ValueError, UnicodeEncodeError, OverflowError, RecursionError):
-        return hash((owner, repr(content))) & _HALF
+    return hash(state_of(stored.version, stored.generation, stored.owner))

@@ -16,7 +16,8 @@ from dynaview.projections.changes import SCANNED, Change
 from dynaview.projections.compiler import owner
 from dynaview.projections.projection import ProjectionError
 from dynaview.projections.rows import RowKey, RowValues, Rule, Write
-from dynaview.sinks.port import APPLIED, Mend, SinkRefused, SinkUnavailable, Stored, Target
+from dynaview.sinks.imprints import listed
+from dynaview.sinks.port import APPLIED, Imprints, Mend, SinkRefused, SinkUnavailable, Stored, Target
 from dynaview.sources.errors import AccessDenied, Throttled
 from dynaview.sources.port import Key
 from dynaview.views.control.letterbox import Choice
@@ -618,6 +619,9 @@ class Listing:
         yield from found[len(found) // 2 :]
         once, self.after = self.after, lambda: None
         once()
+
+    def imprints(self) -> Iterator[Imprints]:
+        return listed(self.rows())
 
     def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         if "read" in self.failures:
