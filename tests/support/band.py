@@ -19,7 +19,7 @@ from dynaview.sinks.port import Outcome, SinkUnavailable
 from dynaview.sources.errors import SourceUnavailable
 from dynaview.views.control.store import ControlStore, ControlUnavailable, ViewRecord
 from dynaview.views.declared.declarations import load
-from dynaview.views.following.lane import LaneSettings
+from dynaview.views.following.lane import Lane, LaneSettings
 from dynaview.views.following.worker import Worker, WorkerSettings
 from dynaview.views.workers.crew import leases
 from dynaview.views.workers.share import Share, ShareSettings
@@ -203,6 +203,11 @@ class Hand:
         share = self.worker._share
         assert share is not None
         return share
+
+    def lane(self, view: str) -> Lane:
+        """The lane of a view that runs."""
+        assert self.worker._lanes is not None
+        return next(lane for lane in self.worker._lanes.all() if lane.name == view)
 
     @property
     def owned(self) -> set[str]:

@@ -6,29 +6,25 @@ or forbidden holds up no view of another.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
 from dynaview.projections.compiler import compile_view
 from dynaview.projections.declaration import Problem, SourceDeclaration, ViewDeclaration
 from dynaview.sinks.port import Sink, SinkError
-from dynaview.sources.errors import SourceError, StreamDisabled, StreamGone
+from dynaview.sources.errors import SourceError, StreamDisabled
 from dynaview.sources.port import TableDescription, TableReader
-from dynaview.views.control.store import ControlStore, ControlUnavailable, Segment, ViewRecord
+from dynaview.views.control.store import ControlStore, ControlUnavailable
 from dynaview.views.declared.fingerprint import fingerprint
 from dynaview.views.declared.recorded import recorded
-from dynaview.views.faults import FAILED
-from dynaview.views.following.fill import Fill
-from dynaview.views.following.follower import Follower, FollowerSettings
-from dynaview.views.following.lane import ENDS, Lane, LaneSettings
-from dynaview.views.following.limit import OVERRUN
+from dynaview.views.following.follower import FollowerSettings
+from dynaview.views.following.lane import LaneSettings
+from dynaview.views.following.lanes import Lanes
 from dynaview.views.following.opening import FULL_IMAGES, Opening
 from dynaview.views.gaps import GAP, stream_gap
 from dynaview.views.policy import Backoff
@@ -99,20 +95,9 @@ class Worker:
         self._over = threading.Event()
         """Set when this process is to stop, or was taken for dead by others and has to begin anew."""
         self._share: Share | None = None
-        self._filling: set[str] = set()
-        """Views whose fill was begun here."""
-        self._lanes: dict[str, Lane] = {}
-        self._running: dict[str, list[threading.Thread]] = {}
-        """The threads of each lane and its fill."""
-        self._steps: dict[str, int] = {}
-        """The step that the lanes of each view have taken."""
-        self._opened: Opening | None = None
-        self._opening_lanes = threading.Lock()
-        """Held while lanes are opened or left."""
-        self._left = threading.Event()
-        """Set when the stream that is followed is left for another one."""
+        self._lanes: Lanes | None = None
+        """Those of the stream that is followed."""
         self._threads: list[threading.Thread] = []
-        self._follower: Follower | None = None
         self._supervisor: threading.Thread | None = None
         self._begun = False
         """Whether this process keeps the views: another one may."""
@@ -145,12 +130,11 @@ class Worker:
         self._over.set()
         patience = self._settings.patience
         left = [] if self._supervisor is None else join([self._supervisor], patience)
-        if self._follower is not None:
-            left += self._follower.stop(patience)
+        if (lanes := self._lanes) is not None:
+            left += lanes.stop_reading(patience)
         left += join(self._threads, patience)  # first: one of them may open lanes
-        for lane in self._lanes.values():
-            lane.end()
-        left += join([thread for threads in self._running.values() for thread in threads], patience)
+        if lanes is not None:
+            left += lanes.end(patience)
         if left:
             log.warning(
                 "table %s: not waited for any longer: %s; what they have not confirmed is done again at the next start",
@@ -174,21 +158,22 @@ class Worker:
     def _purge(self) -> None:
         """Remove tombstones that no change can come too late for: see `purgeable`."""
         while not self._stop.wait(self._settings.purge_every):
-            if not self._holds("purge"):
+            if (lanes := self._lanes) is None or not self._holds("purge"):
                 continue
-            for lane in list(self._lanes.values()):
-                age = lane.purgeable(time.time())
-                if age is None:
-                    continue
+            for view, found in lanes.purge():
+                if isinstance(found, SinkError):
+                    log.warning("view %s: its old tombstones stay for now: %s", view, found)
+                elif found:
+                    log.info("view %s: %d old tombstones removed", view, found)
+
+    def _tend(self) -> None:
+        """Take in what other workers say of the views, and ask of their lanes."""
+        while not self._stop.wait(self._settings.tend_every):
+            if (lanes := self._lanes) is not None:
                 try:
-                    # While one fills only tombstones keep scanned items out that were deleted since.
-                    kept = [output for output in lane.outputs if not output.bulk]
-                    removed = sum(output.target.purge(timedelta(seconds=age)) for output in kept)
-                except SinkError as error:
-                    log.warning("view %s: its old tombstones stay for now: %s", lane.name, error)
-                    continue
-                if removed:
-                    log.info("view %s: %d old tombstones removed", lane.name, removed)
+                    lanes.tend()
+                except ControlUnavailable as error:
+                    log.warning("%s", error)
 
     # The supervisor's own thread
 
@@ -234,21 +219,18 @@ class Worker:
 
     def _leave(self) -> None:
         """Leave a stream: what is opened next is the table's other one."""
-        with self._opening_lanes:
-            self._opened = None
-        self._left.set()
-        patience = self._settings.patience
-        if self._stop.is_set() or self._follower is None:
+        lanes, patience = self._lanes, self._settings.patience
+        if lanes is None:
+            return
+        lanes.leave()
+        if self._stop.is_set():
             return  # `stop` ends it all
-        self._follower.stop(patience)
-        for lane in self._lanes.values():
-            lane.end()
-        while left := join([thread for threads in self._running.values() for thread in threads], patience):
+        lanes.stop_reading(patience)
+        while left := lanes.end(patience):
             log.warning("table %s: its lanes have not ended yet: %s", self.source.table, ", ".join(left))
             if self._stop.is_set():
                 return
-        self._lanes, self._running, self._follower = {}, {}, None
-        self._filling.clear()
+        self._lanes = None
         if self._share is not None:
             self._share.serve(None)
 
@@ -287,23 +269,14 @@ class Worker:
         )
         seen = time.time()
         while not self._over.is_set():
-            shards = self._insist(self._rest)
-            lanes = list(self._lanes.values())
+            shards = None if self._lanes is None else self._insist(self._lanes.shards)
+            lanes = [] if self._lanes is None else self._lanes.all()
             for lane in lanes:
                 if shards is not None and lane.failed is None and lane.intake.drained(shards, seen):
                     lane.fail(GAP, stream_gap(self.source.table, other, lane.intake.passed, lane.name, lane.on_gap))
             if all(lane.failed is not None for lane in lanes):
                 return
             self._over.wait(self._settings.drain_every)
-
-    def _rest(self) -> list[str]:
-        """The shards of the followed stream; none where DynamoDB has forgotten it."""
-        if self._follower is None:
-            return []
-        try:
-            return [shard.id for shard in self._follower.stream.shards()]
-        except StreamGone:
-            return []
 
     def _open(self) -> TableDescription:
         description = self.table.describe()
@@ -331,7 +304,7 @@ class Worker:
     def _say_waiting(self, reason: str, off: bool) -> None:
         """Let status show what views without a lane wait for. `off`: there is no stream, which is a gap to a view that
         has followed one."""
-        if self._lanes:
+        if self._lanes is not None and self._lanes.all():
             return
         try:
             if any(self._control.crew.sharing(view.name) for view in self._views):
@@ -353,50 +326,36 @@ class Worker:
         share = self._share
         assert share is not None
         first = not share.join()  # before records are read: from here on every step of a view waits for this worker
-        opening = self._opening(description)
-        records = [self._register(view, description, first) for view in self._views]
-        opened = [(record, opening.lane(view, record)) for view, record in zip(self._views, records, strict=True)]
-        fills = {
-            record.name: self._planned(opening, record, lane)
-            for record, lane in opened
-            if lane is not None and self._may_fill(record)
-        }
-        # Nothing below fails or is tried again: a second set of lanes would count every change twice.
-        with self._opening_lanes:  # whoever tends steps is to find all lanes or none
-            self._opened = opening
-            self._follower = Follower(
-                self.table.stream(description.stream_arn or "", opening.shape),
-                [lane for _, lane in opened if lane is not None],
-                self._settings.follower,
-                crashed=self._crashed,
-                on_ready=share.poke,
-                stands=share.stands,
-            )
-            for record, lane in opened:
-                self._steps[record.name] = record.step
-                if lane is not None:
-                    _heed(lane, record)
-                    self._run(lane, fills.get(record.name))
-            share.serve(self._follower)
-            self._follower.start()
-        for record in records:
-            self._insist(partial(self._control.take_step, record.name, self.identity, record.step))
-        self._begin_rebuilds(opening)
+        lanes = Lanes(
+            self.source,
+            self._views,
+            self.table,
+            self._control,
+            self._opening(description),
+            share,
+            self._crashed,
+            first,
+            self._settings.patience,
+        )
+        # Nothing below fails or is tried again.
+        lanes.start(self._settings.follower)
+        self._lanes = lanes
+        self._insist(lanes.tell)
+        self._begin_rebuilds(lanes)
 
-    def _begin_rebuilds(self, opening: Opening) -> None:
+    def _begin_rebuilds(self, lanes: Lanes) -> None:
         """Advance rebuilds while this stream is followed, and ask for those that declarations ask for by themselves."""
-        self._left = threading.Event()
         site = Site(
             source=self.source,
             views={view.name: view for view in self._views},
             table=self.table,
             sinks=self._sinks,
             control=self._control,
-            opening=opening,
+            opening=lanes.opening,
             workers=self._control.crew.sharing,
             mine=partial(self._holds, "rebuild"),
             stop=self._over,
-            left=self._left,
+            left=lanes.left,
         )
         self._threads.append(spawn(f"rebuilds-{self.source.name}", Rebuilder(site).run, self._crashed))
 
@@ -413,117 +372,7 @@ class Worker:
             self._share,
         )
 
-    def _register(self, view: ViewDeclaration, description: TableDescription, first: bool) -> ViewRecord:
-        """The view's record, made where this is its first start. The `first` of several workers goes on where the last
-        ones ended for a reason that a new start heals."""
-        mark, declaration = fingerprint(view, self.source.table), recorded(view)
-        record = self._control.add_view(view.name, view.source, view.sink, mark, declaration=declaration)
-        self._control.redeclare(view.name, mark, declaration)  # what does not touch rows may have changed
-        if record.stream_arn is None and description.stream_arn is not None:
-            self._control.set_stream(view.name, description.stream_arn)
-            record = dataclasses.replace(record, stream_arn=description.stream_arn)
-        if first and record.state in (OVERRUN, FAILED):
-            self._control.set_state(view.name, "starting")
-            record = dataclasses.replace(record, state="starting", reason="")
-        return record
-
     def _refuse(self, view: str, state: str, reason: str) -> None:
         log.error("view %s: %s: %s", view, state, reason)
         self._control.set_state(view, state, reason)
         self._on_fail(view, state, reason)
-
-    def _planned(self, opening: Opening, record: ViewRecord, lane: Lane) -> tuple[Fill, list[Segment]]:
-        fill = Fill(
-            view=record.name,
-            generation=record.generation,
-            table=self.table,
-            shape=opening.shape,
-            bound=lane.outputs[0].bound,
-            target=lane.outputs[0].target,
-            control=self._control,
-            ready=lane.prepared,
-            stop=lane.stop,
-            done=lane.filled,
-            lettered=lane.lettered,
-            fault=lane.fault,
-            crashed=self._crashed,
-        )
-        return fill, fill.plan(opening.description.size)
-
-    def _may_fill(self, record: ViewRecord) -> bool:
-        """Whether the first fill of a view is to be begun here: one worker does it, another goes on where it ended."""
-        return _unfilled(record) and self._holds(f"fill {record.name} {record.generation}")
-
-    def _run(self, lane: Lane, fill: tuple[Fill, list[Segment]] | None) -> None:
-        self._lanes[lane.name] = lane
-        self._running[lane.name] = [spawn(f"view-{lane.name}", lane.run, self._crashed)]
-        if fill is not None:
-            self._filling.add(lane.name)
-            self._running[lane.name] += fill[0].start(fill[1])
-
-    # Steps: what the lanes of a view have to do changes while they run
-
-    def _tend(self) -> None:
-        """Take in new steps of the views (see `ViewRecord.step`), and what other workers say of them."""
-        while not self._stop.wait(self._settings.tend_every):
-            opening = self._opened
-            if opening is None:
-                continue
-            try:
-                for record in self._control.views():
-                    if record.name in self._steps:
-                        with self._opening_lanes:
-                            if opening is self._opened:
-                                self._take_in(opening, record)
-            except ControlUnavailable as error:
-                log.warning("%s", error)
-
-    def _take_in(self, opening: Opening, record: ViewRecord) -> None:
-        lane = self._lanes.get(record.name)
-        if record.step != self._steps[record.name]:
-            self._reopen(opening, record)
-        elif lane is not None:
-            _heed(lane, record)
-            if record.name not in self._filling and lane.failed is None and self._may_fill(record):
-                fill, left = self._planned(opening, record, lane)
-                self._filling.add(lane.name)
-                self._running[lane.name] += fill.start(left)
-
-    def _reopen(self, opening: Opening, record: ViewRecord) -> None:
-        """End the view's lane and open it anew as its record says now. Where the old one has not ended yet (its store
-        holds it up), another look follows."""
-        follower = self._follower
-        assert follower is not None
-        lane = self._lanes.get(record.name)
-        if lane is not None:
-            follower.leave(lane)
-            lane.end()
-            if join(self._running[record.name], self._settings.patience):
-                return
-            del self._lanes[record.name]
-            self._filling.discard(record.name)
-        view = next(view for view in self._views if view.name == record.name)
-        lane = opening.lane(view, record)
-        fill = self._planned(opening, record, lane) if lane is not None and self._may_fill(record) else None
-        self._steps[record.name] = record.step
-        if lane is not None:
-            follower.join(lane)
-            if self._share is not None:
-                self._share.poke()
-            self._run(lane, fill)
-        self._control.take_step(record.name, self.identity, record.step)
-
-
-def _unfilled(record: ViewRecord) -> bool:
-    """Whether a first fill is to be begun, or to go on: a rebuild takes its place."""
-    return not record.filled and record.write_order == (record.generation,)
-
-
-def _heed(lane: Lane, record: ViewRecord) -> None:
-    """Let a lane know what other workers have said of its view."""
-    if record.filled:
-        lane.filled()
-    if lane.failed is None and record.state in ENDS:
-        lane.fail(record.state, record.reason)
-    elif lane.failed is None and record.state == "stopped":
-        lane.resay()

@@ -319,8 +319,9 @@ class Share:
         owners = {lease.resource: lease.owner for lease in self._crew.leases(self.group)}
         plan = assign(wanted, owners, self._members)
         for shard in self._epochs.keys() - self._leaving.keys():
-            if all(lane.intake.position(shard).finished for lane in lanes if lane.failed is None) and shard not in wanted:
-                if any(lane.failed is None for lane in lanes):
+            at = [lane.intake.position(shard) for lane in lanes if lane.failed is None]
+            if all(each.finished for each in at) and shard not in wanted:
+                if at:
                     self._leaving[shard] = True
             elif plan.get(shard, self.id) != self.id:
                 self._leaving[shard] = False
