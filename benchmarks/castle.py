@@ -87,6 +87,8 @@ class Plan:
     phases: bool = True
     seconds: float = 0.0
     outages: int = 0
+    longest: float = 4.0
+    """The longest outage, in seconds."""
     redis: str = "hash"
     burst: int = 2000
     """Changes that the writer makes without a break, though never for longer than `BREATH`."""
@@ -127,6 +129,8 @@ class Castle:
         self.prefix = f"castle{uuid.uuid4().hex[:8]}"
         self.truth = Truth(plan.items)
         self.report = Report()
+        self.stages = 0
+        """How many stages of `siege.in_every_phase` were reached."""
         self._open = contextlib.ExitStack()
         self.stores = {name: Store(environment[variable], None) for name, variable in local.VARIABLES.items()}
         for store in self.stores.values():

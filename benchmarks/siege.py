@@ -19,7 +19,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -125,7 +125,10 @@ def _besiege(
     hold.move(stages[0])
     castle.command(*words)
     castle.wait_requested(views, before)
+    if words[0] == "rebuild":
+        join(castle, views[0])
     for stage, after in zip(stages, (*stages[1:], None), strict=True):
+        castle.stages += 1
         castle.until(lambda: hold.has(stage), f"all to be held in {stage}")  # noqa: B023 - done before the next round
         time.sleep(castle.random.uniform(0.0, 0.4))
         castle.kill()
@@ -222,10 +225,10 @@ def run(environment: Mapping[str, str], folder: Path, plan: Plan, say: Say = lam
         onlookers = Onlookers(castle.truth, windows)
         try:
             with onlookers:
-                with writer:
+                with writer, _outages(castle, say):
                     if plan.phases:
                         in_every_phase(castle, say)
-                    _under_outages(castle, say)
+                    at_random(castle, time.monotonic() + plan.seconds, say)
                 castle.wait_counted()
                 castle.wait_following()
             onlookers.conclude()
@@ -240,16 +243,18 @@ def run(environment: Mapping[str, str], folder: Path, plan: Plan, say: Say = lam
     return report
 
 
-def _under_outages(castle: Castle, say: Say) -> None:
+@contextlib.contextmanager
+def _outages(castle: Castle, say: Say) -> Iterator[None]:
+    """Take stores away until the block ends: throughout the random rounds, or, where there are none, the phases."""
     plan, began = castle.plan, time.monotonic()
-    if not plan.seconds:
-        return
-    outages = Outages(
-        castle.stores, random.Random(plan.seed + 2), plan.outages, lambda: (time.monotonic() - began) / plan.seconds,
-        longest=4.0, say=say,
-    )  # fmt: skip
+    stages = len(REBUILD) + len(ROLLBACK)
+
+    def progress() -> float:
+        return (time.monotonic() - began) / plan.seconds if plan.seconds else castle.stages / stages
+
+    outages = Outages(castle.stores, random.Random(plan.seed + 2), plan.outages, progress, plan.longest, say)
     try:
-        at_random(castle, began + plan.seconds, say)
+        yield
     finally:
         outages.stop()
         castle.report.outages = outages.done
@@ -258,7 +263,9 @@ def _under_outages(castle: Castle, say: Say) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=5.0, help="of random rounds behind the kills in every phase")
+    parser.add_argument(
+        "--minutes", type=float, default=5.0, help="of random rounds behind the kills in every phase (5)"
+    )
     parser.add_argument("--items", type=int, default=300, help="different items (300)")
     parser.add_argument("--outages", type=int, default=None, help="times that a store goes away (two a minute)")
     parser.add_argument("--redis", choices=REDIS, default="hash", help="type of Redis' rows (hash)")
@@ -267,7 +274,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     told = parser.parse_args()
     outages = round(told.minutes * 2) if told.outages is None else told.outages
-    plan = Plan(told.items, told.phases, told.minutes * 60, outages, told.redis, yes=told.yes, seed=told.seed)
+    plan = Plan(told.items, told.phases, told.minutes * 60, outages, redis=told.redis, yes=told.yes, seed=told.seed)
 
     def say(line: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
