@@ -27,7 +27,7 @@ CODES = ("a", "b")
 HIDDEN = "none"
 """The code of an item that no view shows."""
 
-PAUSE = 0.03
+PAUSE = 0.05
 """Seconds between two looks through one window."""
 
 

@@ -26,7 +26,7 @@ def test_killed_in_every_phase_no_reader_sees_a_step_back(
         "DATABASE_URL": postgres_url,
         "OPENSEARCH_URL": opensearch_url,
     }
-    plan = Plan(items=100, burst=40, outages=3, longest=1.0, seed=20261124)
+    plan = Plan(items=100, burst=25, outages=3, longest=1.0, seed=20261124)
     report = run(environment, tmp_path, plan)
     assert report.faults == [], (tmp_path / "daemon.log").read_text()[-3000:]
     assert set(report.kills) == MET
