@@ -72,6 +72,6 @@ def test_only_equal_contents_have_one_imprint(database: Database, rows: list[tup
     imprints = dict(zip(page.keys, page.imprints, strict=True))
     for one in stood:
         for key, content in kept.items():
-            asked = Write(key, (key[0], *(one.values or ())[1:]), 5)
+            asked = Write(key, (*key, *tuple(one.values or ())[1:]), 5)
             if target.imprint(asked) == imprints[key]:
                 assert target.content(asked) == content
