@@ -21,7 +21,6 @@ what was seen, so that a repair can write where nothing has changed since.
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -43,6 +42,7 @@ from dynaview.views.verification.ahead import ahead
 from dynaview.views.verification.explained import Explained, leavings
 from dynaview.views.verification.findings import Finding, Kind, Report, differing
 from dynaview.views.verification.ledger import Ledger
+from dynaview.views.verification.suspects import Suspect, Suspects
 
 READ = 1000
 """Rows read, or judged, together."""
@@ -50,17 +50,11 @@ READ = 1000
 ROUNDS = 5
 """How often a row that keeps changing is looked at."""
 
-SUSPECTS = 5000
-"""Rows that wait to be judged; then the scan waits as well."""
-
 CONTESTED = 10_000
 """Rows of another item's that are remembered until the end of the scan."""
 
 UNTOLD = 1000
 """Items without rows that are remembered: one without a dead letter is enough to judge no row without an owner."""
-
-WAKE = 0.2
-"""Seconds after which those who wait for each other look whether they are to stop."""
 
 UNKNOWN_OWNER = (
     "whether the other item asks for this row too only a whole verification can tell: dynaview verify without "
@@ -85,15 +79,6 @@ class Subject:
     letters: LetterBox | None = None
     found: Callable[[Sequence[Finding]], None] = lambda findings: None
     """Hears of findings as they are made, all of them, from one thread at a time."""
-
-
-@dataclass(slots=True)
-class _Suspect:
-    item: Key
-    key: RowKey
-    owner: str
-    seen: Stored | None
-    rounds: int = 0
 
 
 @dataclass(slots=True)
@@ -134,9 +119,9 @@ class Check:
         self._ledger: Ledger | None = None
         self._lock = threading.Lock()
         self._telling = threading.Lock()
-        self._suspects: queue.Queue[_Suspect | None] = queue.Queue(SUSPECTS)
+        self._suspects = Suspects(patience.stop, lambda: self.failed is not None)
         self._contested: dict[RowKey, Key] = {}
-        self._taken: list[_Suspect] = []
+        self._taken: list[Suspect] = []
         """Rows of another item's that were told, to be looked at once more."""
         self._unmade: set[str] = set()
         """Owners of items of which not even row keys can be made."""
@@ -180,7 +165,7 @@ class Check:
                 if self._agreement.is_right(write, content, stored):
                     self._want(write.key)
                 else:
-                    self._put(_Suspect(key, write.key, write.owner, stored))
+                    self._suspects.put(Suspect(key, write.key, write.owner, stored))
         with self._lock:
             self.report.items += counts.items
             self.report.rows += counts.rows
@@ -210,13 +195,13 @@ class Check:
     def look_at_rows(self, left: Sequence[tuple[Key, Write]]) -> None:
         """Judge rows that their items may not ask for (any more); `left` as `leavings` makes them."""
         for start in range(0, len(left), READ):
-            suspects = [_Suspect(key, write.key, write.owner, None) for key, write in left[start : start + READ]]
+            suspects = [Suspect(key, write.key, write.owner, None) for key, write in left[start : start + READ]]
             asked = self._asked_now(suspects)
             suspects = [each for each in suspects if each.key not in (asked[item_key(each.item)] or {})]
             for suspect, stored in zip(suspects, self._read([each.key for each in suspects]), strict=True):
                 if stored is not None and stored.content is not None:
                     suspect.seen = stored
-                    self._put(suspect)
+                    self._suspects.put(suspect)
 
     def _unmakeable(self, key: Key, image: Image) -> None:
         """An item of which no row can be made: what stands of it is of an earlier state, and is left."""
@@ -232,42 +217,13 @@ class Check:
 
     def judge(self) -> None:
         """Judge suspects until `end` is called: the body of a thread."""
-        again: list[_Suspect] = []
-        ended = False
-        while not ended or again:
-            batch, again = again, []
-            while not ended and len(batch) < SUSPECTS:
-                try:
-                    suspect = self._suspects.get(block=not batch, timeout=WAKE)
-                except queue.Empty:
-                    if batch:
-                        break
-                    if self._patience.stop.is_set():
-                        raise Stopped from None
-                    continue
-                if suspect is None:
-                    ended = True
-                else:
-                    batch.append(suspect)
-            if batch:
-                again = self._judge(batch)
+        self._suspects.judged(self._judge)
 
     def end(self) -> None:
         """Nothing more will be looked at."""
-        self._put(None)
+        self._suspects.put(None)
 
-    def _put(self, suspect: _Suspect | None) -> None:
-        while not self._patience.stop.is_set():
-            if self.failed is not None:
-                return
-            try:
-                self._suspects.put(suspect, timeout=WAKE)
-            except queue.Full:
-                continue
-            return
-        raise Stopped
-
-    def _judge(self, suspects: Sequence[_Suspect]) -> list[_Suspect]:
+    def _judge(self, suspects: Sequence[Suspect]) -> list[Suspect]:
         """Judge suspects whose rows were looked at before; those that are to be judged again."""
         asked = self._asked_now(suspects)
         self.subject.hold(self._now())
@@ -275,7 +231,7 @@ class Check:
         rows: list[Stored | None] = []
         for start in range(0, len(suspects), READ):
             rows += self._read([suspect.key for suspect in suspects[start : start + READ]])
-        again: list[_Suspect] = []
+        again: list[Suspect] = []
         findings: list[Finding] = []
         with self._lock:
             for suspect, row in zip(suspects, rows, strict=True):
@@ -288,7 +244,7 @@ class Check:
         self.tell(findings)
         return again
 
-    def _asked_now(self, suspects: Sequence[_Suspect]) -> dict[str, dict[RowKey, Write] | None]:
+    def _asked_now(self, suspects: Sequence[Suspect]) -> dict[str, dict[RowKey, Write] | None]:
         """What each item asks for now, by item key; None where no row can be made of it."""
         items = {item_key(suspect.item): suspect.item for suspect in suspects}
         keys = [*items.values()]
@@ -305,7 +261,7 @@ class Check:
         return asked
 
     def _verdict(
-        self, suspect: _Suspect, write: Write | None, row: Stored | None, again: list[_Suspect]
+        self, suspect: Suspect, write: Write | None, row: Stored | None, again: list[Suspect]
     ) -> Finding | None:
         """What is found of a suspect whose watermark has passed. `write` is what its item asked for, `row` the second
         look."""
@@ -333,7 +289,7 @@ class Check:
         self._want(suspect.key)
         return self._finding("different", write, row, suspect.item, content, differing(content, row.content))
 
-    def _unasked(self, suspect: _Suspect, row: Stored | None, again: list[_Suspect]) -> Finding | None:
+    def _unasked(self, suspect: Suspect, row: Stored | None, again: list[Suspect]) -> Finding | None:
         """The item does not ask for the row (any more)."""
         if row is None or row.content is None or suspect.owner not in ("", row.owner):
             return None
@@ -343,7 +299,7 @@ class Check:
         self._want(suspect.key)
         return self._finding("extra", Write(row.key, None, 0, row.owner), row, suspect.item, None)
 
-    def _once_more(self, suspect: _Suspect, row: Stored | None, again: list[_Suspect]) -> None:
+    def _once_more(self, suspect: Suspect, row: Stored | None, again: list[Suspect]) -> None:
         suspect.seen = row
         suspect.rounds += 1
         if suspect.rounds < ROUNDS:
@@ -404,7 +360,7 @@ class Check:
         """What is found of rows that nothing wants, listed after the watermark had passed the end of the scan."""
         findings: list[Finding] = []
         untold = next((key for key in self._untold if not self._explained.item(key)), None)
-        contested = [_Suspect(self._contested[key], key, "", None) for key in listed if key in self._contested]
+        contested = [Suspect(self._contested[key], key, "", None) for key in listed if key in self._contested]
         asked = self._asked_now(contested)
         for key, row in zip(listed, self._read([*listed]), strict=True):
             if row is None or row.content is None or not ledger.is_orphan(row):
@@ -437,7 +393,7 @@ class Check:
         keys = [*self._contested]
         for start in range(0, len(keys), READ):
             part = keys[start : start + READ]
-            asked = self._asked_now([_Suspect(self._contested[key], key, "", None) for key in part])
+            asked = self._asked_now([Suspect(self._contested[key], key, "", None) for key in part])
             findings = []
             for key, row in zip(part, self._read(part), strict=True):
                 item = self._contested[key]
@@ -456,7 +412,7 @@ class Check:
         long as they were not, a change of their item was refused, and none of its versions stood against the mend."""
         taken, self._taken = self._taken, []
         rows = self._read([suspect.key for suspect in taken])
-        again: list[_Suspect] = []
+        again: list[Suspect] = []
         for suspect, row in zip(taken, rows, strict=True):
             if row is not None and row.content is not None and row.owner == suspect.owner:
                 suspect.seen = row
@@ -481,7 +437,7 @@ class Check:
             for finding in findings:
                 self.report.count(finding.kind)
                 if finding.kind == "owner" and not finding.stuck and finding.item is not None:
-                    self._taken.append(_Suspect(finding.item, finding.key, finding.write.owner, None))
+                    self._taken.append(Suspect(finding.item, finding.key, finding.write.owner, None))
                 if len(self.report.listed) < self._limit:
                     self.report.listed.append(finding)
         with self._telling:

@@ -22,7 +22,7 @@ from dynaview.sources.errors import AccessDenied, Throttled
 from dynaview.sources.port import Key
 from dynaview.views.control.letterbox import Choice
 from dynaview.views.patience import Patience
-from dynaview.views.verification import check, recent
+from dynaview.views.verification import check, recent, suspects
 from dynaview.views.verification.check import CONFLICT, Subject
 from dynaview.views.verification.findings import Finding, Report, VerifyError
 from dynaview.views.verification.hold import holding
@@ -177,7 +177,7 @@ def test_numbers_that_python_hashes_alike_are_told_apart(house: House) -> None:
 def test_all_that_differs_is_counted_and_heard_and_some_is_listed(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check, "SUSPECTS", 7)
+    monkeypatch.setattr(suspects, "MOST", 7)
     monkeypatch.setattr(check, "READ", 5)
     filled(house, 230)
     held(house).clear()
