@@ -116,6 +116,8 @@ class Content:
         self.names: tuple[str, ...] | None = None if fields is None else tuple(one.name for one in fields)
         self._template: list[Any] = [*chain.from_iterable((name, None) for name in self.names or ())]
         self._plan = tuple(_plan(fields or ()))
+        self.binary = fields is None or any(one.type in ("binary", "any") for one in fields)
+        """Whether some cells may be bytes."""
 
     @property
     def expires(self) -> bool:

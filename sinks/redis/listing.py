@@ -40,6 +40,7 @@ class Listing:
         self._link = link
         self._content = content
         self._names = content.names or ()
+        self._binary = content.binary
         self._beside = not family.glob or family.glob[0] in "_*"
         self._head = _pack([family.glob, PAGE, self._names])
 
@@ -56,7 +57,7 @@ class Listing:
         else:
             there = dict(zip(cells[::2], cells[1::2], strict=True))
             values = [there.get(name, False) for name in self._names]
-        if msgspec.Raw in map(type, values):
+        if self._binary:
             values = [_short(cell) if isinstance(cell, msgspec.Raw) else cell for cell in values]
         packed = _pack(["", *values])
         return owned(write.owner, packed) if write.owner else packed

@@ -122,6 +122,8 @@ class RedisTarget:
         return None if write.values is None or self._has_expired(write) else self._listing.imprint(write)
 
     def _has_expired(self, write: Write) -> bool:
+        if not self._options.expire_field:
+            return False
         at = self._content.expires_at(write)
         return at is not None and at <= time.time() * 1000
 
