@@ -31,8 +31,16 @@ class Taken:
     letters: Iterable[DeadLetter] = ()
 
 
-Settle = Callable[[], Taken]
-"""Waits until everything of a page is durable in the view."""
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Call it to wait until everything of a page is durable in the view."""
+
+    act: Callable[[], Taken]
+    held: int = 0
+    """About how many bytes are kept until then; 0 where nothing has to be waited for."""
+
+    def __call__(self) -> Taken:
+        return self.act()
 
 
 class Filling(Protocol):
@@ -61,4 +69,4 @@ class Beside:
             scanned.reject(places, writes, outcomes)
             taken.rows += sum(outcome is APPLIED for outcome in outcomes)
         taken.letters = scanned.letters
-        return lambda: taken
+        return Settle(lambda: taken)

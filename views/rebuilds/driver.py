@@ -391,4 +391,4 @@ class _Leaving:
             with _leaving(self.member):
                 return settle()
 
-        return settled
+        return Settle(settled, settle.held)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -197,20 +197,36 @@ class _Standing:
 
     member: Member
     filling: Filling
-    readable: Callable[[ScanPage[Any], list[DeadLetter]], list[DeadLetter]] = lambda page, letters: letters
 
     def take(self, page: ScanPage[Any]) -> Settle:
         settle = self.filling.take(page)
 
         def settled() -> Taken:
             taken = settle()
-            taken.letters = self.readable(page, standing(self.member, taken.letters))
+            taken.letters = standing(self.member, taken.letters)
             return taken
 
-        return settled
+        return Settle(settled, settle.held)
 
 
 # Incremental exports
+
+
+@dataclass(frozen=True, slots=True)
+class _Changing:
+    """The same from changes."""
+
+    standing: _Standing
+
+    def take(self, page: ScanPage[Any]) -> Settle:
+        settle, news = self.standing.take(page), _News.of(page)
+
+        def settled() -> Taken:
+            taken = settle()
+            taken.letters = news.as_items(taken.letters)
+            return taken
+
+        return Settle(settled, settle.held and settle.held + news.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +259,7 @@ class _Telling:
         elif isinstance(filling, Beside):
             write = partial(_insert, filling.target)
             filling = replace(filling, bound=_Versioned(filling.bound, bound, self.version), write=write)
-        return _Standing(member, filling, _as_items)
+        return _Changing(_Standing(member, filling))
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,13 +334,37 @@ class _Mended:
         ]
 
 
-def _as_items(page: ScanPage[Any], letters: list[DeadLetter]) -> list[DeadLetter]:
-    """Dead letters of changes as those of scanned items; what is deleted asks for no row."""
-    images = {item_text(key): change.body.new for key, change in zip(page.keys, page.images, strict=True)}
-    found: list[DeadLetter] = []
-    for letter in letters:
-        if letter.item_key not in images:  # it could not be read at all
-            found.append(letter)
-        elif (image := images[letter.item_key]) is not None:
-            found.append(replace(letter, change=msgspec.json.encode(image)))
-    return found
+@dataclass(frozen=True, slots=True)
+class _News:
+    """The new images of a page of changes, by item; None where it is deleted."""
+
+    images: dict[str, bytes | None]
+
+    @classmethod
+    def of(cls, page: ScanPage[Any]) -> _News:
+        """Of a page of `_Changes`."""
+        pairs = zip(page.keys, page.images, strict=True)
+        return cls({item_text(key): _encoded(change.body.new) for key, change in pairs})
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return sum(_ENTRY + len(key) + len(image or b"") for key, image in self.images.items())
+
+    def as_items(self, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+        """Dead letters of changes as those of scanned items; what is deleted asks for no row."""
+        found: list[DeadLetter] = []
+        for letter in letters:
+            if letter.item_key not in self.images:  # it could not be read at all
+                found.append(letter)
+            elif (image := self.images[letter.item_key]) is not None:
+                found.append(replace(letter, change=image))
+        return found
+
+
+def _encoded(image: Image | None) -> bytes | None:
+    return None if image is None else msgspec.json.encode(image)
+
+
+_ENTRY = 150
+"""Bytes that a pair of texts takes in a dict beside their own."""

@@ -21,23 +21,16 @@ from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, Rejected, RejectedKind, Stored, Target
 from dynaview.sources.port import ScanPage
+from dynaview.views.control.letterbox import DeadLetter
 from dynaview.views.following.scanned import BATCH, Scanned
 from dynaview.views.rebuilds.beside import Insist, Settle, Taken
+from dynaview.views.rebuilds.held import Held, Looked
 
 Hold = Callable[[float], None]
 """Returns once the view's watermark has passed a time (seconds since 1970)."""
 
 HELD = 20
 """Batches that a sweep holds at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """A write that an item of a page asks for, and what stood under its key after the page was read."""
-
-    place: int
-    write: Write
-    seen: Stored | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +51,39 @@ class InPlace:
         due: list[Looked] = []
         for places, writes in scanned.batches(self.bound):
             seen = self.insist(partial(self.target.read, [write.key for write in writes], contents=False))
-            scanned.reject(places, writes, [_conflict(write, row) for write, row in zip(writes, seen, strict=True)])
-            due += filter(self._is_due, map(Looked, places, writes, seen))
-        return partial(self._settle, scanned, due, time.time())
+            outcomes = [_conflict(write, row) for write, row in zip(writes, seen, strict=True)]
+            scanned.reject(places, writes, outcomes)
+            due += [
+                Looked(place, write, row)
+                for place, write, row, outcome in zip(places, writes, seen, outcomes, strict=True)
+                if outcome is STALE and (row is None or row.generation < self.target.generation)
+            ]
+        at = time.time()
+        if not due:
+            return Settle(partial(Taken, letters=scanned.letters))
+        held = Held.of(page, due)
+        return Settle(partial(self._settle, held, scanned.letters, at), held.size)
 
-    def _settle(self, scanned: Scanned, due: list[Looked], at: float) -> Taken:
-        taken = Taken(letters=scanned.letters)
+    def _settle(self, held: Held, letters: list[DeadLetter], at: float) -> Taken:
+        taken = Taken(letters=letters)
+        self.hold(at)
+        due = held.due()
         while due:
-            self.hold(at)
             changed: list[Looked] = []
-            for some in _batches(self._still_asked(due, scanned.page)):
+            for some in _batches(self._still_asked(due, held)):
                 writes = [looked.write for looked in some]
                 outcomes = self.insist(partial(self.target.mend, [Mend(looked.write, looked.seen) for looked in some]))
-                scanned.reject([looked.place for looked in some], writes, outcomes)
-                taken.rows += sum(outcome is APPLIED for outcome in outcomes)
+                if any(isinstance(outcome, Rejected) for outcome in outcomes):
+                    scanned = Scanned(self.view, self.target.generation, held.page(), letters)
+                    scanned.reject([looked.place for looked in some], writes, outcomes)
+                taken.rows += outcomes.count(APPLIED)
                 changed += [looked for looked, outcome in zip(some, outcomes, strict=True) if outcome is STALE]
-            due = self._looked_again(changed, scanned)
-            at = time.time()
+            due = self._looked_again(changed, held)
+            if due:
+                self.hold(time.time())
         return taken
 
-    def _looked_again(self, changed: list[Looked], scanned: Scanned) -> list[Looked]:
+    def _looked_again(self, changed: list[Looked], held: Held) -> list[Looked]:
         """Rows that changed under the look, still of an earlier generation: a paused worker wrote late. The sweep
         would take them for orphans; so their items are read anew, and the rows looked at again."""
         if not changed:
@@ -86,7 +92,7 @@ class InPlace:
         late = [looked for looked, row in zip(changed, rows, strict=True) if self._is_due(Looked(0, looked.write, row))]
         if not late:
             return []
-        images = self.again(scanned.page, [looked.place for looked in late])
+        images = self.again(held.page(), [looked.place for looked in late])
         asked = [
             (looked.place, write)
             for looked, image in zip(late, images, strict=True)
@@ -102,13 +108,13 @@ class InPlace:
             return False
         return looked.seen is None or looked.seen.generation < self.target.generation
 
-    def _still_asked(self, due: list[Looked], page: ScanPage[Any]) -> list[Looked]:
+    def _still_asked(self, due: list[Looked], held: Held) -> list[Looked]:
         """A delete that meets the tombstone of another item leaves no trace, so the look cannot tell of it: the items
         of such rows are read again."""
         odd = [looked for looked in due if looked.seen is not None and looked.write.owner != looked.seen.owner]
         if not odd:
             return due
-        images = self.again(page, [looked.place for looked in odd])
+        images = self.again(held.page(), [looked.place for looked in odd])
         gone = {id(looked) for looked, image in zip(odd, images, strict=True) if looked.write not in self._asked(image)}
         return [looked for looked in due if id(looked) not in gone]
 

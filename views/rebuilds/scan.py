@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,12 @@ from dynaview.views.control.segments import Segment
 from dynaview.views.rebuilds.beside import Filling, Settle, Taken
 from dynaview.views.rebuilds.budget import Budget
 
-HELD_ITEMS = 20_000
-"""Items of a scan that may wait to be settled: a rebuild in place holds each page for some seconds."""
+HELD_BYTES = 64 << 20
+"""What may wait to be settled of all segments together: a rebuild in place holds each page for some seconds."""
+
+HELD_FOR = 10.0
+"""Seconds after which a page is settled though there is room for more: whatever waits is scanned again after a crash.
+Only where a view lags behind by more does the scan wait for that."""
 
 
 class Scan(Protocol):
@@ -35,6 +40,10 @@ class Pending:
     items: int
     units: float
     settles: list[tuple[str, Settle]]
+    held: int
+    """In bytes."""
+    due: float
+    """By when it is settled, as the monotonic clock has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +75,15 @@ class SegmentScan:
             self.check()
             self.budget.spend(page.consumed)
             begun = [(view, filling.take(page)) for view, filling in self.fillings()]
-            held.append(Pending(page.position, len(page.images) + len(page.broken), page.consumed, begun))
-            waiting += held[-1].items
-            while waiting > HELD_ITEMS // segment.segments:
+            size = sum(settle.held for _, settle in begun)
+            held.append(
+                Pending(
+                    page.position, len(page.images) + len(page.broken), page.consumed, begun, size,
+                    time.monotonic() + HELD_FOR if size else 0.0,
+                )
+            )  # fmt: skip
+            waiting += size
+            while held and (waiting > HELD_BYTES // segment.segments or time.monotonic() > held[0].due):
                 waiting -= self._settle(held.popleft())
         while held:
             self._settle(held.popleft())
@@ -81,7 +96,7 @@ class SegmentScan:
         segment.scanned += pending.items
         segment.position, segment.finished = pending.position, pending.position is None
         self.save(segment)
-        return pending.items
+        return pending.held
 
 
 def run_all(scans: Sequence[SegmentScan], end: threading.Event) -> None:
