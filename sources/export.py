@@ -20,6 +20,7 @@ from dynaview.sources.datafile import lines
 from dynaview.sources.errors import BadExport
 from dynaview.sources.items import check_shape
 from dynaview.sources.manifest import DataFile, ExportView, Kind, filtered, read_manifest
+from dynaview.sources.pages import decoder_of
 from dynaview.sources.port import (
     Broken,
     Key,
@@ -358,7 +359,7 @@ def open_export(
 
 
 def _decoder(line: Any, shape: Shape) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(line[shape.type])  # a type made at run time, which a type checker cannot follow
+    return decoder_of(line[shape.type])  # a type made at run time, which a type checker cannot follow
 
 
 def _item(line: bytes) -> bytes:

@@ -14,7 +14,7 @@ import msgspec
 from dynaview.projections.attributes import Attr, Image, Shape, item_key
 from dynaview.sources.errors import SourceRefused, Throttled
 from dynaview.sources.filters import EXPRESSION_LIMIT, filter_expression
-from dynaview.sources.pages import ItemsDecoder, position_key, wire
+from dynaview.sources.pages import ItemsDecoder, decoder_of, position_key, wire
 from dynaview.sources.port import Key, ScanFilter, ScanPage, ScanPosition
 from dynaview.sources.session import Session, decode
 
@@ -86,7 +86,7 @@ def get_items(
     """The items under `keys` in their order (see `TableReader.get`)."""
     check_shape(shape, key)
     decoder = ItemsDecoder(shape, key)
-    image_decoder = msgspec.json.Decoder(shape.type)
+    image_decoder: msgspec.json.Decoder[Any] = decoder_of(shape.type)
     names = [item_key(each) for each in keys]
     waiting: dict[str, Mapping[str, Attr]] = dict(zip(names, keys, strict=True))
     found: dict[str, Image] = {}

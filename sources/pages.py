@@ -6,6 +6,7 @@ Only when that fails is the page split into its records, so that one odd record 
 
 from __future__ import annotations
 
+import threading
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -60,6 +61,16 @@ _raw_items = msgspec.json.Decoder(_Items[msgspec.Raw])
 _glance = msgspec.json.Decoder(_Glance)
 
 
+_making = threading.Lock()
+
+
+def decoder_of(type: Any) -> msgspec.json.Decoder[Any]:
+    """A decoder for a type made at run time, of which msgspec knows nothing yet. One thread at a time: msgspec 0.22
+    lets another one find what it knows of a type half made, and crashes the process as soon as that one decodes."""
+    with _making:
+        return msgspec.json.Decoder(type)
+
+
 class RecordsDecoder:
     """Decodes the pages of one stream by one shape. Safe to share between threads.
 
@@ -72,8 +83,8 @@ class RecordsDecoder:
         records: Any = _Records
         change: Any = Change
         change = change[shape.type]  # a type made at run time, which a type checker cannot follow
-        self._page: msgspec.json.Decoder[_Records[Change[Any]]] = msgspec.json.Decoder(records[change])
-        self._record: msgspec.json.Decoder[Change[Any]] = msgspec.json.Decoder(change)
+        self._page: msgspec.json.Decoder[_Records[Change[Any]]] = decoder_of(records[change])
+        self._record: msgspec.json.Decoder[Change[Any]] = decoder_of(change)
 
     def decode(self, body: bytes) -> Page[Any]:
         """The page. Raises `BadPage` when the body as a whole is not one."""
@@ -165,8 +176,8 @@ class ItemsDecoder:
         self._shape = shape
         self._key = key
         items: Any = _Items
-        self._page: msgspec.json.Decoder[_Items[Any]] = msgspec.json.Decoder(items[shape.type])
-        self._item: msgspec.json.Decoder[Any] = msgspec.json.Decoder(shape.type)
+        self._page: msgspec.json.Decoder[_Items[Any]] = decoder_of(items[shape.type])
+        self._item: msgspec.json.Decoder[Any] = decoder_of(shape.type)
 
     def decode(self, body: bytes) -> ScanPage[Any]:
         """The page. Raises `BadPage` when the body as a whole is not one."""
