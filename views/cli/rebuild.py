@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from dynaview.projections.declaration import Declaration, DeclarationError
+from dynaview.views.budget import Capacity
 from dynaview.views.cli.options import files_option, load_files, opened_control
-from dynaview.views.cli.written import duration
+from dynaview.views.cli.written import capacity, duration
 from dynaview.views.company import following
 from dynaview.views.control.store import ControlError, ControlStore, ControlUnavailable
 from dynaview.views.declared.fingerprint import fingerprint
@@ -39,9 +40,10 @@ Show = Callable[[Sequence[Rebuild]], None]
 )
 @click.option(
     "--max-read-units",
-    type=click.FloatRange(min=0, min_open=True),
+    "limit",
+    callback=capacity,
     metavar="N",
-    help="Read capacity units a second that the scan may take.  [default: half of what is provisioned]",
+    help="Read capacity units a second that the scan may take, or a share of what is provisioned.  [default: 50%]",
 )
 @click.option(
     "--from-export",
@@ -60,7 +62,7 @@ def command(
     views: tuple[str, ...],
     files: tuple[Path, ...],
     segments: int | None,
-    max_read_units: float | None,
+    limit: Capacity,
     exports: tuple[str, ...],
     keep: float | None,
     yes: bool,
@@ -79,7 +81,7 @@ def command(
     """
     declaration = load_files(files)
     names = declared(declaration, views)
-    options = Options(segments, max_read_units, keep, yes, tuple(map(_absolute, exports)))
+    options = Options(segments, limit, keep, yes, tuple(map(_absolute, exports)))
     with opened_control(declaration) as control:
         if cancel:
             answered = [name for name in names if control.rebuilds.answer(name, "cancel")]

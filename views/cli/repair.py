@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from dynaview.sinks.port import Target
+from dynaview.views.budget import Capacity
 from dynaview.views.cli.columns import aligned
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.cli.verify import chosen, fail, keep, line_of, perform, scanning, show
@@ -46,7 +47,7 @@ def command(
     dry_run: bool,
     file: Path | None,
     segments: int | None,
-    max_read_units: float | None,
+    max_read_units: Capacity,
     timeout: float,
     limit: int,
     verbose: bool,

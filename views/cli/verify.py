@@ -13,9 +13,10 @@ import click
 from rich.console import Console
 
 from dynaview.projections.declaration import Declaration
+from dynaview.views.budget import Capacity
 from dynaview.views.cli.columns import aligned
 from dynaview.views.cli.options import files_option, load_files, opened_control
-from dynaview.views.cli.written import past, share
+from dynaview.views.cli.written import capacity, past, share
 from dynaview.views.company import following
 from dynaview.views.control.store import ControlError, ControlStore
 from dynaview.views.verification.findings import DRIFT, Finding, Report, VerifyError
@@ -37,8 +38,9 @@ def scanning(function: F) -> F:
     for option in (
         click.option("--timeout", type=click.FloatRange(min=0), default=60.0, show_default=True, metavar="S",
                      help="Seconds that a view may take to catch up, and a store or table to come back."),
-        click.option("--max-read-units", type=click.FloatRange(min=0, min_open=True), metavar="N",
-                     help="Read capacity units a second that the scan may consume."),
+        click.option("--max-read-units", callback=capacity, metavar="N",
+                     help="Read capacity units a second that the scan may take, or a share of what is provisioned."
+                          "  [default: 50%]"),
         click.option("--segments", type=click.IntRange(1, 1000), metavar="N",
                      help="Parts of the table scanned at the same time.  [default: by its size, up to 4]"),
     ):  # fmt: skip
@@ -65,7 +67,7 @@ def command(
     keys: tuple[str, ...],
     since: float | None,
     segments: int | None,
-    max_read_units: float | None,
+    max_read_units: Capacity,
     timeout: float,
     limit: int | None,
     values: bool,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from datetime import UTC, datetime
 
 import click
+
+from dynaview.views.budget import Capacity
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -49,6 +52,21 @@ def duration(_ctx: click.Context, _option: click.Parameter, written: str | None)
     if written == "0":
         return 0.0
     raise click.BadParameter("give a duration such as 90s, 15m, 24h or 7d")
+
+
+def capacity(_ctx: click.Context, _option: click.Parameter, written: str | None) -> Capacity:
+    """Read units a second (200), or a percentage of what is provisioned (25%)."""
+    if written is None:
+        return Capacity()
+    try:
+        number = float(written.removesuffix("%"))
+    except ValueError:
+        number = -1.0
+    if written.endswith("%") and 0 < number <= 100:
+        return Capacity(share=number / 100)
+    if not written.endswith("%") and 0 < number < math.inf:
+        return Capacity(units=number)
+    raise click.BadParameter("give read units a second, such as 200, or a share of what is provisioned, such as 25%")
 
 
 def share(_ctx: click.Context, _option: click.Parameter, written: str | None) -> float | None:

@@ -19,6 +19,7 @@ from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import BadExport, SourceError
 from dynaview.sources.filters import scan_filter
 from dynaview.sources.port import ScanPage
+from dynaview.views.budget import Budget
 from dynaview.views.control.segments import Segment
 from dynaview.views.control.store import ControlUnavailable, Generation, ViewRecord
 from dynaview.views.declared.fingerprint import fingerprint
@@ -26,7 +27,6 @@ from dynaview.views.faults import fault_reason
 from dynaview.views.gaps import GAP
 from dynaview.views.policy import Backoff
 from dynaview.views.rebuilds.beside import Filling, Settle, Taken
-from dynaview.views.rebuilds.budget import Budget
 from dynaview.views.rebuilds.disputes import settle
 from dynaview.views.rebuilds.exported import Exports, Part
 from dynaview.views.rebuilds.history import History, TooLate
@@ -41,9 +41,6 @@ SEGMENT_BYTES = 64 * 1024 * 1024
 """About how much of a table one scan segment takes, up to `MOST_SEGMENTS`."""
 
 MOST_SEGMENTS = 8
-
-SHARE = 0.5
-"""Of a table's provisioned read capacity that a scan takes where nothing else is said."""
 
 AGAIN = 600.0
 """Seconds after a failed (or cancelled) rebuild before a declaration asks for another one."""
@@ -313,7 +310,6 @@ class Job:
             with _leaving(member):
                 fillings.append((member.view, _Leaving(member, part.filling(member))))
         by_name = {member.view: member for member in members}
-        budget = Budget(self._units(options.max_read_units), lambda seconds: site.stop.wait(min(seconds, 1.0)))
         only = scan_filter(member.declared.match for member in members)
 
         def check() -> None:
@@ -322,6 +318,12 @@ class Job:
             for member in members:
                 with _leaving(member):
                     member.check()
+
+        def wait(seconds: float) -> bool:
+            check()
+            return site.stop.wait(seconds)
+
+        budget = Budget(options.capacity.rate(site.opening.description), wait)
 
         def taken(view: str, taken: Taken, items: int, units: float) -> None:
             with _leaving(by_name[view]):
@@ -336,12 +338,6 @@ class Job:
             if not segment.finished
         ]  # fmt: skip
         run_all(scans, end)
-
-    def _units(self, asked: float | None) -> float | None:
-        provisioned = self._site.opening.description.read_units
-        if asked is not None or provisioned is None:
-            return asked
-        return provisioned * SHARE
 
     def _segments(self, job: str, count: int) -> list[Segment]:
         """The segments of the scan, as they were planned when it began."""

@@ -172,6 +172,10 @@ class Member:
         description = self.site.opening.description
         if self.insist(self.site.table.describe).stream_arn != description.stream_arn:
             raise Ended  # the lanes still follow another stream
+        try:
+            self.rebuild.options.capacity.rate(description)
+        except ValueError as error:
+            raise Obstructed(str(error)) from error
         if problems := compile_view(self.declared).problems(description.key, description.view_type or "NEW_IMAGE"):
             raise Obstructed("; ".join(str(problem) for problem in problems))
         place = in_place(self.site.sinks, before, self.declared)

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from dynaview.projections.attributes import Shape
 from dynaview.sources.port import ScanFilter, ScanPage
+from dynaview.views.budget import Budget
 from dynaview.views.control.segments import Segment
 from dynaview.views.rebuilds.beside import Filling, Settle, Taken
-from dynaview.views.rebuilds.budget import Budget
 
 HELD_BYTES = 64 << 20
 """What may wait to be settled of all segments together: a rebuild in place holds each page for some seconds."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 import sqlalchemy as sa
 
+from dynaview.views.budget import Capacity
 from dynaview.views.control import tables
 from dynaview.views.control.database import Database
 from dynaview.views.control.segments import Segment
@@ -38,9 +39,8 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
 
     segments: int | None = None
     """Parallel scan segments; None: by the table's size."""
-    max_read_units: float | None = None
-    """Read capacity units a second that the scan may take; None: half of what is provisioned, without a limit on
-    demand."""
+    capacity: Capacity = Capacity()
+    """What the scan may take of the table's read capacity."""
     keep: float | None = None
     """Seconds for which the generation before it is kept; None: as declared."""
     yes: bool = False

@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -22,6 +22,7 @@ from dynaview.projections.rows import Write
 from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import SourceError
 from dynaview.sources.port import Key, ScanFilter, ScanPage, TableReader
+from dynaview.views.budget import Budget, Capacity
 from dynaview.views.control.store import ControlError
 from dynaview.views.patience import Patience, Stopped
 from dynaview.views.verification.check import READ, Check, Subject
@@ -57,8 +58,8 @@ class Limits:
 
     segments: int | None = None
     """How many parts of the table are scanned at the same time; None: by the table's size, up to four."""
-    read_units: float | None = None
-    """Read capacity units a second that the scan may consume; None: as many as it gets."""
+    capacity: Capacity = field(default_factory=Capacity)
+    """What the scan may take of the table's read capacity."""
     listed: int = 100
     """How many findings a report lists."""
 
@@ -81,7 +82,7 @@ class Verification:
         """`shape` keeps what all the subjects' projections read, and the key. `only` is a filter that leaves out
         nothing they match. The verification sets `patience.stop` when it ends, so that whatever waits with it ends too.
         `progress` hears how many items are read, and of about how many. Reads the table's description; raises
-        `SourceError`.
+        `SourceError`, and ValueError for a share of a capacity that there is not.
         """
         self._limits = limits or Limits()
         self._table = table
@@ -90,8 +91,8 @@ class Verification:
         self._patience = patience or Patience()
         self._halt = self._patience.stop
         self._progress = progress
-        self._pace = _Pace(self._limits.read_units)
         self._description = self._patience.insist(table.describe)
+        self._budget = Budget(self._limits.capacity.rate(self._description), self._halt.wait)
         self._checks = [
             Check(subject, table, shape, self._description.key, self._patience, self._limits.listed, now)
             for subject in subjects
@@ -263,7 +264,7 @@ class Verification:
             self._progress(self._read, int(self._description.items * share))
             for check in self._checks:
                 check.report.units += page.consumed
-        self._pace.spend(page.consumed, self._halt)
+        self._budget.spend(page.consumed)
 
     def _get(self, keys: Sequence[Key]) -> None:
         for start in range(0, len(keys), READ):
@@ -283,21 +284,3 @@ class Verification:
 
 _ITS_OWN = SinkError | ControlError | WaitError | Overtaken
 """What ends the verification of one view, and no other."""
-
-
-class _Pace:
-    """Read units a second, over all threads."""
-
-    def __init__(self, rate: float | None) -> None:
-        self._rate = rate
-        self._lock = threading.Lock()
-        self._free = time.monotonic()
-
-    def spend(self, units: float, stop: threading.Event) -> None:
-        """Wait until units that were consumed are paid for."""
-        if self._rate is None:
-            return
-        with self._lock:
-            self._free = max(self._free, time.monotonic()) + units / self._rate
-            wait = self._free - time.monotonic()
-        stop.wait(wait)

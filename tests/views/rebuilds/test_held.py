@@ -16,11 +16,11 @@ from dynaview.projections.rows import Rule, Write
 from dynaview.sinks.port import Stored
 from dynaview.sources.pages import ItemsDecoder
 from dynaview.sources.port import Broken, ScanPage
+from dynaview.views.budget import Budget
 from dynaview.views.control.letters import scanned_letter
 from dynaview.views.control.segments import Segment
 from dynaview.views.rebuilds import scan as scans
 from dynaview.views.rebuilds.beside import Settle, Taken
-from dynaview.views.rebuilds.budget import Budget
 from dynaview.views.rebuilds.held import Held, Looked
 from dynaview.views.rebuilds.scan import SegmentScan
 
@@ -86,8 +86,8 @@ class Segmented:
     def run(self) -> list[str]:
         nothing: Callable[..., None] = lambda *_: None  # noqa: E731 - takes anything
         SegmentScan(
-            Segment(0, 1), self, Shape(None), None, Budget(None, nothing), lambda: [("view", self)], nothing, nothing,
-            nothing,
+            Segment(0, 1), self, Shape(None), None, Budget(None, lambda _: False), lambda: [("view", self)], nothing,
+            nothing, nothing,
         ).run()  # fmt: skip
         return self.log
 

@@ -14,6 +14,7 @@ import pytest
 from dynaview.projections.rows import Write
 from dynaview.sinks.memory import MemorySink, MemoryTarget
 from dynaview.sinks.port import Outcome, Room, SinkRefused, SinkUnavailable, Target
+from dynaview.views.budget import Capacity
 from dynaview.views.control.store import ControlStore
 from dynaview.views.rebuilds.store import Options
 from dynaview.views.workers.crew import Crew
@@ -230,6 +231,12 @@ def test_too_many_dead_letters_fail_it(yard: Yard) -> None:
     assert "more than 3 dead letters" in yard.wait_ended("reads", "failed").reason
     assert not traces(yard, "reads", 2)
     assert yard.rows("reads", 1) == expected(yard, "reads")
+
+
+def test_a_share_of_a_capacity_that_there_is_not_is_refused(yard: Yard) -> None:
+    yard.rebuild("reads", options=Options(capacity=Capacity(share=0.25)))
+    assert "on demand" in yard.wait_ended("reads", "failed").reason
+    assert not traces(yard, "reads", 2)
 
 
 @pytest.mark.parametrize("call", ["prepare", "write", "finish", "publish"])
