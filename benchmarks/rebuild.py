@@ -33,11 +33,11 @@ from dynaview.projections.rows import Write
 from dynaview.sinks.port import Target
 from dynaview.sources.session import Session
 from dynaview.sources.table import DynamoTable
+from dynaview.views.budget import Budget
 from dynaview.views.control.segments import Segment
 from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon import SWITCH
 from dynaview.views.rebuilds.beside import Beside, Filling, Taken
-from dynaview.views.rebuilds.budget import Budget
 from dynaview.views.rebuilds.inplace import InPlace
 from dynaview.views.rebuilds.scan import Scan, SegmentScan, run_all
 from dynaview.views.rebuilds.store import Options
@@ -91,7 +91,7 @@ class Rebuilds:
 
         scans = [
             SegmentScan(
-                Segment(number, SEGMENTS), self._source, self.view.shape, None, Budget(None, lambda seconds: None),
+                Segment(number, SEGMENTS), self._source, self.view.shape, None, Budget(None, lambda seconds: False),
                 lambda: [(name, filling)], taken, lambda segment: store.save_segment(rebuild.job, segment),
                 lambda: None,
             )
