@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.castle import Plan
 from benchmarks.siege import run
 
@@ -17,6 +19,7 @@ MET = {
 }  # fmt: skip
 
 
+@pytest.mark.timeout(900)  # it starts some twenty processes, one after the other
 def test_killed_in_every_phase_no_reader_sees_a_step_back(
     dynamodb_endpoint: str, redis_url: str, postgres_url: str, opensearch_url: str, tmp_path: Path
 ) -> None:
