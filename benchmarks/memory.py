@@ -72,7 +72,10 @@ class _Held:
     def read(self, keys: Sequence[Any], contents: bool = True) -> Any:
         return [None] * len(keys)
 
-    def rows(self, contents: bool = True) -> Any:
+    def rows(self) -> Any:
+        return iter(())
+
+    def earlier(self) -> Any:
         return iter(())
 
     def imprints(self) -> Any:

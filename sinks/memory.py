@@ -104,7 +104,7 @@ class MemoryTarget:
         with rows.lock:
             return [_stored(key, rows.held.get(key)) for key in keys]
 
-    def rows(self, contents: bool = True) -> Iterator[Stored]:
+    def rows(self) -> Iterator[Stored]:
         rows = self._rows()
         with rows.lock:
             keys = list(rows.held)
@@ -113,6 +113,9 @@ class MemoryTarget:
                 stored = _stored(key, rows.held.get(key))
             if stored is not None and stored.content is not None:
                 yield stored
+
+    def earlier(self) -> Iterator[Stored]:
+        return (row for row in self.rows() if row.generation < self.generation)
 
     def imprints(self) -> Iterator[Imprints]:
         return listed(self.rows())

@@ -190,9 +190,12 @@ class Target(Protocol):
         """What stands under each key, tombstones included, None where nothing does. Strongly consistent. Without
         `contents`, those of live rows may be anything but None: that is cheaper where only versions are looked at."""
 
-    def rows(self, contents: bool = True) -> Iterator[Stored]:
-        """All live rows, in no order, at once visible after `write`; memory bounded whatever their number. `contents`
-        as in `read`."""
+    def rows(self) -> Iterator[Stored]:
+        """All live rows, in no order, at once visible after `write`; memory bounded whatever their number."""
+
+    def earlier(self) -> Iterator[Stored]:
+        """Of the rows that `rows` lists those that an earlier generation wrote, as `read` without contents has them;
+        none where each generation has rows of its own."""
 
     def imprints(self) -> Iterator[Imprints]:
         """What `rows` lists, for comparing: page by page, at the lowest price that the store allows."""

@@ -140,10 +140,13 @@ class OpenSearchTarget:
             rows += self._read(bulk, keys[start : start + _READ_ROWS])
         return rows
 
-    def rows(self, contents: bool = True) -> Iterator[Stored]:
+    def rows(self) -> Iterator[Stored]:
         for page in self._listed():
             for hit in page:
                 yield stored(hit.key, self.generation, decoder.decode(hit.source))
+
+    def earlier(self) -> Iterator[Stored]:
+        return iter(())
 
     def imprints(self) -> Iterator[Imprints]:
         after = f" {self.generation} "

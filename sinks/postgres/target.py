@@ -124,11 +124,14 @@ class PostgresTarget:
             found[number - 1] = self._stored(row, deleted)
         return found
 
-    def rows(self, contents: bool = True) -> Iterator[Stored]:
+    def rows(self) -> Iterator[Stored]:
         """Pages in the order of the key, each in a transaction of its own: nothing stays open between two rows."""
         for rows in self._pages(self._statements.page, lambda row: row):
             for row in rows:
                 yield self._stored(row, False)
+
+    def earlier(self) -> Iterator[Stored]:
+        return iter(())
 
     def imprints(self) -> Iterator[Imprints]:
         def statement(size: int, after: bool) -> sql.Composed:

@@ -1,4 +1,4 @@
-"""Imprints of hashes: a page of SCAN and all that its rows hold in one script call, of which nothing is taken apart.
+"""Hashes listed for comparing and counting: a page of SCAN and what is wanted of its rows in one script call.
 
 The imprint of a hash is the MessagePack array of an empty text and of its declared fields in their order, as Lua makes
 it of what stands there, and Python of what ought to; both write each text under the shortest header.
@@ -14,7 +14,7 @@ import msgspec
 
 from dynaview.projections.rows import Write
 from dynaview.sinks.imprints import owned
-from dynaview.sinks.port import Imprints, state_of
+from dynaview.sinks.port import Imprints, Stored, state_of
 from dynaview.sinks.redis import lookups
 from dynaview.sinks.redis.content import Cell, Content, stored
 from dynaview.sinks.redis.link import Link
@@ -22,6 +22,9 @@ from dynaview.sinks.redis.names import Family, is_beside
 
 PAGE = 250
 """Keys that the server looks at in one call: few enough that others are served in between."""
+
+COUNTED = 500
+"""The same, where a row costs one look."""
 
 MOST_FIELDS = 1000
 """What Lua can surely hand on in one call."""
@@ -95,6 +98,28 @@ class Listing:
             page.keys.append(name)
             page.states.append(state_of(int(version), int(generation or 1), owner))
             page.imprints.append(owned(owner, imprint))
+
+
+def count_hashes(link: Link, family: Family, generation: int) -> Iterator[tuple[int, list[Stored]]]:
+    """By pages of SCAN: how many rows are live, and those of them that a generation before this one wrote."""
+    cursor, head = b"0", _pack([family.glob, COUNTED, generation])
+    while True:
+        ((cursor, live, *found),) = link.run(lookups.COUNT_HASH, [(cursor, head)])
+        yield live, [row for row in map(_row, found[::2], found[1::2]) if row is not None]
+        if cursor == b"0":
+            return
+
+
+def _row(key: bytes, state: bytes) -> Stored | None:
+    """A live row of which only its state was looked at; None for what is nobody's of ours."""
+    try:
+        name, match = key.decode(), _STATE.fullmatch(state.decode())
+    except UnicodeDecodeError:
+        return None
+    if match is None:
+        return None
+    version, generation, owner = match.groups()
+    return Stored(name, int(version), owner, int(generation or 1), True)
 
 
 def _padded(state: bytes) -> bool:

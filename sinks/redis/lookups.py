@@ -6,6 +6,9 @@ or the version, generation and owner, then, where the row is live, its content.
 `LIST_HASH` takes a cursor of SCAN and ``[glob, count, names]``, and answers the next cursor and then three texts a live
 row: its key, its state, and the MessagePack array of an empty text and the fields of these names (false for one that is
 missing); an empty text instead where the hash has other fields than these.
+
+`COUNT_HASH` takes a cursor of SCAN and ``[glob, count, generation]``, and answers the next cursor, how many live rows
+the page has, and then key and state of each that an earlier generation wrote.
 """
 
 from __future__ import annotations
@@ -113,6 +116,29 @@ for _, key in ipairs(page[2]) do
     n = n + 3
   end
 end
+return reply
+"""
+)
+
+COUNT_HASH = (
+    lua.PRELUDE
+    + r"""
+local glob, count, generation = unpack(cmsgpack.unpack(ARGV[2]), 1, 3)
+local page = call('SCAN', ARGV[1], 'MATCH', glob, 'COUNT', count, 'TYPE', 'hash')
+local reply, n, live = { page[1] }, 2, 0
+local match = string.match
+for _, key in ipairs(page[2]) do
+  local held = not match(key, '^_[vtg][:{#]') and typed(try('HGET', key, '_v'))
+  if held and match(held, '^%d') then
+    live = live + 1
+    local _, written = split(held)
+    if tonumber(written) < generation then
+      reply[n + 1], reply[n + 2] = key, held
+      n = n + 2
+    end
+  end
+end
+reply[2] = live
 return reply
 """
 )

@@ -18,7 +18,7 @@ from dynaview.sinks.port import APPLIED, STALE, Imprints, Mend, Outcome, Rejecte
 from dynaview.sinks.redis import generations, lookups, scripts
 from dynaview.sinks.redis.content import Content, Unstorable, hash_content, stored
 from dynaview.sinks.redis.link import Link
-from dynaview.sinks.redis.listing import Listing
+from dynaview.sinks.redis.listing import Listing, count_hashes
 from dynaview.sinks.redis.names import Family, companion
 from dynaview.sinks.redis.scan import Scan
 
@@ -130,15 +130,24 @@ class RedisTarget:
     def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         return list(self._read(keys, full=contents))
 
-    def rows(self, contents: bool = True) -> Iterator[Stored]:
+    def rows(self) -> Iterator[Stored]:
         """As SCAN has it: rows that come or go meanwhile may be missed, and, while Redis resizes its table, one may
         come twice."""
-        return self._live(full=contents)
+        return self._live(full=True)
+
+    def earlier(self) -> Iterator[Stored]:
+        """As SCAN has it, see `rows`."""
+        if self._content.type == "hash":
+            return (row for _, page in count_hashes(self._link, self.family, self.generation) for row in page)
+        return (row for row in self._live(full=False) if row.generation < self.generation)
 
     def imprints(self) -> Iterator[Imprints]:
         return listed(self.rows()) if self._listing is None else self._listing.pages()
 
     def count(self) -> int:
+        """As SCAN has it, see `rows`."""
+        if self._content.type == "hash":
+            return sum(live for live, _ in count_hashes(self._link, self.family, 0))
         return sum(1 for _ in self._live(full=False))
 
     def purge(self, older_than: timedelta) -> int:

@@ -88,8 +88,11 @@ class FaultyTarget:
     def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         return self.inner.read(keys, contents)
 
-    def rows(self, contents: bool = True) -> Iterator[Stored]:
-        return self.inner.rows(contents)
+    def rows(self) -> Iterator[Stored]:
+        return self.inner.rows()
+
+    def earlier(self) -> Iterator[Stored]:
+        return self.inner.earlier()
 
     def imprints(self) -> Iterator[Imprints]:
         return self.inner.imprints()

@@ -84,11 +84,10 @@ class Checks:
         """Rows that readers see now, and rows that they would see."""
         number = self.rebuild.generation
         if self.rebuild.kind == "in place":
-            total = fresh = 0
-            for row in self.site.target(self.declared, number).rows(contents=False):
-                total += 1
-                fresh += row.generation >= number
-            return total, fresh
+            target = self.site.target(self.declared, number)
+            orphans = self.insist(lambda: sum(1 for _ in target.earlier()))
+            total = self.insist(target.count)
+            return total, max(0, total - orphans)
         live, before = self.site.live(self.declared.name)
         after = self.insist(self.site.target(self.declared, number).count)
         if before is None:

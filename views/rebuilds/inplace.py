@@ -134,7 +134,7 @@ class InPlace:
         """Whether rows of an earlier generation were met: some of them may have changed under the look."""
         met = False
         held: deque[tuple[float, list[Mend]]] = deque()
-        for orphans in _pages(self._earlier()):
+        for orphans in _pages(self.target.earlier()):
             met = True
             held.append((time.time(), [Mend(Write(row.key, None, 0, row.owner), row) for row in orphans]))
             if len(held) >= HELD:
@@ -142,9 +142,6 @@ class InPlace:
         while held:
             self._remove(*held.popleft(), swept)
         return met
-
-    def _earlier(self) -> Iterator[Stored]:
-        return (row for row in self.target.rows(contents=False) if row.generation < self.target.generation)
 
     def _remove(self, at: float, mends: list[Mend], swept: Callable[[int], None]) -> None:
         self.hold(at)

@@ -228,6 +228,27 @@ def test_a_replay_of_the_old_generation_takes_no_row_back(lanes: Generations) ->
     assert new.stands(gone)
 
 
+def test_rows_of_earlier_generations_are_told_from_the_others(lanes: Generations) -> None:
+    there: dict[int, list[Write]] = {}
+    for generation in (1, 2, 3):
+        shop = lanes.shops[generation]
+        owners = ("", f"item{generation}")
+        there[generation] = [shop.put(f"{generation} {n}", 5 + n, owner=owners[n % 2]) for n in range(4)]
+        shop.target.write([*there[generation], shop.delete(f"{generation} gone", 5)])
+    taken = lanes.shops[2].put("1 0", 9, 2)
+    assert lanes.shops[2].does(taken) is APPLIED
+    there[1], there[2] = there[1][1:], [*there[2], taken]
+    for generation in (1, 2, 3):
+        found = {row.key: row for row in lanes.shops[generation].target.earlier()}
+        assert found.keys() == {write.key for before in range(1, generation) for write in there[before]}
+        for before in range(1, generation):
+            for write in there[before]:
+                row = found[write.key]
+                assert (row.version, row.owner, row.generation) == (write.version, write.owner, before)
+                assert row.content is not None
+        assert lanes.shops[generation].target.count() == 12
+
+
 def test_absent_means_absent_in_every_generation(lanes: Generations) -> None:
     for standing, generation in product((1, 2, 3), (1, 2, 3)):
         before, shop = lanes.shops[standing], lanes.shops[generation]

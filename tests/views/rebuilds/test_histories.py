@@ -221,20 +221,19 @@ def sweep_without_compare(patch: pytest.MonkeyPatch, yard: Yard) -> None:
             time.sleep(0.05)
 
     patch.setattr(Member, "hold", longer)
-    earlier = inplace.InPlace._earlier
-
-    def all_live(filling: inplace.InPlace) -> Iterator[Any]:
-        return iter(list(filling.target.rows())[:5]) if not swept_once(filling) else earlier(filling)
-
+    sweep = inplace.InPlace._sweep_once
+    earlier = MemoryTarget.earlier
     done: set[int] = set()
 
-    def swept_once(filling: inplace.InPlace) -> bool:
-        if filling.target.generation in done:
-            return True
+    def all_live(filling: inplace.InPlace, swept: Callable[[int], None]) -> bool:
+        first = filling.target.generation not in done
         done.add(filling.target.generation)
-        return False
+        with pytest.MonkeyPatch.context() as once:
+            some = lambda target: iter(list(target.rows())[:5]) if first else earlier(target)  # noqa: E731
+            once.setattr(MemoryTarget, "earlier", some)
+            return sweep(filling, swept)
 
-    patch.setattr(inplace.InPlace, "_earlier", all_live)
+    patch.setattr(inplace.InPlace, "_sweep_once", all_live)
 
 
 def scan_overwrites(patch: pytest.MonkeyPatch, yard: Yard) -> None:

@@ -609,7 +609,7 @@ class Listing:
         self.failures: list[str] = []
         self.refusing = False
 
-    def rows(self, contents: bool = True) -> Iterator[Stored]:
+    def rows(self) -> Iterator[Stored]:
         if self.refusing:
             raise SinkRefused("grant everything")
         found = list(self.inner.rows())
