@@ -11,7 +11,7 @@ import redis
 
 from dynaview.local import servers
 from dynaview.projections.rows import Layout, Write
-from dynaview.sinks.port import APPLIED, SinkRefused
+from dynaview.sinks.port import APPLIED, Imprints, SinkRefused
 from dynaview.sinks.redis import RedisSink
 from dynaview.sinks.redis.names import Family, highest
 from tests.sinks.redis.keyed import TYPES, layout
@@ -92,6 +92,16 @@ def test_the_key_is_nobodys_row(sink: RedisSink, client: redis.Redis, view: Layo
     assert [found.key for found in later.rows()] == [row(view, "c", 5).key]
     later.drop()
     assert client.keys() == []
+
+
+def test_versions_beside_a_set_are_no_rows_of_hashes(sink: RedisSink, client: redis.Redis) -> None:
+    members, hashes = layout("set", ("all",)), layout("hash", ("", ""))
+    target = sink.open(members, 1)
+    assert target.write([Write(("all", "_v"), (), 5)]) == [APPLIED]
+    assert client.hget("_v{all}", "_v") is not None, "as the version of a hash would stand there"
+    looking = sink.open(hashes, 2)
+    assert looking.count() == 0
+    assert [*looking.earlier(), *looking.rows(), *looking.imprints()] == [Imprints([], [], [])]
 
 
 def test_what_is_left_of_a_highest_generation_counts_when_a_drop_breaks_off(
