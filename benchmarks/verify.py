@@ -74,9 +74,22 @@ def group(setting: Setting) -> Group:
 
         return run
 
-    contenders = [Contender(PULLED, pull)]
-    contenders += [Contender(f"verify {store}", verified(store)) for store in STORES]
-    return Group("verify", contenders, [Figure(each.name, PULLED, 0.5) for each in contenders[1:]])
+    def listed(store: str) -> Callable[[], Clock]:
+        def run() -> Clock:
+            with clock(orders) as timed:
+                for _ in targets[store].imprints():
+                    pass
+                pull_all(session, setting.run, views["redis"])
+            return timed
+
+        return run
+
+    contenders, figures = [Contender(PULLED, pull)], []
+    for store in STORES:
+        contenders += [Contender(f"{store} listed, scan pulled", listed(store))]
+        contenders += [Contender(f"verify {store}", verified(store))]
+        figures += [Figure(f"verify {store}", PULLED, 0.5), Figure(f"verify {store}", f"{store} listed, scan pulled")]
+    return Group("verify", contenders, figures)
 
 
 def verify(view: View, table: Any, target: Target) -> Report:
