@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +16,6 @@ from dynaview.sinks.port import Target
 from dynaview.sources.pages import RecordsDecoder
 from dynaview.sources.port import Page, Shard, StreamReader
 from dynaview.views.control.store import ControlStore, Progress
-from dynaview.views.daemon import SWITCH
 from dynaview.views.following.follower import Follower
 from dynaview.views.following.lane import Lane
 from dynaview.views.following.output import Output
@@ -105,8 +103,6 @@ def follow(stream: StreamReader, view: View, target: Target, folder: Path, last:
     """Time one run from the first read to the commit of the last checkpoint."""
     followed = Followed(stream, view, target, folder, last)
     followed.prepare()
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH)  # as a daemon does
     try:
         with clock(records) as timed:
             followed.start()
@@ -115,6 +111,5 @@ def follow(stream: StreamReader, view: View, target: Target, folder: Path, last:
         if counts.applied != records:
             raise RuntimeError(f"{records} changes, but counted {counts}")
     finally:
-        sys.setswitchinterval(before)
         followed.stop()
     return timed

@@ -7,7 +7,6 @@ benchmarks.rebuilding`` tells what a rebuild does to the lag of its view, and th
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +35,6 @@ from dynaview.sources.table import DynamoTable
 from dynaview.views.budget import Budget
 from dynaview.views.control.segments import Segment
 from dynaview.views.control.store import ControlStore
-from dynaview.views.daemon import SWITCH
 from dynaview.views.rebuilds.beside import Beside, Filling, Taken
 from dynaview.views.rebuilds.inplace import InPlace
 from dynaview.views.rebuilds.scan import Scan, SegmentScan, run_all
@@ -97,14 +95,9 @@ class Rebuilds:
             )
             for number in range(SEGMENTS)
         ]  # fmt: skip
-        before = sys.getswitchinterval()
-        sys.setswitchinterval(SWITCH)  # as a daemon does
-        try:
-            with clock(self._items) as timed:
-                run_all(scans, threading.Event())
-                finish()
-        finally:
-            sys.setswitchinterval(before)
+        with clock(self._items) as timed:
+            run_all(scans, threading.Event())
+            finish()
         store.update(rebuild, phase="done")
         if counted != [self._items, self._items]:
             raise RuntimeError(f"{name}: {self._items} rows, but items and rows were {counted}")

@@ -35,6 +35,7 @@ from benchmarks.setting import Setting
 from benchmarks.verify import STORES
 from dynaview.views.daemon import Daemon
 from dynaview.views.declared.fingerprint import fingerprint
+from dynaview.views.interpreter import tune
 from dynaview.views.rebuilds.store import ENDED, Options
 
 _DEADLINE = 1800.0
@@ -81,6 +82,7 @@ def _serve(store: str, pages: Path, run: str, rate: float) -> None:
     table = OrdersTable(PagesFile(pages), rate)
     declaration = Setting(dict(os.environ), pages.parent, 0, run).declaration(store)
     ((name, view),) = declaration.views.items()
+    tune()
     daemon = Daemon(declaration, open_source=lambda source: table)
     control, began = daemon.control, time.monotonic()
     daemon.start()

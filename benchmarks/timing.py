@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from dynaview.views.interpreter import tune
+
 
 @dataclass(frozen=True, slots=True)
 class Contender:
@@ -94,7 +96,10 @@ class Rates:
 
 
 def measure(groups: Sequence[Group], rounds: int, say: Callable[[str], None]) -> Rates:
-    """Run every contender of every group `rounds` times, round by round, after one round that does not count."""
+    """Run every contender of every group `rounds` times, round by round, after one round that does not count. The
+    interpreter is tuned for all of them as it is for a daemon, and leaves alone what was made before."""
+    gc.collect()
+    tune()
     rates = Rates({(group.name, contender.name): [] for group in groups for contender in group.contenders})
     for number in range(rounds + 1):
         for group in groups:

@@ -8,7 +8,6 @@ import os
 import secrets
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -24,10 +23,6 @@ from dynaview.views.following.worker import Worker, WorkerSettings
 from dynaview.views.gaps import GAP
 
 log = logging.getLogger(__name__)
-
-SWITCH = 0.0005
-"""Seconds that a thread may hold the interpreter while another wants it. With Python's own 5 ms a lane that waits for
-its store gets the answer too late, time and again, because a reader is decoding: a quarter of the speed was lost."""
 
 BEATS = 200
 """Idle views that say their watermark within a second, at the most: each costs the control store a transaction."""
@@ -79,7 +74,6 @@ class Daemon:
 
     def start(self) -> None:
         """Begin. Raises `DeclarationError` where a table that answers cannot serve a view as declared (law 9)."""
-        sys.setswitchinterval(SWITCH)
         problems: list[Problem] = []
         for worker in self.workers:
             try:

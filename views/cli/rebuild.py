@@ -20,6 +20,7 @@ from dynaview.views.cli.written import capacity, duration
 from dynaview.views.company import following
 from dynaview.views.control.store import ControlError, ControlStore, ControlUnavailable
 from dynaview.views.declared.fingerprint import fingerprint
+from dynaview.views.interpreter import tune
 from dynaview.views.rebuilds.progress import line, plain
 from dynaview.views.rebuilds.store import Kind, Options, Rebuild
 
@@ -125,6 +126,7 @@ def perform(declaration: Declaration, control: ControlStore, names: Sequence[str
     if detach:
         click.echo(f"left to dynaview run: {', '.join(names)}; see dynaview status")
         return
+    tune()
     try:
         with following(declaration, frozenset(names)), _shown(as_json) as show:
             found = _watch(control, names, show, as_json)

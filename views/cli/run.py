@@ -18,6 +18,7 @@ from dynaview.views.cli.options import files_option, load_files
 from dynaview.views.control.store import ControlError, ControlUnavailable
 from dynaview.views.daemon import Daemon
 from dynaview.views.following.worker import WorkerSettings
+from dynaview.views.interpreter import tune
 from dynaview.views.policy import Backoff
 from dynaview.views.workers.share import ShareSettings
 
@@ -88,6 +89,7 @@ def command(
     except (ControlError, ValueError) as error:
         click.echo(f"dynaview: {error}", err=True)
         sys.exit(1)
+    tune()
     log = logging.getLogger("dynaview")
     daemon.handle_signals()
     if lifeline is not None:

@@ -19,6 +19,7 @@ from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.cli.written import capacity, past, share
 from dynaview.views.company import following
 from dynaview.views.control.store import ControlError, ControlStore
+from dynaview.views.interpreter import tune
 from dynaview.views.verification.findings import DRIFT, Finding, Report, VerifyError
 from dynaview.views.verification.rounds import result_of
 from dynaview.views.verification.verify import Limits
@@ -114,6 +115,7 @@ def perform(
     declaration: Declaration, control: ControlStore, names: Sequence[str], asked: Asked, found: MakeFound | None = None
 ) -> list[Report]:
     """Verify, and show on a terminal how far it is. A wrong question ends the command with exit code 2."""
+    tune()
     try:
         known = frozenset(name for name in names if _is_ready(declaration, control, name))
         # Whoever keeps the views may end meanwhile; a view that is not ready is not to be started by looking at it.
