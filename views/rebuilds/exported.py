@@ -255,7 +255,8 @@ class _Telling:
         filling, opening = member.filling(), member.site.opening
         bound = compile_view(member.declared).bind(opening.shape, opening.description.key, self.export.view_type)
         if isinstance(filling, InPlace):
-            filling = replace(filling, bound=_Mended(filling.bound, bound))
+            # Neither version nor rule is looked at there: an upsert is what its item would ask for.
+            filling = replace(filling, bound=_Versioned(filling.bound, bound, SCANNED))
         elif isinstance(filling, Beside):
             write = partial(_insert, filling.target)
             filling = replace(filling, bound=_Versioned(filling.bound, bound, self.version), write=write)
@@ -307,31 +308,6 @@ def _insert(target: Target, writes: Sequence[Write]) -> list[Outcome]:
 
 def _same_export(write: Write, row: Stored) -> bool:
     return row.version == write.version and row.owner != write.owner
-
-
-@dataclass(frozen=True, slots=True)
-class _Mended:
-    """The same in place, where neither version nor rule is looked at: an upsert is what its item would ask for."""
-
-    items: Bound
-    changes: Bound
-
-    def rows(self, image: Image) -> list[tuple[RowKey, RowValues]]:
-        """See `Bound.rows`."""
-        return self.items.rows(image)
-
-    def writes(self, change: Change[Any], version: int) -> list[Write]:
-        """See `Bound.writes`."""
-        return self.items.writes(change, version)
-
-    def inserts(self, image: Image) -> list[Write]:
-        """Of a change as well."""
-        if not isinstance(image, Change):
-            return self.items.inserts(image)
-        return [
-            Write(each.key, each.values, SCANNED, each.owner, Rule.ABSENT)
-            for each in self.changes.writes(image, SCANNED)
-        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,26 @@
+"""A table of twenty items with two views that follow it, on stores in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.house import until
+from tests.support.rebuilding import BOTH, begin, item
+from tests.support.yard import Yard, hurry
+
+
+@pytest.fixture
+def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
+    hurry(monkeypatch)
+    made = Yard(tmp_path)
+    made.table.scan_page = 5
+    for number in range(20):
+        made.table.put(item(number, "first"))
+    begin(made)
+    for view in BOTH:  # a lane that is opened anew is to find nothing left to do
+        until(lambda view=view: made.record(view).counts.read == 20, f"{view} to come to rest")  # type: ignore[misc]
+    yield made
+    made.close()
