@@ -28,9 +28,10 @@ class Capacity(msgspec.Struct, frozen=True, omit_defaults=True):
         if table.read_units is not None:
             return table.read_units * (self.share or SHARE)
         if self.share is not None:
+            share = f"{self.share * 100:g} %"
             raise ValueError(
-                f"table {table.name} is on demand, so there is no provisioned capacity to take {self.share:.4g} of: "
-                "name read units a second"
+                f"table {table.name} is on demand, so there is no provisioned capacity to take {share} of: name read "
+                "units a second"
             )
         return None
 

@@ -29,7 +29,7 @@ def test_the_rate(asked: Capacity, provisioned: int | None, rate: float | None) 
 
 
 def test_a_share_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"table shop is on demand.*name read units a second"):
+    with pytest.raises(ValueError, match=r"table shop is on demand.*25 % of: name read units a second"):
         Capacity(share=0.25).rate(table(None))
 
 
