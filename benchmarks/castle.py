@@ -287,8 +287,9 @@ class Castle:
         """The job of each view's last rebuild."""
         return {each.view: each.job for each in self.rebuilds()}
 
-    def wait_ended(self, *, cancelled: bool = False) -> None:
-        """Wait until no rebuild is under way. None may have failed, asked, or (unless asked to) been cancelled."""
+    def wait_ended(self, views: Sequence[str], *, cancelled: bool = False) -> None:
+        """Wait until no rebuild is under way. Those of these views may not have failed, asked, or (unless asked to)
+        been cancelled."""
         asked: set[str] = set()
 
         def ended() -> bool:
@@ -300,7 +301,7 @@ class Castle:
             return all(each.ended for each in self.rebuilds())
 
         self.until(ended, "rebuilds to end")
-        for each in self.rebuilds():
+        for each in [each for each in self.rebuilds() if each.view in views]:
             if each.phase == "failed" or (each.phase == "cancelled" and not cancelled):
                 self.fault(f"the {each.kind} rebuild of {each.view} {each.phase}: {each.reason}")
 

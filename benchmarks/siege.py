@@ -142,7 +142,7 @@ def _besiege(
 
 
 def _end(castle: Castle, views: Sequence[str], *, cancelled: bool = False) -> None:
-    castle.wait_ended(cancelled=cancelled)
+    castle.wait_ended(views, cancelled=cancelled)
     castle.report.ends.update(f"{each.kind} {each.phase}" for each in castle.rebuilds() if each.view in views)
 
 
