@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from botocore.config import Config
 from hypothesis import HealthCheck, settings
 
 from dynaview.local import servers
+from dynaview.views.interpreter import SWITCH
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -27,6 +29,8 @@ settings.register_profile(
     "dynaview", deadline=None, print_blob=True, derandomize=False, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("dynaview")
+
+sys.setswitchinterval(SWITCH)  # threads take turns as they do in a daemon
 
 for _name in [name for name in os.environ if name.startswith("AWS_")]:
     del os.environ[_name]  # no test may reach an account

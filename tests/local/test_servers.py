@@ -144,7 +144,8 @@ def test_nothing_outlives_an_owner_that_is_killed(tmp_path: Path, mark: Mark, nu
 def test_nothing_is_left_when_the_start_is_interrupted(tmp_path: Path, mark: Mark, moment: float) -> None:
     """Ctrl-C while programs are found, data are set up, or a server gets ready."""
     script = (
-        "from dynaview.local import servers; from pathlib import Path; import sys\n"
+        "from dynaview.local import servers; from pathlib import Path; import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # whoever runs the tests may ignore it
         "print('begin', flush=True)\n"
         "try:\n"
         "    with servers.started(servers.NAMES, Path(sys.argv[1])): sys.stdin.read()\n"
