@@ -11,7 +11,7 @@ its store gets the answer too late, time and again, because a reader is decoding
 
 COLLECT = (20_000, 20, 20)
 """When garbage is looked for (see `gc.set_threshold`). Rows come and go by the thousand and hardly ever in cycles; with
-Python's own (700, 10, 10) looking for some took up to a third of the time."""
+Python's own (700, 10, 10) and much else in memory, looking for some took up to a third of a rebuild's time."""
 
 
 def tune() -> None:

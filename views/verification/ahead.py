@@ -19,9 +19,9 @@ _Made: TypeAlias = "tuple[T] | BaseException | None"
 """A page, what ended them early, or that they have ended."""
 
 
-def ahead(pages: Iterator[T], most: int = AHEAD) -> Generator[T]:
+def ahead(pages: Iterator[T]) -> Generator[T]:
     """The same pages, or the same error, from a thread of its own. Closing it closes `pages`."""
-    made: queue.Queue[_Made[T]] = queue.Queue(most)
+    made: queue.Queue[_Made[T]] = queue.Queue(AHEAD)
     left = threading.Event()
 
     def put(one: _Made[T]) -> None:
