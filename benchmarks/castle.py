@@ -25,10 +25,10 @@ from benchmarks.torments import Daemon, Store
 from dynaview.local import servers as local
 from dynaview.sinks.connect import connect
 from dynaview.sources.table import DynamoTable, open_table
+from dynaview.views.control.rebuilds import Rebuild
 from dynaview.views.control.store import ControlStore
-from dynaview.views.declared.declarations import load
-from dynaview.views.rebuilds.store import Rebuild
-from dynaview.views.verification.compare import compare
+from dynaview.views.declarations.load import load
+from dynaview.views.verify.compare import compare
 
 DECLARATION = """
 sources: {shop: {table: "${SHOP_TABLE}", endpoint: "${DYNAMODB_ENDPOINT}"}}

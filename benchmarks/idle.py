@@ -28,7 +28,7 @@ from dynaview.sinks.memory import MemorySink
 from dynaview.sources.port import Page, Shard, StreamReader
 from dynaview.sources.session import Session
 from dynaview.sources.table import DynamoTable
-from dynaview.views.following.follower import Follower, FollowerSettings
+from dynaview.views.streaming.stream_reader import Follower, FollowerSettings
 from tests.support.house import House
 from tests.support.scripted import ScriptedTable
 from tests.support.simple import SHAPE

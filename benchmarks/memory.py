@@ -29,9 +29,9 @@ from benchmarks.setting import Setting, View
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, Target
 from dynaview.sources.port import Page
-from dynaview.views.following.follower import Follower
-from dynaview.views.following.lane import Lane
-from dynaview.views.following.output import Output
+from dynaview.views.streaming.generation_writer import Output
+from dynaview.views.streaming.pipeline import Lane
+from dynaview.views.streaming.stream_reader import Follower
 
 _STORES = ("redis", "postgres", "opensearch")
 _DEADLINE = 1800.0

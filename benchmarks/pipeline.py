@@ -16,9 +16,9 @@ from dynaview.sinks.port import Target
 from dynaview.sources.pages import RecordsDecoder
 from dynaview.sources.port import Page, Shard, StreamReader
 from dynaview.views.control.store import ControlStore, Progress
-from dynaview.views.following.follower import Follower
-from dynaview.views.following.lane import Lane
-from dynaview.views.following.output import Output
+from dynaview.views.streaming.generation_writer import Output
+from dynaview.views.streaming.pipeline import Lane
+from dynaview.views.streaming.stream_reader import Follower
 
 _DEADLINE = 600.0
 

@@ -33,12 +33,12 @@ from dynaview.sinks.port import Target
 from dynaview.sources.session import Session
 from dynaview.sources.table import DynamoTable
 from dynaview.views.budget import Budget
+from dynaview.views.control.rebuilds import Options
 from dynaview.views.control.segments import Segment
 from dynaview.views.control.store import ControlStore
-from dynaview.views.rebuilds.beside import Beside, Filling, Taken
-from dynaview.views.rebuilds.inplace import InPlace
-from dynaview.views.rebuilds.scan import Scan, SegmentScan, run_all
-from dynaview.views.rebuilds.store import Options
+from dynaview.views.rebuild.in_place import InPlace
+from dynaview.views.rebuild.side_by_side import Beside, Filling, Taken
+from dynaview.views.scanning.parallel_scan import Scan, SegmentScan, run_all
 
 T = TypeVar("T")
 

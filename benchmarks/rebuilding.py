@@ -33,10 +33,10 @@ from benchmarks.made import HOT, OrdersTable, PagesFile
 from benchmarks.servers import servers
 from benchmarks.setting import Setting
 from benchmarks.verify import STORES
-from dynaview.views.daemon import Daemon
-from dynaview.views.declared.fingerprint import fingerprint
-from dynaview.views.interpreter import tune
-from dynaview.views.rebuilds.store import ENDED, Options
+from dynaview.views.control.rebuilds import ENDED, Options
+from dynaview.views.daemon.daemon import Daemon
+from dynaview.views.daemon.interpreter import tune
+from dynaview.views.declarations.fingerprint import fingerprint
 
 _DEADLINE = 1800.0
 _GLANCE = 0.1

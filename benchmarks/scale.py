@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.idle import processor
-from dynaview.views.daemon import paced
-from dynaview.views.following.follower import FollowerSettings
-from dynaview.views.following.lane import LaneSettings
-from dynaview.views.following.worker import WorkerSettings
+from dynaview.views.daemon.daemon import paced
+from dynaview.views.daemon.table_worker import WorkerSettings
+from dynaview.views.streaming.pipeline import LaneSettings
+from dynaview.views.streaming.stream_reader import FollowerSettings
 from tests.support.house import House, until
 from tests.support.scripted import ScriptedTable
 

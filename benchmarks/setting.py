@@ -11,14 +11,14 @@ from uuid import uuid4
 from benchmarks.records import Pages
 from dynaview.projections.attributes import Shape
 from dynaview.projections.changes import version_of
-from dynaview.projections.compiler import compile_view
+from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.declaration import Declaration
 from dynaview.projections.projection import Bound, ViewType
 from dynaview.projections.rows import Layout, Write
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import Sink, Target
 from dynaview.sources.pages import RecordsDecoder
-from dynaview.views.declared.declarations import load
+from dynaview.views.declarations.load import load
 
 KEY = ("pk", "sk")
 IMAGES: ViewType = "NEW_AND_OLD_IMAGES"

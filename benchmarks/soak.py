@@ -40,7 +40,7 @@ from dynaview.sinks.connect import connect
 from dynaview.sinks.port import Target
 from dynaview.sources.table import DynamoTable, open_table
 from dynaview.views.control.store import ControlStore
-from dynaview.views.declared.declarations import load
+from dynaview.views.declarations.load import load
 
 WRITERS = 3
 DEADLINE = 600.0

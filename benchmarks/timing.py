@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from dynaview.views.interpreter import tune
+from dynaview.views.daemon.interpreter import tune
 
 
 @dataclass(frozen=True, slots=True)

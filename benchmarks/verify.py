@@ -36,9 +36,9 @@ from dynaview.sources.pages import ItemsDecoder
 from dynaview.sources.port import ScanFilter, ScanPage, TableDescription
 from dynaview.sources.session import Session
 from dynaview.sources.table import DynamoTable
-from dynaview.views.verification.check import Subject
-from dynaview.views.verification.findings import Report
-from dynaview.views.verification.verify import Limits, Verification
+from dynaview.views.verify.findings import Report
+from dynaview.views.verify.verifier import Limits, Verification
+from dynaview.views.verify.view_check import Subject
 
 SEGMENTS = 4
 PULLED = "scan pulled, not read"

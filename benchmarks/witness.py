@@ -17,15 +17,15 @@ import msgspec
 
 from dynaview.projections.attributes import Shape
 from dynaview.projections.changes import version_of
-from dynaview.projections.compiler import compile_view
+from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.declaration import Declaration
 from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey
 from dynaview.sinks.port import SinkError, Target
 from dynaview.sources.table import DynamoTable
-from dynaview.views.control.letterbox import Choice
+from dynaview.views.control.dead_letters import Choice
 from dynaview.views.control.store import Checkpoint, ControlStore, ControlUnavailable
-from dynaview.views.verification.compare import compare
+from dynaview.views.verify.compare import compare
 
 PATIENCE = 180.0
 """Seconds that a look waits for a store that is away."""

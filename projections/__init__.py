@@ -4,6 +4,6 @@ from __future__ import annotations
 
 # The submodule of the same name first: what `projection` means here is the decorator.
 from dynaview.projections.projection import ProjectionError
-from dynaview.projections.python import projection
+from dynaview.projections.reading.python import projection
 
 __all__ = ["ProjectionError", "projection"]

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from dynaview.projections.rows import Layout, RowKey, RowValues, Rule, Write, json_encoder
-from dynaview.sinks.imprints import listed, plain
+from dynaview.sinks.canonical import listed, plain
 from dynaview.sinks.port import (
     APPLIED,
     STALE,

@@ -118,7 +118,7 @@ class Stored:
 
 
 class Imprints(NamedTuple):
-    """Some live rows, of each the key, the state and the imprint, see `dynaview.sinks.imprints`."""
+    """Some live rows, of each the key, the state and the imprint, see `dynaview.sinks.canonical`."""
 
     keys: Sequence[RowKey]
     states: Sequence[str]

@@ -19,7 +19,7 @@ from botocore.config import Config
 from hypothesis import HealthCheck, settings
 
 from dynaview.local import servers
-from dynaview.views.interpreter import SWITCH
+from dynaview.views.daemon.interpreter import SWITCH
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

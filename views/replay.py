@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from dynaview.projections.attributes import Attr, AttributeValueError, Image, Shape, item_key
 from dynaview.projections.changes import STREAM_SPAN, Change, version_of
-from dynaview.projections.compiler import compile_view
+from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.declaration import ViewDeclaration
 from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey, Write
@@ -23,8 +23,8 @@ from dynaview.sinks.port import APPLIED, Rejected, Target
 from dynaview.sources.errors import BadPage
 from dynaview.sources.pages import ItemsDecoder, RecordsDecoder
 from dynaview.sources.port import TableReader
-from dynaview.views.control.letterbox import SCAN, DeadLetter, KeptLetter, LetterBox
-from dynaview.views.control.letters import key_text
+from dynaview.views.control.dead_letters import SCAN, DeadLetter, KeptLetter, LetterBox
+from dynaview.views.dead_letters import key_text
 
 Result: TypeAlias = Literal["applied", "stale", "unmatched", "rejected", "gone"]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from dynaview.views.control.results import Result
+from dynaview.views.control.leases import Member
+from dynaview.views.control.rebuilds import Rebuild
 from dynaview.views.control.store import ControlStore, Generation, ViewRecord
-from dynaview.views.rebuilds.progress import plain
-from dynaview.views.rebuilds.store import Rebuild
-from dynaview.views.workers.crew import Member
+from dynaview.views.control.verifications import Result
+from dynaview.views.progress import plain
 
 ALIVE = 15.0
 """Seconds after its last sign of life in which a view counts as running."""
@@ -36,7 +36,7 @@ def view_status(
 
     ``dead_letters`` is how many are kept now; ``counts.dead_lettered`` also has those that were discarded since.
     ``verified`` is the last verification's result (see `Result`), None where there was none.
-    ``generations`` are those that stand, ``rebuild`` the last one (see `dynaview.views.rebuilds.progress`).
+    ``generations`` are those that stand, ``rebuild`` the last one (see `dynaview.views.progress`).
     ``workers`` are the processes that keep it, each with the number of shards that it reads for all its views.
     ``balanced`` says whether read = applied + stale + unmatched + dead_lettered (law 8).
     """

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import msgspec
 
 from dynaview.projections.rows import RowKey, Write
-from dynaview.sinks.opensearch.connection import Connection, path
-from dynaview.sinks.opensearch.documents import Control, Documents, Unstorable, key, keys, version_of
+from dynaview.sinks.opensearch.client import Connection, path
 from dynaview.sinks.opensearch.errors import Answered, ItemError, of_answer, passes, rejection
 from dynaview.sinks.opensearch.guard import Memory, Odds, Position, Verdict, certain, decide, mended, unchanged
+from dynaview.sinks.opensearch.values import Control, Documents, Unstorable, key, keys, version_of
 from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, Rejected, RejectedKind, SinkError, SinkUnavailable
 
 REQUEST_BYTES = 5_000_000

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from dynaview.sinks.opensearch.connection import Connection, path
+from dynaview.sinks.opensearch.client import Connection, path
 from dynaview.sinks.opensearch.mapping import Mark, mark_of
 
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from dynaview.projections.rows import Layout
-from dynaview.sinks.opensearch.connection import Connection, path
+from dynaview.sinks.opensearch.client import Connection, path
 from dynaview.sinks.opensearch.deferral import Deferral, Reason
-from dynaview.sinks.opensearch.documents import DELETED
 from dynaview.sinks.opensearch.errors import Answered, IndexMissing
 from dynaview.sinks.opensearch.mapping import Mark, creation, differences, fingerprint, mark_of, options_of
+from dynaview.sinks.opensearch.values import DELETED
 from dynaview.sinks.port import ANEW, Room, SinkError, SinkRefused, SinkUnavailable
 
 _ATTEMPTS = 10

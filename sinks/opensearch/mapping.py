@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from dynaview.projections.rows import Field, Layout, OpenSearchOptions
-from dynaview.sinks.opensearch.documents import CONTROL, DELETED, DELETED_AT, OWNER, VERSION
+from dynaview.sinks.opensearch.values import CONTROL, DELETED, DELETED_AT, OWNER, VERSION
 
 DERIVED: Mapping[str, Mapping[str, Any]] = {
     "any": {"type": "keyword"},

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dynaview.projections.rows import Layout
-from dynaview.sinks.opensearch.connection import Connection
+from dynaview.sinks.opensearch.client import Connection
 from dynaview.sinks.opensearch.generation import highest, problems, published, room
 from dynaview.sinks.opensearch.mapping import options_of
 from dynaview.sinks.opensearch.target import OpenSearchTarget

@@ -14,8 +14,10 @@ import msgspec
 
 from dynaview.projections.rows import Layout, RowKey, Write
 from dynaview.sinks.opensearch.bulk import Bulk
-from dynaview.sinks.opensearch.connection import Connection, path
-from dynaview.sinks.opensearch.documents import (
+from dynaview.sinks.opensearch.client import Connection, path
+from dynaview.sinks.opensearch.errors import IndexMissing, ItemError, of_answer
+from dynaview.sinks.opensearch.generation import LIVE, Generation
+from dynaview.sinks.opensearch.values import (
     DELETED,
     DELETED_AT,
     Documents,
@@ -26,8 +28,6 @@ from dynaview.sinks.opensearch.documents import (
     owned_imprint,
     stored,
 )
-from dynaview.sinks.opensearch.errors import IndexMissing, ItemError, of_answer
-from dynaview.sinks.opensearch.generation import LIVE, Generation
 from dynaview.sinks.port import Imprints, Mend, Outcome, SinkError, SinkUnavailable, Stored
 
 _READ_ROWS = 500

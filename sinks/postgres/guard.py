@@ -14,11 +14,11 @@ from typing import Any
 from dynaview.projections.rows import RowKey, Rule, Write
 from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, Rejected, RejectedKind, Stored
 from dynaview.sinks.postgres import literals
-from dynaview.sinks.postgres.columns import Column
-from dynaview.sinks.postgres.connections import Connections, Mode
+from dynaview.sinks.postgres.client import Connections, Mode
 from dynaview.sinks.postgres.errors import REPEATED_KEY, UNIQUE, ContentError, reason_of
-from dynaview.sinks.postgres.schema import Schema
+from dynaview.sinks.postgres.generation import Schema
 from dynaview.sinks.postgres.statements import Statements
+from dynaview.sinks.postgres.values import Column
 
 _NO_LITERAL = (ValueError, TypeError, AttributeError, ArithmeticError)
 """What writing a value down raises where it is not of its column's type."""

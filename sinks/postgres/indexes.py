@@ -16,9 +16,9 @@ from psycopg import Connection, sql
 
 from dynaview.projections.rows import Index
 from dynaview.sinks.port import SinkRefused
-from dynaview.sinks.postgres.connections import Connections, Mode
+from dynaview.sinks.postgres.client import Connections, Mode
 from dynaview.sinks.postgres.errors import UNIQUE, ContentError, reason_of
-from dynaview.sinks.postgres.schema import Schema, identifiers
+from dynaview.sinks.postgres.generation import Schema, identifiers
 
 _PAUSE = 0.2
 """Seconds between two looks whether another worker is done."""

@@ -10,7 +10,7 @@ from psycopg import Connection, sql
 from dynaview.projections.rows import Layout
 from dynaview.sinks.port import SinkRefused
 from dynaview.sinks.postgres.dependents import Dependents, SqlView, with_options
-from dynaview.sinks.postgres.schema import Mark, Relation, Schema, identifiers
+from dynaview.sinks.postgres.generation import Mark, Relation, Schema, identifiers
 
 
 class Readers:

@@ -7,10 +7,10 @@ from typing import Any
 
 from dynaview.projections.rows import Layout
 from dynaview.sinks.port import Room
-from dynaview.sinks.postgres.columns import columns_of
-from dynaview.sinks.postgres.connections import Connections
-from dynaview.sinks.postgres.schema import Schema
+from dynaview.sinks.postgres.client import Connections
+from dynaview.sinks.postgres.generation import Schema
 from dynaview.sinks.postgres.target import PostgresTarget
+from dynaview.sinks.postgres.values import columns_of
 
 
 class PostgresSink:

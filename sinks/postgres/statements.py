@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from psycopg import sql
 
 from dynaview.projections.rows import Rule
-from dynaview.sinks.postgres.columns import DELETED, OWNER, VERSION, Column
+from dynaview.sinks.postgres.values import DELETED, OWNER, VERSION, Column
 
 
 class _Name(sql.Identifier):
@@ -151,7 +151,7 @@ class Statements:
         )
 
     def imprints(self, size: int, after: bool, generation: int) -> sql.Composed:
-        """As `page`, but the state and the owner of each row, its imprint (`dynaview.sinks.postgres.imprints`) and its
+        """As `page`, but the state and the owner of each row, its imprint (`dynaview.sinks.postgres.canonical`) and its
         key."""
         return self._page(self._imprint(generation), size, after)
 

@@ -11,15 +11,15 @@ from psycopg import Connection, sql
 
 from dynaview.projections.rows import Layout, RowKey, Write
 from dynaview.sinks.port import Imprints, Mend, Outcome, SinkRefused, Stored
-from dynaview.sinks.postgres.columns import columns_of
-from dynaview.sinks.postgres.connections import Connections, Mode
+from dynaview.sinks.postgres.canonical import NONE, Imprinter
+from dynaview.sinks.postgres.client import Connections, Mode
 from dynaview.sinks.postgres.errors import ContentError, Locked, reason_of
+from dynaview.sinks.postgres.generation import Schema
 from dynaview.sinks.postgres.guard import Guard
-from dynaview.sinks.postgres.imprints import NONE, Imprinter
 from dynaview.sinks.postgres.indexes import Indexes
 from dynaview.sinks.postgres.readers import Readers
-from dynaview.sinks.postgres.schema import Schema
 from dynaview.sinks.postgres.statements import Statements
+from dynaview.sinks.postgres.values import columns_of
 
 _PAGE = 2000
 _PURGED = 5000

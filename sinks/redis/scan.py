@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from dynaview.sinks.redis.link import Link
+from dynaview.sinks.redis.client import Link
 from dynaview.sinks.redis.names import COMPANIONS, TOMBSTONES, Family, is_beside, member_of, row_of
 
 PAGE = 500

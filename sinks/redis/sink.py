@@ -7,8 +7,8 @@ from typing import Any
 
 from dynaview.projections.rows import Layout
 from dynaview.sinks.port import Room, SinkRefused
-from dynaview.sinks.redis import generations
-from dynaview.sinks.redis.link import Link
+from dynaview.sinks.redis import generation as generations
+from dynaview.sinks.redis.client import Link
 from dynaview.sinks.redis.target import RedisTarget
 
 OLDEST = 7

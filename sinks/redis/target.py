@@ -13,14 +13,16 @@ import msgspec
 import redis
 
 from dynaview.projections.rows import Layout, RowKey, Rule, Write
-from dynaview.sinks.imprints import listed, plain
+from dynaview.sinks.canonical import listed, plain
 from dynaview.sinks.port import APPLIED, STALE, Imprints, Mend, Outcome, Rejected, RejectedKind, Stored
-from dynaview.sinks.redis import generations, lookups, scripts
-from dynaview.sinks.redis.content import Content, Unstorable, hash_content, stored
-from dynaview.sinks.redis.link import Link
-from dynaview.sinks.redis.listing import Listing, count_hashes
+from dynaview.sinks.redis import generation as generations
+from dynaview.sinks.redis import guard as scripts
+from dynaview.sinks.redis import lookups
+from dynaview.sinks.redis.canonical import Listing, count_hashes
+from dynaview.sinks.redis.client import Link
 from dynaview.sinks.redis.names import Family, companion
 from dynaview.sinks.redis.scan import Scan
+from dynaview.sinks.redis.values import Content, Unstorable, hash_content, stored
 
 ROWS_A_CALL = 100
 """Rows that one script call decides on: few enough that others are served in between, many enough to pay."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dynaview.views.declared.declarations import load
+from dynaview.views.declarations.load import load
 
 from . import command_lines
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynaview.projections.attributes import Shape
-from dynaview.projections.compiler import compile_view
+from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.declaration import At, FieldExpression, ViewDeclaration
 from dynaview.projections.projection import ViewType
 from dynaview.projections.rows import Field, Layout, OpenSearchOptions, Write

@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dynaview.projections.attributes import Attr, Shape, attribute
-from dynaview.projections.compiler import compile_view
+from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.declaration import At, ViewDeclaration
 from dynaview.projections.patterns import PatternError, parse_pattern
 from dynaview.projections.rows import Layout, OpenSearchOptions

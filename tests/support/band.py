@@ -17,12 +17,12 @@ from dynaview.projections.rows import Layout, RowKey, Write
 from dynaview.sinks.memory import MemorySink, MemoryTarget
 from dynaview.sinks.port import Outcome, SinkUnavailable
 from dynaview.sources.errors import SourceUnavailable
+from dynaview.views.control.leases import leases
 from dynaview.views.control.store import ControlStore, ControlUnavailable, ViewRecord
-from dynaview.views.declared.declarations import load
-from dynaview.views.following.lane import Lane, LaneSettings
-from dynaview.views.following.worker import Worker, WorkerSettings
-from dynaview.views.workers.crew import leases
-from dynaview.views.workers.share import Share, ShareSettings
+from dynaview.views.daemon.table_worker import Worker, WorkerSettings
+from dynaview.views.declarations.load import load
+from dynaview.views.streaming.pipeline import Lane, LaneSettings
+from dynaview.views.workers.coordinator import Share, ShareSettings
 from tests.support.house import QUICK, until
 from tests.support.scripted import ScriptedStream, ScriptedTable
 

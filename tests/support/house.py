@@ -13,10 +13,10 @@ from dynaview.projections.projection import Bound
 from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import SinkRefused
 from dynaview.views.control.store import ControlStore, ControlUnavailable, Progress
-from dynaview.views.following.fill import Fill
-from dynaview.views.following.follower import Follower, FollowerSettings
-from dynaview.views.following.lane import Lane, LaneSettings
-from dynaview.views.following.output import Output
+from dynaview.views.streaming.fill import Fill
+from dynaview.views.streaming.generation_writer import Output
+from dynaview.views.streaming.pipeline import Lane, LaneSettings
+from dynaview.views.streaming.stream_reader import Follower, FollowerSettings
 from tests.support.faults import FaultyTarget
 from tests.support.scripted import ScriptedTable
 from tests.support.simple import SHAPE, SimpleBound, layout

@@ -17,12 +17,12 @@ from dynaview.sinks.connect import connect
 from dynaview.sinks.port import Target
 from dynaview.sources.table import DynamoTable, open_table
 from dynaview.views.control.store import ControlStore, Counts
-from dynaview.views.daemon import Daemon
-from dynaview.views.declared.declarations import load
-from dynaview.views.following.follower import FollowerSettings
-from dynaview.views.following.lane import LaneSettings
-from dynaview.views.following.worker import WorkerSettings
-from dynaview.views.verification.compare import compare
+from dynaview.views.daemon.daemon import Daemon
+from dynaview.views.daemon.table_worker import WorkerSettings
+from dynaview.views.declarations.load import load
+from dynaview.views.streaming.pipeline import LaneSettings
+from dynaview.views.streaming.stream_reader import FollowerSettings
+from dynaview.views.verify.compare import compare
 from tests.support.house import until
 from tests.support.proxy import Proxy, address_of
 

@@ -14,14 +14,17 @@ import sqlalchemy as sa
 from dynaview.projections.declaration import Declaration
 from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import Sink, Target
+from dynaview.views.control.rebuilds import Options, Rebuild
 from dynaview.views.control.store import ControlStore, ControlUnavailable, ViewRecord
-from dynaview.views.declared.declarations import load
-from dynaview.views.declared.fingerprint import fingerprint
-from dynaview.views.following.lane import LaneSettings
-from dynaview.views.following.worker import Worker, WorkerSettings
-from dynaview.views.rebuilds import checks, driver, member, site
-from dynaview.views.rebuilds.store import Options, Rebuild
-from dynaview.views.workers.share import ShareSettings
+from dynaview.views.daemon.table_worker import Worker, WorkerSettings
+from dynaview.views.declarations.fingerprint import fingerprint
+from dynaview.views.declarations.load import load
+from dynaview.views.rebuild import checks
+from dynaview.views.rebuild import context as site
+from dynaview.views.rebuild import job as driver
+from dynaview.views.rebuild import view_rebuild as member
+from dynaview.views.streaming.pipeline import LaneSettings
+from dynaview.views.workers.coordinator import ShareSettings
 from tests.support.house import QUICK, until
 from tests.support.scripted import ScriptedTable
 

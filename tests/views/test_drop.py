@@ -18,10 +18,10 @@ from dynaview.projections.rows import Write
 from dynaview.sinks.connect import connect
 from dynaview.views.cli import cli
 from dynaview.views.control.store import ControlStore
-from dynaview.views.declared.declarations import load
-from dynaview.views.declared.fingerprint import fingerprint
-from dynaview.views.declared.recorded import recorded
-from dynaview.views.following.worker import WorkerSettings
+from dynaview.views.daemon.table_worker import WorkerSettings
+from dynaview.views.declarations.codec import recorded
+from dynaview.views.declarations.fingerprint import fingerprint
+from dynaview.views.declarations.load import load
 
 DECLARATION = """
 sources: {{shop: {{table: shop, region: eu-west-1}}}}

@@ -21,13 +21,13 @@ from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import SinkRefused, SinkUnavailable, Target
 from dynaview.views.cli import cli
 from dynaview.views.control.store import Checkpoint, ControlStore, ControlUnavailable, Part, Progress
-from dynaview.views.declared.declarations import load
-from dynaview.views.following.discovery import Discovery
-from dynaview.views.following.lane import Lane, LaneSettings
-from dynaview.views.following.output import Output
-from dynaview.views.following.positions import Delivery
-from dynaview.views.verification.rowkeys import row_key
-from dynaview.views.wait import HOPELESS, Hopeless, Moment, Pace, RowVersion, TimedOut, wait_for
+from dynaview.views.declarations.load import load
+from dynaview.views.declarations.row_keys import row_key
+from dynaview.views.streaming.generation_writer import Output
+from dynaview.views.streaming.offsets import Delivery
+from dynaview.views.streaming.pipeline import Lane, LaneSettings
+from dynaview.views.streaming.shard_discovery import Discovery
+from dynaview.views.waiting import HOPELESS, Hopeless, Moment, Pace, RowVersion, TimedOut, wait_for
 from tests.support.house import House, until
 from tests.support.shards import tree
 from tests.support.simple import SHAPE, SimpleBound, layout
@@ -546,7 +546,7 @@ def test_the_command_fails_at_once_at_a_gap(declared: Path, tmp_path: Path) -> N
 
 def test_the_command_waits_for_a_row(declared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sink = MemorySink("cache")
-    monkeypatch.setattr("dynaview.views.wait.connect", lambda declaration: sink)
+    monkeypatch.setattr("dynaview.views.waiting.connect", lambda declaration: sink)
     target = sink.open(load([declared], {}).views["one"].layout, 1)
     target.prepare()
     target.write([Write("one:a", ("v",), 10**21)])

@@ -20,9 +20,9 @@ from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import SourceError
 from dynaview.sources.table import open_table
 from dynaview.views.cli.options import files_option, load_files, opened_control
-from dynaview.views.control.letterbox import Choice, KeptLetter
+from dynaview.views.control.dead_letters import Choice, KeptLetter
 from dynaview.views.control.store import ControlError, ControlStore
-from dynaview.views.declared.fingerprint import fingerprint
+from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.policy import LETTERS, anew
 from dynaview.views.replay import MEANINGS, Replayed, replay_of
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import click
 
 from dynaview.projections.declaration import Declaration, SinkDeclaration, ViewDeclaration
-from dynaview.projections.reader import overlap
+from dynaview.projections.reading.reader import overlap
 from dynaview.projections.rows import Layout, RedisOptions
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import SinkError
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.control.store import ControlStore, Generation, ViewRecord
-from dynaview.views.declared.recorded import remembered
-from dynaview.views.following.worker import WorkerSettings
+from dynaview.views.daemon.table_worker import WorkerSettings
+from dynaview.views.declarations.codec import remembered
 from dynaview.views.status import ALIVE
 
 

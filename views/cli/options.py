@@ -13,7 +13,7 @@ import click
 
 from dynaview.projections.declaration import Declaration
 from dynaview.views.control.store import ControlError, ControlStore
-from dynaview.views.declared.declarations import DEFAULT_FILE, load
+from dynaview.views.declarations.load import DEFAULT_FILE, load
 
 F = TypeVar("F", bound=Callable[..., Any])
 

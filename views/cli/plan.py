@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from dynaview.views.cli.options import files_option, load_files, opened_control
-from dynaview.views.declared.plan import Planned, Rows, Size, Standing, plan
+from dynaview.views.declarations.plan import Planned, Rows, Size, Standing, plan
 
 
 @click.command("plan")

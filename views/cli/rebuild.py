@@ -17,12 +17,12 @@ from dynaview.projections.declaration import Declaration, DeclarationError
 from dynaview.views.budget import Capacity
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.cli.written import capacity, duration
-from dynaview.views.company import following
+from dynaview.views.control.rebuilds import Kind, Options, Rebuild
 from dynaview.views.control.store import ControlError, ControlStore, ControlUnavailable
-from dynaview.views.declared.fingerprint import fingerprint
-from dynaview.views.interpreter import tune
-from dynaview.views.rebuilds.progress import line, plain
-from dynaview.views.rebuilds.store import Kind, Options, Rebuild
+from dynaview.views.daemon.embedded import following
+from dynaview.views.daemon.interpreter import tune
+from dynaview.views.declarations.fingerprint import fingerprint
+from dynaview.views.progress import line, plain
 
 LOOK = 0.25
 """Seconds between two looks at a rebuild."""

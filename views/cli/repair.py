@@ -15,12 +15,12 @@ from dynaview.views.budget import Capacity
 from dynaview.views.cli.columns import aligned
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.cli.verify import chosen, fail, keep, line_of, perform, scanning, show
-from dynaview.views.patience import Patience
-from dynaview.views.verification.findings import DRIFT, Report, VerifyError
-from dynaview.views.verification.named import Listed, read_file
-from dynaview.views.verification.repair import MEANINGS, Mended, Mender, Repair
-from dynaview.views.verification.verify import Limits
-from dynaview.views.verification.verifying import Asked
+from dynaview.views.retry import Patience
+from dynaview.views.verify.findings import DRIFT, Report, VerifyError
+from dynaview.views.verify.repair import MEANINGS, Mended, Mender, Repair
+from dynaview.views.verify.selection import Listed, read_file
+from dynaview.views.verify.service import Asked
+from dynaview.views.verify.verifier import Limits
 
 HEAD = ("VIEW", "FOUND", "MENDED", *(kind.upper() for kind in DRIFT), "CHANGED", "LEFT", "DEAD")
 

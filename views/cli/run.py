@@ -16,11 +16,11 @@ import click
 
 from dynaview.views.cli.options import files_option, load_files
 from dynaview.views.control.store import ControlError, ControlUnavailable
-from dynaview.views.daemon import Daemon
-from dynaview.views.following.worker import WorkerSettings
-from dynaview.views.interpreter import tune
+from dynaview.views.daemon.daemon import Daemon
+from dynaview.views.daemon.interpreter import tune
+from dynaview.views.daemon.table_worker import WorkerSettings
 from dynaview.views.policy import Backoff
-from dynaview.views.workers.share import ShareSettings
+from dynaview.views.workers.coordinator import ShareSettings
 
 GAP_CODE = 3
 """Exit code of ``--fail-on-gap``."""
@@ -123,8 +123,8 @@ def _as_soon_as_it_can(make: Callable[[], Daemon]) -> Daemon:
 
 
 def _become_parent(workers: int, options: Sequence[str]) -> NoReturn:
-    """Go on as a small process (see `dynaview.views.workers.fleet`) that runs this command so many times."""
-    parent = [sys.executable, "-P", "-m", "dynaview.views.workers.fleet", str(workers), "--", "run", *options]
+    """Go on as a small process (see `dynaview.views.workers.supervisor`) that runs this command so many times."""
+    parent = [sys.executable, "-P", "-m", "dynaview.views.workers.supervisor", str(workers), "--", "run", *options]
     os.execv(sys.executable, parent)
 
 

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from dynaview.projections.schema import schema
+from dynaview.projections.reading.schema import schema
 
 
 @click.command("schema")

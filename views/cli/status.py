@@ -12,7 +12,7 @@ import click
 
 from dynaview.views.cli.columns import aligned
 from dynaview.views.cli.options import files_option, load_files, opened_control
-from dynaview.views.rebuilds.progress import under_way
+from dynaview.views.progress import under_way
 from dynaview.views.status import all_status
 
 GOOD = ("following", "filling", "rebuilding")

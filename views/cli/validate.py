@@ -22,7 +22,7 @@ def command(files: tuple[Path, ...], online: bool) -> None:
     count = len(declaration.views)
     summary = f"ok: {count} view{'s' * (count != 1)}"
     if online:
-        from dynaview.views.declared.online import check
+        from dynaview.views.declarations.online import check
 
         found = check(declaration)
         for line in found.facts:

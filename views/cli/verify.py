@@ -17,13 +17,13 @@ from dynaview.views.budget import Capacity
 from dynaview.views.cli.columns import aligned
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.cli.written import capacity, past, share
-from dynaview.views.company import following
 from dynaview.views.control.store import ControlError, ControlStore
-from dynaview.views.interpreter import tune
-from dynaview.views.verification.findings import DRIFT, Finding, Report, VerifyError
-from dynaview.views.verification.rounds import result_of
-from dynaview.views.verification.verify import Limits
-from dynaview.views.verification.verifying import Asked, MakeFound, ready, verify_declared
+from dynaview.views.daemon.embedded import following
+from dynaview.views.daemon.interpreter import tune
+from dynaview.views.verify.findings import DRIFT, Finding, Report, VerifyError
+from dynaview.views.verify.schedule import result_of
+from dynaview.views.verify.service import Asked, MakeFound, ready, verify_declared
+from dynaview.views.verify.verifier import Limits
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -12,7 +12,7 @@ from dynaview.sinks.port import SinkError
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.cli.written import moment
 from dynaview.views.control.store import ControlError
-from dynaview.views.wait import Moment, WaitError, opened_row, wait_for
+from dynaview.views.waiting import Moment, WaitError, opened_row, wait_for
 
 HALF = "--key and --version belong together"
 

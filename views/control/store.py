@@ -15,11 +15,11 @@ import sqlalchemy as sa
 
 from dynaview.views.control import tables
 from dynaview.views.control.database import ControlError, ControlUnavailable, Database
-from dynaview.views.control.letterbox import DeadLetter, LetterBox
-from dynaview.views.control.results import Results, verifications
+from dynaview.views.control.dead_letters import DeadLetter, LetterBox
+from dynaview.views.control.leases import Crew, Fence, LeaseLost, check, turns
+from dynaview.views.control.rebuilds import RebuildStore
 from dynaview.views.control.segments import Segment
-from dynaview.views.rebuilds.store import RebuildStore
-from dynaview.views.workers.crew import Crew, Fence, LeaseLost, check, turns
+from dynaview.views.control.verifications import Results, verifications
 
 __all__ = [
     "Checkpoint",

@@ -10,7 +10,7 @@ from typing import Any
 
 from dynaview.projections.attributes import Shape
 from dynaview.projections.changes import Body, Change
-from dynaview.projections.compiler import compile_view
+from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.declaration import ViewDeclaration
 from dynaview.projections.projection import ProjectionError
 from dynaview.projections.rows import RowKey, Write

@@ -21,14 +21,14 @@ from dynaview.sinks.connect import connect
 from dynaview.sinks.port import SinkError, Target
 from dynaview.sources.table import open_table
 from dynaview.views.control.store import ControlStore
-from dynaview.views.declared.declarations import load
+from dynaview.views.declarations.load import load
 from dynaview.views.demo.arrivals import Watch
 from dynaview.views.demo.daemon import DaemonProcess
 from dynaview.views.demo.screen import Picture, Screen, ViewPicture
 from dynaview.views.demo.shop import Shop
 from dynaview.views.demo.table import Table
 from dynaview.views.status import all_status
-from dynaview.views.verification.compare import Comparison, compare
+from dynaview.views.verify.compare import Comparison, compare
 
 KEY = ("pk", "sk")
 STORES = {"redis": "Redis", "opensearch": "OpenSearch", "postgres": "Postgres"}

@@ -12,8 +12,8 @@ from opensearchpy import OpenSearch
 
 from dynaview.projections.rows import Field, Layout, Write
 from dynaview.sinks.opensearch import OpenSearchSink, bulk
-from dynaview.sinks.opensearch.documents import KEY_BYTES, Unstorable
 from dynaview.sinks.opensearch.target import OpenSearchTarget
+from dynaview.sinks.opensearch.values import KEY_BYTES, Unstorable
 from dynaview.sinks.port import APPLIED, Rejected, RejectedKind, Stored
 from tests.sinks.opensearch.line import Answer, Line
 

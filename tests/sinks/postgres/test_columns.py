@@ -10,8 +10,8 @@ import pytest
 
 from dynaview.projections.rows import SCALARS, Field, Index, Layout, PostgresOptions, RedisOptions
 from dynaview.sinks.postgres import literals
-from dynaview.sinks.postgres.columns import columns_of
-from dynaview.sinks.postgres.schema import Schema
+from dynaview.sinks.postgres.generation import Schema
+from dynaview.sinks.postgres.values import columns_of
 
 
 def layout(*fields: Field, key: tuple[str, ...] = ("id",), indexes: tuple[Index, ...] = ()) -> Layout:

@@ -13,7 +13,8 @@ import pytest
 
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import APPLIED, STALE, SinkError, SinkRefused, SinkUnavailable
-from dynaview.sinks.postgres import PostgresSink, connections
+from dynaview.sinks.postgres import PostgresSink
+from dynaview.sinks.postgres import client as connections
 from dynaview.sinks.postgres.errors import ContentError, translated, unconnected
 from dynaview.sinks.postgres.target import PostgresTarget
 from tests.sinks.postgres import silent

@@ -19,7 +19,8 @@ from dynaview.projections.declaration import At, SinkDeclaration
 from dynaview.projections.rows import EXPIRE, Field, Layout, RedisOptions, Write
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import APPLIED, STALE, Mend, SinkError, SinkRefused, SinkUnavailable
-from dynaview.sinks.redis import RedisSink, link
+from dynaview.sinks.redis import RedisSink
+from dynaview.sinks.redis import client as link
 from dynaview.sinks.redis.target import RedisTarget
 
 SECRET = "hunter2"

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 
 from dynaview.local.servers import CREDENTIALS
 from dynaview.projections.attributes import Attr
-from dynaview.views.control.letters import scanned_letter
 from dynaview.views.control.store import ControlError, ControlStore, ControlUnavailable, Part, Progress
+from dynaview.views.dead_letters import scanned_letter
 from tests.support.house import until
 from tests.support.processes import Mark
 from tests.support.proxy import Proxy, address_of

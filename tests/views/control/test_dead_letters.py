@@ -21,13 +21,13 @@ from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import Outcome, Rejected, Target
 from dynaview.sources.port import Broken
 from dynaview.views.cli import cli, dead_letters
-from dynaview.views.control.letterbox import Choice
-from dynaview.views.control.letters import unreadable_letter
+from dynaview.views.control.dead_letters import Choice
 from dynaview.views.control.store import ControlStore, Counts, DeadLetter, Part, Progress
-from dynaview.views.daemon import Daemon
-from dynaview.views.declared.declarations import load
-from dynaview.views.following.limit import LetterLimit
+from dynaview.views.daemon.daemon import Daemon
+from dynaview.views.dead_letters import unreadable_letter
+from dynaview.views.declarations.load import load
 from dynaview.views.replay import Replay
+from dynaview.views.streaming.dead_letter_limit import LetterLimit
 from tests.support.house import House, until
 from tests.support.scripted import ScriptedTable
 from tests.support.simple import SHAPE, SimpleBound
@@ -367,7 +367,7 @@ def test_a_fill_with_too_many_letters_stops_and_goes_on_at_the_next_start(house:
 def test_the_declaration_sets_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And another limit is no reason to fill the view anew."""
     store = MemorySink("store")
-    monkeypatch.setattr("dynaview.views.daemon.connect", lambda declared: store)
+    monkeypatch.setattr("dynaview.views.daemon.daemon.connect", lambda declared: store)
     table = ScriptedTable(clock=time.time)
     for number in range(5):
         table.put({"pk": f"p{number}", "sk": "s", "id": True})  # not a text that a key could be made of

@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dynaview.views.control.leases import Fence
 from dynaview.views.control.store import Checkpoint, ControlStore, Counts, LeaseLost, Part, Progress, Superseded
 from dynaview.views.status import all_status
 from dynaview.views.workers.assignment import assign
-from dynaview.views.workers.crew import Fence
-from dynaview.views.workers.share import Share, ShareSettings
+from dynaview.views.workers.coordinator import Share, ShareSettings
 
 SECONDS = 20.0
 

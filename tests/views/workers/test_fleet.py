@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from dynaview.local import servers
 from dynaview.sinks.connect import connect
 from dynaview.sources.table import open_table
+from dynaview.views.control.leases import Member
 from dynaview.views.control.store import ControlStore
-from dynaview.views.declared.declarations import load
-from dynaview.views.verification.compare import compare
-from dynaview.views.workers.crew import Member
+from dynaview.views.declarations.load import load
+from dynaview.views.verify.compare import compare
 from tests.support.house import until
 from tests.support.processes import Mark
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from dynaview.sinks.memory import MemorySink
 from dynaview.views.control.store import ControlStore, Progress
-from dynaview.views.following.lane import Lane, LaneSettings
-from dynaview.views.following.output import Output
-from dynaview.views.following.positions import START, Delivery
+from dynaview.views.streaming.generation_writer import Output
+from dynaview.views.streaming.offsets import START, Delivery
+from dynaview.views.streaming.pipeline import Lane, LaneSettings
 from tests.support.band import Band, Hand
 from tests.support.band import band as made_band
 from tests.support.house import until

@@ -13,16 +13,16 @@ import sqlalchemy as sa
 
 from dynaview.sinks.memory import MemorySink
 from dynaview.views.control.store import ControlError, ControlStore
-from dynaview.views.daemon import Daemon
-from dynaview.views.declared.declarations import load
-from dynaview.views.workers.share import Share
+from dynaview.views.daemon.daemon import Daemon
+from dynaview.views.declarations.load import load
+from dynaview.views.workers.coordinator import Share
 from tests.support.house import until
 from tests.support.scripted import ScriptedTable
 
 HOLDER = """
 import sys, time
 from dynaview.views.control.store import ControlStore
-from dynaview.views.workers.share import Share
+from dynaview.views.workers.coordinator import Share
 control = ControlStore(sys.argv[1])
 share = Share(control, "shop", {"one": "another"})
 print(share.take_turn("one"), flush=True)
@@ -89,7 +89,7 @@ def test_workers_with_the_same_views_share_them(url: str) -> None:
 def test_a_second_daemon_stands_by_and_goes_on_when_the_first_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("dynaview.views.daemon.connect", lambda declared: MemorySink(declared.name))
+    monkeypatch.setattr("dynaview.views.daemon.daemon.connect", lambda declared: MemorySink(declared.name))
     file = tmp_path / "dynaview.yaml"
     file.write_text(
         """

@@ -1,0 +1,241 @@
+"""From documents to a checked declaration, or to every problem that can be found without a server."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from dynaview.projections.declaration import (
+    At,
+    Declaration,
+    Problem,
+    SinkDeclaration,
+    SinkKind,
+    SourceDeclaration,
+)
+from dynaview.projections.reading.addresses import AddressError, check_control_url, check_sink_url, safe_url, substitute
+from dynaview.projections.reading.document import Document
+from dynaview.projections.reading.python import Declared, Function
+from dynaview.projections.reading.schema import SINK_SCHEMES
+from dynaview.projections.reading.section import Section
+from dynaview.projections.reading.shape import check
+from dynaview.projections.reading.view import ReadView, Resolve, Surroundings, read_view
+
+T = TypeVar("T")
+
+CONTROL_FILE = "dynaview.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What came of reading: the declaration as far as it is right, and what is wrong."""
+
+    declaration: Declaration
+    problems: list[Problem]
+
+
+def read(
+    documents: Sequence[Document],
+    functions: Sequence[Declared],
+    environ: Mapping[str, str],
+    resolve: Resolve,
+    folder: Callable[[str], str] = posixpath.dirname,
+) -> Reading:
+    """Read files and decorated functions as one declaration. Never raises for what they hold.
+
+    `folder` answers where a file lies: relative paths in it, and the control store by default, are relative to that.
+    """
+    problems: list[Problem] = []
+    parts = [_Part(_top(document, problems), None) for document in documents]
+    parts += [_Part(_top(each.document(), problems), each.function) for each in functions]
+    sources = _each(parts, "sources", problems, lambda entry: _source(entry.section, entry.name, environ))
+    sinks = _each(parts, "sinks", problems, lambda entry: _sink(entry.section, entry.name, environ, folder))
+    around = Surroundings(sources, sinks, resolve)
+    read_views = _each(
+        parts, "views", problems, lambda entry: read_view(entry.section, entry.name, entry.function, around)
+    )
+    problems.extend(_shared_targets(read_views))
+    file = next((part.section.document.file for part in parts), "")
+    declaration = Declaration(
+        sources={name: source for name, source in sources.items() if source is not None},
+        sinks={name: sink for name, sink in sinks.items() if sink is not None},
+        views={name: found.view for name, found in read_views.items() if found is not None and found.view is not None},
+        control=_control(parts, environ, problems) or _default_control(folder(file)),
+        file=file,
+    )
+    return Reading(declaration, problems)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    section: Section
+    function: Function | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    section: Section
+    name: str
+    function: Function | None
+
+
+def _top(document: Document, problems: list[Problem]) -> Section:
+    problems.extend(document.problems)
+    unreadable = document.data is None and document.problems
+    misshapen = [] if unreadable else check(document)
+    told = {problem.at.path for problem in document.problems}
+    problems.extend(each.problem for each in misshapen if each.problem.at.path not in told)
+    return Section(document, (), frozenset(each.path for each in misshapen), problems)
+
+
+def _each(
+    parts: Sequence[_Part], key: str, problems: list[Problem], read_one: Callable[[_Entry], T | None]
+) -> dict[str, T | None]:
+    """Everything declared under `key` in any part, read (None where misshapen); no name may be declared twice."""
+    found: dict[str, T | None] = {}
+    places: dict[str, At] = {}
+    for entry in _entries(parts, key):
+        if entry.name in found:
+            entry.section.problem(f"declared already at {places[entry.name]}: give it another name")
+            continue
+        places[entry.name] = entry.section.at()
+        found[entry.name] = read_one(entry) if entry.section.path not in entry.section.misshapen else None
+    return found
+
+
+def _entries(parts: Sequence[_Part], key: str) -> Iterator[_Entry]:
+    for part in parts:
+        group = part.section.section(key)
+        for name in group.written():
+            yield _Entry(group.section(name), name, part.function)
+
+
+def _source(section: Section, name: str, environ: Mapping[str, str]) -> SourceDeclaration | None:
+    table = _substituted(section, "table", environ)
+    region = _substituted(section, "region", environ) or None
+    endpoint = _substituted(section, "endpoint", environ) or None
+    if endpoint is not None and not endpoint.startswith(("http://", "https://")):
+        section.problem("an endpoint looks like http://localhost:8000", "endpoint")
+    if table is None:
+        return None
+    if not table:
+        section.problem("is empty: name the DynamoDB table", "table")
+    return SourceDeclaration(name, table, region, endpoint, section.at())
+
+
+def _sink(
+    section: Section, name: str, environ: Mapping[str, str], folder: Callable[[str], str]
+) -> SinkDeclaration | None:
+    kinds: list[Any] = [kind for kind in SINK_SCHEMES if section.has(kind)]
+    if len(kinds) != 1:
+        return None
+    kind: SinkKind = kinds[0]
+    url = _substituted(section, kind, environ)
+    options = {key: section.get(key) for key in ("verify", "timeout") if section.get(key) is not None}
+    if "timeout" in options:
+        options["timeout"] = float(options["timeout"])
+    ca_file = _substituted(section, "ca_file", environ)
+    if ca_file:
+        options["ca_file"] = posixpath.join(folder(section.document.file), ca_file)
+    if url is not None:
+        try:
+            check_sink_url(kind, url)
+        except AddressError as error:
+            section.problem(str(error), kind)
+    # A sink whose URL is missing still tells of which kind its views are.
+    return SinkDeclaration(name, kind, url or "", safe_url(url or ""), options, section.at())
+
+
+def _control(parts: Sequence[_Part], environ: Mapping[str, str], problems: list[Problem]) -> str | None:
+    declared = [part.section for part in parts if part.section.has("control")]
+    for section in declared[1:]:
+        section.problem(f"declared already at {declared[0].at('control')}: there is one control store", "control")
+    if not declared:
+        return None
+    url = _substituted(declared[0], "control", environ)
+    if url is not None:
+        try:
+            check_control_url(url)
+        except AddressError as error:
+            declared[0].problem(str(error), "control")
+    return url
+
+
+def _default_control(folder: str) -> str:
+    return f"sqlite:///{posixpath.join(folder, CONTROL_FILE)}"
+
+
+def _substituted(section: Section, key: str, environ: Mapping[str, str]) -> str | None:
+    text = section.text(key)
+    if text is None:
+        return None
+    try:
+        return substitute(text, environ)
+    except AddressError as error:
+        section.problem(str(error), key)
+        return None
+
+
+def _shared_targets(views: Mapping[str, ReadView | None]) -> Iterator[Problem]:
+    """Two views on one target, each pair told once, at the later one."""
+    found = [(name, each) for name, each in views.items() if each is not None and each.target is not None and each.sink]
+    for index, (_, later) in enumerate(found):
+        for name, earlier in found[:index]:
+            problem = _shared(earlier, later, name)
+            if problem is not None:
+                yield Problem(later.at, problem)
+                break
+
+
+def _shared(earlier: ReadView, later: ReadView, name: str) -> str | None:
+    if earlier.sink is None or later.sink is None or earlier.sink.kind != later.sink.kind:
+        return None
+    same_store = earlier.sink.name == later.sink.name or (earlier.sink.url and earlier.sink.url == later.sink.url)
+    if not same_store:
+        return None
+    where = f"view {name} ({earlier.at})"
+    match later.sink.kind:
+        case "redis":
+            if overlap(_literals(earlier), _literals(later)):
+                return f"its keys could also be keys of {where} in the same Redis: begin the templates differently"
+        case "opensearch":
+            if earlier.target == later.target:
+                return f"{where} is kept in the same index: name another index"
+        case "postgres":
+            if earlier.target == later.target:
+                return f"{where} is kept in the same table: name another table"
+    return None
+
+
+def _literals(found: ReadView) -> tuple[str, ...]:
+    return found.target if isinstance(found.target, tuple) else ("", "")
+
+
+def overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Whether some text fits two templates, given by the literals around their names.
+
+    With names in both, what stands between can always be chosen to fit, so only beginnings and ends decide.
+    """
+    if len(one) == 1:
+        return _fits(one[0], other)
+    if len(other) == 1:
+        return _fits(other[0], one)
+    return (one[0].startswith(other[0]) or other[0].startswith(one[0])) and (
+        one[-1].endswith(other[-1]) or other[-1].endswith(one[-1])
+    )
+
+
+def _fits(text: str, literals: tuple[str, ...]) -> bool:
+    if len(literals) == 1:
+        return text == literals[0]
+    first, *between, last = literals
+    if not text.startswith(first) or not text.endswith(last) or len(text) < len(first) + len(last):
+        return False
+    rest = text[len(first) : len(text) - len(last)]
+    for literal in between:
+        _, found, rest = rest.partition(literal)
+        if not found:
+            return False
+    return True

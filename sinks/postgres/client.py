@@ -1,0 +1,227 @@
+"""Connections to one Postgres database: the URL, TLS, time-outs, a small pool, and transactions.
+
+Nothing outlives a transaction (settings are SET LOCAL, nothing is prepared), so a pooler between us and the server
+does no harm.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import ssl
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
+from psycopg.types.json import set_json_loads
+
+from dynaview.sinks.postgres.errors import translated, unconnected
+from dynaview.sinks.postgres.values import json_loads
+
+TIMEOUT = 30.0
+"""Seconds a statement may take where the declaration says nothing."""
+
+_CONNECT_SECONDS = 10
+_GRACE = 5.0
+"""Seconds beyond the time-out until we stop waiting for a server that does not even end the statement."""
+_PORTS = re.compile(r"\d+(,\d+)*")
+_KEPT = 16
+"""Idle connections that are kept."""
+
+
+class Mode(enum.Enum):
+    """What a transaction is for, and so how it is set up."""
+
+    WRITE = "write"
+    """A batch: nothing but the time-out."""
+    READ = "read"
+    """Times and floats are read as text, so their form must not depend on the role's or the database's settings."""
+    LONG = "long"
+    """Index builds and counts take as long as they take; only waiting for a lock has an end."""
+
+
+_SHOWN = "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL extra_float_digits = 1"
+_BEGIN = {
+    Mode.WRITE: sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {limit}"),
+    Mode.READ: sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {limit}; " + _SHOWN),
+    Mode.LONG: sql.SQL(
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {limit}"
+    ),
+}
+
+_LIMITS = (
+    "SELECT name FROM pg_settings "
+    "WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout') AND setting <> '0'"
+)
+
+
+class _Connection(psycopg.Connection[tuple[Any, ...]]):
+    """Gives up on a server that has gone silent, which no time-out of the server's own can notice."""
+
+    patience: float | None = None
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        return super().wait(gen, interval, self.patience if timeout is None else timeout)
+
+
+class Connections:
+    """A pool. Safe to use from several threads. Raises ValueError for a URL or options that make no sense."""
+
+    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+        self._parameters = _parameters(url, options)
+        self.timeout = float(options.get("timeout") or TIMEOUT)
+        self.place = _place(self._parameters)
+        """Host and port, for messages."""
+        self.role = str(self._parameters.get("user") or "CURRENT_USER")
+        """Whom a missing right would be granted to."""
+        self._lock = threading.Lock()
+        self._idle: list[_Connection] = []
+        self._closed = False
+        self._limit = max(1, int(self.timeout * 1000))
+
+    @contextmanager
+    def transaction(self, remedy: str, mode: Mode = Mode.READ) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        """One transaction, committed at the end of the block.
+
+        Raises `SinkError` or `ContentError` for what Postgres refuses within it; `remedy` is the GRANT to name where
+        rights are missing.
+        """
+        connection = self._take()
+        connection.patience = None if mode is Mode.LONG else self.timeout + _GRACE
+        try:
+            connection.execute(_BEGIN[mode].format(limit=sql.Literal(self._limit)))
+            yield connection
+            connection.execute("COMMIT")
+        except psycopg.Error as error:
+            self._after(error, connection)
+            raise translated(error, self.place, remedy) from None
+        except BaseException:
+            self._roll_back(connection)
+            raise
+        else:
+            self._give(connection)
+
+    @contextmanager
+    def single(self, remedy: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        """A connection whose statements each commit by themselves, as CREATE INDEX CONCURRENTLY has to, and take as
+        long as they take. Raises as `transaction`."""
+        connection = self._take()
+        connection.patience = None
+        try:
+            limits = [name for (name,) in connection.execute(_LIMITS)]
+            # Only where there is a limit: a pooler may let a setting outlive us.
+            for name in limits:
+                connection.execute(sql.SQL("SET {} = 0").format(sql.Identifier(name)))
+            try:
+                yield connection
+            finally:
+                for name in [] if connection.closed else limits:
+                    connection.execute(sql.SQL("RESET {}").format(sql.Identifier(name)))
+        except psycopg.Error as error:
+            self._after(error, connection)
+            raise translated(error, self.place, remedy) from None
+        except BaseException:
+            self._roll_back(connection)
+            raise
+        else:
+            self._give(connection)
+
+    def close(self) -> None:
+        """Close what is idle; connections in use are closed when they come back."""
+        with self._lock:
+            self._closed = True
+        self._forget()
+
+    def _take(self) -> _Connection:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        try:
+            connection = _Connection.connect(**self._parameters, autocommit=True, prepare_threshold=None)
+        except psycopg.Error as error:
+            raise unconnected(error, self.place) from None
+        set_json_loads(json_loads, connection)
+        return connection
+
+    def _give(self, connection: _Connection) -> None:
+        with self._lock:
+            if not self._closed and len(self._idle) < _KEPT:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _after(self, error: psycopg.Error, connection: _Connection) -> None:
+        if error.sqlstate is None or connection.closed:
+            # The line broke: the idle connections went the same way.
+            connection.close()
+            self._forget()
+        else:
+            self._roll_back(connection)
+
+    def _roll_back(self, connection: _Connection) -> None:
+        try:
+            if connection.pgconn.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+                connection.execute("ROLLBACK")
+        except psycopg.Error:
+            # The server rolls back what a closed connection leaves.
+            connection.close()
+        if connection.pgconn.transaction_status is TransactionStatus.IDLE:
+            self._give(connection)
+        else:
+            connection.close()
+
+    def _forget(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+
+def _parameters(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in ("postgres", "postgresql", "postgresql+psycopg"):
+        raise ValueError("a Postgres URL looks like postgresql://user:password@host:5432/database")
+    try:
+        given = conninfo_to_dict(f"postgresql://{rest}")
+    except psycopg.Error:
+        given = {"port": ""}
+    if not _PORTS.fullmatch(str(given.get("port", 5432))):
+        # What libpq says quotes the URL, and a password with a stray / or @ in it is read as host and port.
+        raise ValueError(
+            "this Postgres URL cannot be read; in the user and the password, @ is written as %40 and / as %2F"
+        )
+    timeout = float(options.get("timeout") or TIMEOUT)
+    parameters: dict[str, Any] = {
+        "application_name": "dynaview",
+        "connect_timeout": max(2, min(_CONNECT_SECONDS, int(timeout))),
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "tcp_user_timeout": int((timeout + _GRACE) * 1000),
+        **given,
+        "client_encoding": "utf8",
+    }
+    return parameters | _tls(given, options)
+
+
+def _tls(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    verify, ca_file = options.get("verify"), options.get("ca_file")
+    if verify is False:
+        return {"sslmode": "require"}
+    if ca_file:
+        return {"sslmode": "verify-full", "sslrootcert": str(ca_file)}
+    if verify:
+        roots = given.get("sslrootcert") or ssl.get_default_verify_paths().cafile or "system"
+        return {"sslmode": "verify-full", "sslrootcert": roots}
+    return {}
+
+
+def _place(parameters: Mapping[str, Any]) -> str:
+    # What stands before an @ in a host is the rest of a password that was not escaped.
+    host = str(parameters.get("host") or "localhost").rpartition("@")[2]
+    return host if host.startswith("/") else f"{host}:{parameters.get('port') or 5432}"

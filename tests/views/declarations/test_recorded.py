@@ -1,0 +1,625 @@
+"""Declarations in the control store: read back, they make the same rows; compared, they say what changed."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynaview.projections.attributes import Shape, attribute
+from dynaview.projections.changes import Body, Change
+from dynaview.projections.compiler.compiler import compile_view
+from dynaview.projections.declaration import At, ViewDeclaration
+from dynaview.projections.projection import ProjectionError
+from dynaview.views.declarations.codec import recorded, remembered, restored
+from dynaview.views.declarations.difference import Difference, difference
+from dynaview.views.declarations.fingerprint import fingerprint
+from dynaview.views.declarations.functions import functions_of
+from dynaview.views.declarations.load import load
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "declarations.md").read_text()
+SECRET = "hunter2"
+ENVIRON = {
+    "REDIS_URL": f"redis://user:{SECRET}@cache:6379/0",
+    "OPENSEARCH_URL": f"https://user:{SECRET}@search:9200",
+    "DATABASE_URL": f"postgresql://user:{SECRET}@reads:5432/shop",
+}
+FRAME: dict[str, Any] = {
+    "sources": {"shop": {"table": "shop"}},
+    "sinks": {
+        "cache": {"redis": "${REDIS_URL}"},
+        "search": {"opensearch": "${OPENSEARCH_URL}"},
+        "reads": {"postgres": "${DATABASE_URL}"},
+    },
+}
+
+ODD: dict[str, Any] = {
+    "defaults": {
+        "source": "shop",
+        "match": [{"sk": "O#{order}", "pk": "C#{id}"}, {"pk": "D#{id}", "sk": "{order}"}],
+        "where": "n != `1` && contains(name, 'ä\"')",
+        "sink": "cache",
+        "type": "string",
+        "key": "odd:{id}:{order}",
+        "expire": 3600,
+        "fields": {
+            "z.dotted": {"from": '"z.dotted"'},
+            "exact": {"type": "decimal", "default": 12.50},
+            "natural": {"default": 1.10},
+            "listed": {"default": [1, 2.5, "x", None, {"!": "mark", "b": {"a": 1}}]},
+            "json": {"type": "json", "default": {"!": "decimal", "of": "1"}},
+            "large": {"default": 10**40},
+            "when": {"type": "timestamp", "default": "2024-01-01T10:00:00Z", "unit": "milliseconds"},
+            "day": {"type": "date", "default": "2024-02-29"},
+            "yes": {"type": "boolean", "default": True},
+            "text": {"type": "text", "default": "1.5", "required": True},
+            "texts": {"type": "text[]", "default": ["a", "b"]},
+            "double": {"type": "double", "default": 0.1},
+        },
+        "keep": "2.5s",
+        "verify": {"every": "7d", "sample": 0.3},
+        "dead_letters": {"limit": 5, "within": 2.5},
+    },
+    "settings": {
+        "source": "shop",
+        "sink": "search",
+        "index": "odd",
+        "key": "{pk}|{sk}",
+        "settings": {"number_of_shards": 1, "factor": 1.0, "deep": {"b": [1, 2.5], "a": "x"}},
+        "mappings": {"properties": {"pk": {"type": "keyword", "boost": 1.5}}},
+        "fields": {"pk": "pk", "sk": "sk", "note": {"mapping": {"type": "text"}}},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("declarations")
+
+
+Loaded = Callable[..., dict[str, ViewDeclaration]]
+
+
+@pytest.fixture(scope="module")
+def loaded(folder: Path) -> Loaded:
+    """The views of a declaration, given as YAML text or as views by name; with more Python files beside it."""
+
+    def views(text: str | dict[str, Any], python: str = "") -> dict[str, ViewDeclaration]:
+        if isinstance(text, dict):
+            text = yaml.safe_dump({**FRAME, "views": text}, sort_keys=False)
+        (folder / "dynaview.yaml").write_text(text)
+        (folder / "views.py").write_text(python)
+        return dict(load([folder / "dynaview.yaml"], ENVIRON).views)
+
+    return views
+
+
+def _of_page(loaded: Loaded) -> Iterator[ViewDeclaration]:
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
+    python = "\n".join(text for language, text in blocks if language == "python")
+    for language, text in blocks:
+        if language == "yaml" and "views:\n" in text:
+            yield from loaded(
+                text + "\n" + yaml.safe_dump(FRAME), python + "\n\ndef tags(item):\n    return [item]\n"
+            ).values()
+
+
+@pytest.fixture(scope="module")
+def views(loaded: Loaded) -> list[ViewDeclaration]:
+    """The examples, those of the page, and odd ones."""
+    examples = [ROOT / "examples" / name for name in ("shop.yaml", "shop_views.py")]
+    return [*load(examples, ENVIRON).views.values(), *_of_page(loaded), *loaded(ODD).values()]
+
+
+def again(view: ViewDeclaration) -> ViewDeclaration:
+    found = restored(recorded(view), functions_of([view]))
+    assert found is not None
+    return found
+
+
+def exact(view: ViewDeclaration) -> str:
+    """Everything of a view with its very types, but for the places."""
+    at = At("", "", 1)
+    fields = {name: dataclasses.replace(field, at=at) for name, field in (view.fields or {}).items()}
+    others = {
+        name: dataclasses.replace(field, at=at)
+        for name, field in (("score", view.score), ("expire", view.expire))
+        if field is not None
+    }
+    whole = dataclasses.replace(view, at=at, places={}, fields=None, function=None, **others)  # type: ignore[arg-type]  # only expressions
+    return repr((whole, list(fields.items()) if view.fields is not None else None))
+
+
+def test_every_declaration_comes_back_as_it_was(views: list[ViewDeclaration]) -> None:
+    assert len(views) >= 20
+    assert {type(view.layout.options).__name__ for view in views} == {
+        "RedisOptions",
+        "OpenSearchOptions",
+        "PostgresOptions",
+    }
+    for view in views:
+        found = again(view)
+        assert exact(found) == exact(view)
+        assert found.layout == view.layout
+        assert fingerprint(found, "shop") == fingerprint(view, "shop")
+        assert recorded(found) == recorded(view)
+        assert fingerprint(remembered(recorded(view)), "shop") == fingerprint(view, "shop")
+        assert difference(remembered(recorded(view)), view, ("shop", "shop")) == Difference((), "nothing")
+
+
+def test_defaults_keep_their_types(views: list[ViewDeclaration]) -> None:
+    odd = next(view for view in views if view.name == "defaults")
+    fields = again(odd).fields
+    assert fields is not None
+    assert {name: field.default for name, field in fields.items() if field.default is not None} == {
+        "exact": Decimal("12.5"),
+        "natural": Decimal("1.1"),
+        "listed": [1, Decimal("2.5"), "x", None, {"!": "mark", "b": {"a": 1}}],
+        "json": {"!": "decimal", "of": "1"},
+        "large": 10**40,
+        "when": datetime(2024, 1, 1, 10, tzinfo=UTC),
+        "day": date(2024, 2, 29),
+        "yes": True,
+        "text": "1.5",
+        "texts": ["a", "b"],
+        "double": 0.1,
+    }
+
+
+def test_bytes_that_python_declares_come_back(views: list[ViewDeclaration]) -> None:
+    odd = next(view for view in views if view.name == "defaults")
+    assert odd.fields is not None
+    raw = dataclasses.replace(odd.fields["text"], type="binary", default=b"\0\xff")
+    fields = again(dataclasses.replace(odd, fields={**odd.fields, "text": raw})).fields
+    assert fields is not None
+    assert fields["text"].default == b"\0\xff"
+
+
+NAMES = ("name", "tier", "status", "total", "price", "stock", "tags", "lines", "ttl", "user", "roles", "points", "sku")
+PARTS = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.decimals(-9, 9, places=2) | st.sampled_from(["a", "PAID", "1"]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["sku", "city", "name", "quantity", "price", "street"]), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+KEYS = st.sampled_from(["CUSTOMER#c1", "PRODUCT#s1", "SESSION#1", "TEAM#a", "GAME#g", "SUPPLIER#9", "C#1", "D#1", "x"])
+SORTS = st.sampled_from(["PROFILE", "ORDER#o1", "DETAIL", "USER#u", "CONTACT#1", "O#1", "x"])
+ITEMS = st.builds(
+    lambda pk, sk, rest: {"pk": pk, "sk": sk, **rest},
+    KEYS,
+    SORTS,
+    st.dictionaries(st.sampled_from([*NAMES, "shipping", "placed_at", "n", "exact", "text", "when"]), PARTS),
+)
+
+
+def told(view: ViewDeclaration, old: dict[str, Any] | None, new: dict[str, Any] | None) -> list[Any]:
+    """What the view makes of a change and of a scanned item: writes, or why there are none."""
+    shape, key = Shape(None), ("pk", "sk")
+    bound = compile_view(view).bind(shape, key, "NEW_AND_OLD_IMAGES")
+    item = new or old or {}
+    images = [None if image is None else shape.pack(image) for image in (new, old)]
+    event = "INSERT" if old is None else "REMOVE" if new is None else "MODIFY"
+    body = Body("1", {name: attribute(item[name]) for name in key}, 0.0, *images)
+    found: list[Any] = []
+    acts: list[Callable[[], Any]] = [
+        lambda: bound.writes(Change(event, body), 7),
+        lambda: bound.inserts(shape.pack(item)),
+    ]
+    for act in acts:
+        try:
+            found.append(act())
+        except ProjectionError as error:
+            found.append(str(error))
+    return found
+
+
+@settings(max_examples=60)
+@given(old=st.none() | ITEMS, new=ITEMS, gone=st.booleans())
+def test_what_is_restored_makes_the_same_writes(
+    views: list[ViewDeclaration], old: dict[str, Any] | None, new: dict[str, Any], gone: bool
+) -> None:
+    before = None if old is None else {**old, "pk": new["pk"], "sk": new["sk"]}
+    after = None if gone and before is not None else new
+    for view in views:
+        assert told(again(view), before, after) == told(view, before, after)
+
+
+def test_the_items_of_the_property_make_rows(views: list[ViewDeclaration]) -> None:
+    """Else the property above would compare nothing."""
+    order = {"pk": "CUSTOMER#c1", "sk": "ORDER#o1", "status": "PAID", "lines": [{"sku": "a"}], "total": 1}
+    made = {view.name for view in views if told(view, None, order)[0]}
+    assert {"order_search", "orders", "order_lines", "order_totals"} <= made
+
+
+def test_no_secrets_and_no_places_are_kept(views: list[ViewDeclaration]) -> None:
+    for view in views:
+        text = recorded(view)
+        assert SECRET not in text
+        assert "dynaview.yaml" not in text
+        assert "6379" not in text
+        assert text.isascii()
+
+
+PYTHON = """
+def card(item):
+    return {"name": item["name"]}
+"""
+CARD = {
+    "card": {
+        "source": "shop",
+        "sink": "cache",
+        "match": {"pk": "C#{id}"},
+        "key": "c:{id}",
+        "python": "./views.py:card",
+    }
+}
+
+
+def test_a_function_is_found_again_by_its_name_while_its_code_is_the_same(loaded: Loaded) -> None:
+    old = loaded(CARD, PYTHON)["card"]
+    text = recorded(old)
+    same = loaded(CARD, "# moved\n" + PYTHON)
+    found = restored(text, functions_of(same.values()))
+    assert found is not None
+    assert found.function is same["card"].function
+    changed = loaded(CARD, PYTHON.replace('["name"]', '["title"]'))
+    assert restored(text, functions_of(changed.values())) is None
+    assert restored(text, {}) is None
+    assert restored(text) is None
+
+
+def test_what_a_lost_function_built_can_still_be_named_and_compared(loaded: Loaded) -> None:
+    old = loaded(CARD, PYTHON)["card"]
+    lost = remembered(recorded(old))
+    assert lost.layout == old.layout
+    changed = loaded(CARD, PYTHON.replace('["name"]', '["title"]'))["card"]
+    found = difference(lost, changed)
+    assert [str(change) for change in found.changes] == ["function views.py:card: its code changed"]
+    assert found.consequence == "rebuild"
+    assert difference(lost, old).changes == ()
+
+
+def test_another_python_is_named_as_the_reason(loaded: Loaded) -> None:
+    old = loaded(CARD, PYTHON)["card"]
+    text = re.sub(r'"mark":"\w+","python":"[\d.]+"', '"mark":"0","python":"2.7"', recorded(old))
+    (change,) = difference(remembered(text), old).changes
+    assert re.fullmatch(
+        r"function views.py:card: compiled by Python 3\.\d+, before by 2.7, so that its code cannot be compared",
+        str(change),
+    )
+
+
+def test_the_same_code_of_another_python_is_the_same(loaded: Loaded) -> None:
+    old = loaded(CARD, PYTHON)["card"]
+    text = re.sub(r'"python":"[\d.]+"', '"python":"2.7"', recorded(old))
+    assert difference(remembered(text), old) == Difference((), "nothing")
+
+
+UNREADABLE = {
+    "nothing": "",
+    "no JSON": "{",
+    "no mapping": "[]",
+    "no view": '{"format":1}',
+    "another format": '{"format":2,"view":{}}',
+    "a view without keys": '{"format":1,"view":{"!":"ViewDeclaration"}}',
+    "an unknown part": '{"format":1,"view":{"!":"os.system"}}',
+    "another part": '{"format":1,"view":{"!":"LetterLimits"}}',
+}
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_what_cannot_be_read_is_none(what: str) -> None:
+    assert restored(UNREADABLE[what]) is None
+    with pytest.raises(ValueError, match="declaration"):
+        remembered(UNREADABLE[what])
+
+
+def test_keys_of_a_later_version_make_it_unreadable(views: list[ViewDeclaration]) -> None:
+    written = json.loads(recorded(views[0]))
+    written["view"]["telepathy"] = True
+    assert restored(json.dumps(written)) is None
+
+
+def test_expressions_that_this_version_does_not_know_make_it_none(views: list[ViewDeclaration]) -> None:
+    written = json.loads(recorded(views[0]))
+    written["view"]["where"] = "guess(what)"
+    assert restored(json.dumps(written)) is None
+    assert remembered(json.dumps(written)).where == "guess(what)"
+
+
+# What changed
+
+BASE: dict[str, Any] = {
+    "search": {
+        "source": "shop",
+        "match": {"pk": "C#{id}", "sk": "O#{order}"},
+        "where": "a",
+        "sink": "search",
+        "index": "orders",
+        "key": "{order}",
+        "settings": {"number_of_replicas": 1, "refresh_interval": "1s"},
+        "mappings": {"properties": {"a": {"type": "keyword", "norms": False}}},
+        "fields": {"order": "order", "total": {"type": "integer"}, "a": "a"},
+    },
+    "reads": {
+        "source": "shop",
+        "match": {"pk": "C#{id}", "sk": "O#{order}"},
+        "sink": "reads",
+        "table": "orders",
+        "key": ["order", "id"],
+        "fields": {"order": "order", "id": "id", "total": {"type": "decimal"}},
+        "indexes": ["total"],
+    },
+    "text": {
+        "source": "shop",
+        "sink": "cache",
+        "type": "string",
+        "key": "t:{a}",
+        "fields": {"a": "a", "b": "b"},
+    },
+    "hash": {
+        "source": "shop",
+        "sink": "cache",
+        "key": "h:{a}",
+        "expire": 60,
+        "fields": {"a": "a", "b": "b"},
+    },
+    "best": {
+        "source": "shop",
+        "sink": "cache",
+        "type": "sorted_set",
+        "key": "best",
+        "member": "{pk}",
+        "score": "points",
+        "fields": {"pk": "pk"},
+    },
+}
+
+Edit = tuple[str, str, Any, str, list[str]]
+"""View, path, value (... removes), consequence, lines."""
+
+EDITS: list[Edit] = [
+    # nothing
+    ("search", "on_gap", "rebuild", "nothing", ["on_gap: stop -> rebuild"]),
+    ("search", "on_change", "stop", "nothing", ["on_change: ask -> stop"]),
+    ("search", "keep", "7d", "nothing", ["keep: 24h -> 7d"]),
+    ("search", "shrink", "5%", "nothing", ["shrink: 50% -> 5%"]),
+    (
+        "search",
+        "verify",
+        {"every": 3600},
+        "nothing",
+        ["verify.every: added 1h", "verify.sample: added 100%", "verify.repair: added false"],
+    ),
+    ("search", "dead_letters", {"limit": 5}, "nothing", ["dead_letters.limit: 1000 -> 5"]),
+    ("search", "match", {"sk": "O#{order}", "pk": "C#{id}"}, "nothing", []),
+    ("search", "settings", {"refresh_interval": "1s", "number_of_replicas": 1}, "nothing", []),
+    ("search", "mappings.properties.a", {"norms": False, "type": "keyword"}, "nothing", []),
+    ("reads", "indexes", ["total", "id"], "nothing", ["indexes: added id"]),
+    ("reads", "indexes", ..., "nothing", ["indexes: removed (it was total)"]),
+    (
+        "reads",
+        "indexes",
+        [{"columns": ["total"], "method": "brin"}],
+        "nothing",
+        ["indexes: added brin total", "indexes: removed (it was total)"],
+    ),
+    (
+        "reads",
+        "fields",
+        {"total": {"type": "decimal"}, "id": "id", "order": "order"},
+        "nothing",
+        ["fields: in the order [order, id, total] -> in the order [total, id, order]"],
+    ),
+    (
+        "hash",
+        "fields",
+        {"b": "b", "a": "a"},
+        "nothing",
+        ["fields: in the order [a, b] -> in the order [b, a]"],
+    ),
+    # column
+    ("search", "fields.city", "shipping.city", "column", ["fields.city: added {from: shipping.city, type: any}"]),
+    (
+        "reads",
+        "fields.city",
+        {"from": "shipping.city", "type": "text", "column": "varchar(40)"},
+        "column",
+        ["fields.city: added {from: shipping.city, type: text, column: varchar(40)}"],
+    ),
+    (
+        "search",
+        "fields.note",
+        {"mapping": {"type": "text"}},
+        "column",
+        ['fields.note: added {from: note, type: any, mapping: {type: "text"}}'],
+    ),
+    # rebuild
+    (
+        "search",
+        "fields.tier",
+        {"default": "basic"},
+        "rebuild",
+        ['fields.tier: added {from: tier, type: any, default: "basic"}'],
+    ),
+    (
+        "search",
+        "fields.must",
+        {"required": True},
+        "rebuild",
+        ["fields.must: added {from: must, type: any, required: true}"],
+    ),
+    ("search", "fields.total.type", "decimal", "rebuild", ["fields.total: type integer -> decimal"]),
+    ("search", "fields.total.default", 0, "rebuild", ["fields.total: default added 0"]),
+    ("search", "fields.total", ..., "rebuild", ["fields.total: removed (it was {from: total, type: integer})"]),
+    ("search", "where", ..., "rebuild", ["where: removed (it was a)"]),
+    ("search", "where", "a && b", "rebuild", ["where: a -> a && b"]),
+    ("search", "index", "orders2", "rebuild", ["index: orders -> orders2"]),
+    ("search", "settings.number_of_replicas", 2, "rebuild", ["settings.number_of_replicas: 1 -> 2"]),
+    (
+        "search",
+        "mappings.properties.a",
+        {"type": "text"},
+        "rebuild",
+        ['mappings.properties.a: {norms: false, type: "keyword"} -> {type: "text"}'],
+    ),
+    (
+        "search",
+        "match",
+        {"pk": "C#{id}", "sk": "ORDER#{order}"},
+        "rebuild",
+        ["match: {pk: C#{id}, sk: O#{order}} -> {pk: C#{id}, sk: ORDER#{order}}"],
+    ),
+    (
+        "search",
+        "match",
+        [{"pk": "C#{id}", "sk": "O#{order}"}, {"pk": "D#{order}#{id}"}],
+        "rebuild",
+        ["match: {pk: C#{id}, sk: O#{order}} -> [{pk: C#{id}, sk: O#{order}}, {pk: D#{order}#{id}}]"],
+    ),
+    ("search", "key", "{order}:{id}", "rebuild", ["key: {order} -> {order}:{id}"]),
+    ("reads", "key", ["id", "order"], "rebuild", ["key: [order, id] -> [id, order]"]),
+    ("reads", "table", "orders2", "rebuild", ["table: orders -> orders2"]),
+    ("reads", "schema", "shop", "rebuild", ["schema: public -> shop"]),
+    ("reads", "fields.total.column", "numeric(12,2)", "rebuild", ["fields.total: column added numeric(12,2)"]),
+    (
+        "reads",
+        "indexes",
+        [{"columns": ["total"], "unique": True}],
+        "rebuild",
+        ["indexes: added unique total", "indexes: removed (it was total)"],
+    ),
+    ("hash", "fields.c", "c", "rebuild", ["fields.c: added {from: c, type: any}"]),
+    ("hash", "expire", 90, "rebuild", ["expire: 60 -> 90"]),
+    (
+        "hash",
+        "expire",
+        {"from": "ttl"},
+        "rebuild",
+        ["expire: 60 -> ttl", "expire.unit: added seconds"],
+    ),
+    ("hash", "type", "string", "rebuild", ["type: hash -> string"]),
+    ("hash", "key", "g:{a}", "rebuild", ["key: h:{a} -> g:{a}"]),
+    (
+        "text",
+        "fields",
+        {"b": "b", "a": "a"},
+        "rebuild",
+        ["fields: in the order [a, b] -> in the order [b, a]"],
+    ),
+    ("best", "score", {"from": "points", "default": 0}, "rebuild", ["score.default: added 0.0"]),
+    ("best", "member", "p:{pk}", "rebuild", ["member: {pk} -> p:{pk}"]),
+]
+RANKS = ("nothing", "column", "rebuild")
+
+
+def edited(base: dict[str, Any], *edits: Edit) -> dict[str, Any]:
+    data = copy.deepcopy(base)
+    for view, path, value, _, _ in edits:
+        *above, last = path.split(".")
+        part = data[view]
+        for step in above:
+            if not isinstance(part[step], dict):
+                part[step] = {"from": part[step]}
+            part = part[step]
+        if value is ...:
+            part.pop(last, None)
+        else:
+            part[last] = copy.deepcopy(value)
+    return data
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: f"{edit[0]}.{edit[1]}={edit[2]}")
+def test_each_change_has_its_line_and_its_consequence(edit: Edit, loaded: Loaded) -> None:
+    view, _, _, consequence, lines = edit
+    old, new = loaded(BASE)[view], loaded(edited(BASE, edit))[view]
+    found = difference(old, new, ("shop", "shop"))
+    assert sorted(map(str, found.changes)) == sorted(lines)
+    assert found.consequence == consequence
+    assert bool(found.columns) == (consequence == "column")
+    assert difference(remembered(recorded(old)), new, ("shop", "shop")) == found
+
+
+@settings(max_examples=40)
+@given(picked=st.lists(st.sampled_from(EDITS), max_size=4, unique_by=lambda edit: (edit[0], edit[1].split(".")[0])))
+def test_the_gravest_consequence_is_that_of_the_whole(loaded: Loaded, picked: list[Edit]) -> None:
+    before, after = loaded(BASE), loaded(edited(BASE, *picked))
+    for name, old in before.items():
+        expected = max((RANKS.index(edit[3]) for edit in picked if edit[0] == name), default=0)
+        found = difference(old, after[name], ("shop", "shop"))
+        assert found.consequence == RANKS[expected]
+
+
+@settings(max_examples=60)
+@given(
+    one=st.lists(st.sampled_from(EDITS), max_size=3, unique_by=lambda edit: (edit[0], edit[1].split(".")[0])),
+    other=st.lists(st.sampled_from(EDITS), max_size=3, unique_by=lambda edit: (edit[0], edit[1].split(".")[0])),
+)
+def test_nothing_follows_exactly_where_the_fingerprints_are_equal(
+    loaded: Loaded, one: list[Edit], other: list[Edit]
+) -> None:
+    before, after = loaded(edited(BASE, *one)), loaded(edited(BASE, *other))
+    for name, old in before.items():
+        new = after[name]
+        found = difference(old, new, ("shop", "shop"))
+        assert (found.consequence == "nothing") == (fingerprint(old, "shop") == fingerprint(new, "shop"))
+        assert found.changes or found.consequence == "nothing"
+        assert again(new).layout == new.layout
+        assert difference(again(old), again(new), ("shop", "shop")) == found
+
+
+def test_in_place_fields_are_named(loaded: Loaded) -> None:
+    old = loaded(BASE)["search"]
+    new = loaded(
+        edited(
+            BASE,
+            ("search", "fields.b", "b", "column", []),
+            ("search", "fields.c", {"type": "text"}, "column", []),
+            ("search", "mappings.properties.c", {"type": "text"}, "column", []),
+            ("search", "keep", 0, "nothing", []),
+        )
+    )["search"]
+    assert difference(old, new).columns == ("b", "c")
+    assert difference(new, old).consequence == "rebuild"
+
+
+def test_another_table_is_another_view(loaded: Loaded) -> None:
+    view = loaded(BASE)["search"]
+    found = difference(view, view, ("shop", "shop2"))
+    assert ([str(change) for change in found.changes], found.consequence) == (
+        ["source.table: shop -> shop2"],
+        "rebuild",
+    )
+    arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/shop"
+    assert difference(view, view, ("shop", arn)) == Difference((), "nothing")
+
+
+def test_another_store_of_another_kind_is_told(loaded: Loaded) -> None:
+    old = loaded(BASE)["hash"]
+    view = {key: value for key, value in BASE["hash"].items() if key != "expire"}
+    new = loaded({"hash": {**view, "sink": "search", "index": "h"}})["hash"]
+    found = difference(old, new, ("shop", "shop"))
+    assert "sink: cache (Redis) -> search (OpenSearch)" in map(str, found.changes)
+    assert found.consequence == "rebuild"
+
+
+def test_long_values_are_cut(loaded: Loaded) -> None:
+    old = loaded(BASE)["search"]
+    new = loaded(edited(BASE, ("search", "where", " || ".join(["a"] * 100), "rebuild", [])))["search"]
+    (change,) = difference(old, new).changes
+    assert len(str(change)) < 140
+    assert change.after == " || ".join(["a"] * 100)

@@ -1,0 +1,86 @@
+"""Thousands of shards, many views: what is asked of AWS and of the control store stays in bounds. Counts, not times."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dynaview.sources.port import Shard
+from dynaview.sources.shards import ShardTree
+from dynaview.views.daemon.daemon import paced
+from dynaview.views.daemon.table_worker import WorkerSettings
+from tests.support.house import QUICK, House, until
+from tests.support.scripted import ScriptedTable
+
+
+def grown(open_shards: int, rolls: int) -> ScriptedTable:
+    """A stream of that many open shards, each behind a chain of closed ones."""
+    table = ScriptedTable(shards=open_shards, clock=time.time)
+    for roll in range(rolls):
+        for shard in table.leaves:
+            table.roll(shard)
+        table.put({"pk": f"p{roll}", "sk": "s", "value": roll})
+    return table
+
+
+def test_ten_thousand_shards_are_begun_by_one_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready, asked = ShardTree.ready, 0
+
+    def counted(self: ShardTree) -> list[Shard]:
+        nonlocal asked
+        asked += 1
+        return ready(self)
+
+    monkeypatch.setattr(ShardTree, "ready", counted)
+    house = House(tmp_path, grown(1000, 9))
+    house.settings = replace(QUICK, poll_cap=5.0, discover_every=600.0)
+    house.start()
+    house.wait_counted()
+    leaves = set(house.table.leaves)
+    until(lambda: leaves <= {call.shard for call in list(house.table.calls) if call.operation == "read"}, "all", 60)
+    counts = house.table.counts()
+    assert counts["open"] == 10_000
+    assert counts["shards"] + counts["children"] <= 3
+    assert asked <= 3  # going through all shards belongs to a listing, not to every end of a shard
+    # New shards are found within seconds, by their parent.
+    listings = house.table.counts()["shards"]
+    child = house.table.roll(house.table.leaves[0])
+    until(
+        lambda: child in {call.shard for call in list(house.table.calls)[-5000:] if call.operation == "read"}, "child"
+    )
+    assert house.table.counts()["shards"] == listings
+    house.stop()
+
+
+def test_idle_shards_share_a_budget_of_reads(tmp_path: Path) -> None:
+    house = House(tmp_path, grown(200, 0))
+    house.settings = replace(QUICK, poll_first=0.05, poll_cap=1.0, polls=100.0)
+    house.start()
+    until(lambda: len(house.follower._discovery.cursors) == 200, "the shards to be listed")
+    cursors = house.follower._discovery.cursors.values()
+    until(lambda: all(cursor.empty >= 1 for cursor in cursors), "every shard to be read")
+    cursor = next(iter(cursors))
+    cursor.empty = 30
+    assert house.follower._read_front(cursor) >= 190 / 100  # 200 shards, but for those being read now
+    house.stop()
+
+
+def test_fifty_views_read_each_shard_once(tmp_path: Path) -> None:
+    house = House(tmp_path, names=tuple(f"view{number}" for number in range(50)))
+    house.lane_settings.beat = 0.2
+    house.start()
+    until(lambda: all(record.state == "following" for record in house.control.views()), "all views to follow", 60)
+    for number in range(40):
+        house.table.put({"pk": f"p{number}", "sk": "s", "value": number})
+    house.wait_equal(seconds=60)
+    house.wait_counted()
+    assert house.table.counts()["open"] <= 2  # the front, and at most one look back
+    house.stop()
+
+
+@pytest.mark.parametrize(("views", "beat"), [(1, 1.0), (200, 1.0), (1000, 5.0)])
+def test_many_views_say_their_watermarks_less_often(views: int, beat: float) -> None:
+    assert paced(WorkerSettings(), views).lane.beat == beat

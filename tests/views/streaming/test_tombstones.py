@@ -1,0 +1,64 @@
+"""Old tombstones go, and only those that no change can come too late for."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from dynaview.sinks.memory import MemorySink, MemoryTarget
+from dynaview.views.daemon.daemon import Daemon
+from dynaview.views.daemon.table_worker import WorkerSettings
+from dynaview.views.declarations.load import load
+from dynaview.views.streaming.pipeline import TOMBSTONES
+from tests.support.house import House, until
+from tests.support.scripted import ScriptedTable
+
+
+def test_the_daemon_removes_old_tombstones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[timedelta] = []
+
+    def purge(_target: MemoryTarget, older_than: timedelta) -> int:
+        asked.append(older_than)
+        return 1
+
+    monkeypatch.setattr(MemoryTarget, "purge", purge)
+    monkeypatch.setattr("dynaview.views.daemon.daemon.connect", lambda declared: MemorySink(declared.name))
+    file = tmp_path / "dynaview.yaml"
+    file.write_text(
+        """
+sources: {shop: {table: shop, region: eu-west-1}}
+sinks: {cache: {redis: "redis://127.0.0.1:1"}}
+views:
+  one: {source: shop, sink: cache, key: "x:{pk}:{sk}", fields: {pk: pk, sk: sk}}
+"""
+    )
+    table = ScriptedTable(clock=time.time)
+    table.put({"pk": "a", "sk": "b"})
+    daemon = Daemon(load([file], {}), WorkerSettings(purge_every=0.02), open_source=lambda _source: table)
+    daemon.start()
+    try:
+        until(lambda: bool(asked), "a purge")
+    finally:
+        daemon.stop()
+    assert asked[0] >= timedelta(hours=25)
+
+
+def test_a_tombstone_outlives_what_the_view_has_not_read(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    with house.table.hold("scan") as scan:
+        house.table.put({"pk": "p", "sk": "s", "value": 1})
+        house.start()
+        lane = house.lanes["one"]
+        assert scan.reached.wait(10)
+        house.wait_counted()
+        assert lane.purgeable(time.time()) is None  # beside a fill
+    until(lambda: house.state("one") == "following" and lane.intake.passed is not None, "a watermark")
+    now = lane.intake.passed or 0.0
+    assert lane.purgeable(now) == TOMBSTONES
+    assert lane.purgeable(now + 5 * TOMBSTONES) == 5 * TOMBSTONES + 3600  # the view is behind by so much
+    lane.fail("gap", "scripted")
+    assert lane.purgeable(now) is None
+    house.stop()

@@ -1,0 +1,73 @@
+"""Discovery hears of what happens just before it falls asleep: an end of the daemon, the end of a shard."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dynaview.views.control.store import Checkpoint
+from dynaview.views.streaming.shard_discovery import Discovery
+from tests.support.house import QUICK, House, until
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    made = House(tmp_path)
+    made.settings = replace(QUICK, discover_every=60.0)
+    return made
+
+
+def just_before_it_sleeps(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
+    """Do it once when discovery has seen that nothing has to be looked for."""
+    childless = Discovery.childless
+    done = threading.Event()
+
+    def look(self: Discovery, within: float) -> list[str]:
+        found = childless(self, within)
+        if not done.is_set() and "shard-0" in self.cursors and not found:
+            done.set()
+            act()
+        return found
+
+    monkeypatch.setattr(Discovery, "childless", look)
+
+
+def test_an_end_just_before_it_sleeps_is_heard(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[str] = []
+    stopped = threading.Event()
+
+    def run() -> None:
+        left.extend(house.follower.stop(20.0))
+        stopped.set()
+
+    def stop() -> None:
+        until(lambda: bool(house.follower._threads), "all threads to be started")
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join(0.2)  # time to wake whoever sleeps
+
+    just_before_it_sleeps(monkeypatch, stop)
+    house.start()
+    assert stopped.wait(40)
+    assert left == []
+    house.stop()
+
+
+def test_a_shard_that_ends_just_before_it_sleeps_has_its_children_found(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end() -> None:
+        house.table.close("shard-0")
+        until(lambda: "shard-0" in house.follower._discovery._ended, "the shard to be read to its end")
+        threading.Event().wait(0.2)  # time to wake whoever sleeps
+
+    just_before_it_sleeps(monkeypatch, end)
+    house.start()
+    until(lambda: house.control.checkpoints("one").get("shard-0", Checkpoint()).finished, "the end of the shard")
+    house.table.reveal()
+    until(lambda: "shard-1" in house.control.checkpoints("one"), "the child to be found", 10)
+    house.stop()

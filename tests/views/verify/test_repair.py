@@ -1,0 +1,258 @@
+"""Repairing a view in memory: exactly what was found is mended, and a newer change always wins."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dynaview.sinks.port import Mend, Outcome, Rejected, SinkUnavailable, Target
+from dynaview.views.control.dead_letters import Choice
+from dynaview.views.retry import Patience
+from dynaview.views.verify.findings import Finding
+from dynaview.views.verify.repair import Mended, Mender, Repair
+from dynaview.views.verify.verifier import Verification
+from tests.support.house import House
+from tests.support.simple import SHAPE
+from tests.views.verify.test_verification import Moving, by_hand, filled, held, item, row, settled, subject, whole
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    yield made
+    if made.lanes:
+        made.stop()
+    assert not made.crashed.is_set()
+
+
+class Mending:
+    """A target whose mends can be watched and made to fail."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.before: Callable[[], object] = lambda: None
+        self.failures = 0
+        self.lost = False
+        self.reject: dict[Any, str] = {}
+        self.batches: list[int] = []
+
+    def mend(self, mends: Sequence[Mend]) -> list[Outcome]:
+        self.batches.append(len(mends))
+        before, self.before = self.before, lambda: None
+        before()
+        if self.failures:
+            self.failures -= 1
+            if self.lost:
+                self.inner.mend(mends)
+            raise SinkUnavailable("away")
+        outcomes: list[Outcome] = []
+        for each in mends:
+            reason = self.reject.get(each.write.key)
+            outcomes += [Rejected(reason)] if reason else self.inner.mend([each])
+        return outcomes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+def repaired(house: House, target: Any = None) -> tuple[Repair, list[Mended]]:
+    patience = Patience(20)
+    told: list[Mended] = []
+    mender = Mender("one", target or house.targets["one"], patience, told.append)
+    made = Verification(house.table, [subject(house, patience, found=mender)], SHAPE, patience=patience)
+    (report,) = made.whole()
+    assert report.error == ""
+    return mender.repair, told
+
+
+def damage(target: Target, house: House) -> None:
+    by_hand(target, row(1), None)
+    by_hand(target, row(2), ("x",))
+    by_hand(target, "orphan", (5,))
+    held(house).pop(row(3))
+
+
+def test_exactly_what_was_found_is_mended_and_a_second_repair_finds_nothing(house: House) -> None:
+    filled(house)
+    damage(house.targets["one"], house)
+    before = {stored.key: stored for stored in house.targets["one"].rows()}
+    repair, told = repaired(house)
+    assert house.rows("one") == house.expected()
+    assert {(one.finding.kind, one.finding.key, one.outcome) for one in told} == {
+        ("missing", row(1), "mended"),
+        ("different", row(2), "mended"),
+        ("missing", row(3), "mended"),
+        ("extra", "orphan", "mended"),
+    }
+    assert (repair.number("mended"), repair.number("mended", "missing"), repair.left) == (4, 2, [])
+    after = {stored.key: stored for stored in house.targets["one"].rows()}
+    untouched = {row(number) for number in (0, 4, 5, 6, 7, 8, 9)}
+    assert {key: after[key] for key in untouched} == {key: before[key] for key in untouched}
+    repair, told = repaired(house)
+    assert (repair.counts, told) == ({}, [])
+
+
+def test_a_newer_change_wins(house: House) -> None:
+    """Without the compare, the mends would bring back what the stream has moved on from."""
+    filled(house)
+    damage(house.targets["one"], house)
+    target = Mending(house.targets["one"])
+
+    def change() -> None:
+        house.table.put(item(1, "newer"))
+        house.table.delete(item(2))
+        house.table.put(item(3, hidden=True))
+        house.wait_counted()
+
+    target.before = change
+    repair, told = repaired(house, target)
+    house.table.put({"pk": "last", "sk": "s", "value": 1})
+    house.wait_equal()
+    outcomes = {one.finding.key: one.outcome for one in told}
+    assert outcomes == {row(1): "changed", row(2): "changed", row(3): "changed", "orphan": "mended"}
+    assert repair.number("left") == 0
+
+
+def test_a_change_that_comes_just_after_a_mend_wins_too(house: House) -> None:
+    filled(house)
+    damage(house.targets["one"], house)
+    repaired(house)
+    for number in (1, 2, 3):
+        house.table.put(item(number, f"later {number}"))
+    house.wait_equal()
+    assert whole(house).drift == 0
+
+
+def test_a_store_that_is_away_for_a_moment_is_waited_for(house: House) -> None:
+    filled(house)
+    damage(house.targets["one"], house)
+    target = Mending(house.targets["one"])
+    target.failures = 2
+    repair, _ = repaired(house, target)
+    assert repair.number("mended") == 4
+    assert house.rows("one") == house.expected()
+
+
+def test_an_answer_that_is_lost_does_no_harm(house: House) -> None:
+    filled(house)
+    damage(house.targets["one"], house)
+    target = Mending(house.targets["one"])
+    target.failures, target.lost = 1, True
+    repair, _ = repaired(house, target)
+    assert repair.number("mended") + repair.number("changed") == 4
+    assert house.rows("one") == house.expected()
+    assert repaired(house)[0].counts == {}
+
+
+def test_what_the_store_cannot_hold_is_left_with_its_reason(house: House) -> None:
+    filled(house)
+    damage(house.targets["one"], house)
+    target = Mending(house.targets["one"])
+    target.reject = {row(2): "too long"}
+    repair, _ = repaired(house, target)
+    assert (repair.number("mended"), repair.number("left")) == (3, 1)
+    assert [(one.finding.key, one.reason) for one in repair.left] == [(row(2), "too long")]
+
+
+def test_rows_of_dead_letters_are_left_to_a_replay(house: House) -> None:
+    filled(house)
+    house.table.put(item(1, bad=True))
+    house.wait_counted()
+    repair, told = repaired(house)
+    assert (repair.counts, told) == ({}, [])
+    assert row(1) in house.rows("one")
+
+
+def test_a_wrong_owner_is_mended_and_a_conflict_is_left(house: House) -> None:
+    house.bound = Moving()
+    house.table.put(item(1, at=["a", "b"]))
+    house.start()
+    settled(house)
+    house.table.put(item(2, at=["b", "c"]))  # two items on one row key
+    house.wait_counted()
+    house.control.letters.discard(Choice(view="one"))
+    by_hand(house.targets["one"], "a", (1,), by="0123456789abcdef")
+    repair, told = repaired(house)
+    kinds = sorted((one.finding.kind, one.finding.key, one.outcome) for one in told)
+    assert kinds == [("owner", "a", "mended"), ("owner", "b", "left")]
+    assert "both items ask for this row" in repair.left[0].reason
+    house.table.put(item(1, "later", at=["a"]))
+    house.wait_counted()
+    assert house.rows("one")["a"] == {"value": "later"}
+
+
+def test_a_change_that_was_refused_while_the_owner_was_wrong_shows_after_the_mend(house: House) -> None:
+    """The row was another item's, so the change became a dead letter and left no version that a mend could see."""
+    house.bound = Moving()
+    house.table.put(item(1, at=["a"]))
+    house.start()
+    settled(house)
+    by_hand(house.targets["one"], "a", (1,), by="0123456789abcdef")
+    target = Mending(house.targets["one"])
+
+    def change() -> None:
+        house.table.put(item(1, "refused", at=["a"]))
+        house.wait_counted()
+
+    target.before = change
+    patience = Patience(20)
+    mender = Mender("one", target, patience)
+    made = Verification(house.table, [subject(house, patience, found=mender)], SHAPE, patience=patience)
+    (report,) = made.whole()
+    assert (report.owner, mender.repair.number("mended"), report.dead_lettered) == (1, 1, 1)
+    assert house.rows("one")["a"] == {"value": 1}  # the letter, once replayed, brings it up to date
+    assert house.control.letters.count()[0] == 1
+
+
+def test_batches_hold_no_key_twice(house: House) -> None:
+    filled(house)
+    target = Mending(house.targets["one"])
+    mender = Mender("one", target, Patience(5))
+    by_hand(house.targets["one"], row(1), ("x",))
+    found: list[Finding] = []
+    whole(house, found=found.extend)
+    mender([*found, *found])
+    assert target.batches == [1, 1]
+    assert mender.repair.number("mended") == 2  # the same again does no harm
+
+
+def test_repairs_beside_a_busy_writer_end_in_step(tmp_path: Path) -> None:
+    """Rows are damaged and repaired while their items change; in the end the view is its table's."""
+    house = House(tmp_path)
+    filled(house, 60)
+    chance, stop = random.Random(3), threading.Event()
+
+    def write() -> None:
+        while not stop.wait(0.002):
+            asked = item(chance.randrange(60), chance.randrange(1000))
+            if chance.random() < 0.3:
+                house.table.delete(asked)
+            else:
+                house.table.put(asked)
+
+    work = threading.Thread(target=write)
+    work.start()
+    mended = 0
+    try:
+        for turn in range(5):
+            target = house.targets["one"]
+            for number in chance.sample(range(60), 8):
+                try:
+                    by_hand(target, row(number), None if turn % 2 else (f"damage {turn}",))
+                except AssertionError:  # changed meanwhile
+                    continue
+            by_hand(target, f"orphan {turn}", (turn,))
+            mended += repaired(house)[0].number("mended")
+    finally:
+        stop.set()
+        work.join()
+    house.wait_counted()
+    repaired(house)
+    assert house.rows("one") == house.expected()
+    assert mended >= 5
+    house.stop()

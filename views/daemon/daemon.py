@@ -1,0 +1,126 @@
+"""The daemon: one worker a table, until a signal ends it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import secrets
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from dynaview.projections.declaration import Declaration, DeclarationError, Problem, SourceDeclaration
+from dynaview.sinks.connect import connect
+from dynaview.sinks.port import Sink
+from dynaview.sources.errors import SourceError
+from dynaview.sources.port import TableReader
+from dynaview.sources.table import open_table
+from dynaview.views.control.store import ControlStore
+from dynaview.views.daemon.table_worker import Worker, WorkerSettings
+from dynaview.views.reasons import GAP
+
+log = logging.getLogger(__name__)
+
+BEATS = 200
+"""Idle views that say their watermark within a second, at the most: each costs the control store a transaction."""
+
+
+def paced(settings: WorkerSettings, views: int) -> WorkerSettings:
+    """The settings for so many views: the more there are, the less often an idle one says its watermark."""
+    beat = max(settings.lane.beat, views / BEATS)
+    return dataclasses.replace(settings, lane=dataclasses.replace(settings.lane, beat=beat))
+
+
+class Daemon:
+    """Keeps every view of a declaration (or the chosen ones) in step. `start`, `wait`, `stop`."""
+
+    def __init__(
+        self,
+        declaration: Declaration,
+        settings: WorkerSettings | None = None,
+        open_source: Callable[[SourceDeclaration], TableReader] = open_table,
+        views: frozenset[str] | None = None,
+        fail_on_gap: bool = False,
+    ) -> None:
+        """Connects to the control store. Raises `ControlError`, and ValueError for a sink URL that is none."""
+        self._ended = threading.Event()
+        self._fail_on_gap = fail_on_gap
+        self.gaps: dict[str, str] = {}
+        """Views that have a gap, with its reason."""
+        self.crashed = False
+        self.identity = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.control = ControlStore(declaration.control)
+        chosen = [view for name, view in declaration.views.items() if views is None or name in views]
+        used = {view.sink for view in chosen}
+        self.sinks: dict[str, Sink] = {name: connect(declaration.sinks[name]) for name in sorted(used)}
+        self.workers = [
+            Worker(
+                source,
+                [view for view in chosen if view.source == source.name],
+                open_source(source),
+                self.sinks,
+                self.control,
+                paced(settings or WorkerSettings(), len(chosen)),
+                self._crash,
+                self._failed,
+                self.identity,
+            )
+            for source in declaration.sources.values()
+            if any(view.source == source.name for view in chosen)
+        ]
+
+    def start(self) -> None:
+        """Begin. Raises `DeclarationError` where a table that answers cannot serve a view as declared (law 9)."""
+        problems: list[Problem] = []
+        for worker in self.workers:
+            try:
+                problems += worker.problems(worker.table.describe())
+            except SourceError:  # the worker says it, and keeps trying
+                continue
+        if problems:
+            raise DeclarationError(problems)
+        for worker in self.workers:
+            worker.start()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until `end` was called, a signal came, or a thread failed; False when the time-out came first."""
+        return self._ended.wait(timeout)
+
+    def end(self) -> None:
+        """Let `wait` return."""
+        self._ended.set()
+
+    def stop(self) -> None:
+        """End everything: batches in hand are finished, checkpoints moved, connections given back."""
+        stopping = [threading.Thread(target=worker.stop) for worker in self.workers]
+        for thread in stopping:
+            thread.start()
+        for thread in stopping:
+            thread.join()
+        for sink in self.sinks.values():
+            sink.close()
+        self.control.close()
+
+    def handle_signals(self) -> None:
+        """End on SIGTERM and SIGINT; a second one ends at once. Call from the main thread."""
+
+        def ended(_number: int, _frame: FrameType | None) -> None:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
+            self.end()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, ended)
+
+    def _failed(self, view: str, state: str, reason: str) -> None:
+        if state == GAP:
+            self.gaps[view] = reason
+            if self._fail_on_gap:
+                self.end()
+
+    def _crash(self) -> None:
+        self.crashed = True
+        self.end()

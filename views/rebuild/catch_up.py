@@ -1,0 +1,349 @@
+"""What the stream tells since the time of an export, for next generations only.
+
+The lanes write a next generation from their checkpoints on, which are newer than an export. What lies between the two
+is read here: each shard from its oldest record up to where the lane was once every worker wrote the next generation,
+parents before children. Written twice it changes nothing (law 1), so the positions are saved now and then only.
+
+Beside the live generation the guard is all that it takes. In place readers look on: a row that the store has lost must
+not come back through the states that it has had since. So an upsert whose row is not there leaves a tombstone of its
+version at first, and a second round brings in the newest of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import TypeVar
+
+import msgspec
+
+from dynaview.projections.changes import STREAM_SPAN
+from dynaview.projections.projection import Bound
+from dynaview.projections.rows import Write
+from dynaview.sinks.port import STALE, Mend, Outcome, Stored, Target
+from dynaview.sources.errors import SourceError, Trimmed
+from dynaview.sources.port import Shard, StreamReader
+from dynaview.sources.shards import ShardTree
+from dynaview.views.control.segments import Segment
+from dynaview.views.policy import Action, Backoff, policy
+from dynaview.views.rebuild.context import Site
+from dynaview.views.rebuild.disputes import asked, standing, uncounted
+from dynaview.views.rebuild.side_by_side import Taken
+from dynaview.views.rebuild.view_rebuild import Member
+from dynaview.views.streaming.generation_writer import Output
+from dynaview.views.streaming.offsets import START, Delivery
+from dynaview.views.streaming.shard_discovery import Cursor
+from dynaview.views.streaming.stream_reader import RETENTION, delivery_of, sequence_text
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MARGIN = 300.0
+"""Seconds before the export's time from which changes are read: creation times are approximate, and what the export
+has already does no harm."""
+
+SPARE = 300.0
+"""Seconds before records are trimmed by which they must have been asked for."""
+
+PACE = 0.5
+"""Seconds between two reads of an open shard: its other two readers have the right of way (AWS allows five reads a
+second)."""
+
+SAVE_EVERY = 2.0
+"""Seconds between two saved positions."""
+
+
+Sending = Callable[[Member, Bound, Delivery, Target, Sequence[Write]], list[Outcome]]
+"""Writes what a part of a shard asks of a view."""
+
+
+class TooLate(Exception):
+    """The stream no longer holds what follows the export."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the stream no longer holds all that follows the export ({why}); rebuild from a newer one")
+
+
+class _Done(msgspec.Struct):
+    """How far it is."""
+
+    round: int = 1
+    hidden: list[str] = []
+    """Views in place that need the second round."""
+    shards: dict[str, int] = {}
+    """By shard the last position that is done in this round."""
+    ended: list[str] = []
+    """Shards of this round that held nothing more."""
+
+
+class History:
+    """The pass of one job. `run` it after every worker writes the next generations."""
+
+    def __init__(
+        self,
+        site: Site,
+        job: str,
+        members: Sequence[Member],
+        since: float,
+        leaving: Callable[[Member], AbstractContextManager[None]],
+    ) -> None:
+        """`since` is the export's time in seconds since 1970. What ends one member is raised within `leaving` of it."""
+        self._site = site
+        self._name = f"{job}.history"
+        self._members = members
+        self._since = since
+        self._leaving = leaving
+        self._saved = 0.0
+        self._stream: StreamReader = site.table.stream(site.opening.description.stream_arn or "", site.opening.shape)
+
+    def run(self) -> None:
+        """Until everything is written; run again it goes on where it was. Raises `TooLate`, and what members do."""
+        self._segment = next(iter(self._once(lambda: self._site.store.segments(self._name))), Segment(0, 1))
+        if self._segment.finished:
+            return
+        self._done = msgspec.json.decode(self._segment.position or "{}", type=_Done)
+        until = {member.view: self._until(member) for member in self._members}
+        if self._done.round == 1:
+            self._round(self._members, until, self._first)
+            self._done = _Done(2, self._done.hidden)
+            self._save()
+        hidden = [member for member in self._members if member.view in self._done.hidden]
+        self._round(hidden, until, self._second)
+        self._segment.finished = True
+        self._save()
+
+    def _until(self, member: Member) -> dict[str, int]:
+        """By shard the last position that the view's lane may have passed before it wrote the next generation.
+
+        A view that begins anew behind a gap has read nothing before; a shard whose last change is older than the export
+        holds nothing that it does not have, and one without a time had no change.
+        """
+        if member.rebuild.fresh:
+            return {}
+        with self._leaving(member):
+            known = member.insist(lambda: self._site.control.checkpoints(member.view))
+        return {
+            shard: at.sequence
+            for shard, at in known.items()
+            if at.sequence is not None and at.time is not None and self._is_due(at.time)
+        }
+
+    def _is_due(self, at: float) -> bool:
+        return at >= self._since - MARGIN
+
+    def _round(self, members: Sequence[Member], until: dict[str, dict[str, int]], send: Sending) -> None:
+        """Read what members need of every shard, parents before children."""
+        last: dict[str, int] = {}
+        for member in members:
+            for name, position in until[member.view].items():
+                last[name] = max(position, last.get(name, START))
+        if not last:
+            return
+        outputs = [(member, member.output()) for member in members]
+        listing = self._listing()
+        if gone := sorted(last.keys() - {shard.id for shard in listing}):
+            raise TooLate(f"shard {gone[0]} is listed no more")
+        tree = ShardTree(listing, finished=[shard.id for shard in listing if shard.id not in last])
+        done = 0
+        while ready := tree.ready():
+            for shard in ready:
+                self._say(members, f"reads what the stream tells since the export: {done} of {len(last)} shards")
+                self._shard(shard, last[shard.id], until, outputs, send)
+                tree.finish(shard.id)
+                done += 1
+        self._say(members, "")
+
+    def _shard(
+        self,
+        shard: Shard,
+        last: int,
+        until: dict[str, dict[str, int]],
+        outputs: Sequence[tuple[Member, Output]],
+        send: Sending,
+    ) -> None:
+        position = self._done.shards.get(shard.id, START)
+        if position >= last or shard.id in self._done.ended:
+            return
+        for delivery in self._read(shard, position, last):
+            for member, output in outputs:
+                part = self._part(delivery, until[member.view].get(shard.id, START))
+                if part is not None:
+                    with self._leaving(member):
+                        self._take(member, output, part, send)
+            self._done.shards[shard.id] = delivery.last
+            if delivery.end:
+                self._done.ended.append(shard.id)
+            if time.monotonic() - self._saved >= SAVE_EVERY:
+                self._save()
+        self._save()
+
+    def _part(self, delivery: Delivery, until: int) -> Delivery | None:
+        """What of a delivery a view needs: up to where its lane was (whose dead letters behind it count), and nothing
+        that is surely in the export."""
+        chosen = [
+            (change, at)
+            for change, at in zip(delivery.changes, delivery.positions, strict=True)
+            if at <= until and self._is_due(change.body.time)
+        ]
+        last = delivery.changes[-1].body.time if delivery.changes else None
+        broken = [each for each in delivery.broken if each[0] <= until] if last is None or self._is_due(last) else []
+        if not chosen and not broken:
+            return None
+        changes, positions = [change for change, _ in chosen], [at for _, at in chosen]
+        return Delivery(delivery.shard, delivery.start, delivery.last, changes, positions, broken)
+
+    def _take(self, member: Member, output: Output, part: Delivery, send: Sending) -> None:
+        letters = output.take([part], partial(send, member, output.bound, part))
+        output.drain()  # the lane has counted them
+        if left := uncounted(standing(member, letters)):
+            member.taken(Taken(0, left), 0, 0.0)
+
+    # What is sent
+
+    def _first(
+        self, member: Member, bound: Bound, part: Delivery, target: Target, writes: Sequence[Write]
+    ) -> list[Outcome]:
+        """The first round; see the module. A tombstone of another item may be newer than what is read here, and any
+        upsert may take it over: only one that its item still asks for does."""
+        in_place = member.rebuild.kind == "in place"
+        if not in_place and not any(write.owner for write in writes):
+            return member.insist(partial(target.write, writes))
+        rows = member.insist(partial(target.read, [write.key for write in writes]))
+        passed = self._passed(member, bound, part, list(zip(writes, rows, strict=True)))
+        lost = [in_place and _is_lost(write, row) for write, row in zip(writes, rows, strict=True)]
+        if any(lost) and member.view not in self._done.hidden:
+            self._done.hidden.append(member.view)
+            self._save()
+        sent = {
+            index: Write(write.key, None, write.version, write.owner) if lost[index] else write
+            for index, write in enumerate(writes)
+            if index not in passed
+        }
+        written = member.insist(partial(target.write, list(sent.values())))
+        outcomes: list[Outcome] = [STALE] * len(writes)
+        for index, outcome in zip(sent, written, strict=True):
+            outcomes[index] = outcome
+        return outcomes
+
+    def _passed(
+        self, member: Member, bound: Bound, part: Delivery, pairs: Sequence[tuple[Write, Stored | None]]
+    ) -> set[int]:
+        """The places of upserts that meet another item's tombstone and that their own item asks for no more."""
+        odd = [
+            index
+            for index, (write, row) in enumerate(pairs)
+            if write.values is not None and row is not None and row.content is None and row.owner != write.owner
+        ]
+        if not odd:
+            return set()
+        changes = dict(zip(part.positions, part.changes, strict=True))
+        keys = [changes[pairs[index][0].version % STREAM_SPAN].body.key for index in odd]
+        images = member.insist(lambda: self._site.table.get(keys, self._site.opening.shape))
+        return {
+            index
+            for index, image in zip(odd, images, strict=True)
+            if (pairs[index][0].key, pairs[index][0].values) not in asked(bound, image)
+        }
+
+    def _second(
+        self, member: Member, bound: Bound, part: Delivery, target: Target, writes: Sequence[Write]
+    ) -> list[Outcome]:
+        """Bring in what the first round has hidden, where nothing newer has come since."""
+        rows = member.insist(partial(target.read, [write.key for write in writes]))
+        outcomes: list[Outcome] = [STALE] * len(writes)
+        due = [
+            (index, Mend(write, row))
+            for index, (write, row) in enumerate(zip(writes, rows, strict=True))
+            if row is not None and _is_lost(write, row) and row.version == write.version
+        ]
+        if due:
+            mended = member.insist(partial(target.mend, [mend for _, mend in due]))
+            for (index, _), outcome in zip(due, mended, strict=True):
+                outcomes[index] = outcome
+        return outcomes
+
+    # Reading
+
+    def _listing(self) -> list[Shard]:
+        backoff = Backoff(first=0.2, cap=10.0)
+        while True:
+            self._check()
+            try:
+                return self._stream.shards()
+            except SourceError as error:
+                self._wait(error, backoff)
+
+    def _read(self, shard: Shard, position: int, last: int) -> Iterator[Delivery]:
+        """What stands behind `position` in a shard, up to `last` or a little more."""
+        cursor = Cursor(shard.id, position)
+        while True:
+            self._check()
+            try:
+                if cursor.iterator is None:
+                    if cursor.position == START:
+                        self._reach()
+                    after = None if cursor.position == START else sequence_text(cursor.position)
+                    cursor.iterator = self._stream.open(shard.id, after)
+                page = self._stream.read(cursor.iterator)
+            except SourceError as error:
+                cursor.iterator = None
+                if isinstance(error, Trimmed):  # what is trimmed is older than the export as long as that is in reach
+                    self._reach()
+                    cursor.position = START
+                self._wait(error, cursor.backoff)
+                continue
+            cursor.backoff.reset()
+            delivery = delivery_of(cursor, page)
+            cursor.iterator, cursor.position = page.next, delivery.last
+            yield delivery
+            if delivery.end or delivery.last >= last:
+                return
+            if shard.last is None:
+                self._reach()  # else the last record might be waited for in vain
+                self._site.pause(PACE)
+
+    def _wait(self, error: SourceError, backoff: Backoff) -> None:
+        action = policy(error).action
+        if action is Action.AGAIN:
+            return
+        if action is Action.GAP and not isinstance(error, Trimmed):
+            raise TooLate(str(error)) from error
+        if backoff.meet(error):
+            log.warning("table %s: what its stream holds since the export: %s", self._site.source.table, error)
+        backoff.wait(self._site.stop)
+
+    def _reach(self) -> None:
+        """What is read from its beginning must not have lost its beginning."""
+        if time.time() - self._since > RETENTION - SPARE:
+            raise TooLate("DynamoDB keeps stream records for 24 hours")
+
+    def _check(self) -> None:
+        for member in self._members:
+            with self._leaving(member):
+                member.check()
+
+    # Keeping
+
+    def _say(self, members: Sequence[Member], text: str) -> None:
+        for member in members:
+            with self._leaving(member):
+                member.update(reason=text)
+
+    def _save(self) -> None:
+        self._saved = time.monotonic()
+        self._segment.position = msgspec.json.encode(self._done).decode()
+        self._once(lambda: self._site.store.save_segment(self._name, self._segment))
+
+    def _once(self, act: Callable[[], T]) -> T:
+        return self._site.insist(act, f"table {self._site.source.table}")
+
+
+def _is_lost(write: Write, row: Stored | None) -> bool:
+    """Whether an upsert that the lane has applied before finds no row."""
+    if write.values is None:
+        return False
+    return row is None or (row.content is None and row.owner == write.owner and row.version <= write.version)

@@ -1,0 +1,346 @@
+"""Exports as what a rebuild reads instead of the table.
+
+An export is of a time T before the rebuild was asked for. Newest first, so that what is older meets what is newer: the
+lanes' own changes; what the stream tells from T up to them (`history`); the incremental exports, last one first; then
+the full one. Beside the live generation the upserts of an incremental change are inserted as scanned items are; its
+deletes, under the version 1, 2, … of its export, above scanned items and below the stream's, leave tombstones that keep
+older items out. In place every row of an incremental export, and every one that it takes away, is looked at, held and
+mended as a scanned item is: once it is marked as the next generation's, no older item touches it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+
+from dynaview.projections.attributes import Image, Shape
+from dynaview.projections.changes import SCANNED, Change
+from dynaview.projections.compiler.compiler import compile_view
+from dynaview.projections.projection import Bound
+from dynaview.projections.rows import RowKey, RowValues, Rule, Write
+from dynaview.sinks.port import STALE, Mend, Outcome, Stored, Target
+from dynaview.sources.errors import AccessDenied, BadExport, CredentialsMissing, SourceRefused
+from dynaview.sources.export import Export, open_export
+from dynaview.sources.port import ScanFilter, ScanPage
+from dynaview.views.control.dead_letters import DeadLetter
+from dynaview.views.dead_letters import item_text
+from dynaview.views.reasons import moment, stream_made
+from dynaview.views.rebuild.context import Obstructed, Site
+from dynaview.views.rebuild.disputes import standing
+from dynaview.views.rebuild.in_place import InPlace
+from dynaview.views.rebuild.side_by_side import Beside, Filling, Settle, Taken
+from dynaview.views.rebuild.view_rebuild import Member
+from dynaview.views.scanning.parallel_scan import Scan
+from dynaview.views.streaming.stream_reader import RETENTION
+
+T = TypeVar("T")
+
+SPARE = 3600.0
+"""Seconds that are left to read the stream since an export before DynamoDB trims it."""
+
+AHEAD = 60.0
+"""Seconds by which clocks may differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is scanned in one go: the table, or one export in its turn."""
+
+    name: str
+    """Under which its segments are kept."""
+    source: Scan
+    size: int
+    """How many segments would be of use."""
+    filling: Callable[[Member], Filling]
+
+
+class Exports:
+    """The exports of one job, in the order of their times. Safe to use from several threads."""
+
+    def __init__(self, site: Site, places: Sequence[str]) -> None:
+        """`places` as they were named, in any order. No I/O."""
+        self._site = site
+        self._places = places
+        self._lock = threading.Lock()
+        self._opened: list[Export] | None = None
+
+    def admit(self, member: Member, in_place: bool) -> int:
+        """See that the exports will do, before anything is begun; how many items they have. Raises `Obstructed` with
+        what is wrong; asks an operator where AWS cannot confirm them."""
+        exports = member.insist(lambda: _usable(self.opened))
+        self._check_reach()
+        self._check_view(member, exports)
+        if in_place:  # there is no way back
+            for export in exports:
+                self._verify(member, export)
+        if doubt := [text for export in exports if (text := self._doubt(member, export))]:
+            member.confirm(f"{'; '.join(doubt)}: if it is filtered or not whole, the view will lack rows")
+            self._check_reach()
+        return sum(export.items for export in exports)
+
+    def opened(self) -> list[Export]:
+        """The full export, and the incremental ones that go on behind it. Raises `SourceError`."""
+        with self._lock:
+            if self._opened is None:
+                self._opened = self._open()
+            return self._opened
+
+    @property
+    def time(self) -> float:
+        """From when on the stream has to tell, in seconds since 1970. Raises `SourceError`."""
+        return self.opened()[-1].end
+
+    def parts(self, job: str) -> Iterator[Part]:
+        """The exports in the order in which they are read. Raises `SourceError`."""
+        exports = self.opened()
+        for number in range(len(exports) - 1, 0, -1):
+            export = exports[number]
+            yield Part(f"{job}.{number}", _Changes(export), len(export.files), _Telling(export, number))
+        yield Part(f"{job}.0", exports[0], len(exports[0].files), _full)
+
+    def _open(self) -> list[Export]:
+        exports = [open_export(place, region=self._site.source.region) for place in self._places]
+        exports.sort(key=lambda export: (export.kind != "full", export.begin))
+        for export in exports:
+            export.check(self._site.opening.description)
+        if exports[0].kind != "full":
+            raise BadExport(
+                exports[0].place,
+                "is an incremental export, which tells of changes only",
+                "name the full export that it goes on from as well: one more --from-export",
+            )
+        for before, export in itertools.pairwise(exports):
+            export.follows(before)
+        return exports
+
+    def _check_reach(self) -> None:
+        """See that the stream holds everything since. Raises `Obstructed`."""
+        last, now = self.opened()[-1], time.time()
+        arn = self._site.opening.description.stream_arn or ""
+        if last.end > now + AHEAD:
+            raise Obstructed(f"{last.place}: the export is of {moment(last.end)}, which has not come yet")
+        if last.end < now - RETENTION + SPARE:
+            raise Obstructed(
+                f"{last.place}: the export is of {moment(last.end)}, and the stream has to be followed from there on, "
+                f"but it reaches back to {moment(now - RETENTION + SPARE)} only; name an incremental export from "
+                f"{moment(last.end)} on behind it (one more --from-export), or make a new full one"
+            )
+        made = stream_made(arn)
+        if made is None or last.end < made:
+            raise Obstructed(
+                f"{last.place}: the export is of {moment(last.end)}, and the table's stream was switched on at "
+                f"{moment(made)}: changes in between are in neither; export the table as it is now"
+            )
+
+    def _check_view(self, member: Member, exports: Sequence[Export]) -> None:
+        key = self._site.opening.description.key
+        for export in exports[1:]:
+            if problems := compile_view(member.declared).problems(key, export.view_type):
+                raise Obstructed(
+                    f"{export.place}: the export has no old images ({'; '.join(str(each) for each in problems)}); make "
+                    f"it with the export view type NEW_AND_OLD_IMAGES"
+                )
+
+    def _verify(self, member: Member, export: Export) -> None:
+        """Read it through once: damage shows at the end of a file only."""
+        count = len(export.files)
+        for index in range(count):
+            member.update(reason=f"reads the export through before a row is touched: {index} of {count} files")
+            member.insist(lambda index=index: _usable(lambda: export.verify(index, count)))  # type: ignore[misc]
+            member.check()
+        member.update(reason="")
+
+    def _doubt(self, member: Member, export: Export) -> str:
+        """What an operator should know of an export."""
+        try:
+            known = member.insist(lambda: _usable(lambda: self._confirmed(export)))
+        except _Denied as denied:
+            return f"whether {export.place} is whole cannot be asked: {denied}"
+        return "" if known else f"AWS does not know the export {export.place} (any more)"
+
+    def _confirmed(self, export: Export) -> bool:
+        try:
+            return export.confirm(self._site.table)
+        except AccessDenied as error:
+            raise _Denied(str(error)) from error
+
+
+class _Denied(Exception):
+    pass
+
+
+def _usable(act: Callable[[], T]) -> T:
+    """What an operator has to mend ends the rebuild before it is begun; all else heals by itself."""
+    try:
+        return act()
+    except (BadExport, AccessDenied, CredentialsMissing, SourceRefused) as error:
+        raise Obstructed(str(error)) from error
+
+
+# A full export
+
+
+def _full(member: Member) -> Filling:
+    return _Standing(member, member.filling())
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """A filling from old items: those that have lost their row to another item since are no dead letters."""
+
+    member: Member
+    filling: Filling
+
+    def take(self, page: ScanPage[Any]) -> Settle:
+        settle = self.filling.take(page)
+
+        def settled() -> Taken:
+            taken = settle()
+            taken.letters = standing(self.member, taken.letters)
+            return taken
+
+        return Settle(settled, settle.held)
+
+
+# Incremental exports
+
+
+@dataclass(frozen=True, slots=True)
+class _Changing:
+    """The same from changes."""
+
+    standing: _Standing
+
+    def take(self, page: ScanPage[Any]) -> Settle:
+        settle, news = self.standing.take(page), _News.of(page)
+
+        def settled() -> Taken:
+            taken = settle()
+            taken.letters = news.as_items(taken.letters)
+            return taken
+
+        return Settle(settled, settle.held and settle.held + news.size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """An incremental export as something to scan: in place of its images a page has changes."""
+
+    export: Export
+
+    def scan(
+        self, segment: int, segments: int, after: str | None, shape: Shape, only: ScanFilter | None = None
+    ) -> Iterator[ScanPage[Any]]:
+        """See `Export.changes`."""
+        for page in self.export.changes(segment, segments, after, shape):
+            keys = [change.body.key for change in page.changes]
+            yield ScanPage(list(page.changes), keys, page.broken, page.position, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """How the changes of one incremental export come in."""
+
+    export: Export
+    version: int
+
+    def __call__(self, member: Member) -> Filling:
+        filling, opening = member.filling(), member.site.opening
+        bound = compile_view(member.declared).bind(opening.shape, opening.description.key, self.export.view_type)
+        if isinstance(filling, InPlace):
+            # Neither version nor rule is looked at there: an upsert is what its item would ask for.
+            filling = replace(filling, bound=_Versioned(filling.bound, bound, SCANNED))
+        elif isinstance(filling, Beside):
+            write = partial(_insert, filling.target)
+            filling = replace(filling, bound=_Versioned(filling.bound, bound, self.version), write=write)
+        return _Changing(_Standing(member, filling))
+
+
+@dataclass(frozen=True, slots=True)
+class _Versioned:
+    """What changes ask for, where a scan asks for what items do."""
+
+    items: Bound
+    changes: Bound
+    version: int
+
+    def rows(self, image: Image) -> list[tuple[RowKey, RowValues]]:
+        """See `Bound.rows`."""
+        return self.items.rows(image)
+
+    def writes(self, change: Change[Any], version: int) -> list[Write]:
+        """See `Bound.writes`."""
+        return self.items.writes(change, version)
+
+    def inserts(self, image: Image) -> list[Write]:
+        """Of a change as well."""
+        if not isinstance(image, Change):
+            return self.items.inserts(image)
+        return [
+            Write(each.key, each.values, each.version, each.owner, Rule.NEWER if each.values is None else Rule.ABSENT)
+            for each in self.changes.writes(image, self.version)
+        ]
+
+
+def _insert(target: Target, writes: Sequence[Write]) -> list[Outcome]:
+    """Write what an incremental export asks for. A row that has moved from one item to another within its time is both
+    deleted and inserted, in any order; the insert has to win."""
+    outcomes = target.write(writes)
+    late = [index for index, write in enumerate(writes) if outcomes[index] is STALE and write.values is not None]
+    if late:
+        rows = target.read([writes[index].key for index in late])
+        mends = {
+            index: Mend(writes[index], row)
+            for index, row in zip(late, rows, strict=True)
+            if row is not None and row.content is None and _same_export(writes[index], row)
+        }
+        for index, outcome in zip(mends, target.mend(list(mends.values())), strict=True):
+            outcomes[index] = outcome
+    return outcomes
+
+
+def _same_export(write: Write, row: Stored) -> bool:
+    return row.version == write.version and row.owner != write.owner
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """The new images of a page of changes, by item; None where it is deleted."""
+
+    images: dict[str, bytes | None]
+
+    @classmethod
+    def of(cls, page: ScanPage[Any]) -> _News:
+        """Of a page of `_Changes`."""
+        pairs = zip(page.keys, page.images, strict=True)
+        return cls({item_text(key): _encoded(change.body.new) for key, change in pairs})
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return sum(_ENTRY + len(key) + len(image or b"") for key, image in self.images.items())
+
+    def as_items(self, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+        """Dead letters of changes as those of scanned items; what is deleted asks for no row."""
+        found: list[DeadLetter] = []
+        for letter in letters:
+            if letter.item_key not in self.images:  # it could not be read at all
+                found.append(letter)
+            elif (image := self.images[letter.item_key]) is not None:
+                found.append(replace(letter, change=image))
+        return found
+
+
+def _encoded(image: Image | None) -> bytes | None:
+    return None if image is None else msgspec.json.encode(image)
+
+
+_ENTRY = 150
+"""Bytes that a pair of texts takes in a dict beside their own."""

@@ -1,0 +1,39 @@
+"""Whether a view may run as it is declared: against its table, its record, and what the stream still holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from dynaview.projections.declaration import ViewDeclaration
+from dynaview.sources.port import TableDescription
+from dynaview.views.control.store import Checkpoint, ViewRecord
+from dynaview.views.policy import anew
+from dynaview.views.reasons import GAP, gap_reason, moment, stream_gap
+from dynaview.views.streaming.stream_reader import RETENTION
+
+CHANGED = "changed"
+"""The state of a view whose declaration is not the one that built its rows."""
+
+
+def lost(
+    view: ViewDeclaration, record: ViewRecord, description: TableDescription, checkpoints: Mapping[str, Checkpoint]
+) -> str | None:
+    """Why changes are lost to a view that begins now, for its state `gap`; None where none are known to be."""
+    if record.state == GAP:  # its checkpoints may stand behind what was lost, so nothing else may show it
+        return record.reason
+    if record.stream_arn != description.stream_arn:
+        return stream_gap(description.name, description.stream_arn, record.watermark, view.name, view.on_gap)
+    # A shard of which nothing was read is opened at its oldest record, where a loss would not show.
+    unread = any(not at.finished and at.sequence is None for at in checkpoints.values())
+    last = record.seen if record.watermark is None else min(record.seen, record.watermark)
+    if unread and time.time() - last > RETENTION:
+        what = "the view was last followed more than 24 hours ago, longer than streams reach back"
+        end = moment(time.time() - RETENTION)
+        return gap_reason(what, moment(record.watermark), end, view.name, view.on_gap)
+    return None
+
+
+def changed(view: ViewDeclaration) -> str:
+    """What the operator is told of a view whose declaration changed."""
+    return f"the declaration ({view.at}) is not the one that built the view; restore it, or {anew(view.name)}"

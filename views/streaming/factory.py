@@ -1,0 +1,155 @@
+"""Opening lanes: from a view's record to the generations that its lane writes, each as it was declared."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+
+from dynaview.projections.attributes import Shape
+from dynaview.projections.compiler.compiler import compile_view
+from dynaview.projections.declaration import ViewDeclaration
+from dynaview.projections.projection import ViewType
+from dynaview.sinks.port import Sink, Target
+from dynaview.sources.errors import SourceError
+from dynaview.sources.port import TableDescription
+from dynaview.views.control.store import ControlStore, ControlUnavailable, Generation, ViewRecord
+from dynaview.views.declarations.codec import restored
+from dynaview.views.declarations.fingerprint import fingerprint
+from dynaview.views.declarations.functions import functions_of
+from dynaview.views.faults import FAILED, fault_reason
+from dynaview.views.reasons import GAP
+from dynaview.views.streaming.admission import CHANGED, changed, lost
+from dynaview.views.streaming.generation_writer import Output
+from dynaview.views.streaming.pipeline import Lane, LaneSettings
+from dynaview.views.workers.coordinator import Share
+
+log = logging.getLogger(__name__)
+
+FULL_IMAGES: ViewType = "NEW_AND_OLD_IMAGES"
+
+Refuse = Callable[[str, str, str], None]
+"""Takes view, state and reason of a view that may not run."""
+
+
+class Opening:
+    """Opens the lanes of one table's views."""
+
+    def __init__(
+        self,
+        table: str,
+        description: TableDescription,
+        views: Mapping[str, ViewDeclaration],
+        sinks: Mapping[str, Sink],
+        control: ControlStore,
+        settings: LaneSettings,
+        refuse: Refuse,
+        on_fail: Refuse,
+        share: Share | None = None,
+    ) -> None:
+        """`views` are the declared ones. `refuse` is called for a view that may not begin, `on_fail` for one that ends
+        later. `share` is the worker's part where several share a stream. Raises `ControlUnavailable`."""
+        self.description = description
+        self._table = table
+        self._views = views
+        self._sinks = sinks
+        self._control = control
+        self._settings = settings
+        self._refuse = refuse
+        self._on_fail = on_fail
+        self._share = share
+        self._images: ViewType = description.view_type or FULL_IMAGES
+        self._restored = cache(partial(restored, functions=functions_of(views.values())))
+        earlier = [self.declared(view, each) for view in views.values() for each in control.generations(view.name)]
+        self.shape = self._shape([*views.values(), *filter(None, earlier)])
+        """What is read of an item: all that the declared views and the generations that stand need."""
+
+    def declared(self, view: ViewDeclaration, generation: Generation) -> ViewDeclaration | None:
+        """The declaration that built a generation; None where it cannot be had again (code that is gone)."""
+        if generation.fingerprint == fingerprint(view, self._table):
+            return view
+        return self._restored(generation.declaration)
+
+    def lane(self, view: ViewDeclaration, record: ViewRecord) -> Lane | None:
+        """The view's lane as its record says; None where it may not run, or an error that nobody expected stands in
+        its way: its state then says why. Raises `ControlUnavailable`."""
+        try:
+            return self._lane(view, record)
+        except (SourceError, ControlUnavailable):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this view's alone (law 7)
+            self._refuse(view.name, FAILED, fault_reason(error))
+            return None
+
+    def _lane(self, view: ViewDeclaration, record: ViewRecord) -> Lane | None:
+        checkpoints = self._control.checkpoints(view.name)
+        reason = lost(view, record, self.description, checkpoints)
+        if reason is not None:
+            self._refuse(view.name, GAP, reason)
+            return None
+        generations = {each.generation: each for each in self._control.generations(view.name)}
+        outputs: list[Output] = []
+        standing: list[Output] = []
+        for number in record.write_order:
+            declared = self.declared(view, generations[number])
+            if declared is None or declared.sink not in self._sinks:
+                continue  # it is shown as it is
+            if problems := compile_view(declared).problems(self.description.key, self._images):
+                self._refuse(view.name, "refused", "; ".join(str(problem) for problem in problems))
+                return None
+            outputs.append(self.output(declared, generations[number], record.stream_count))
+            if generations[number].role != "next" or self._was_prepared(view.name, number):
+                standing.append(outputs[-1])
+        if 0 < len(outputs) < len(record.write_order):  # what is missed from now on is not to look as if it were there
+            self._control.rebuilds.write_in(record, [output.generation for output in outputs])
+        # A view that was rolled back, or is being rebuilt, has a generation of the declaration beside it.
+        is_changed = fingerprint(view, self._table) not in {each.fingerprint for each in generations.values()}
+        if is_changed and (not outputs or view.on_change == "stop"):
+            self._refuse(view.name, CHANGED, changed(view))
+            return None
+        limits = view.dead_letters
+        settings = dataclasses.replace(self._settings, letters=limits.limit, letters_within=limits.within)
+        lane = Lane(record, outputs, self._control, checkpoints, settings, on_gap=view.on_gap, holder=self._share)
+        if self._share is not None:
+            lane.missing = partial(self._share.missing, view.name)
+        lane.gone = partial(_gone, [(self._sinks[each.sink], each.target) for each in standing])
+        if lane.live is not None and len(outputs) > 1:
+            lane.published = partial(self._sinks[lane.live.sink].published, lane.live.target.layout)
+        if is_changed:
+            lane.doing = ("following", f"rows are made as they were declared before: {changed(view)}")
+        elif any(generations[number].role == "next" for number in record.write_order):
+            lane.doing = ("rebuilding", "")
+        if lane.live is not None:
+            lane.highest = partial(self._sinks[lane.live.sink].highest, lane.live.target.layout)
+        lane.on_fail = partial(self._on_fail, view.name)
+        return lane
+
+    def output(self, declared: ViewDeclaration, generation: Generation, stream_count: int) -> Output:
+        """What writes one generation by the declaration that built it."""
+        bound = compile_view(declared).bind(self.shape, self.description.key, self._images)
+        target = self._sinks[declared.sink].open(declared.layout, generation.generation)
+        bulk = generation.role == "next" and not generation.filled
+        output = Output(declared.name, bound, target, stream_count, self._settings.batch, bulk, declared.sink)
+        output.claimed = generation.claimed
+        return output
+
+    def _was_prepared(self, view: str, generation: int) -> bool:
+        """Whether a generation that is being built stands in its store: rows may have been scanned into it."""
+        rebuild = self._control.rebuilds.get(view)
+        return (
+            rebuild is not None and rebuild.generation == generation and rebuild.phase not in ("requested", "starting")
+        )
+
+    def _shape(self, views: list[ViewDeclaration]) -> Shape:
+        names: set[str] | None = set(self.description.key)
+        for view in views:
+            attributes = compile_view(view).attributes
+            names = None if names is None or attributes is None else names | attributes
+        return Shape(names)
+
+
+def _gone(standing: Sequence[tuple[Sink, Target]]) -> str | None:
+    """What a store has lost of generations that stood in it."""
+    found = (sink.gone(target.layout, target.generation) for sink, target in standing)
+    return next((what for what in found if what is not None), None)

@@ -1,0 +1,386 @@
+"""A lane: one view's own way from changes to its sink, at its own pace.
+
+Readers offer what they read to its `Intake`. The lane's own thread takes it from there, projects, coalesces, writes
+under the guard and moves the view's checkpoints. A lane whose sink is slow or down simply takes nothing: whoever reads
+goes on for the others, and brings this one what it missed when it has room again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
+from typing import TypeVar
+
+from dynaview.projections.rows import Write
+from dynaview.sinks.port import Outcome, SinkError, SinkRefused, Target
+from dynaview.views.control.leases import Holder
+from dynaview.views.control.store import (
+    Checkpoint,
+    ControlStore,
+    ControlUnavailable,
+    DeadLetter,
+    LeaseLost,
+    Part,
+    Progress,
+    Superseded,
+    ViewRecord,
+)
+from dynaview.views.faults import FAILED, fault_reason
+from dynaview.views.policy import Backoff, anew, policy
+from dynaview.views.reasons import GAP, OnGap, gap_reason, moment, shard_gap
+from dynaview.views.streaming.dead_letter_limit import OVERRUN, LetterLimit
+from dynaview.views.streaming.generation_writer import Output
+from dynaview.views.streaming.inbox import Intake
+from dynaview.views.streaming.offsets import Delivery
+
+log = logging.getLogger(__name__)
+
+TOMBSTONES = 25 * 3600.0
+"""Seconds for which a tombstone is kept at the least: longer than DynamoDB keeps stream records."""
+
+ENDS = (GAP, OVERRUN, FAILED)
+"""States in which no lane of a view takes anything any more, in any worker."""
+
+T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """The lane is to end: what it holds and has not committed will be read again."""
+
+
+@dataclass(slots=True)
+class LaneSettings:
+    """Limits of a lane."""
+
+    buffer: int = 3000
+    """Changes that may wait; a page that arrives below the limit is still taken whole."""
+    batch: int = 1000
+    """Rows that are written together at the most."""
+    commit_every: float = 0.25
+    """Seconds between commits of the checkpoints while changes flow."""
+    beat: float = 1.0
+    """Seconds between commits of the watermark while nothing flows."""
+    letters: int = 1000
+    """Dead letters within `letters_within` above which the lane stops (the batch in hand may add some)."""
+    letters_within: float = 600.0
+    """Seconds."""
+
+
+@dataclass
+class Lane:
+    """One view in motion. Readers know its `intake`, and say what is lost; `run` is the lane's own thread."""
+
+    record: ViewRecord
+    outputs: Sequence[Output]
+    """The generations to write, in this order: what comes first never shows less than what comes after it."""
+    control: ControlStore
+    checkpoints: InitVar[dict[str, Checkpoint]]
+    settings: LaneSettings = field(default_factory=LaneSettings)
+    on_room: Callable[[], None] = lambda: None
+    """Called whenever the lane has taken from its buffer."""
+    on_gap: OnGap = "stop"
+    """What the declaration asks for when changes are lost."""
+    on_fail: Callable[[str, str], None] = lambda state, reason: None
+    """Called once, with state and reason, when the lane takes nothing any more."""
+    gone: Callable[[], str | None] = lambda: None
+    """What the sink has lost of the view, if anything (`Sink.gone`)."""
+    published: Callable[[], int | None] = lambda: None
+    """The generation that readers see already, where the view has several (`Sink.published`)."""
+    doing: tuple[str, str] = ("following", "")
+    """State and reason while all is well and the first fill is complete."""
+    highest: Callable[[], int] = lambda: 0
+    """The highest generation of the view in its store (`Sink.highest`)."""
+    trouble: Callable[[], str | None] = lambda: None
+    """What stands between the readers and the stream now, if anything."""
+    holder: Holder | None = None
+    """Who says which shards are this process's, where workers share a stream; None: all are."""
+
+    missing: Callable[[str, str | None], bool] = lambda shard, child: True
+    """Whether a shard that is not listed any more (but a child of it, where one is named) is really unfinished in the
+    view: another worker may have finished it meanwhile."""
+
+    def __post_init__(self, checkpoints: dict[str, Checkpoint]) -> None:
+        self.name = self.record.name
+        self.stop = threading.Event()
+        self.intake = Intake(
+            checkpoints,
+            self.settings.buffer,
+            self.stop,
+            shared=self.holder is not None,
+            passed=self.record.watermark,
+        )
+        self.prepared = threading.Event()
+        """Set once the sink has what the view needs, or the lane has ended."""
+        self.failed: tuple[str, str] | None = None
+        """State and reason where the lane takes nothing any more (a gap), or None."""
+        self._failing = threading.Lock()
+        self._limit = LetterLimit(self.settings.letters, self.settings.letters_within)
+        self._progress: dict[str, Part] = {}
+        self._committed = 0.0
+        self._said = ("", "")
+        self._filling = not self.record.filled
+        self.live = next((each for each in self.outputs if each.generation == self.record.generation), None)
+        """The output that readers see; None where it cannot be written any more."""
+        self._counted = self.live or self.outputs[0]
+        for output in self.outputs:
+            output.limit = self.settings.batch
+
+    # Why it may end
+
+    def lose(self, shard: str, what: str) -> None:
+        """Stop, because of `what` happened to a shard: changes behind what the lane has of it are lost."""
+        handed, passed = self.intake.handed(shard), self.intake.passed
+        self.fail(GAP, shard_gap(what, shard, handed, passed, self.name, self.on_gap))
+
+    def lose_stream(self, what: str) -> None:
+        """Stop, because of `what` happened to the stream: changes behind the watermark are lost."""
+        self.fail(GAP, gap_reason(what, moment(self.intake.passed), moment(time.time()), self.name, self.on_gap))
+
+    def fail(self, state: str, reason: str) -> None:
+        """Take nothing any more: `state` says what stands in the way (a gap, an error), `reason` what mends it."""
+        with self._failing:
+            if self.failed is not None:
+                return
+            self.failed = (state, reason)
+            self.intake.close()
+        log.error("view %s: %s: %s", self.name, state, reason)
+        self.on_fail(state, reason)
+
+    def lettered(self, letters: Sequence[DeadLetter]) -> bool:
+        """Hear of dead letters; True where they are too many and the lane takes nothing any more."""
+        if self._limit.passed(len(letters)):
+            self.fail(OVERRUN, self._limit.reason(self.name, letters[-1].reason))
+        return self._overrun()
+
+    def fault(self, error: Exception) -> None:
+        """Stop, because of an error that nobody expected."""
+        reason = fault_reason(error)
+        if self.stop.is_set():  # connections that are taken away may look like anything
+            log.warning("view %s: while it ended: %s", self.name, reason)
+        else:
+            self.fail(FAILED, reason)
+
+    def _overrun(self) -> bool:
+        return self.failed is not None and self.failed[0] == OVERRUN
+
+    def end(self) -> None:
+        """Ask the lane to end after the batch in hand."""
+        self.stop.set()
+        self.intake.wake()
+
+    # The lane's own thread
+
+    def run(self) -> None:
+        """Follow until `end` is called."""
+        try:
+            self._follow()
+        except Stopped:
+            log.info("view %s: ended while its sink or the control store was away; nothing is lost", self.name)
+        except Superseded:
+            log.info("view %s: what it has to do has changed; its last batch is read again", self.name)
+        except LeaseLost as lost:
+            log.warning("view %s: this worker was taken for dead, and begins anew: %s", self.name, lost)
+            if self.holder is not None:
+                self.holder.lose()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this view's alone (law 7)
+            self.fault(error)
+            self._stand_still()
+        finally:
+            self.intake.end()
+            self.prepared.set()
+
+    def _follow(self) -> None:
+        self._retry(self._prepare)
+        self.prepared.set()
+        while not self.stop.is_set():
+            deliveries = self.intake.take(self.settings.batch, self.settings.beat if self._committed else 0.05)
+            self._healthy()
+            if not self._overrun():  # else they are read again at the next start
+                self._apply(deliveries)
+            if deliveries:
+                self.on_room()
+            self._commit_when_due(bool(deliveries))
+        self._commit()
+        if self.failed is None and (self.holder is None or self.holder.alone):
+            self._say("stopped")
+
+    def _stand_still(self) -> None:
+        """After a fault: hold nothing, commit nothing, let status show why."""
+        self.intake.clear()
+        if self.failed is not None:
+            with contextlib.suppress(Stopped, LeaseLost):
+                self._say(*self.failed)
+
+    def _prepare(self) -> None:
+        # What was written before is lost with it: to make it anew would let an empty view look complete (law 4).
+        begun = self.record.filled or bool(self.intake.checkpoints)
+        if begun and (gone := self.gone()) is not None:
+            raise SinkRefused(f"{gone}, and the rows of the view with it: bring it back, or {anew(self.name)}")
+        for output in self.outputs:
+            if not output.claimed:
+                self._claim(output)
+            output.target.prepare(output.bulk)
+        # One may have been swapped in without a record of it: readers must not be sent back, to rows that lag behind.
+        if self.live is not None and self.published() is None:
+            self.live.target.publish()
+
+    def _claim(self, output: Output) -> None:
+        """Begin a generation that this control store has never made: nothing of the view may stand in the store. Rows
+        of another control store's would be taken for newer, or for complete, whatever the table says."""
+        if not self.control.is_claimed(self.name, output.generation):
+            found = self.highest()
+            if found and not self.control.is_claimed(self.name, output.generation):  # by another worker meanwhile
+                raise SinkRefused(
+                    f"its store holds generation {found} of it, which this control store did not make: if another "
+                    f"dynaview keeps this view, give it another name and other keys, index or table; if its control "
+                    f"store was lost, {anew(self.name)}"
+                )
+            self.control.claim(self.name, output.generation)
+        output.claimed = True
+
+    def _apply(self, deliveries: Sequence[Delivery]) -> None:
+        for output in self.outputs:
+            letters = output.take(deliveries, self._send)
+            if output is self._counted:  # what another generation cannot take is no reason to stop this one
+                self.lettered(letters)
+        for output in self.outputs:
+            for shard, tally in output.drain().items():
+                part = self._part(shard)
+                if output is self._counted:
+                    part.counts.add(tally.counts)
+                    part.letters += tally.letters
+                else:
+                    part.letters += [dataclasses.replace(letter, counted=False) for letter in tally.letters]
+        for delivery in deliveries:
+            part = self._part(delivery.shard)
+            before = part.checkpoint or self.intake.position(delivery.shard)
+            when = delivery.changes[-1].body.time if delivery.changes else before.time
+            part.checkpoint = Checkpoint(delivery.last if delivery.last >= 0 else None, when, delivery.end)
+
+    def _part(self, shard: str) -> Part:
+        return self._progress.setdefault(shard, Part())
+
+    def _send(self, target: Target, writes: Sequence[Write]) -> list[Outcome]:
+        outcomes = self._retry(lambda: target.write(writes))
+        self._healthy()
+        return outcomes
+
+    # Checkpoints
+
+    def _commit_when_due(self, busy: bool) -> None:
+        caught_up = not self.intake.waiting
+        due = time.monotonic() - self._committed >= (self.settings.commit_every if busy else self.settings.beat)
+        if due or (caught_up and (busy or self._progress or self.intake.news)):
+            self._commit()
+
+    def _commit(self) -> None:
+        """Everything handed to `_apply` so far is durable now: say so, in one transaction."""
+        parts, self._progress = self._progress, {}
+        moved = {shard: part.checkpoint for shard, part in parts.items() if part.checkpoint is not None}
+        settled = self.intake.settle(moved, tell=self.holder is not None and not self.holder.alone)
+        progress = Progress(parts, settled.forgotten, settled.known, tips=settled.tips)
+        if self.holder is not None:
+            progress.step = self.record.step
+            if parts or settled.tips:
+                progress.fence = self.holder.fence([*parts, *settled.tips])
+        if settled.closed and self.failed is not None:  # first: no checkpoint behind a gap may be found without it
+            self._say(*self.failed)
+        self._retry(self._once(progress, moved, settled.watermark))
+        self.intake.committed()
+        letters = [letter for part in progress.parts.values() for letter in part.letters]
+        if letters:
+            log.warning(
+                "view %s: %d dead letters, the first: %s; see dynaview dead-letters list",
+                self.name,
+                len(letters),
+                letters[0].reason,
+            )
+        self._committed = time.monotonic()
+
+    def _once(self, progress: Progress, moved: Mapping[str, Checkpoint], watermark: float | None) -> Callable[[], None]:
+        """A commit that can be tried again: one whose answer was lost may have gone through, counts and all."""
+        tried = False
+
+        def commit() -> None:
+            nonlocal tried
+            if tried and moved:
+                kept = self.control.checkpoints(self.name)
+                if all(
+                    (at := kept.get(shard)) is not None
+                    and (at.sequence, at.finished) == (checkpoint.sequence, checkpoint.finished)
+                    for shard, checkpoint in moved.items()
+                ):
+                    return
+            tried = True
+            self.control.commit(self.name, progress, watermark)
+
+        return commit
+
+    def purgeable(self, now: float) -> float | None:
+        """The age in seconds above which a tombstone may go; None where none may.
+
+        Older than any record the stream still holds, and than what the view has not read yet: a change that is older
+        than such a delete has been applied. Not beside a fill, whose scanned items only tombstones keep out.
+        """
+        passed = self.intake.passed
+        if self._filling or self.failed is not None or passed is None:
+            return None
+        return max(TOMBSTONES, now - passed + 3600)
+
+    # States and retries
+
+    def filled(self) -> None:
+        """Hear that the first fill is complete."""
+        self._filling = False
+
+    def _healthy(self) -> None:
+        if self.failed is not None:
+            self._say(*self.failed)
+        elif (trouble := self.trouble()) is not None:
+            self._say("waiting", trouble)
+        else:
+            self._say(*(("filling", "") if self._filling else self.doing))
+
+    def resay(self) -> None:
+        """Say the state once more: somebody else has said another one."""
+        self._said = ("", "")
+
+    def _say(self, state: str, reason: str = "") -> None:
+        if (state, reason) == self._said:
+            return
+        self._said = (state, reason)
+        if self.holder is None:
+            self._retry(lambda: self.control.set_state(self.name, state, reason))
+        elif state in ENDS:
+            fence = self.holder.fence(())
+            self._retry(lambda: self.control.set_state(self.name, state, reason, fence=fence))
+        else:  # what one worker says of the view's end holds for all
+            step = self.record.step
+            self._retry(lambda: self.control.set_state(self.name, state, reason, keep=ENDS, step=step))
+
+    def _say_if_possible(self, state: str, reason: str) -> None:
+        """Say what is wrong with the control store, where it takes that much: a full disk may."""
+        with contextlib.suppress(ControlUnavailable):
+            self.control.set_state(self.name, state, reason)
+            self._said = (state, reason)
+
+    def _retry(self, act: Callable[[], T]) -> T:
+        """Do it, however long the sink or the control store is away."""
+        backoff = Backoff()
+        while True:
+            try:
+                return act()
+            except (SinkError, ControlUnavailable) as error:
+                if backoff.meet(error):
+                    log.warning("view %s: %s", self.name, error)
+                    if isinstance(error, ControlUnavailable):
+                        self._say_if_possible(policy(error).state, str(error))
+                if isinstance(error, SinkError):
+                    self._say(policy(error).state, str(error))
+            if backoff.wait(self.stop):
+                raise Stopped

@@ -1,0 +1,61 @@
+"""Comparing a view with its table at rest: a verification that waits for nothing.
+
+For a table that nobody writes to and a view that has caught up: demo, soak, tests.
+`dynaview.views.verify.verifier` compares while both go on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dynaview.projections.attributes import Shape
+from dynaview.projections.compiler.compiler import compile_view
+from dynaview.projections.declaration import ViewDeclaration
+from dynaview.sinks.port import SinkUnavailable, Target
+from dynaview.sources.port import TableReader
+from dynaview.views.dead_letters import key_text
+from dynaview.views.retry import Patience
+from dynaview.views.verify.findings import Finding
+from dynaview.views.verify.service import FULL_IMAGES
+from dynaview.views.verify.verifier import Limits, Verification
+from dynaview.views.verify.view_check import Subject
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What differs between a table and a view of it, by row key as text."""
+
+    view: str
+    rows: int = 0
+    """Rows that are as they should be."""
+    missing: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    different: list[str] = field(default_factory=list)
+    """Rows of another item's among them."""
+    unprojected: int = 0
+    """Items from which the projection could make no row (they are dead letters)."""
+
+    @property
+    def equal(self) -> bool:
+        """Whether the view shows exactly what the table asks for."""
+        return not (self.missing or self.extra or self.different)
+
+
+def compare(view: ViewDeclaration, table: TableReader, target: Target) -> Comparison:
+    """Compare one view with a strongly consistent scan of its table. Raises `SourceError` and `SinkError`."""
+    description = table.describe()
+    projection = compile_view(view)
+    names = None if projection.attributes is None else projection.attributes | set(description.key)
+    shape = Shape(names)
+    bound = projection.bind(shape, description.key, description.view_type or FULL_IMAGES)
+    found: list[Finding] = []
+    subject = Subject(view.name, bound, target, hold=lambda at: None, found=found.extend)
+    (report,) = Verification(table, [subject], shape, patience=Patience(0.0), limits=Limits(listed=0)).whole()
+    if report.error:
+        raise SinkUnavailable(report.error)
+    comparison = Comparison(view.name, unprojected=report.dead_lettered)
+    lists = {"missing": comparison.missing, "extra": comparison.extra}
+    for finding in found:
+        lists.get(finding.kind, comparison.different).append(key_text(finding.key))
+    comparison.rows = report.rows - len(comparison.missing) - len(comparison.different)
+    return comparison

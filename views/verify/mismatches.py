@@ -1,0 +1,75 @@
+"""Rows that looked wrong and wait to be judged."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from dynaview.projections.rows import RowKey
+from dynaview.sinks.port import Stored
+from dynaview.sources.port import Key
+from dynaview.views.retry import Stopped
+
+MOST = 5000
+"""Rows that wait; then those who look wait as well."""
+
+WAKE = 0.2
+"""Seconds after which those who wait for each other look whether they are to stop."""
+
+
+@dataclass(slots=True)
+class Suspect:
+    """A row that was not as its item asked for it."""
+
+    item: Key
+    key: RowKey
+    owner: str
+    seen: Stored | None
+    """At the last look."""
+    rounds: int = 0
+
+
+class Suspects:
+    """A bounded queue: many look and `put`, one judges."""
+
+    def __init__(self, stop: threading.Event, over: Callable[[], bool]) -> None:
+        """`stop` ends all waiting by `Stopped`; once `over` says so nobody judges any more, and nothing waits."""
+        self._stop = stop
+        self._over = over
+        self._queue: queue.Queue[Suspect | None] = queue.Queue(MOST)
+
+    def put(self, suspect: Suspect | None) -> None:
+        """Let it be judged; None: nothing more comes."""
+        while not self._stop.is_set():
+            if self._over():
+                return
+            try:
+                self._queue.put(suspect, timeout=WAKE)
+            except queue.Full:
+                continue
+            return
+        raise Stopped
+
+    def judged(self, judge: Callable[[Sequence[Suspect]], list[Suspect]]) -> None:
+        """Judge suspects together until nothing more comes; `judge` answers those that are to be judged again."""
+        again: list[Suspect] = []
+        ended = False
+        while not ended or again:
+            batch, again = again, []
+            while not ended and len(batch) < MOST:
+                try:
+                    suspect = self._queue.get(block=not batch, timeout=WAKE)
+                except queue.Empty:
+                    if batch:
+                        break
+                    if self._stop.is_set():
+                        raise Stopped from None
+                    continue
+                if suspect is None:
+                    ended = True
+                else:
+                    batch.append(suspect)
+            if batch:
+                again = judge(batch)

@@ -1,0 +1,105 @@
+"""Repairing a view: mending exactly what a verification found, where nothing has changed since it was seen.
+
+A `Mender` takes findings as they are made and writes what the table asks for by compare-and-set (`Target.mend`), so a
+change that comes between always wins; then there is nothing to do. What dead letters explain is left to a replay, and
+rows that two items ask for are left to whoever decides between them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from dynaview.projections.rows import RowKey
+from dynaview.sinks.port import APPLIED, Mend, Rejected, Target
+from dynaview.views.retry import Patience
+from dynaview.views.verify.findings import DRIFT, Finding
+
+Outcome: TypeAlias = Literal["mended", "changed", "left"]
+
+MEANINGS: dict[Outcome, str] = {
+    "mended": "the row is as its item asks for it now",
+    "changed": "changed meanwhile, nothing to do",
+    "left": "not mended, see why",
+}
+
+BATCH = 500
+"""Rows mended together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What became of one finding. `reason` says why a row is left."""
+
+    finding: Finding
+    outcome: Outcome
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Repair:
+    """What became of the findings of one view, by kind and outcome. Only the first of the left are listed."""
+
+    view: str
+    counts: Counter[tuple[str, Outcome]] = field(default_factory=Counter)
+    left: list[Mended] = field(default_factory=list)
+
+    def number(self, outcome: Outcome, kind: str | None = None) -> int:
+        """How many findings (of a kind) came to that outcome."""
+        return sum(count for (of, came), count in self.counts.items() if came == outcome and kind in (None, of))
+
+
+class Mender:
+    """Mends the rows of one view. Call it with findings; safe for one thread at a time."""
+
+    def __init__(
+        self,
+        view: str,
+        target: Target,
+        patience: Patience,
+        told: Callable[[Mended], None] = lambda mended: None,
+        listed: int = 100,
+    ) -> None:
+        """`told` hears what became of each row; `listed` is how many of those left are remembered."""
+        self.repair = Repair(view)
+        self._target = target
+        self._patience = patience
+        self._told = told
+        self._listed = listed
+
+    def __call__(self, findings: Sequence[Finding]) -> None:
+        """Mend. Raises `SinkError`, `Stopped`; what was mended until then stays, and the rest is found again."""
+        mendable = [finding for finding in findings if finding.kind in DRIFT and not finding.stuck]
+        for finding in findings:
+            if finding.kind in DRIFT and finding.stuck:
+                self._count(Mended(finding, "left", finding.stuck))
+        for batch in _batches(mendable):
+            mends = [Mend(finding.write, finding.seen) for finding in batch]
+            outcomes = self._patience.insist(lambda mends=mends: self._target.mend(mends))  # type: ignore[misc]
+            for finding, outcome in zip(batch, outcomes, strict=True):
+                if isinstance(outcome, Rejected):
+                    self._count(Mended(finding, "left", outcome.reason))
+                else:
+                    self._count(Mended(finding, "mended" if outcome is APPLIED else "changed"))
+
+    def _count(self, mended: Mended) -> None:
+        self.repair.counts[mended.finding.kind, mended.outcome] += 1
+        if mended.outcome == "left" and len(self.repair.left) < self._listed:
+            self.repair.left.append(mended)
+        self._told(mended)
+
+
+def _batches(findings: Sequence[Finding]) -> Iterator[list[Finding]]:
+    """Batches that hold no row key twice."""
+    batch: list[Finding] = []
+    keys: set[RowKey] = set()
+    for finding in findings:
+        if len(batch) >= BATCH or finding.key in keys:
+            yield batch
+            batch, keys = [], set()
+        batch.append(finding)
+        keys.add(finding.key)
+    if batch:
+        yield batch

@@ -1,0 +1,286 @@
+"""Verifying views of one table: the parts of `Check` put together over a scan, over some items, or over a stream.
+
+reports = Verification(table, subjects, shape).whole()            # every row of every item, and rows too many
+reports = Verification(table, subjects, shape).sample(0.01)       # about a hundredth of the items
+reports = Verification(table, subjects, shape).items(keys)        # these items
+reports = Verification(table, subjects, shape).since(moment)      # what the stream says has changed since
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias
+
+from dynaview.projections.attributes import Image, Shape
+from dynaview.projections.rows import Write
+from dynaview.sinks.port import SinkError
+from dynaview.sources.errors import SourceError
+from dynaview.sources.port import Key, ScanFilter, ScanPage, TableReader
+from dynaview.views.budget import Budget, Capacity
+from dynaview.views.control.store import ControlError
+from dynaview.views.retry import Patience, Stopped
+from dynaview.views.verify.changed_since import Recent
+from dynaview.views.verify.explained import leavings
+from dynaview.views.verify.findings import Report, VerifyError
+from dynaview.views.verify.hold import Overtaken
+from dynaview.views.verify.selection import Named, standing
+from dynaview.views.verify.view_check import READ, Check, Subject
+from dynaview.views.waiting import WaitError
+
+SEGMENT_BYTES = 64 * 1024 * 1024
+"""About how much of a table one scan segment takes, up to `MOST_SEGMENTS`."""
+
+MOST_SEGMENTS = 4
+
+SAMPLED = 20
+"""At least so many small segments make a sample: items of one segment are neighbours, not a random choice."""
+
+SAMPLE_BYTES = 256 * 1024
+"""About how large these are."""
+
+MOST_SAMPLE_SEGMENTS = 100_000
+"""AWS allows a million; each costs a request of its own."""
+
+NO_EXTRA = "rows that no item asks for are only found by verifying the whole view"
+
+Feed: TypeAlias = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How a verification goes about its work."""
+
+    segments: int | None = None
+    """How many parts of the table are scanned at the same time; None: by the table's size, up to four."""
+    capacity: Capacity = field(default_factory=Capacity)
+    """What the scan may take of the table's read capacity."""
+    listed: int = 100
+    """How many findings a report lists."""
+
+
+class Verification:
+    """The verification of some views of one table. Use each only once."""
+
+    def __init__(
+        self,
+        table: TableReader,
+        subjects: Sequence[Subject],
+        shape: Shape,
+        *,
+        patience: Patience | None = None,
+        limits: Limits | None = None,
+        only: ScanFilter | None = None,
+        progress: Callable[[int, int], None] = lambda items, of: None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`shape` keeps what all the subjects' projections read, and the key. `only` is a filter that leaves out
+        nothing they match. The verification sets `patience.stop` when it ends, so that whatever waits with it ends too.
+        `progress` hears how many items are read, and of about how many. Reads the table's description; raises
+        `SourceError`, and ValueError for a share of a capacity that there is not.
+        """
+        self._limits = limits or Limits()
+        self._table = table
+        self._shape = shape
+        self._only = only
+        self._patience = patience or Patience()
+        self._halt = self._patience.stop
+        self._progress = progress
+        self._description = self._patience.insist(table.describe)
+        self._budget = Budget(self._limits.capacity.rate(self._description), self._halt.wait)
+        self._checks = [
+            Check(subject, table, shape, self._description.key, self._patience, self._limits.listed, now)
+            for subject in subjects
+        ]
+        self._lock = threading.Lock()
+        self._read = 0
+
+    def whole(self) -> list[Report]:
+        """Every row. Raises `SourceError` and `Stopped`; what else ends the verification of one view stands in its
+        report."""
+        count = self._limits.segments or max(1, min(MOST_SEGMENTS, self._description.size // SEGMENT_BYTES))
+        return self._run(partial(self._scan, [(index, count) for index in range(count)], count), listing=True)
+
+    def sample(self, share: float, chance: random.Random | None = None) -> list[Report]:
+        """About a share (above 0, up to 1) of the items, for about that share of the read units."""
+        count = min(MOST_SAMPLE_SEGMENTS, max(int(SAMPLED / share), self._description.size // SAMPLE_BYTES))
+        chosen = (chance or random.Random()).sample(range(count), max(1, round(count * share)))
+        for check in self._checks:
+            check.report.note(f"a sample of {share:.2%} of the items; {NO_EXTRA}")
+        segments = self._limits.segments or MOST_SEGMENTS
+        return self._run(partial(self._scan, [(index, count) for index in chosen], segments), listing=False)
+
+    def items(
+        self,
+        keys: Sequence[Key],
+        rows: Sequence[tuple[str, Key, Write]] = (),
+        named: Mapping[str, Sequence[Named]] | None = None,
+    ) -> list[Report]:
+        """These items. `rows` are (view, item key, delete) of rows to judge even where their items ask for none;
+        `named` are rows by view that an earlier verification of the whole found."""
+
+        def feed() -> None:
+            self._get(keys)
+            for check in self._working():
+                name = check.subject.view
+                left = [(key, write) for view, key, write in rows if view == name]
+                self._guard(check, partial(check.look_at_rows, left))
+                self._guard(check, partial(self._look_again, check, (named or {}).get(name, ())))
+
+        for check in self._checks:
+            check.report.note(f"only the rows that were named; {NO_EXTRA}")
+        return self._run(feed, listing=False)
+
+    def since(self, at: float) -> list[Report]:
+        """The items that were changed since then (seconds since 1970), as the table's stream has kept it, and the rows
+        that they had before.
+
+        Raises `VerifyError` where the stream does not reach back so far.
+        """
+        recent = Recent(self._table, self._description, self._shape, self._patience)
+        if obstacle := recent.obstacle(at):
+            raise VerifyError(obstacle)
+
+        def feed() -> None:
+            for keys, states in recent.changed(at):
+                self._get(keys)
+                for check in self._working():
+                    left = [
+                        (key, write) for key, image in states for write in leavings(check.subject.bound, key, image)
+                    ]
+                    self._guard(check, partial(check.look_at_rows, left))
+
+        for check in self._checks:
+            check.report.note(f"only the rows of items that the stream says have changed since then; {NO_EXTRA}")
+        return self._run(feed, listing=False)
+
+    def _look_again(self, check: Check, named: Sequence[Named]) -> None:
+        for findings in standing(named, check.subject, self._table, self._shape, self._patience):
+            check.tell(findings)
+
+    # How it goes
+
+    def _run(self, feed: Feed, *, listing: bool) -> list[Report]:
+        try:
+            if listing:
+                self._together([partial(self._guard, check, check.list_store) for check in self._checks])
+            judges = [threading.Thread(target=self._guard, args=(check, check.judge)) for check in self._checks]
+            for judge in judges:
+                judge.start()
+            try:
+                feed()
+                for check in self._checks:
+                    self._guard(check, check.end)
+            except BaseException:
+                self._halt.set()
+                raise
+            finally:
+                for judge in judges:
+                    judge.join()
+            self._together([partial(self._guard, check, check.finish) for check in self._working()])
+        finally:
+            self._halt.set()
+        return [self._reported(check) for check in self._checks]
+
+    def _reported(self, check: Check) -> Report:
+        if check.failed is not None and not isinstance(check.failed, _ITS_OWN):
+            raise check.failed
+        check.report.error = "" if check.failed is None else str(check.failed)
+        return check.report
+
+    def _working(self) -> list[Check]:
+        return [check for check in self._checks if check.failed is None]
+
+    def _guard(self, check: Check, act: Callable[[], object]) -> None:
+        """Do something for one view; what goes wrong ends its own check only (law 7)."""
+        if check.failed is not None:
+            return
+        try:
+            act()
+        except Exception as error:  # noqa: BLE001 - looked at in `_reported`
+            check.failed = check.failed or error
+
+    def _together(self, acts: Sequence[Callable[[], object]]) -> None:
+        threads = [threading.Thread(target=act) for act in acts]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _scan(self, segments: Sequence[tuple[int, int]], workers: int) -> None:
+        """Scan segments (each: its index, of how many), some at the same time."""
+        waiting: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
+        for segment in segments:
+            waiting.put(segment)
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                while self._working():
+                    try:
+                        segment = waiting.get_nowait()
+                    except queue.Empty:
+                        return
+                    for page in self._pages(*segment):
+                        self._look(page, len(segments) / segment[1])
+            except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
+                failed.append(error)
+                self._halt.set()
+
+        self._together([work] * max(1, min(workers, len(segments))))
+        if failed:
+            raise next((error for error in failed if not isinstance(error, Stopped)), failed[0])
+
+    def _pages(self, segment: int, segments: int) -> Iterator[ScanPage[Any]]:
+        pages: Iterator[ScanPage[Any]] | None = None
+        position: str | None = None
+
+        def following() -> ScanPage[Any]:
+            nonlocal pages
+            if pages is None:
+                pages = self._table.scan(segment, segments, position, self._shape, self._only)
+            try:
+                return next(pages)
+            except SourceError:
+                pages = None
+                raise
+
+        while True:
+            page = self._patience.insist(following)
+            yield page
+            position = page.position
+            if position is None:
+                return
+
+    def _look(self, page: ScanPage[Any], share: float) -> None:
+        self._show([*zip(page.keys, page.images, strict=True)], len(page.broken))
+        with self._lock:
+            self._read += len(page.images)
+            self._progress(self._read, int(self._description.items * share))
+            for check in self._checks:
+                check.report.units += page.consumed
+        self._budget.spend(page.consumed)
+
+    def _get(self, keys: Sequence[Key]) -> None:
+        for start in range(0, len(keys), READ):
+            part = keys[start : start + READ]
+            images: list[Image | None] = self._patience.insist(partial(self._table.get, part, self._shape))
+            pairs = [*zip(part, images, strict=True)]
+            self._show([(key, image) for key, image in pairs if image is not None], 0)
+            gone = [key for key, image in pairs if image is None]
+            for check in self._working():
+                left = [(key, write) for key in gone for write in leavings(check.subject.bound, key, None)]
+                self._guard(check, partial(check.look_at_rows, left))
+
+    def _show(self, items: Sequence[tuple[Key, Image]], unreadable: int) -> None:
+        for check in self._working():
+            self._guard(check, partial(check.look, items, unreadable))
+
+
+_ITS_OWN = SinkError | ControlError | WaitError | Overtaken
+"""What ends the verification of one view, and no other."""

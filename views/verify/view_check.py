@@ -1,0 +1,444 @@
+"""Verifying a view: every row held against what its item asks for, beside the stream and without false alarms.
+
+A check of one view has three parts, in this order:
+
+1. `Check.list_store`: all rows of the store are listed, before anything of the table is read. So a row that is made
+   later can never be taken for an orphan.
+2. `Check.look`, for each page of a strongly consistent scan: each item's rows are made as the lane makes them. A row
+   that was listed as its item asks for it is right. Every other one is read again now, and is a suspect where it still
+   differs. Suspects are judged apart (`_judge`), in this order: look at the row; read the item; wait until the
+   watermark has passed that read; look at the row again. Only a row that is the very same at both looks (version,
+   owner, generation, content) and not what the item asked for in between counts. For every change up to that read is
+   in the view then, and a change that has come since would have changed the row; so nothing that the stream does or
+   will do explains the difference. A row that is not the same is judged again, some rounds long.
+3. `Check.finish`: rows that were listed and that no item wants. Once the watermark has passed the end of the scan they
+   are listed again; one that stands in the very state of the first listing is extra. Had an item come to ask for it
+   or ceased to, a change would have written the row or left a tombstone.
+
+What dead letters explain is told apart, and rows that changed at every look are told as a number. Each finding carries
+what was seen, so that a repair can write where nothing has changed since.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from dynaview.projections.attributes import Image, Shape, item_key
+from dynaview.projections.compiler.compiler import owner as owner_of
+from dynaview.projections.projection import Bound, ProjectionError
+from dynaview.projections.rows import RowKey, Write
+from dynaview.sinks.port import Stored, Target
+from dynaview.sources.port import Key, TableReader
+from dynaview.views.control.dead_letters import LetterBox
+from dynaview.views.dead_letters import key_text
+from dynaview.views.retry import Patience, Stopped
+from dynaview.views.scanning.ahead import ahead
+from dynaview.views.verify.agreement import Agreement, is_of
+from dynaview.views.verify.explained import Explained, leavings
+from dynaview.views.verify.findings import Finding, Kind, Report, differing
+from dynaview.views.verify.listed_rows import Ledger
+from dynaview.views.verify.mismatches import Suspect, Suspects
+
+READ = 1000
+"""Rows read, or judged, together."""
+
+ROUNDS = 5
+"""How often a row that keeps changing is looked at."""
+
+CONTESTED = 10_000
+"""Rows of another item's that are remembered until the end of the scan."""
+
+UNTOLD = 1000
+"""Items without rows that are remembered: one without a dead letter is enough to judge no row without an owner."""
+
+UNKNOWN_OWNER = (
+    "whether the other item asks for this row too only a whole verification can tell: dynaview verify without "
+    "--sample, --key and --since"
+)
+CONFLICT = "both items ask for this row: give them different row keys, or remove one of them"
+TOO_MANY = "more than was remembered: repair, and verify again"
+
+_UNSTORABLE = (ValueError, TypeError, ArithmeticError)
+"""What `Target.content` raises for content that its store cannot hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One view to verify."""
+
+    view: str
+    bound: Bound
+    target: Target
+    hold: Callable[[float], None]
+    """Returns once the view's watermark has passed a time (seconds since 1970); raises where it will not."""
+    letters: LetterBox | None = None
+    found: Callable[[Sequence[Finding]], None] = lambda findings: None
+    """Hears of findings as they are made, all of them, from one thread at a time."""
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What one look adds to the report."""
+
+    items: int = 0
+    rows: int = 0
+    dead_lettered: int = 0
+    wanted: list[tuple[Key, Write, Any]] = field(default_factory=list)
+
+
+class Check:
+    """The verification of one view in its parts; `verify` puts them together."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        table: TableReader,
+        shape: Shape,
+        key: tuple[str, ...],
+        patience: Patience,
+        limit: int,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`key` are the names of the table's key attributes, `limit` is how many findings the report lists."""
+        self.subject = subject
+        self.report = Report(subject.view, subject.target.generation, begun=now())
+        self._table = table
+        self._shape = shape
+        self._key = key
+        self._patience = patience
+        self._limit = limit
+        self._now = now
+        self._explained = Explained(subject.letters, subject.view, subject.target.generation, subject.bound, shape, key)
+        self.failed: Exception | None = None
+        """What ended the check before it was done."""
+        self._ledger: Ledger | None = None
+        self._lock = threading.Lock()
+        self._telling = threading.Lock()
+        self._suspects = Suspects(patience.stop, lambda: self.failed is not None)
+        self._contested: dict[RowKey, Key] = {}
+        self._taken: list[Suspect] = []
+        """Rows of another item's that were told, to be looked at once more."""
+        self._unmade: set[str] = set()
+        """Owners of items of which not even row keys can be made."""
+        self._untold: list[Key] = []
+        """Some of these items."""
+        self._unreadable = False
+        self._agreement = Agreement(subject.target.layout, now)
+
+    # The store
+
+    def list_store(self) -> None:
+        """Enter every row that the store lists. Raises `SinkError`, `Stopped`."""
+
+        def listed() -> Ledger:
+            ledger = Ledger()
+            with closing(ahead(self.subject.target.imprints())) as pages:
+                for page in pages:
+                    if self._patience.stop.is_set():
+                        raise Stopped
+                    ledger.add(page)
+            ledger.close()
+            return ledger
+
+        self._ledger = self._patience.insist(listed)
+
+    # The table
+
+    def look(self, items: Iterable[tuple[Key, Image]], unreadable: int = 0) -> None:
+        """Hold items that have just been read against their rows; from any thread. Waits while too many suspects do.
+
+        Raises `SinkError`, `Stopped`.
+        """
+        counts = _Counts(dead_lettered=unreadable)
+        for key, image in items:
+            counts.items += 1
+            self._look(key, image, counts)
+        for start in range(0, len(counts.wanted), READ):
+            part = counts.wanted[start : start + READ]
+            rows = self._read([write.key for _, write, _ in part])
+            for (key, write, content), stored in zip(part, rows, strict=True):
+                if self._agreement.is_right(write, content, stored):
+                    self._want(write.key)
+                else:
+                    self._suspects.put(Suspect(key, write.key, write.owner, stored))
+        with self._lock:
+            self.report.items += counts.items
+            self.report.rows += counts.rows
+            self.report.dead_lettered += counts.dead_lettered
+            self._unreadable |= unreadable > 0
+
+    def _look(self, key: Key, image: Image, counts: _Counts) -> None:
+        try:
+            writes = self.subject.bound.inserts(image)
+        except ProjectionError:
+            counts.dead_lettered += 1
+            self._unmakeable(key, image)
+            return
+        ledger, target = self._ledger, self.subject.target
+        for write in writes:
+            counts.rows += 1
+            try:
+                if ledger is not None and (imprint := target.imprint(write)) and ledger.meet(write.key, imprint):
+                    continue
+                content = target.content(write)
+            except _UNSTORABLE:
+                counts.dead_lettered += 1
+                self._want(write.key)
+                continue
+            counts.wanted.append((key, write, content))
+
+    def look_at_rows(self, left: Sequence[tuple[Key, Write]]) -> None:
+        """Judge rows that their items may not ask for (any more); `left` as `leavings` makes them."""
+        for start in range(0, len(left), READ):
+            suspects = [Suspect(key, write.key, write.owner, None) for key, write in left[start : start + READ]]
+            asked = self._asked_now(suspects)
+            suspects = [each for each in suspects if each.key not in (asked[item_key(each.item)] or {})]
+            for suspect, stored in zip(suspects, self._read([each.key for each in suspects]), strict=True):
+                if stored is not None and stored.content is not None:
+                    suspect.seen = stored
+                    self._suspects.put(suspect)
+
+    def _unmakeable(self, key: Key, image: Image) -> None:
+        """An item of which no row can be made: what stands of it is of an earlier state, and is left."""
+        rows = leavings(self.subject.bound, key, image)
+        for row in rows:
+            self._want(row.key)
+        if not rows:
+            self._unmade.add(owner_of(key))
+            if len(self._untold) < UNTOLD:
+                self._untold.append(key)
+
+    # Judging
+
+    def judge(self) -> None:
+        """Judge suspects until `end` is called: the body of a thread."""
+        self._suspects.judged(self._judge)
+
+    def end(self) -> None:
+        """Nothing more will be looked at."""
+        self._suspects.put(None)
+
+    def _judge(self, suspects: Sequence[Suspect]) -> list[Suspect]:
+        """Judge suspects whose rows were looked at before; those that are to be judged again."""
+        asked = self._asked_now(suspects)
+        self.subject.hold(self._now())
+        self._patience.insist(self._explained.load)  # before the last look: a letter may be settled at any time
+        rows: list[Stored | None] = []
+        for start in range(0, len(suspects), READ):
+            rows += self._read([suspect.key for suspect in suspects[start : start + READ]])
+        again: list[Suspect] = []
+        findings: list[Finding] = []
+        with self._lock:
+            for suspect, row in zip(suspects, rows, strict=True):
+                writes = asked[item_key(suspect.item)]
+                if writes is None:
+                    self.report.dead_lettered += 1
+                    self._want(suspect.key)
+                elif (found := self._verdict(suspect, writes.get(suspect.key), row, again)) is not None:
+                    findings.append(found)
+        self.tell(findings)
+        return again
+
+    def _asked_now(self, suspects: Sequence[Suspect]) -> dict[str, dict[RowKey, Write] | None]:
+        """What each item asks for now, by item key; None where no row can be made of it."""
+        items = {item_key(suspect.item): suspect.item for suspect in suspects}
+        keys = [*items.values()]
+        images: list[Image | None] = []
+        for start in range(0, len(keys), READ):
+            part = keys[start : start + READ]
+            images += self._patience.insist(lambda part=part: self._table.get(part, self._shape))  # type: ignore[misc]
+        asked: dict[str, dict[RowKey, Write] | None] = {}
+        for name, image in zip(items, images, strict=True):
+            try:
+                asked[name] = {} if image is None else {write.key: write for write in self.subject.bound.inserts(image)}
+            except ProjectionError:
+                asked[name] = None
+        return asked
+
+    def _verdict(
+        self, suspect: Suspect, write: Write | None, row: Stored | None, again: list[Suspect]
+    ) -> Finding | None:
+        """What is found of a suspect whose watermark has passed. `write` is what its item asked for, `row` the second
+        look."""
+        if write is None:
+            return self._unasked(suspect, row, again)
+        try:
+            content = self.subject.target.content(write)
+        except _UNSTORABLE:
+            self.report.dead_lettered += 1
+            self._want(suspect.key)
+            return None
+        if self._agreement.is_right(write, content, row):
+            self.report.stale += row != suspect.seen  # a mended row is as it was seen
+            self._want(suspect.key)
+            return None
+        if row != suspect.seen:
+            self._once_more(suspect, row, again)
+            return None
+        if row is None or row.content is None:
+            return self._finding("missing", write, row, suspect.item, content)
+        if not is_of(write, row):
+            return self._of_another(write, row, suspect.item, content)
+        if content is None:  # it has expired, and stands
+            return self._finding("extra", write, row, suspect.item, None)
+        self._want(suspect.key)
+        return self._finding("different", write, row, suspect.item, content, differing(content, row.content))
+
+    def _unasked(self, suspect: Suspect, row: Stored | None, again: list[Suspect]) -> Finding | None:
+        """The item does not ask for the row (any more)."""
+        if row is None or row.content is None or suspect.owner not in ("", row.owner):
+            return None
+        if row != suspect.seen:
+            self._once_more(suspect, row, again)
+            return None
+        self._want(suspect.key)
+        return self._finding("extra", Write(row.key, None, 0, row.owner), row, suspect.item, None)
+
+    def _once_more(self, suspect: Suspect, row: Stored | None, again: list[Suspect]) -> None:
+        suspect.seen = row
+        suspect.rounds += 1
+        if suspect.rounds < ROUNDS:
+            again.append(suspect)
+        else:
+            self.report.changing += 1
+            self._want(suspect.key)
+
+    def _of_another(self, write: Write, row: Stored, item: Key, content: Any) -> Finding | None:
+        """The row belongs to another item. Whether that one asks for it as well shows when all of the table is read."""
+        if self._explained.item(item) or self._ledger is None:
+            return self._finding("owner", write, row, item, content, stuck=UNKNOWN_OWNER)
+        if len(self._contested) >= CONTESTED:
+            return self._finding("owner", write, row, item, content, stuck=TOO_MANY)
+        self._contested[write.key] = item
+        return None
+
+    def _finding(
+        self,
+        kind: Kind,
+        write: Write,
+        row: Stored | None,
+        item: Key | None,
+        content: Any,
+        fields: tuple[str, ...] = (),
+        stuck: str = "",
+    ) -> Finding:
+        if item is not None and self._explained.item(item):
+            kind, stuck = "dead-lettered", f"replay it: dynaview dead-letters replay --view {self.subject.view}"
+        return Finding(self.subject.view, kind, write, row, item, content, fields, stuck)
+
+    # The end
+
+    def finish(self) -> None:
+        """Tell the rows that no item wants, once all of the table was looked at and all suspects are judged."""
+        ledger = self._ledger
+        if ledger is not None and (ledger.orphans or self._contested):
+            self.subject.hold(self._now())
+            self._patience.insist(lambda: self._explained.load(rows=True))
+            self._patience.insist(lambda: self._orphans(ledger))
+            self._conflicts(ledger)
+        self._look_again()
+        if self._agreement.expires_alone:
+            self.report.note("its rows expire by themselves, so rows that do not stand are not judged")
+        self.report.seconds = self._now() - self.report.begun
+
+    def _orphans(self, ledger: Ledger) -> None:
+        found: dict[RowKey, Stored] = {}
+        for stored in self.subject.target.rows():
+            if ledger.is_orphan(stored):
+                found[stored.key] = stored
+            if len(found) >= READ:
+                self.tell(self._extra(ledger, found))
+                found = {}
+        self.tell(self._extra(ledger, found))
+
+    def _extra(self, ledger: Ledger, listed: dict[RowKey, Stored]) -> list[Finding]:
+        """What is found of rows that nothing wants, listed after the watermark had passed the end of the scan."""
+        findings: list[Finding] = []
+        untold = next((key for key in self._untold if not self._explained.item(key)), None)
+        contested = [Suspect(self._contested[key], key, "", None) for key in listed if key in self._contested]
+        asked = self._asked_now(contested)
+        for key, row in zip(listed, self._read([*listed]), strict=True):
+            if row is None or row.content is None or not ledger.is_orphan(row):
+                continue
+            ledger.want(key)
+            item = self._contested.pop(key, None)
+            write = None if item is None else (asked[item_key(item)] or {}).get(key)
+            if write is not None:
+                content = self.subject.target.content(write)
+                findings.append(self._finding("owner", write, row, item, content))
+            elif self._explained.row(key) or row.owner in self._unmade:
+                findings.append(self._letters_finding(row))
+            elif self._unreadable or (untold is not None and not row.owner):
+                of = "items that cannot be read" if untold is None else f"item {key_text(item_key(untold))}"
+                self.report.note(
+                    f"rows that no item asks for are not judged: they may be of {of}, of which no row can be made; "
+                    "mend the item first"
+                )
+            else:
+                findings.append(self._finding("extra", Write(key, None, 0, row.owner), row, None, None))
+        return findings
+
+    def _letters_finding(self, row: Stored) -> Finding:
+        write = Write(row.key, None, 0, row.owner)
+        stuck = "no row can be made of its item as it is; see dynaview dead-letters list"
+        return Finding(self.subject.view, "dead-lettered", write, row, stuck=stuck)
+
+    def _conflicts(self, ledger: Ledger) -> None:
+        """Rows of another item's which that item wants too; of the others the owner has changed meanwhile."""
+        keys = [*self._contested]
+        for start in range(0, len(keys), READ):
+            part = keys[start : start + READ]
+            asked = self._asked_now([Suspect(self._contested[key], key, "", None) for key in part])
+            findings = []
+            for key, row in zip(part, self._read(part), strict=True):
+                item = self._contested[key]
+                write = (asked[item_key(item)] or {}).get(key)
+                if write is None or row is None or row.content is None or is_of(write, row):
+                    continue
+                if ledger.is_wanted(key):
+                    content = self.subject.target.content(write)
+                    findings.append(self._finding("owner", write, row, item, content, stuck=CONFLICT))
+                else:
+                    self.report.changing += 1
+            self.tell(findings)
+
+    def _look_again(self) -> None:
+        """Judge rows once more that were another item's and, where somebody has mended them, are their item's now: as
+        long as they were not, a change of their item was refused, and none of its versions stood against the mend."""
+        taken, self._taken = self._taken, []
+        rows = self._read([suspect.key for suspect in taken])
+        again: list[Suspect] = []
+        for suspect, row in zip(taken, rows, strict=True):
+            if row is not None and row.content is not None and row.owner == suspect.owner:
+                suspect.seen = row
+                again.append(suspect)
+        while again:
+            again = self._judge(again)
+
+    # What all parts use
+
+    def _read(self, keys: Sequence[RowKey]) -> list[Stored | None]:
+        return self._patience.insist(lambda: self.subject.target.read(keys)) if keys else []
+
+    def _want(self, key: RowKey) -> None:
+        if self._ledger is not None:
+            self._ledger.want(key)
+
+    def tell(self, findings: Sequence[Finding]) -> None:
+        """Count and list findings, and let the subject hear them."""
+        if not findings:
+            return
+        with self._lock:
+            for finding in findings:
+                self.report.count(finding.kind)
+                if finding.kind == "owner" and not finding.stuck and finding.item is not None:
+                    self._taken.append(Suspect(finding.item, finding.key, finding.write.owner, None))
+                if len(self.report.listed) < self._limit:
+                    self.report.listed.append(finding)
+        with self._telling:
+            self.subject.found(findings)

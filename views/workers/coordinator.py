@@ -1,0 +1,364 @@
+"""One worker's share of its table: which shards it reads, and how they change hands.
+
+Every worker of a group computes from the same facts (who lives, who has what, what is to be read) who should have which
+shard. It takes what should be its own as soon as that is free, then reads the checkpoints again, and begins there. It
+gives up what should be another's: readers let go of it, lanes drop what waits of it and commit the batch in hand,
+then the lease is free. So nothing is read by two in good order; whoever was taken for dead meets the fence of `commit`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from dynaview.views.control.leases import JOB, Fence, LeaseLost
+from dynaview.views.control.store import ControlStore, ControlUnavailable
+from dynaview.views.policy import Backoff
+from dynaview.views.streaming.pipeline import Lane
+from dynaview.views.streaming.stream_reader import Follower
+from dynaview.views.threads import join, spawn
+from dynaview.views.workers.assignment import assign
+
+log = logging.getLogger(__name__)
+
+SETTLE = (0.005, 0.25)
+"""Seconds between two looks whether a shard that is given up is settled: they grow from the first to the last."""
+
+
+@dataclass(slots=True)
+class ShareSettings:
+    """Times in seconds."""
+
+    lease: float = 20.0
+    """After so long without a sign of life a worker is dead to the others (at once where its process is gone). A worker
+    that was paused for longer begins anew."""
+    look_every: float = 1.0
+    """Between two looks at what other workers do."""
+    review_every: float = 5.0
+    """Between two looks at all shards where nothing seems to have happened."""
+    listing_every: float = 60.0
+    """Between two listings because of the same shard that another worker knows."""
+
+
+def group_of(source: str, views: Mapping[str, str]) -> str:
+    """The group of workers that keep these views (names and fingerprints) of a source: all keep the same ones alike."""
+    text = "\0".join([source, *(f"{name}\0{mark}" for name, mark in sorted(views.items()))])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+class Share:
+    """The part of one worker, from its registration until it ends or is taken for dead. Thread-safe."""
+
+    def __init__(
+        self,
+        control: ControlStore,
+        source: str,
+        views: Mapping[str, str],
+        identity: str = "worker",
+        settings: ShareSettings | None = None,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Registers a worker that keeps `views` (names and fingerprints). `on_lost` is called once, when others have
+        taken it for dead. Raises `ControlUnavailable`."""
+        self.id = f"{identity[:90]}/{secrets.token_hex(4)}"
+        self.group = group_of(source, views)
+        self.settings = settings or ShareSettings()
+        self.lost = threading.Event()
+        self.first = True
+        """Whether it is the one to say what concerns all."""
+        self._control, self._crew = control, control.crew
+        self._on_lost = on_lost
+        self._lock = threading.RLock()
+        self._stop = threading.Event()
+        self._wake = threading.Condition()
+        self._poked = False
+        self._thread: threading.Thread | None = None
+        self._follower: Follower | None = None
+        self._served: list[Lane] = []
+        """Lanes that know which shards are this worker's."""
+        self._epochs: dict[str, int] = {}
+        """Its leases of shards."""
+        self._leaving: dict[str, bool] = {}
+        """Shards that it gives up; whether they are finished."""
+        self._jobs: set[str] = set()
+        self._tried: dict[str, float] = {}
+        self._members: list[str] = [self.id]
+        self._asked: dict[str, float] = {}
+        self._renewed = time.monotonic()
+        self._reviewed = 0.0
+        self._crew.enlist(self.id, self.group, source, socket.gethostname()[:200], os.getpid(), self.settings.lease)
+
+    # The worker's life
+
+    def start(self, crashed: Callable[[], None] = lambda: None) -> None:
+        """Give signs of life from now on, and share once a follower is there."""
+        self._thread = spawn("share", self._run, crashed)
+
+    def take_turn(self, view: str) -> bool:
+        """Whether the worker's group keeps a view; False while another group does. Raises `ControlUnavailable`."""
+        return self._crew.take_turn(view, self.group)
+
+    def join(self) -> bool:
+        """Take part from now on, also in every step of the views; whether others do so already. Raises
+        `ControlUnavailable`."""
+        self._crew.living(self.group, but=self.id)  # one that was killed is no other
+        try:
+            others = self._crew.join(self.id)
+        except LeaseLost:
+            self.lose()
+            return True
+        if others:
+            self._members = [self.id, ""]
+        return others
+
+    def serve(self, follower: Follower | None) -> None:
+        """Share the shards that a follower finds (None: no more)."""
+        with self._lock:
+            self._follower = follower
+            self._served = []
+            if follower is None:
+                self._leaving.update(dict.fromkeys(self._epochs, False))
+        self.poke()
+
+    def poke(self) -> None:
+        """Look at once: shards may have become readable."""
+        with self._wake:
+            self._poked = True
+            self._wake.notify_all()
+
+    def stop(self, within: float = 10.0) -> None:
+        """End, and leave everything to others."""
+        self._stop.set()
+        self.poke()
+        if self._thread is not None:
+            join([self._thread], within)
+        try:
+            self._crew.resign(self.id)
+        except ControlUnavailable as error:
+            log.warning("%s; other workers go on when this process has ended", error)
+
+    def lose(self) -> None:
+        """Hear that others have taken this worker for dead."""
+        if not self.lost.is_set():
+            self.lost.set()
+            self._stop.set()
+            self._crew.abandon(self.id)
+            self.poke()
+            self._on_lost()
+
+    # What lanes and jobs ask
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other worker shares the work."""
+        return len(self._members) == 1
+
+    def fence(self, shards: Iterable[str]) -> Fence:
+        """What a commit of these shards rests on."""
+        return Fence(self.group, self.id, {shard: self._epochs.get(shard, -1) for shard in shards})
+
+    def hold(self, job: str) -> bool:
+        """Whether a job (``fill orders``, say) is this worker's to do: it takes what is free, and has it until it ends,
+        is taken for dead or gives it up with `drop`. Never waits. Raises `ControlUnavailable`."""
+        with self._lock:
+            if self._stop.is_set():
+                return False
+            if job in self._jobs:
+                return True
+            now = time.monotonic()
+            if now < self._tried.get(job, now):
+                return False
+            self._tried[job] = now + self.settings.look_every
+            try:
+                if self._crew.acquire(self.id, self.group, [JOB + job]):
+                    self._jobs.add(job)
+            except LeaseLost:
+                self.lose()
+            return job in self._jobs
+
+    def drop(self, job: str) -> None:
+        """A job is done, or may be another's. Raises `ControlUnavailable`."""
+        with self._lock:
+            if job in self._jobs:
+                self._jobs.discard(job)
+                self._crew.release(self.id, self.group, [JOB + job], done=True)
+
+    def stands(self) -> bool:
+        """Whether this worker is known to live, asked before it says what holds for all: data that is gone may have
+        been read by another worker while this one was paused. False also while the control store is away."""
+        try:
+            if self._crew.renew(self.id, self.settings.lease):
+                return True
+        except ControlUnavailable:
+            return False
+        self.lose()
+        return False
+
+    def missing(self, view: str, shard: str, child: str | None) -> bool:
+        """See `Lane.missing`. Waits for the control store."""
+        backoff = Backoff()
+        while not self._stop.is_set():
+            try:
+                kept = self._control.checkpoints(view)
+                leases = {lease.resource: lease.owner for lease in self._crew.leases(self.group)}
+            except ControlUnavailable as error:
+                backoff.meet(error)
+                backoff.wait(self._stop)
+                continue
+            at = kept.get(shard)
+            if child is not None:
+                return child not in kept and (at is None or not at.finished)
+            return at is not None and not at.finished and leases.get(shard) in (None, self.id)
+        return False
+
+    # Its own thread
+
+    def _run(self) -> None:
+        backoff = Backoff(first=0.2, cap=5.0)
+        settle = SETTLE[0]
+        due = 0.0
+        while not self._stop.is_set():
+            try:
+                with self._wake:
+                    poked, self._poked = self._poked, False
+                if poked or time.monotonic() >= due:
+                    began = time.monotonic()
+                    self.turn(poked)
+                    taken = time.monotonic() - began
+                    due = began + max(self.settings.look_every, 20 * taken)
+                elif self._leaving:
+                    self._settle()
+                backoff.reset()
+            except ControlUnavailable as error:
+                if backoff.meet(error):
+                    log.warning("%s", error)
+                backoff.wait(self._stop)
+                due = 0.0
+                continue
+            except LeaseLost as lost:
+                log.warning("this worker was taken for dead after a pause, and begins anew: %s", lost)
+                self.lose()
+                return
+            settle = min(2 * settle, SETTLE[1]) if self._leaving else SETTLE[0]
+            with self._wake:
+                if not self._poked and not self._stop.is_set():
+                    wait = due - time.monotonic()
+                    self._wake.wait(max(0.0, min(wait, settle) if self._leaving else wait))
+
+    def turn(self, poked: bool = True) -> None:
+        """One look at what others do, and what follows. Raises `LeaseLost` and `ControlUnavailable`."""
+        now = time.monotonic()
+        if now - self._renewed >= self.settings.lease / 4:
+            if not self._crew.renew(self.id, self.settings.lease):
+                raise LeaseLost(self.id)
+            self._renewed = now
+        with self._lock:
+            self._settle()
+            follower = self._follower
+            if follower is None:
+                return
+            living = self._crew.living(self.group, but=self.id)
+            members = [member.id for member in living if member.sharing]
+            if self.id not in members:
+                raise LeaseLost(self.id)
+            changed, self._members = members != self._members, members
+            self.first = members[0] == self.id
+            lanes = follower.lanes
+            self._welcome(follower, lanes)
+            foreign = {shard for lane in lanes for shard in lane.intake.foreign()}
+            if foreign or not self.alone:
+                poked |= self._hear(follower, lanes, foreign)
+            if poked or changed or not self.alone or now - self._reviewed >= self.settings.review_every:
+                self._reviewed = now
+                self._share_out(follower, lanes)
+
+    def _welcome(self, follower: Follower, lanes: Sequence[Lane]) -> None:
+        """Let lanes that have joined read what is this worker's."""
+        served = {id(lane) for lane in self._served}
+        new = [lane for lane in lanes if id(lane) not in served]
+        owned = [shard for shard in self._epochs if shard not in self._leaving]
+        if new and owned:
+            self._adopt(new, owned)
+            follower.recheck(owned)
+        self._served = list(lanes)
+
+    def _adopt(self, lanes: Sequence[Lane], shards: Sequence[str]) -> None:
+        kept = self._control.standings([lane.name for lane in lanes], shards)
+        for lane in lanes:
+            for shard in shards:
+                lane.intake.adopt(shard, kept[lane.name].get(shard))
+
+    def _hear(self, follower: Follower, lanes: Sequence[Lane], foreign: set[str]) -> bool:
+        """Take in how far other workers are; whether shards have become readable."""
+        kept = self._control.standings([lane.name for lane in lanes], foreign)
+        finished = set()
+        for lane in lanes:
+            for shard in lane.intake.foreign():
+                if shard in foreign and lane.intake.hear(shard, kept[lane.name].get(shard)):
+                    finished.add(shard)
+        for shard in sorted(finished):
+            follower.finish(shard)
+        now = time.monotonic()
+        known = {shard for of_view in kept.values() for shard in of_view}
+        unknown = {shard for shard in known if self._asked.get(shard, now) <= now}
+        if follower.look(unknown):
+            self._asked.update(dict.fromkeys(unknown, now + self.settings.listing_every))
+        return bool(finished)
+
+    def _share_out(self, follower: Follower, lanes: Sequence[Lane]) -> None:
+        wanted: dict[str, str | None] = {}
+        for lane in lanes:
+            wanted.update(lane.intake.readable())
+        owners = {lease.resource: lease.owner for lease in self._crew.leases(self.group)}
+        plan = assign(wanted, owners, self._members)
+        for shard in self._epochs.keys() - self._leaving.keys():
+            at = [lane.intake.position(shard) for lane in lanes if lane.failed is None]
+            if all(each.finished for each in at) and shard not in wanted:
+                if at:
+                    self._leaving[shard] = True
+            elif plan.get(shard, self.id) != self.id:
+                self._leaving[shard] = False
+        self._settle()
+        if self.first:
+            finished = [
+                resource
+                for resource, owner in owners.items()
+                if owner is None and not resource.startswith(JOB) and resource not in wanted
+                and all(lane.failed is None and lane.intake.position(resource).finished for lane in lanes)
+            ]  # fmt: skip
+            if finished and lanes:
+                self._crew.tidy(self.group, finished)
+        free = [
+            shard
+            for shard, worker in plan.items()
+            if worker == self.id and shard not in self._epochs and owners.get(shard) in (None, self.id)
+        ]
+        if free:
+            epochs = self._crew.acquire(self.id, self.group, free)
+            self._epochs.update(epochs)
+            self._adopt(lanes, list(epochs))
+            follower.take(epochs)
+
+    def _settle(self) -> None:
+        """Give back the leases of shards that nothing waits for any more."""
+        with self._lock:
+            lanes = () if self._follower is None else self._follower.lanes
+            settled: dict[bool, list[str]] = {True: [], False: []}
+            for shard, done in list(self._leaving.items()):
+                if self._follower is not None:
+                    self._follower.give_up(shard)
+                gone = [lane.intake.let_go(shard) for lane in lanes]
+                if all(gone) and all(lane.intake.settled(shard) for lane in lanes):
+                    settled[done].append(shard)
+            for done, shards in settled.items():
+                if shards:
+                    self._crew.release(self.id, self.group, shards, done)
+                    for shard in shards:
+                        del self._epochs[shard], self._leaving[shard]
