@@ -82,10 +82,10 @@ def _busy(stream: StreamReader, seconds: float) -> float:
     with tempfile.TemporaryDirectory() as folder:
         house = House(Path(folder), ScriptedTable(clock=time.time))
         house.sink = MemorySink("memory")
-        house.lane_settings = replace(house.lane_settings, beat=1.0)
+        house.pipeline_settings = replace(house.pipeline_settings, beat=1.0)
         house.start()
         house.follower.stop()
-        follower = Follower(stream, list(house.lanes.values()), FollowerSettings())
+        follower = Follower(stream, list(house.pipelines.values()), FollowerSettings())
         follower.start()
         try:
             time.sleep(SETTLING)

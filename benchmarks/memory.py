@@ -27,10 +27,10 @@ from benchmarks.pipeline import PagesStream, WatchedControl
 from benchmarks.records import Pages
 from benchmarks.setting import Setting, View
 from dynaview.projections.rows import Write
-from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, Target
+from dynaview.sinks.port import APPLIED, STALE, ConditionalWrite, Outcome, Target
 from dynaview.sources.port import Page
-from dynaview.views.streaming.generation_writer import Output
-from dynaview.views.streaming.pipeline import Lane
+from dynaview.views.streaming.generation_writer import GenerationWriter
+from dynaview.views.streaming.pipeline import ViewPipeline
 from dynaview.views.streaming.stream_reader import Follower
 
 _STORES = ("redis", "postgres", "opensearch")
@@ -53,7 +53,7 @@ class _Held:
     def __init__(self, target: Target, free: threading.Event) -> None:
         self.layout, self.generation = target.layout, target.generation
         self.content = target.content
-        self.imprint = target.imprint
+        self.canonical = target.canonical
         self._free = free
 
     def prepare(self, bulk: bool = False) -> None: ...
@@ -66,7 +66,7 @@ class _Held:
         self._free.wait()
         return [APPLIED] * len(writes)
 
-    def mend(self, mends: Sequence[Mend]) -> list[Outcome]:
+    def write_if_unchanged(self, mends: Sequence[ConditionalWrite]) -> list[Outcome]:
         return [STALE] * len(mends)
 
     def read(self, keys: Sequence[Any], contents: bool = True) -> Any:
@@ -78,7 +78,7 @@ class _Held:
     def earlier(self) -> Any:
         return iter(())
 
-    def imprints(self) -> Any:
+    def canonical_rows(self) -> Any:
         return iter(())
 
     def count(self) -> int:
@@ -119,13 +119,13 @@ def _run(changes: int, folder: Path) -> Peaks:
     views = [setting.view(store) for store in _STORES]
     stream = _Stream(pages, views[0])
     controls = [WatchedControl(folder / f"{view.name}.db", pages.last) for view in views]
-    lanes: list[Lane] = []
+    pipelines: list[ViewPipeline] = []
     for view, control in zip(views, controls, strict=True):
         record = replace(control.add_view(view.name, "shop", "sink", "", stream.arn), filled=True)
-        sink = _Held(view.target(), free if lanes else never_held)
-        lanes.append(Lane(record, [Output(view.name, view.bound, sink)], control, {}))
-    follower = Follower(stream, lanes)
-    threads = [threading.Thread(target=lane.run) for lane in lanes]
+        sink = _Held(view.target(), free if pipelines else never_held)
+        pipelines.append(ViewPipeline(record, [GenerationWriter(view.name, view.bound, sink)], control, {}))
+    follower = Follower(stream, pipelines)
+    threads = [threading.Thread(target=pipeline.run) for pipeline in pipelines]
     started, began = _peak(), time.monotonic()
     try:
         for thread in threads:
@@ -140,8 +140,8 @@ def _run(changes: int, folder: Path) -> Peaks:
     finally:
         free.set()
         follower.stop()
-        for lane in lanes:
-            lane.end()
+        for pipeline in pipelines:
+            pipeline.end()
         for thread in threads:
             thread.join()
     return Peaks(started, held, _peak(), changes, time.monotonic() - began)

@@ -1,4 +1,5 @@
-"""End to end: a stream, a follower, a lane, a real sink and a control store, until the last checkpoint is durable."""
+"""End to end: a stream, a follower, a pipeline, a real sink and a control store, until the last checkpoint is
+durable."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from dynaview.sinks.port import Target
 from dynaview.sources.pages import RecordsDecoder
 from dynaview.sources.port import Page, Shard, StreamReader
 from dynaview.views.control.store import ControlStore, Progress
-from dynaview.views.streaming.generation_writer import Output
-from dynaview.views.streaming.pipeline import Lane
+from dynaview.views.streaming.generation_writer import GenerationWriter
+from dynaview.views.streaming.pipeline import ViewPipeline
 from dynaview.views.streaming.stream_reader import Follower
 
 _DEADLINE = 600.0
@@ -73,14 +74,16 @@ class Followed:
     def __init__(self, stream: StreamReader, view: View, target: Target, folder: Path, last: int) -> None:
         self.control = WatchedControl(folder / f"{uuid4().hex}.db", last)
         record = self.control.add_view(view.name, "shop", "sink", "", stream.arn)
-        self.lane = Lane(replace(record, filled=True), [Output(view.name, view.bound, target)], self.control, {})
-        self._follower = Follower(stream, [self.lane])
-        self._thread = threading.Thread(target=self.lane.run)
+        self.pipeline = ViewPipeline(
+            replace(record, filled=True), [GenerationWriter(view.name, view.bound, target)], self.control, {}
+        )
+        self._follower = Follower(stream, [self.pipeline])
+        self._thread = threading.Thread(target=self.pipeline.run)
 
     def prepare(self) -> None:
-        """Let the lane make ready what its sink needs."""
+        """Let the pipeline make ready what its sink needs."""
         self._thread.start()
-        self.lane.prepared.wait()
+        self.pipeline.prepared.wait()
 
     def start(self) -> None:
         """Begin to read."""
@@ -89,12 +92,14 @@ class Followed:
     def wait(self) -> None:
         """Until the checkpoint of the last change is durable."""
         if not self.control.reached.wait(_DEADLINE):
-            raise TimeoutError(f"not at the end after {_DEADLINE:.0f} s: {self.lane.failed or self.control.views()}")
+            raise TimeoutError(
+                f"not at the end after {_DEADLINE:.0f} s: {self.pipeline.failed or self.control.views()}"
+            )
 
     def stop(self) -> None:
         """End all threads; tells what was counted."""
         self._follower.stop()
-        self.lane.end()
+        self.pipeline.end()
         self._thread.join()
         self.control.close()
 

@@ -37,7 +37,7 @@ from dynaview.views.control.rebuilds import Options
 from dynaview.views.control.segments import Segment
 from dynaview.views.control.store import ControlStore
 from dynaview.views.rebuild.in_place import InPlace
-from dynaview.views.rebuild.side_by_side import Beside, Filling, Taken
+from dynaview.views.rebuild.side_by_side import FillStrategy, PageResult, SideBySide
 from dynaview.views.scanning.parallel_scan import Scan, SegmentScan, run_all
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Rebuilds:
     def beside(self) -> Clock:
         """Into an empty generation, with what is made good after the load."""
         target = emptied(self.view)
-        return self._timed(Beside(self.view.name, self.view.bound, target, _at_once), target.finish, target)
+        return self._timed(SideBySide(self.view.name, self.view.bound, target, _at_once), target.finish, target)
 
     def in_place(self) -> Clock:
         """Over the rows of the generation before it, with the sweep. Nothing is waited for: a watermark is always
@@ -75,12 +75,12 @@ class Rebuilds:
         self.view.sink.open(self.view.layout, self._generation).drop()
         return self.in_place()
 
-    def _timed(self, filling: Filling, finish: Callable[[], object], target: Target) -> Clock:
+    def _timed(self, filling: FillStrategy, finish: Callable[[], object], target: Target) -> Clock:
         store, name = self._control.rebuilds, self.view.name
         (rebuild,) = store.request([name], "shop", {name: ""}, Options())
         counted = [0, 0]
 
-        def taken(view: str, taken: Taken, items: int, units: float) -> None:
+        def taken(view: str, taken: PageResult, items: int, units: float) -> None:
             with self._lock:
                 counted[0] += items
                 counted[1] += taken.rows

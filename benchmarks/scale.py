@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.idle import processor
 from dynaview.views.daemon.daemon import paced
 from dynaview.views.daemon.table_worker import WorkerSettings
-from dynaview.views.streaming.pipeline import LaneSettings
+from dynaview.views.streaming.pipeline import PipelineSettings
 from dynaview.views.streaming.stream_reader import FollowerSettings
 from tests.support.house import House, until
 from tests.support.scripted import ScriptedTable
@@ -49,7 +49,10 @@ def measure(open_shards: int, rolls: int, views: int, seconds: float) -> Figures
             table.roll(shard)
     with tempfile.TemporaryDirectory() as folder:
         house = House(Path(folder), table, tuple(f"view{number}" for number in range(views)))
-        house.settings, house.lane_settings = FollowerSettings(), paced(WorkerSettings(LaneSettings()), views).lane
+        house.settings, house.pipeline_settings = (
+            FollowerSettings(),
+            paced(WorkerSettings(PipelineSettings()), views).pipeline,
+        )
         leaves, began, used = set(table.leaves), time.monotonic(), processor()
         house.start()
         until(lambda: leaves <= _read(table), "every open shard to be read", PATIENCE)

@@ -30,7 +30,7 @@ from benchmarks.timing import Clock, Contender, Figure, Group, clock, measure
 from dynaview.projections.attributes import Attr, Image, Shape
 from dynaview.projections.changes import version_of
 from dynaview.projections.rows import Rule, Write
-from dynaview.sinks.port import Imprints, Target, state_of
+from dynaview.sinks.port import CanonicalRows, Target, state_of
 from dynaview.sources.items import projection
 from dynaview.sources.pages import ItemsDecoder
 from dynaview.sources.port import ScanFilter, ScanPage, TableDescription
@@ -77,7 +77,7 @@ def group(setting: Setting) -> Group:
     def listed(store: str) -> Callable[[], Clock]:
         def run() -> Clock:
             with clock(orders) as timed:
-                for _ in targets[store].imprints():
+                for _ in targets[store].canonical_rows():
                     pass
                 pull_all(session, setting.run, views["redis"])
             return timed
@@ -189,14 +189,16 @@ class MadeTarget:
     def content(self, write: Write) -> Any:
         return self._real.content(write)
 
-    def imprint(self, write: Write) -> bytes | None:
-        return self._real.imprint(write)
+    def canonical(self, write: Write) -> bytes | None:
+        return self._real.canonical(write)
 
-    def imprints(self) -> Iterator[Imprints]:
+    def canonical_rows(self) -> Iterator[CanonicalRows]:
         for page in self._table.scan(0, 1, None, self._view.shape):
             writes = [write for image in page.images for write in self._view.bound.inserts(image)]
             states = [state_of(10**21 + 7, 1, write.owner) for write in writes]
-            yield Imprints([write.key for write in writes], states, [self.imprint(write) or b"" for write in writes])
+            yield CanonicalRows(
+                [write.key for write in writes], states, [self.canonical(write) or b"" for write in writes]
+            )
 
 
 def memory(rows: int) -> Peak:

@@ -90,7 +90,7 @@ PythonProjection: TypeAlias = Callable[[dict[str, Any]], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class LetterLimits:
+class DeadLetterLimits:
     """How many dead letters a view may leave before it is stopped: more than `limit` within `within` seconds."""
 
     limit: int = 1000
@@ -147,7 +147,7 @@ class ViewDeclaration:
     at: At
     places: Mapping[str, At]
     """Places below the view by path (``where``, ``fields.total``), for messages of later checks."""
-    dead_letters: LetterLimits = LetterLimits()
+    dead_letters: DeadLetterLimits = DeadLetterLimits()
     on_change: Literal["rebuild", "ask", "stop"] = "ask"
     """What follows when the view was built by another declaration."""
     keep: float = KEEP

@@ -1,11 +1,12 @@
-"""Imprints: rows as bytes that are the same only where the rows are, so that millions are compared by their hashes.
+"""Canonical bytes: rows as bytes that are the same only where the rows are, so that millions are compared by their
+hashes.
 
-An imprint is of a row's owner and content. The same one means the same owner and an equal content; equal contents
-mostly have one (1.5 and 1.50 do not, nor has what somebody has put in another form). So a row whose imprint is not
-the expected one is read, and its content compared.
+They are made of a row's owner and content. The same bytes mean the same owner and an equal content; equal
+contents mostly have one (1.5 and 1.50 do not, nor has what somebody has put in another form). So a row whose canonical
+bytes is not the expected one is read, and its content compared.
 
-Stores make imprints of what they send as it comes, without taking it apart. What is here is for rows of which that
-cannot be done.
+Stores make canonical bytes of what they send as it comes, without taking it apart. What is here is for rows of which
+that cannot be done.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from dynaview.sinks.port import Imprints, Stored, state_of
+from dynaview.sinks.port import CanonicalRows, Stored, state_of
 
 PAGE = 1000
 """Rows in a page of `listed`."""
@@ -26,7 +27,7 @@ _encode = msgspec.json.Encoder(order="deterministic", decimal_format="number", e
 
 
 def plain(owner: str, content: Any) -> bytes:
-    """The imprint of any content as `Stored` has it."""
+    """The canonical bytes of any content as `Stored` has it."""
     if type(content) is bytes:
         return owned(owner, b"b" + content)
     try:
@@ -47,15 +48,16 @@ def _finite(value: Any) -> bool:
     return not isinstance(value, list | tuple) or all(map(_finite, value))
 
 
-def owned(owner: str, imprint: bytes) -> bytes:
-    """The imprint of a row of `owner`, from that of the same row without one, which never begins with a digit."""
-    return b"%d:%b%b" % (len(owner), owner.encode(errors="surrogatepass"), imprint) if owner else imprint
+def owned(owner: str, canonical: bytes) -> bytes:
+    """The canonical bytes of a row of `owner`, from that of the same row without one, which never begins with a
+    digit."""
+    return b"%d:%b%b" % (len(owner), owner.encode(errors="surrogatepass"), canonical) if owner else canonical
 
 
-def listed(rows: Iterator[Stored]) -> Iterator[Imprints]:
-    """Pages of plain imprints."""
+def listed(rows: Iterator[Stored]) -> Iterator[CanonicalRows]:
+    """Pages of plain canonical bytes."""
     while page := [*islice(rows, PAGE)]:
-        yield Imprints(
+        yield CanonicalRows(
             [row.key for row in page],
             [state_of(row.version, row.generation, row.owner) for row in page],
             [plain(row.owner, row.content) for row in page],

@@ -23,8 +23,8 @@ from dynaview.sinks.canonical import listed, plain
 from dynaview.sinks.port import (
     APPLIED,
     STALE,
-    Imprints,
-    Mend,
+    CanonicalRows,
+    ConditionalWrite,
     Outcome,
     Rejected,
     RejectedKind,
@@ -88,14 +88,14 @@ class MemoryTarget:
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         return [self._put(one, one.version, partial(_guard, one, self.generation)) for one in writes]
 
-    def mend(self, mends: Sequence[Mend]) -> list[Outcome]:
+    def write_if_unchanged(self, mends: Sequence[ConditionalWrite]) -> list[Outcome]:
         return [self._put(one.write, _version(one), partial(_unchanged, one, self.generation)) for one in mends]
 
     def content(self, write: Write) -> Any:
         encoded = self._encoded(write)
         return None if encoded is None else _decoder.decode(encoded)
 
-    def imprint(self, write: Write) -> bytes | None:
+    def canonical(self, write: Write) -> bytes | None:
         content = self.content(write)
         return None if content is None else plain(write.owner, content)
 
@@ -117,7 +117,7 @@ class MemoryTarget:
     def earlier(self) -> Iterator[Stored]:
         return (row for row in self.rows() if row.generation < self.generation)
 
-    def imprints(self) -> Iterator[Imprints]:
+    def canonical_rows(self) -> Iterator[CanonicalRows]:
         return listed(self.rows())
 
     def count(self) -> int:
@@ -195,7 +195,7 @@ def _guard(write: Write, generation: int, held: _Held | None) -> Outcome:
     return APPLIED if min(steps) >= 0 and max(steps) > 0 else STALE
 
 
-def _unchanged(mend: Mend, generation: int, held: _Held | None) -> Outcome:
+def _unchanged(mend: ConditionalWrite, generation: int, held: _Held | None) -> Outcome:
     """Whether what stands is what was seen, and no later generation's."""
     seen = mend.seen
     if held is None or seen is None:
@@ -205,7 +205,7 @@ def _unchanged(mend: Mend, generation: int, held: _Held | None) -> Outcome:
     return APPLIED if same and generation >= held.generation else STALE
 
 
-def _version(mend: Mend) -> int:
+def _version(mend: ConditionalWrite) -> int:
     """What a mended row's version is."""
     return mend.seen.version if mend.seen is not None and mend.seen.owner == mend.write.owner else 0
 

@@ -21,24 +21,19 @@ Duplicates and order
     Applying the same writes again, in any order, from any number of threads and processes at once, ends in the state
     of the highest version of each row. `write` may be called concurrently on one target.
 Mending
-    `Target.mend` is compare-and-set: a row is written only where what stands under its key is exactly what was seen
-    (version, owner, generation, live or tombstone; None: nothing at all), else it is STALE. The row then has the
-    target's generation, and the version that was seen where it was of the same owner, else version 0 (versions of
-    different items mean nothing to each other). So a row can be put right without knowing the version of its item,
+    `Target.write_if_unchanged` is compare-and-set: a row is written only where what stands under its key is exactly
+    what was seen (version, owner, generation, live or tombstone; None: nothing at all), else it is STALE. The row then
+    has the target's generation, and the version that was seen where it was of the same owner, else version 0 (versions
+    of different items mean nothing to each other). So a row can be put right without knowing the version of its item,
     and any change that comes between wins. A mend that deletes leaves a tombstone as a delete does. What a later
-    generation than the target's wrote is not mended: STALE.
-Generations
-    Where `Sink.in_place` is false, each generation has rows of its own, and readers see the one that was published
-    last. Where it is true, all generations share the row keys that readers address; a row carries the generation that
-    wrote it, and under `Rule.NEWER` a write is applied when neither its version nor its generation is lower than
-    the row's and one of them is higher.
-Outcomes
-    One for each write, in the order of the batch: APPLIED, STALE, or a `Rejected` for content that the store cannot
-    hold. A rejected write changes nothing and never fails its neighbours.
-Durable
-    When `write` returns, every APPLIED write survives a crash of the store as far as the store is configured to
-    survive one. When it raises `SinkUnavailable`, any part of the batch may or may not have been applied: send the
-    whole batch again. Sinks do not retry.
+    generation than the target's wrote is not mended: STALE. Generations Where `Sink.in_place` is false, each generation
+    has rows of its own, and readers see the one that was published last. Where it is true, all generations share the
+    row keys that readers address; a row carries the generation that wrote it, and under `Rule.NEWER` a write is applied
+    when neither its version nor its generation is lower than the row's and one of them is higher. Outcomes One for each
+    write, in the order of the batch: APPLIED, STALE, or a `Rejected` for content that the store cannot hold. A rejected
+    write changes nothing and never fails its neighbours. Durable When `write` returns, every APPLIED write survives a
+    crash of the store as far as the store is configured to survive one. When it raises `SinkUnavailable`, any part of
+    the batch may or may not have been applied: send the whole batch again. Sinks do not retry.
 """
 
 from __future__ import annotations
@@ -117,13 +112,13 @@ class Stored:
     content: Any
 
 
-class Imprints(NamedTuple):
-    """Some live rows, of each the key, the state and the imprint, see `dynaview.sinks.canonical`."""
+class CanonicalRows(NamedTuple):
+    """Some live rows, of each the key, the state and the canonical bytes, see `dynaview.sinks.canonical`."""
 
     keys: Sequence[RowKey]
     states: Sequence[str]
     """As `state_of` writes them."""
-    imprints: Sequence[bytes]
+    canonical_rows: Sequence[bytes]
 
 
 def state_of(version: int, generation: int, owner: str) -> str:
@@ -132,7 +127,7 @@ def state_of(version: int, generation: int, owner: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Mend:
+class ConditionalWrite:
     """A row as it should be, and what was seen under its key when that was decided."""
 
     write: Write
@@ -176,15 +171,16 @@ class Target(Protocol):
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         """Apply a batch under the guard. See the module's contract."""
 
-    def mend(self, mends: Sequence[Mend]) -> list[Outcome]:
+    def write_if_unchanged(self, mends: Sequence[ConditionalWrite]) -> list[Outcome]:
         """Put rows right where they are still as they were seen. See the module's contract."""
 
     def content(self, write: Write) -> Any:
         """What `Stored.content` would be after `write` was applied (None for a delete). Pure; for comparing."""
 
-    def imprint(self, write: Write) -> bytes | None:
-        """The imprint that `imprints` would show of the row after `write` was applied; None where no row would stand.
-        The same bytes only for the same owner and an equal content; mostly for all such. Pure; raises as `content`."""
+    def canonical(self, write: Write) -> bytes | None:
+        """The canonical bytes that `canonical bytes` would show of the row after `write` was applied; None where no row
+        would stand. The same bytes only for the same owner and an equal content; mostly for all such. Pure; raises as
+        `content`."""
 
     def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         """What stands under each key, tombstones included, None where nothing does. Strongly consistent. Without
@@ -197,7 +193,7 @@ class Target(Protocol):
         """Of the rows that `rows` lists those that an earlier generation wrote, as `read` without contents has them;
         none where each generation has rows of its own."""
 
-    def imprints(self) -> Iterator[Imprints]:
+    def canonical_rows(self) -> Iterator[CanonicalRows]:
         """What `rows` lists, for comparing: page by page, at the lowest price that the store allows."""
 
     def count(self) -> int:

@@ -211,7 +211,7 @@ class Backoff:
         return stop.wait(self.next())
 
 
-class Troubles:
+class ActiveErrors:
     """What stands in the way of readers now, by place (a shard, say). Safe to use from several threads."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ from dynaview.sinks.port import APPLIED, Rejected, Target
 from dynaview.sources.errors import BadPage
 from dynaview.sources.pages import ItemsDecoder, RecordsDecoder
 from dynaview.sources.port import TableReader
-from dynaview.views.control.dead_letters import SCAN, DeadLetter, KeptLetter, LetterBox
+from dynaview.views.control.dead_letters import SCAN, DeadLetter, DeadLetterStore, KeptLetter
 from dynaview.views.dead_letters import key_text
 
 Result: TypeAlias = Literal["applied", "stale", "unmatched", "rejected", "gone"]
@@ -64,7 +64,7 @@ class _Asked:
 class Replay:
     """Replays letters of one view. Safe beside the running daemon, and beside another replay."""
 
-    def __init__(self, box: LetterBox, bound: Bound, shape: Shape, table: TableReader, target: Target) -> None:
+    def __init__(self, box: DeadLetterStore, bound: Bound, shape: Shape, table: TableReader, target: Target) -> None:
         """Reads the table's description. `bound` is fitted to `shape`. Raises `SourceError`."""
         self._box = box
         self._bound = bound
@@ -165,7 +165,7 @@ class Replay:
         return Replayed(letters, "rejected", rejected[0].reason)
 
 
-def replay_of(view: ViewDeclaration, box: LetterBox, table: TableReader, target: Target) -> Replay:
+def replay_of(view: ViewDeclaration, box: DeadLetterStore, table: TableReader, target: Target) -> Replay:
     """The replay of a declared view. Raises `SourceError`."""
     description = table.describe()
     projection = compile_view(view)

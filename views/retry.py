@@ -42,7 +42,7 @@ class Stop(threading.Event):
         return True
 
 
-class Patience:
+class Retrier:
     """`insist` does something, and again while what stands in the way heals by itself (see `policy`), for `seconds` at
     the most. Safe to use from several threads."""
 

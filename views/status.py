@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from dynaview.views.control.leases import Member
+from dynaview.views.control.leases import WorkerRecord
 from dynaview.views.control.rebuilds import Rebuild
 from dynaview.views.control.store import ControlStore, Generation, ViewRecord
 from dynaview.views.control.verifications import Result
@@ -30,7 +30,7 @@ def view_status(
     verified: Result | None = None,
     generations: Sequence[Generation] = (),
     rebuild: Rebuild | None = None,
-    workers: Sequence[tuple[Member, int]] = (),
+    workers: Sequence[tuple[WorkerRecord, int]] = (),
 ) -> dict[str, Any]:
     """One view as plain data: what ``status --json`` prints. Times are seconds since 1970, lag is in seconds.
 

@@ -12,8 +12,8 @@ from dynaview.projections.declaration import (
     KEEP,
     SHRINK,
     At,
+    DeadLetterLimits,
     FieldExpression,
-    LetterLimits,
     SinkDeclaration,
     SourceDeclaration,
     Verification,
@@ -103,10 +103,10 @@ def read_view(section: Section, name: str, function: Function | None, around: Su
     return ReadView(view, sink, kept.target, section.at())
 
 
-def _limits(section: Section) -> LetterLimits:
-    default = LetterLimits()
+def _limits(section: Section) -> DeadLetterLimits:
+    default = DeadLetterLimits()
     limit, within = section.get("limit"), section.get("within")
-    return LetterLimits(
+    return DeadLetterLimits(
         default.limit if limit is None else int(limit), default.within if within is None else float(within)
     )
 

@@ -11,7 +11,16 @@ from dynaview.sinks.opensearch.client import Connection, path
 from dynaview.sinks.opensearch.errors import Answered, ItemError, of_answer, passes, rejection
 from dynaview.sinks.opensearch.guard import Memory, Odds, Position, Verdict, certain, decide, mended, unchanged
 from dynaview.sinks.opensearch.values import Control, Documents, Unstorable, key, keys, version_of
-from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, Rejected, RejectedKind, SinkError, SinkUnavailable
+from dynaview.sinks.port import (
+    APPLIED,
+    STALE,
+    ConditionalWrite,
+    Outcome,
+    Rejected,
+    RejectedKind,
+    SinkError,
+    SinkUnavailable,
+)
 
 REQUEST_BYTES = 5_000_000
 """The most that one request carries, and so the longest document. Clusters allow at least 10 MB
@@ -108,7 +117,7 @@ class Bulk:
             self._look(batch, pending)
         raise SinkUnavailable(f"other writers kept changing the same rows while {self._doing}")
 
-    def mend(self, mends: Sequence[Mend], generation: int) -> list[Outcome]:
+    def write_if_unchanged(self, mends: Sequence[ConditionalWrite], generation: int) -> list[Outcome]:
         """One outcome a mend, as `dynaview.sinks.port` asks. Raises `SinkError`."""
         batch = _Batch([mended(mend) for mend in mends])
         batch.positions = [None] * len(mends)

@@ -8,7 +8,7 @@ import threading
 import msgspec
 
 from dynaview.projections.rows import RowKey, Rule, Write
-from dynaview.sinks.port import Mend, Stored
+from dynaview.sinks.port import ConditionalWrite, Stored
 
 REMEMBERED = 100_000
 """Rows whose positions a target remembers at most: about 37 MB of them."""
@@ -58,7 +58,7 @@ def certain(write: Write, position: Position) -> bool:
     return not write.owner or write.owner == position.owner
 
 
-def mended(mend: Mend) -> Write:
+def mended(mend: ConditionalWrite) -> Write:
     """What a mend writes, with the version that the row will have."""
     write, seen = mend.write, mend.seen
     # A document that somebody else put in has no version to keep.

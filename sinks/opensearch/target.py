@@ -22,13 +22,13 @@ from dynaview.sinks.opensearch.values import (
     DELETED_AT,
     Documents,
     Unstorable,
+    canonical_of,
     decoder,
-    imprint_of,
     key,
-    owned_imprint,
+    owned_canonical,
     stored,
 )
-from dynaview.sinks.port import Imprints, Mend, Outcome, SinkError, SinkUnavailable, Stored
+from dynaview.sinks.port import CanonicalRows, ConditionalWrite, Outcome, SinkError, SinkUnavailable, Stored
 
 _READ_ROWS = 500
 _PAGE_ROWS = 1000
@@ -114,8 +114,8 @@ class OpenSearchTarget:
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         return self._guarded(lambda bulk: bulk.write(writes)) if writes else []
 
-    def mend(self, mends: Sequence[Mend]) -> list[Outcome]:
-        return self._guarded(lambda bulk: bulk.mend(mends, self.generation)) if mends else []
+    def write_if_unchanged(self, mends: Sequence[ConditionalWrite]) -> list[Outcome]:
+        return self._guarded(lambda bulk: bulk.write_if_unchanged(mends, self.generation)) if mends else []
 
     def _guarded(self, act: Callable[[Bulk], list[Outcome]]) -> list[Outcome]:
         bulk = self._entered()
@@ -128,8 +128,8 @@ class OpenSearchTarget:
     def content(self, write: Write) -> Any:
         return self._documents.content(write)
 
-    def imprint(self, write: Write) -> bytes | None:
-        return None if write.values is None else self._documents.imprint(write)
+    def canonical(self, write: Write) -> bytes | None:
+        return None if write.values is None else self._documents.canonical(write)
 
     def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         if not keys:
@@ -148,22 +148,22 @@ class OpenSearchTarget:
     def earlier(self) -> Iterator[Stored]:
         return iter(())
 
-    def imprints(self) -> Iterator[Imprints]:
+    def canonical_rows(self) -> Iterator[CanonicalRows]:
         after = f" {self.generation} "
         for page in self._listed():
             states: list[str] = []
-            imprints: list[bytes] = []
+            canonical_rows: list[bytes] = []
             for hit in page:
                 source = bytes(hit.source)
-                found = imprint_of(source)
+                found = canonical_of(source)
                 if found is None:
                     row = stored(hit.key, self.generation, decoder.decode(source))
-                    found = f"{row.version}{after}{row.owner}", owned_imprint(source)
+                    found = f"{row.version}{after}{row.owner}", owned_canonical(source)
                     states.append(found[0])
                 else:
                     states.append(found[0] + after)
-                imprints.append(found[1])
-            yield Imprints([hit.key for hit in page], states, imprints)
+                canonical_rows.append(found[1])
+            yield CanonicalRows([hit.key for hit in page], states, canonical_rows)
 
     def _listed(self) -> Iterator[list[_Hit]]:
         """Pages of all live documents."""

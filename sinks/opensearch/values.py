@@ -80,7 +80,7 @@ class Documents:
             raise Unstorable("a number is infinite or not a number")
         return body
 
-    def imprint(self, write: Write) -> bytes:
+    def canonical(self, write: Write) -> bytes:
         """What `split` would cut off the document of an upsert. Raises `Unstorable`."""
         return self.encode(Write(write.key, write.values, 0, write.owner), _never)[len(_HEAD) + 1 :]
 
@@ -110,9 +110,9 @@ _HEAD = b'{"_v":"'
 _OWNED = b'","_o":'
 
 
-def imprint_of(source: bytes) -> tuple[str, bytes] | None:
-    """The version of a document as dynaview writes one without an owner, and its imprint: all that stands behind the
-    version. None for any other document."""
+def canonical_of(source: bytes) -> tuple[str, bytes] | None:
+    """The version of a document as dynaview writes one without an owner, and its canonical bytes: all that stands
+    behind the version. None for any other document."""
     end = source.find(b'"', len(_HEAD))
     version = source[len(_HEAD) : end]
     if not (source.startswith(_HEAD) and version.isdigit() and (version == b"0" or version[:1] != b"0")):
@@ -121,8 +121,8 @@ def imprint_of(source: bytes) -> tuple[str, bytes] | None:
     return None if rest.startswith(_OWNED) else (version.decode(), rest)
 
 
-def owned_imprint(source: bytes) -> bytes:
-    """The imprint of a document with an owner, or of one that dynaview did not write."""
+def owned_canonical(source: bytes) -> bytes:
+    """The canonical bytes of a document with an owner, or of one that dynaview did not write."""
     return source[source.find(b'"', len(_HEAD)) :] if source.startswith(_HEAD) else source
 
 

@@ -1,4 +1,4 @@
-"""Imprints of Postgres rows: one JSON object of all columns but the key's, made by the server and, alike, by us.
+"""Canonical bytes of Postgres rows: one JSON object of all columns but the key's, made by the server and, alike, by us.
 
 ``row_to_json(ROW(…))`` is compact and calls its members f1, f2, …; so a struct with such fields encodes to the same
 bytes, once the values of a few types are written as Postgres writes them.
@@ -18,11 +18,11 @@ import msgspec
 
 from dynaview.projections.rows import RowKey, json_encoder
 from dynaview.sinks.canonical import owned
-from dynaview.sinks.port import Imprints, state_of
+from dynaview.sinks.port import CanonicalRows, state_of
 from dynaview.sinks.postgres.values import Column
 
 NONE = b"-"
-"""The imprint that no row of the store has."""
+"""The canonical bytes that no row of the store has."""
 
 _WHOLE = 1e15
 """From here on Postgres writes whole doubles with an exponent."""
@@ -32,7 +32,7 @@ _SCALED = re.compile(r"numeric\(\d+(?:,(\d+))?\)")
 _Show: TypeAlias = Callable[[Any], Any]
 
 
-class Imprinter:
+class Canonical:
     """Of the rows of one layout."""
 
     def __init__(self, columns: Sequence[Column], places: Sequence[int | None]) -> None:
@@ -42,7 +42,7 @@ class Imprinter:
         self._places = tuple(place for place in places if place is not None)
         self._shows = [(number, show) for number, show in enumerate(map(_show_of, columns)) if show is not None]
 
-    def imprint(self, owner: str, values: Sequence[Any]) -> bytes:
+    def canonical(self, owner: str, values: Sequence[Any]) -> bytes:
         """Of an upsert. Any error means that it has none."""
         shown = [values[place] for place in self._places]
         for number, show in self._shows:
@@ -54,16 +54,16 @@ class Imprinter:
 
     def page(
         self, keys: Sequence[RowKey], states: Sequence[str], owners: Sequence[str], shown: Sequence[str]
-    ) -> Imprints:
-        """What `Statements.imprints` selected, column by column."""
+    ) -> CanonicalRows:
+        """What `Statements.canonical bytes` selected, column by column."""
         if any(owners):
-            imprints = [owned(owner, text.encode()) for owner, text in zip(owners, shown, strict=True)]
+            canonical_rows = [owned(owner, text.encode()) for owner, text in zip(owners, shown, strict=True)]
         else:
-            imprints = [*map(str.encode, shown)]
+            canonical_rows = [*map(str.encode, shown)]
         if any(map(_written_oddly, states)):
             parts = (state.split(" ", 2) for state in states)
             states = [state_of(int(Decimal(one)), int(generation), owner) for one, generation, owner in parts]
-        return Imprints(keys, states, imprints)
+        return CanonicalRows(keys, states, canonical_rows)
 
 
 def _written_oddly(state: str) -> bool:

@@ -12,7 +12,7 @@ from itertools import repeat
 from typing import Any
 
 from dynaview.projections.rows import RowKey, Rule, Write
-from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, Rejected, RejectedKind, Stored
+from dynaview.sinks.port import APPLIED, STALE, ConditionalWrite, Outcome, Rejected, RejectedKind, Stored
 from dynaview.sinks.postgres import literals
 from dynaview.sinks.postgres.client import Connections, Mode
 from dynaview.sinks.postgres.errors import REPEATED_KEY, UNIQUE, ContentError, reason_of
@@ -62,7 +62,7 @@ class Guard:
         self._settle(batch)
         return batch.outcomes
 
-    def mend(self, mends: Sequence[Mend]) -> list[Outcome]:
+    def write_if_unchanged(self, mends: Sequence[ConditionalWrite]) -> list[Outcome]:
         """One outcome for each mend. Raises as `apply`."""
         batch = _Batch([_mended(mend) for mend in mends], [mend.seen for mend in mends])
         keys = [mend.write.key for mend in mends]
@@ -147,7 +147,7 @@ class Guard:
     def _send_mends(self, parameters: list[str], size: int) -> list[Outcome]:
         outcomes: list[Outcome] = [STALE] * size
         with self._connections.transaction(self._right, Mode.WRITE) as connection:
-            connection.execute(self._statements.mend(), parameters)
+            connection.execute(self._statements.write_if_unchanged(), parameters)
             looked = connection.execute(self._statements.look(), parameters[: self._keys]).fetchall()
         for number, written, *_ in looked:
             if written:
@@ -237,7 +237,7 @@ class _Batch:
             self.outcomes[number] = outcome
 
 
-def _mended(mend: Mend) -> Write:
+def _mended(mend: ConditionalWrite) -> Write:
     """What a mend writes, with the version that the row will have."""
     write, seen = mend.write, mend.seen
     version = seen.version if seen is not None and seen.owner == write.owner else 0

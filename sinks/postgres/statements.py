@@ -82,7 +82,7 @@ class Statements:
             ).format(condition, sql.SQL(takes_over))
         return sql.SQL("DO UPDATE SET {} WHERE {}").format(sql.SQL(", ").join(sets), condition)
 
-    def mend(self) -> bytes:
+    def write_if_unchanged(self) -> bytes:
         """Put rows right that stand as they were seen, and only those. Which ones, `look` tells.
 
         Parameters: an array for each column, the versions, the owners and which are deletes; then what was seen:
@@ -150,10 +150,10 @@ class Statements:
             selected, self.relation, beyond, keys, sql.Literal(size)
         )
 
-    def imprints(self, size: int, after: bool, generation: int) -> sql.Composed:
-        """As `page`, but the state and the owner of each row, its imprint (`dynaview.sinks.postgres.canonical`) and its
-        key."""
-        return self._page(self._imprint(generation), size, after)
+    def canonical_rows(self, size: int, after: bool, generation: int) -> sql.Composed:
+        """As `page`, but the state and the owner of each row, its canonical bytes (`dynaview.sinks.postgres.canonical`)
+        and its key."""
+        return self._page(self._canonical(generation), size, after)
 
     def count(self) -> sql.Composed:
         """How many rows are live."""
@@ -170,7 +170,7 @@ class Statements:
         selected = [sql.SQL("t.{}{}").format(_Name(one.name), sql.SQL(one.select)) for one in self.columns]
         return sql.SQL(", ").join([*selected, sql.SQL("t._version"), sql.SQL("t._owner")])
 
-    def _imprint(self, generation: int) -> sql.Composed:
+    def _canonical(self, generation: int) -> sql.Composed:
         keys = [sql.SQL("t.{}{}").format(_Name(one.name), sql.SQL(one.select)) for one in self.keys]
         shown = [
             sql.SQL("t.{}{}").format(_Name(one.name), sql.SQL(one.select)) for one in self.columns[len(self.keys) :]

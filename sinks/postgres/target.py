@@ -10,8 +10,8 @@ from typing import Any
 from psycopg import Connection, sql
 
 from dynaview.projections.rows import Layout, RowKey, Write
-from dynaview.sinks.port import Imprints, Mend, Outcome, SinkRefused, Stored
-from dynaview.sinks.postgres.canonical import NONE, Imprinter
+from dynaview.sinks.port import CanonicalRows, ConditionalWrite, Outcome, SinkRefused, Stored
+from dynaview.sinks.postgres.canonical import NONE, Canonical
 from dynaview.sinks.postgres.client import Connections, Mode
 from dynaview.sinks.postgres.errors import ContentError, Locked, reason_of
 from dynaview.sinks.postgres.generation import Schema
@@ -44,7 +44,7 @@ class PostgresTarget:
         self._statements = Statements(self._schema.name, self._schema.table(generation), self._keys, columns)
         order = {field.name: number for number, field in enumerate(layout.fields or ())}
         self._places = [None if column.name in layout.key else order[column.name] for column in columns]
-        self._imprints = Imprinter(columns[len(layout.key) :], self._places[len(layout.key) :])
+        self._canonical_rows = Canonical(columns[len(layout.key) :], self._places[len(layout.key) :])
         self._guard = Guard(connections, self._schema, generation, self._statements, self._places)
         self._indexes = Indexes(connections, self._schema, generation)
         self._readers = Readers(layout, self._schema)
@@ -87,8 +87,8 @@ class PostgresTarget:
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         return self._guard.apply(writes) if writes else []
 
-    def mend(self, mends: Sequence[Mend]) -> list[Outcome]:
-        return self._guard.mend(mends) if mends else []
+    def write_if_unchanged(self, mends: Sequence[ConditionalWrite]) -> list[Outcome]:
+        return self._guard.write_if_unchanged(mends) if mends else []
 
     def content(self, write: Write) -> Any:
         if write.values is None:
@@ -100,11 +100,11 @@ class PostgresTarget:
             content[column.name] = None if value is None else column.kept(value)
         return content
 
-    def imprint(self, write: Write) -> bytes | None:
+    def canonical(self, write: Write) -> bytes | None:
         if write.values is None:
             return None
         try:
-            return self._imprints.imprint(write.owner, tuple(write.values))
+            return self._canonical_rows.canonical(write.owner, tuple(write.values))
         except (ValueError, TypeError, AttributeError, ArithmeticError):
             self.content(write)  # which may raise; if not, no row is like this one
             return NONE
@@ -133,14 +133,14 @@ class PostgresTarget:
     def earlier(self) -> Iterator[Stored]:
         return iter(())
 
-    def imprints(self) -> Iterator[Imprints]:
+    def canonical_rows(self) -> Iterator[CanonicalRows]:
         def statement(size: int, after: bool) -> sql.Composed:
-            return self._statements.imprints(size, after, self.generation)
+            return self._statements.canonical_rows(size, after, self.generation)
 
         for rows in self._pages(statement, lambda row: row[3:]):
             if rows:
-                states, owners, imprints, *keys = zip(*rows, strict=True)
-                yield self._imprints.page([*zip(*keys, strict=True)], states, owners, imprints)
+                states, owners, canonical_rows, *keys = zip(*rows, strict=True)
+                yield self._canonical_rows.page([*zip(*keys, strict=True)], states, owners, canonical_rows)
 
     def _pages(
         self, page: Callable[[int, bool], sql.Composed], key: Callable[[Sequence[Any]], Sequence[Any]]

@@ -1,7 +1,7 @@
 """Hashes listed for comparing and counting: a page of SCAN and what is wanted of its rows in one script call.
 
-The imprint of a hash is the MessagePack array of an empty text and of its declared fields in their order, as Lua makes
-it of what stands there, and Python of what ought to; both write each text under the shortest header.
+The canonical bytes of a hash is the MessagePack array of an empty text and of its declared fields in their order, as
+Lua makes it of what stands there, and Python of what ought to; both write each text under the shortest header.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 
 from dynaview.projections.rows import Write
 from dynaview.sinks.canonical import owned
-from dynaview.sinks.port import Imprints, Stored, state_of
+from dynaview.sinks.port import CanonicalRows, Stored, state_of
 from dynaview.sinks.redis import lookups
 from dynaview.sinks.redis.client import Link
 from dynaview.sinks.redis.names import Family, is_beside
@@ -52,7 +52,7 @@ class Listing:
         """Whether it knows the fields of rows."""
         return content.type == "hash" and content.names is not None and len(content.names) <= MOST_FIELDS
 
-    def imprint(self, write: Write) -> bytes:
+    def canonical(self, write: Write) -> bytes:
         """Of an upsert that has not expired. Raises ValueError for what cannot be stored."""
         cells = self._content.cells(write)
         if len(cells) == self._content.complete:
@@ -65,7 +65,7 @@ class Listing:
         packed = _pack(["", *values])
         return owned(write.owner, packed) if write.owner else packed
 
-    def pages(self) -> Iterator[Imprints]:
+    def pages(self) -> Iterator[CanonicalRows]:
         """As SCAN has them, see `RedisTarget.rows`."""
         cursor = b"0"
         while True:
@@ -74,21 +74,21 @@ class Listing:
             if cursor == b"0":
                 return
 
-    def _page(self, found: list[bytes]) -> Imprints:
+    def _page(self, found: list[bytes]) -> CanonicalRows:
         states = found[1::3]
         if not self._beside and all(map(bytes.isdigit, states)) and not any(map(_padded, states)):
             try:
-                return Imprints(
+                return CanonicalRows(
                     [key.decode() for key in found[::3]], [state.decode() + " 1 " for state in states], found[2::3]
                 )
             except UnicodeDecodeError:  # a key that is nobody's of ours
                 pass
-        page = Imprints([], [], [])
-        for key, state, imprint in zip(found[::3], states, found[2::3], strict=True):
-            self._enter(page, key, state, imprint)
+        page = CanonicalRows([], [], [])
+        for key, state, canonical in zip(found[::3], states, found[2::3], strict=True):
+            self._enter(page, key, state, canonical)
         return page
 
-    def _enter(self, page: Any, key: bytes, state: bytes, imprint: bytes) -> None:
+    def _enter(self, page: Any, key: bytes, state: bytes, canonical: bytes) -> None:
         try:
             name, match = key.decode(), _STATE.fullmatch(state.decode())
         except UnicodeDecodeError:
@@ -97,7 +97,7 @@ class Listing:
             version, generation, owner = match.groups()
             page.keys.append(name)
             page.states.append(state_of(int(version), int(generation or 1), owner))
-            page.imprints.append(owned(owner, imprint))
+            page.canonical_rows.append(owned(owner, canonical))
 
 
 def count_hashes(link: Link, family: Family, generation: int) -> Iterator[tuple[int, list[Stored]]]:

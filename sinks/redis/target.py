@@ -14,7 +14,7 @@ import redis
 
 from dynaview.projections.rows import Layout, RowKey, Rule, Write
 from dynaview.sinks.canonical import listed, plain
-from dynaview.sinks.port import APPLIED, STALE, Imprints, Mend, Outcome, Rejected, RejectedKind, Stored
+from dynaview.sinks.port import APPLIED, STALE, CanonicalRows, ConditionalWrite, Outcome, Rejected, RejectedKind, Stored
 from dynaview.sinks.redis import generation as generations
 from dynaview.sinks.redis import guard as scripts
 from dynaview.sinks.redis import lookups
@@ -58,7 +58,7 @@ _REDIS_TYPE = {"hash": "hash", "string": "string", "set": "set", "sorted_set": "
 _Row: TypeAlias = "list[Any]"
 """A write or mend as the scripts take it, see `lua`."""
 
-_Asked = TypeVar("_Asked", Write, Mend)
+_Asked = TypeVar("_Asked", Write, ConditionalWrite)
 
 _LATER = "-"
 """What was seen that no row can be."""
@@ -98,7 +98,7 @@ class RedisTarget:
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         return self._run(_WRITE[self._content.type], writes, self._build, writes)
 
-    def mend(self, mends: Sequence[Mend]) -> list[Outcome]:
+    def write_if_unchanged(self, mends: Sequence[ConditionalWrite]) -> list[Outcome]:
         """See the port. A key that dynaview did not create is Rejected."""
         return self._run(_MEND[self._content.type], mends, self._mend_row, [mend.write for mend in mends])
 
@@ -117,11 +117,11 @@ class RedisTarget:
             case "set":
                 return True
 
-    def imprint(self, write: Write) -> bytes | None:
+    def canonical(self, write: Write) -> bytes | None:
         if self._listing is None:
             content = self.content(write)
             return None if content is None else plain(write.owner, content)
-        return None if write.values is None or self._has_expired(write) else self._listing.imprint(write)
+        return None if write.values is None or self._has_expired(write) else self._listing.canonical(write)
 
     def _has_expired(self, write: Write) -> bool:
         if not self._options.expire_field:
@@ -143,7 +143,7 @@ class RedisTarget:
             return (row for _, page in count_hashes(self._link, self.family, self.generation) for row in page)
         return (row for row in self._live(full=False) if row.generation < self.generation)
 
-    def imprints(self) -> Iterator[Imprints]:
+    def canonical_rows(self) -> Iterator[CanonicalRows]:
         return listed(self.rows()) if self._listing is None else self._listing.pages()
 
     def count(self) -> int:
@@ -266,7 +266,7 @@ class RedisTarget:
             row[3:] = [2, member, self._content.score(write)]
         return row
 
-    def _mend_row(self, mend: Mend) -> _Row:
+    def _mend_row(self, mend: ConditionalWrite) -> _Row:
         write, seen = mend.write, mend.seen
         row = self._build(write)
         row[1] = str(seen.version) if seen is not None and seen.owner == write.owner else "0"

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple, TypeAlias
 
-from tests.models.lane import Habits, Lane, Order, Write, lane_steps
+from tests.models.pipeline import Habits, Order, ViewPipeline, Write, pipeline_steps
+
 from tests.models.table import History, Value, changes, item, shown
 
 
@@ -29,7 +30,7 @@ class Rule(enum.Enum):
     CHECKPOINT = "a checkpoint moves only past writes that are confirmed"
     LATE_CHECKPOINT = "a worker that lost its office saves no checkpoint"
     LATE_STOPS = "a worker that lost its office finishes at most the batch in its hands"
-    ORDER_BEFORE_SCAN = "lanes write the next generation before the scan starts"
+    ORDER_BEFORE_SCAN = "pipelines write the next generation before the scan starts"
     ALL_WRITE_BOTH = "all workers have acknowledged writing both before the scan starts"
     NEXT_FIRST = "the next generation is written before the one that readers see"
     STRONG_SCAN = "the scan's reads are strongly consistent"
@@ -91,7 +92,7 @@ class State(NamedTuple):
 
     history: History
     slots: tuple[Slot, Slot]
-    lane: Lane
+    pipeline: ViewPipeline
     order: Order
     published: int
     phase: Phase
@@ -109,7 +110,7 @@ class State(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Beside:
+class SideBySide:
     """The protocol with up to `changes` changes of the table, and `without` one of its rules."""
 
     changes: int
@@ -127,8 +128,8 @@ class Beside:
 
     def start(self) -> State:
         """A view that follows an empty table."""
-        lane = Lane(0, 0, (1,), (1,))
-        return State((), (None, GONE), lane, (1,), 1, "idle", 0, None, None, False, False, 0, None)
+        pipeline = ViewPipeline(0, 0, (1,), (1,))
+        return State((), (None, GONE), pipeline, (1,), 1, "idle", 0, None, None, False, False, 0, None)
 
     def steps(self, state: State) -> Iterator[tuple[str, State]]:
         """Table, workers and controller, in any order; readers look after each step."""
@@ -150,15 +151,15 @@ class Beside:
         return state.phase == "ended" and self._quiet(state) and len(state.history) == self.changes
 
     def _quiet(self, state: State) -> bool:
-        lane = state.lane
-        return lane.rests(len(state.history)) and lane.acknowledged(state.order) and state.late_page is None
+        pipeline = state.pipeline
+        return pipeline.rests(len(state.history)) and pipeline.acknowledged(state.order) and state.late_page is None
 
     def _steps(self, state: State) -> Iterator[tuple[str, State]]:
         if len(state.history) < self.changes:
             for text, history in changes(state.history):
                 yield text, state._replace(history=history)
-        for text, lane, write in lane_steps(state.lane, len(state.history), state.order, self._habits):
-            after = state._replace(lane=lane)
+        for text, pipeline, write in pipeline_steps(state.pipeline, len(state.history), state.order, self._habits):
+            after = state._replace(pipeline=pipeline)
             yield text, after if write is None else self._written(after, write)
         yield from self._rebuild(state)
         yield from self._after_the_swap(state)
@@ -198,7 +199,7 @@ class Beside:
                 yield "the controller begins to scan", state._replace(phase="scanning")
             case "made":
                 yield f"the controller turns the order to {both}", state._replace(order=both, phase="turning to both")
-            case "turning to both" if self.without is Rule.ALL_WRITE_BOTH or state.lane.acknowledged(state.order):
+            case "turning to both" if self.without is Rule.ALL_WRITE_BOTH or state.pipeline.acknowledged(state.order):
                 yield "the controller goes on", state._replace(phase="holding" if scan_first else "scanning")
             case "scanning" if state.page is None:
                 for moment in range(0 if self.without is Rule.STRONG_SCAN else now, now + 1):
@@ -222,16 +223,16 @@ class Beside:
         again = state._replace(phase="idle", again=True)
         if self.without is Rule.NEW_NUMBER:
             return again
-        lane = state.lane
-        if lane.late is not None:
-            left = tuple(generation for generation in lane.late.left if generation != 2)
-            late = lane.late._replace(left=left) if left else None
-            lane = lane._replace(late=late, other=None if left else state.order)
-        return again._replace(lane=lane, late_page=None)
+        pipeline = state.pipeline
+        if pipeline.late is not None:
+            left = tuple(generation for generation in pipeline.late.left if generation != 2)
+            late = pipeline.late._replace(left=left) if left else None
+            pipeline = pipeline._replace(late=late, other=None if left else state.order)
+        return again._replace(pipeline=pipeline, late_page=None)
 
     def _after_the_swap(self, state: State) -> Iterator[tuple[str, State]]:
         """The end of the previous generation, or the rollback to it."""
-        acknowledged = state.lane.acknowledged(state.order)
+        acknowledged = state.pipeline.acknowledged(state.order)
         may_drop = acknowledged or self.without is Rule.DROP_ACKNOWLEDGED
         match state.phase:
             case "kept":
@@ -281,8 +282,8 @@ class Beside:
             yield "the replaced controller swaps readers to 2", state._replace(published=2, late_swap=False)
 
     def _passed(self, state: State) -> bool:
-        lane = state.lane
-        return (lane.at if self.without is Rule.DURABLE_HOLD else lane.saved) >= state.until
+        pipeline = state.pipeline
+        return (pipeline.at if self.without is Rule.DURABLE_HOLD else pipeline.saved) >= state.until
 
 
 def _put(state: State, generation: int, slot: Slot) -> State:
@@ -299,9 +300,11 @@ def _read(state: State) -> State:
     slot = state.slots[state.published - 1]
     if slot == GONE:
         return state._replace(fault="readers are led to a generation that is not there")
-    seen = shown(state.history, max(state.seen, state.lane.saved), _visible(slot))
+    seen = shown(state.history, max(state.seen, state.pipeline.saved), _visible(slot))
     if seen is None:
         what = _visible(slot) or "no row"
-        fault = f"readers see {what}, older than change {max(state.seen, state.lane.saved)} that they saw or waited for"
+        fault = (
+            f"readers see {what}, older than change {max(state.seen, state.pipeline.saved)} that they saw or waited for"
+        )
         return state._replace(fault=fault)
     return state if seen == state.seen else state._replace(seen=seen)

@@ -1,14 +1,14 @@
 """A rebuild in place (Redis), for one item: all generations share the row key that readers address.
 
-The lane turns to generation N+1, and all workers acknowledge it. The scan reads the item, looks at the row, holds until
-the checkpoint has passed that look, and writes the item only where the row is still what it was and not yet of N+1; it
-keeps the row's version. Where the row changed and is not of N+1 it looks again. At the end rows that are still of an
-older generation are swept in the same way: look, hold, delete where unchanged, leaving a tombstone.
+The pipeline turns to generation N+1, and all workers acknowledge it. The scan reads the item, looks at the row, holds
+until the checkpoint has passed that look, and writes the item only where the row is still what it was and not yet of
+N+1; it keeps the row's version. Where the row changed and is not of N+1 it looks again. At the end rows that are still
+of an older generation are swept in the same way: look, hold, delete where unchanged, leaving a tombstone.
 
 A rebuild may be cancelled at any time, and another one started, here or after the first has ended. Somebody edits the
 row by hand once, before or between the rebuilds: a rebuild that comes to its end has mended that.
 
-**What a cancel is.** The lane stays with the number that it writes. Going back to N would lose changes: rows of N+1
+**What a cancel is.** The pipeline stays with the number that it writes. Going back to N would lose changes: rows of N+1
 refuse everything of N. A cancelled rebuild thus ends unswept (what it mended stays mended, what it did not reach stays
 as it was), the view is followed as before under the new number, and the next rebuild takes a number above it.
 """
@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from tests.models.lane import Habits, Lane, Write, lane_steps
+from tests.models.pipeline import Habits, ViewPipeline, Write, pipeline_steps
+
 from tests.models.table import History, Value, changes, item, shown
 
 
@@ -32,7 +33,7 @@ class Rule(enum.Enum):
     NOT_GENERATION_FIRST = "a higher generation does not make up for a lower version"
     NOT_VERSION_FIRST = "a higher version does not make up for a lower generation"
     LATE_CHECKPOINT = "a worker that lost its office saves no checkpoint"
-    ONE_LANE = "all workers have acknowledged the new generation before the scan starts: no lane writes the old one"
+    ONE_LANE = "all workers have acknowledged the new generation before the scan starts: no pipeline writes the old one"
     TAKE_OVER_READS = "a worker that takes over reads then which generation it has to write"
     STRONG_SCAN = "the scan's reads are strongly consistent"
     SCAN_COMPARES = "the scan writes only where the row is as it was when looked at"
@@ -43,7 +44,7 @@ class Rule(enum.Enum):
     SWEEP = "rows that are still of an older generation are deleted at the end"
     SWEEP_COMPARES = "the sweep deletes only where the row is as it was when looked at"
     END_HOLDS = "a rebuild has ended only when the watermark has passed the scan's end"
-    CANCEL_KEEPS_NUMBER = "a cancelled rebuild leaves the lane with the new generation"
+    CANCEL_KEEPS_NUMBER = "a cancelled rebuild leaves the pipeline with the new generation"
     NONE_LATE_AT_LOSS = (
         "nobody paused still has an older write in hand when a tombstone goes (by hand, or its 25 h are over)"
     )
@@ -76,9 +77,9 @@ class State(NamedTuple):
 
     history: History
     row: Row | None
-    lane: Lane
+    pipeline: ViewPipeline
     generation: int
-    """What lanes are to write."""
+    """What pipelines are to write."""
     phase: Literal["ended", "turning", "scanning", "sweeping", "ending"]
     swept: bool
     """Whether the last rebuild came to its end."""
@@ -111,7 +112,7 @@ class InPlace:
 
     def start(self) -> State:
         """A view that follows an empty table in generation 1."""
-        return State((), None, Lane(0, 0, (1,), (1,)), 1, "ended", False, None, None, None, False, 0, None)
+        return State((), None, ViewPipeline(0, 0, (1,), (1,)), 1, "ended", False, None, None, None, False, 0, None)
 
     def steps(self, state: State) -> Iterator[tuple[str, State]]:
         """Table, workers, controller and an operator's editor, in any order; readers look after each step."""
@@ -136,21 +137,27 @@ class InPlace:
         return ended and self._quiet(state) and len(state.history) == self.changes
 
     def _quiet(self, state: State) -> bool:
-        lane = state.lane
-        return lane.rests(len(state.history)) and lane.acknowledged((state.generation,)) and state.late_page is None
+        pipeline = state.pipeline
+        return (
+            pipeline.rests(len(state.history))
+            and pipeline.acknowledged((state.generation,))
+            and state.late_page is None
+        )
 
     def _steps(self, state: State) -> Iterator[tuple[str, State]]:
         if len(state.history) < self.changes:
             for text, history in changes(state.history):
                 yield text, state._replace(history=history)
-        for text, lane, write in lane_steps(state.lane, len(state.history), (state.generation,), self._habits):
-            after = state._replace(lane=lane)
+        for text, pipeline, write in pipeline_steps(
+            state.pipeline, len(state.history), (state.generation,), self._habits
+        ):
+            after = state._replace(pipeline=pipeline)
             yield text, after if write is None else self._written(after, write)
         match state.phase:
             case "ended":
                 yield from self._begun(state)
                 yield from self._edited(state)
-            case "turning" if state.lane.acknowledged((state.generation,)) or self.without is Rule.ONE_LANE:
+            case "turning" if state.pipeline.acknowledged((state.generation,)) or self.without is Rule.ONE_LANE:
                 yield "the controller begins to scan", state._replace(phase="scanning")
             case "scanning":
                 yield from self._scan(state)
@@ -188,7 +195,7 @@ class InPlace:
             return
         again = self.without is Rule.NEW_NUMBER and state.generation > 1
         number = state.generation if again else state.generation + 1
-        text = f"a rebuild begins: the lane is to write generation {number}"
+        text = f"a rebuild begins: the pipeline is to write generation {number}"
         yield text, state._replace(phase="turning", generation=number, swept=False)
 
     def _scan(self, state: State) -> Iterator[tuple[str, State]]:
@@ -242,7 +249,7 @@ class InPlace:
 
     def _passed(self, state: State, page: Page) -> bool:
         durable = self.without is not Rule.DURABLE_HOLD
-        reached = state.lane.saved if durable else state.lane.at
+        reached = state.pipeline.saved if durable else state.pipeline.at
         return page.until is not None and (reached >= page.until or self.without is Rule.HOLD)
 
     def _ends(self, state: State) -> bool:
@@ -254,7 +261,7 @@ class InPlace:
         """Cancels, deaths of the controller, and what a replaced one does late."""
         if state.phase != "ended":
             number = state.generation - (self.without is Rule.CANCEL_KEEPS_NUMBER)
-            text = f"the rebuild is cancelled; the lane is to write generation {number}"
+            text = f"the rebuild is cancelled; the pipeline is to write generation {number}"
             yield text, state._replace(phase="ended", generation=number, page=None)
         if state.phase == "ending":
             yield "the controller dies; another sweeps once more", state._replace(page=None, phase="sweeping")
@@ -284,7 +291,7 @@ class InPlace:
         yield "somebody edits the row by hand", hurt._replace(row=row._replace(value=DAMAGED))
         if row.value is not None:
             yield "somebody removes the row by hand", hurt._replace(row=None)
-        elif (state.lane.late is None and state.late_page is None) or self.without is Rule.NONE_LATE_AT_LOSS:
+        elif (state.pipeline.late is None and state.late_page is None) or self.without is Rule.NONE_LATE_AT_LOSS:
             yield "somebody removes the tombstone by hand", hurt._replace(row=None)
         if row.value is not None:
             yield "somebody makes the row a tombstone by hand", hurt._replace(row=row._replace(value=None))
@@ -309,7 +316,7 @@ def _read(state: State) -> State:
     """Readers look, also those who waited for the watermark: what it has passed they must see."""
     if state.hurt is not None:
         return state
-    since = max(state.seen, state.lane.saved)
+    since = max(state.seen, state.pipeline.saved)
     seen = shown(state.history, since, _visible(state.row))
     if seen is None:
         what = _visible(state.row) or "no row"

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from tests.models.lane import Habits, Lane, Write, lane_steps
+from tests.models.pipeline import Habits, ViewPipeline, Write, pipeline_steps
+
 from tests.models.table import History, Value, item, shown
 
 
@@ -78,7 +79,7 @@ class State(NamedTuple):
 
     history: History
     row: Row | None
-    lane: Lane
+    pipeline: ViewPipeline
     check: Check | None
     late_check: Check | None
     """A check in the hands of a verifier that was replaced."""
@@ -102,12 +103,12 @@ class Mending:
 
     def start(self) -> State:
         """A view that follows an empty table."""
-        return State((), None, Lane(0, 0, (1,), (1,)), None, None, frozenset(), None, False, 0, None)
+        return State((), None, ViewPipeline(0, 0, (1,), (1,)), None, None, frozenset(), None, False, 0, None)
 
     def steps(self, state: State) -> Iterator[tuple[str, State]]:
         """Table, workers, verifier and an operator's editor, in any order; readers look after each step."""
         for text, after in self._steps(state):
-            touched = (after.history, after.row, after.lane.at) != (state.history, state.row, state.lane.at)
+            touched = (after.history, after.row, after.pipeline.at) != (state.history, state.row, state.pipeline.at)
             if touched:
                 check = after.check._replace(current=False) if after.check else None
                 after = after._replace(checked=frozenset(), check=check)
@@ -127,7 +128,7 @@ class Mending:
         return self._quiet(state) and len(state.history) == self.changes and state.edited and len(state.checked) == 2
 
     def _quiet(self, state: State) -> bool:
-        return state.lane.rests(len(state.history)) and state.late_check is None
+        return state.pipeline.rests(len(state.history)) and state.late_check is None
 
     def _steps(self, state: State) -> Iterator[tuple[str, State]]:
         if len(state.history) < self.changes:
@@ -136,11 +137,11 @@ class Mending:
                     number = len(state.history) + 1
                     text = f"the table puts {value}" if value else "the table deletes the item"
                     yield f"{text} (change {number})", state._replace(history=(*state.history, value))
-        for text, lane, write in lane_steps(state.lane, len(state.history), (1,), Habits()):
-            pauses = lane.late is not None and state.lane.late is None
+        for text, pipeline, write in pipeline_steps(state.pipeline, len(state.history), (1,), Habits()):
+            pauses = pipeline.late is not None and state.pipeline.late is None
             if pauses and not (state.row is None or state.row.ours or self.without is Rule.NONE_LATE_AT_LOSS):
                 continue
-            after = state._replace(lane=lane)
+            after = state._replace(pipeline=pipeline)
             yield text, after if write is None else _written(after, write)
         yield from self._verify(state)
         yield from self._edited(state)
@@ -175,7 +176,7 @@ class Mending:
         now = len(state.history)
         by_item = check.way == "by item"
         early = self.without is Rule.HOLD_AFTER_READ
-        if early and check.looked and state.lane.saved < check.until:
+        if early and check.looked and state.pipeline.saved < check.until:
             return
         turned = self.without is (Rule.ROW_BEFORE_ITEM if by_item else Rule.LISTING_BEFORE_SCAN)
         if not check.looked and (check.read or not turned):
@@ -210,7 +211,7 @@ class Mending:
         return done._replace(row=mended, hurt=state.hurt if twice else None)
 
     def _passed(self, state: State, check: Check) -> bool:
-        reached = state.lane.at if self.without is Rule.DURABLE_HOLD else state.lane.saved
+        reached = state.pipeline.at if self.without is Rule.DURABLE_HOLD else state.pipeline.saved
         return reached >= check.until or self.without is Rule.HOLD
 
     # What somebody does by hand
@@ -221,7 +222,7 @@ class Mending:
         row = state.row
         hurt = state._replace(hurt=len(state.history), edited=True)
         older = [check for check in (state.check, state.late_check) if check and check.looked and check.seen is None]
-        may_lose = (state.lane.late is None and not older) or self.without is Rule.NONE_LATE_AT_LOSS
+        may_lose = (state.pipeline.late is None and not older) or self.without is Rule.NONE_LATE_AT_LOSS
         if row is None:
             yield "somebody adds a row by hand", hurt._replace(row=Row(0, WRONG))
             return
@@ -262,7 +263,7 @@ def _read(state: State) -> State:
     """Readers look, also those who waited for the watermark: what it has passed they must see."""
     if state.hurt is not None:
         return state
-    since = max(state.seen, state.lane.saved)
+    since = max(state.seen, state.pipeline.saved)
     value = state.row.value if state.row else None
     seen = shown(state.history, since, value)
     if seen is None:

@@ -1,9 +1,9 @@
 """One item of a table, and what readers of its row may see. Shared by the models.
 
 Time is the number of changes that the table has seen. A history holds what each change made of the item: a value, or
-None where it was deleted. A change's version is its number. Nothing but the lane looks at the stream, and it may take
-a change at any later time: a stream that shows changes later than they were made, and a lane that reads them later,
-are the same thing here.
+None where it was deleted. A change's version is its number. Nothing but the pipeline looks at the stream, and it may
+take a change at any later time: a stream that shows changes later than they were made, and a pipeline that reads them
+later, are the same thing here.
 """
 
 from __future__ import annotations

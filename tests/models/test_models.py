@@ -104,7 +104,7 @@ def _breaks(model: Callable[[int], Model[Any]], law: str, rule: str) -> None:
 )
 def test_a_rebuild_beside_the_live_view_holds(changes: int, regrets: bool) -> None:
     """Law 6: swapped, cancelled, rolled back or retired, with crashes anywhere, no reader sees an item go back."""
-    explored = _holds(beside.Beside(changes, regrets=regrets))
+    explored = _holds(beside.SideBySide(changes, regrets=regrets))
     assert {(state.published, state.order) for state in explored.finished} == {(1, (1,)), (2, (2,))}
 
 
@@ -112,7 +112,7 @@ def test_a_rebuild_beside_the_live_view_holds(changes: int, regrets: bool) -> No
 def test_each_rule_of_a_rebuild_beside_is_needed(rule: beside.Rule) -> None:
     """Leaving it out gives a counterexample."""
     regrets = rule is beside.Rule.NEW_NUMBER
-    _breaks(lambda changes: beside.Beside(changes, rule, regrets), BESIDE[rule], rule.value)
+    _breaks(lambda changes: beside.SideBySide(changes, rule, regrets), BESIDE[rule], rule.value)
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from dynaview.views.control.leases import leases
 from dynaview.views.control.store import ControlStore, ControlUnavailable, ViewRecord
 from dynaview.views.daemon.table_worker import Worker, WorkerSettings
 from dynaview.views.declarations.load import load
-from dynaview.views.streaming.pipeline import Lane, LaneSettings
-from dynaview.views.workers.coordinator import Share, ShareSettings
+from dynaview.views.streaming.pipeline import PipelineSettings, ViewPipeline
+from dynaview.views.workers.coordinator import CoordinatorSettings, ShardCoordinator
 from tests.support.house import QUICK, until
 from tests.support.scripted import ScriptedStream, ScriptedTable
 
@@ -165,7 +165,7 @@ class _Table:
 class Hand:
     """One worker of a band."""
 
-    def __init__(self, band: Band, share: ShareSettings) -> None:
+    def __init__(self, band: Band, share: CoordinatorSettings) -> None:
         self.gate = Gate()
         self.crashed = threading.Event()
         self.failures: list[tuple[str, str]] = []
@@ -175,9 +175,9 @@ class Hand:
         for name in ("read", "write"):
             setattr(database, name, self._gated(getattr(database, name)))
         follower = replace(QUICK, children_every=0.005)
-        lane = replace(band.lane)
+        pipeline = replace(band.pipeline)
         settings = WorkerSettings(
-            lane, follower, tend_every=0.02, turn_every=0.02, watch_every=0.2, patience=5.0, share=share
+            pipeline, follower, tend_every=0.02, turn_every=0.02, watch_every=0.2, patience=5.0, share=share
         )
         table: Any = _Table(band.table, self.gate)
         self.worker = Worker(
@@ -197,17 +197,17 @@ class Hand:
         return gated
 
     @property
-    def share(self) -> Share:
+    def share(self) -> ShardCoordinator:
         """Its share, once it has registered."""
         until(lambda: self.worker._share is not None, "a registration")
         share = self.worker._share
         assert share is not None
         return share
 
-    def lane(self, view: str) -> Lane:
-        """The lane of a view that runs."""
-        assert self.worker._lanes is not None
-        return next(lane for lane in self.worker._lanes.all() if lane.name == view)
+    def pipeline(self, view: str) -> ViewPipeline:
+        """The pipeline of a view that runs."""
+        assert self.worker._pipelines is not None
+        return next(pipeline for pipeline in self.worker._pipelines.all() if pipeline.name == view)
 
     @property
     def owned(self) -> set[str]:
@@ -240,8 +240,8 @@ class Band:
         self.table = ScriptedTable(clock=time.time)
         self.sink = Watched()
         self.hands: list[Hand] = []
-        self.lane = LaneSettings(commit_every=0.0, beat=0.02, buffer=50, batch=20)
-        self.settings = ShareSettings(lease=lease, look_every=0.02, review_every=0.2, listing_every=0.2)
+        self.pipeline = PipelineSettings(commit_every=0.0, beat=0.02, buffer=50, batch=20)
+        self.settings = CoordinatorSettings(lease=lease, look_every=0.02, review_every=0.2, listing_every=0.2)
         self.control = ControlStore(self.declaration.control)
 
     def join(self, lease: float | None = None) -> Hand:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
 from dynaview.projections.rows import RowKey, Write
-from dynaview.sinks.port import Imprints, Mend, Outcome, SinkRefused, SinkUnavailable, Stored, Target
+from dynaview.sinks.port import CanonicalRows, ConditionalWrite, Outcome, SinkRefused, SinkUnavailable, Stored, Target
 
 Fault: TypeAlias = Literal["refuse", "lose", "half", "forbid"]
 """refuse: fail before the write. lose: write, then fail, as when the answer is lost. half: write half, then fail.
@@ -67,8 +67,8 @@ class FaultyTarget:
             raise SinkUnavailable("scripted: answer lost")
         return outcomes
 
-    def mend(self, mends: Sequence[Mend]) -> list[Outcome]:
-        return self.inner.mend(mends)
+    def write_if_unchanged(self, mends: Sequence[ConditionalWrite]) -> list[Outcome]:
+        return self.inner.write_if_unchanged(mends)
 
     def prepare(self, bulk: bool = False) -> None:
         self.inner.prepare(bulk)
@@ -82,8 +82,8 @@ class FaultyTarget:
     def content(self, write: Write) -> Any:
         return self.inner.content(write)
 
-    def imprint(self, write: Write) -> bytes | None:
-        return self.inner.imprint(write)
+    def canonical(self, write: Write) -> bytes | None:
+        return self.inner.canonical(write)
 
     def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         return self.inner.read(keys, contents)
@@ -94,8 +94,8 @@ class FaultyTarget:
     def earlier(self) -> Iterator[Stored]:
         return self.inner.earlier()
 
-    def imprints(self) -> Iterator[Imprints]:
-        return self.inner.imprints()
+    def canonical_rows(self) -> Iterator[CanonicalRows]:
+        return self.inner.canonical_rows()
 
     def count(self) -> int:
         return self.inner.count()

@@ -14,8 +14,8 @@ from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import SinkRefused
 from dynaview.views.control.store import ControlStore, ControlUnavailable, Progress
 from dynaview.views.streaming.fill import Fill
-from dynaview.views.streaming.generation_writer import Output
-from dynaview.views.streaming.pipeline import Lane, LaneSettings
+from dynaview.views.streaming.generation_writer import GenerationWriter
+from dynaview.views.streaming.pipeline import PipelineSettings, ViewPipeline
 from dynaview.views.streaming.stream_reader import Follower, FollowerSettings
 from tests.support.faults import FaultyTarget
 from tests.support.scripted import ScriptedTable
@@ -59,44 +59,53 @@ class House:
         self.names = names
         self.bound: Bound = SimpleBound()
         self.targets = {name: FaultyTarget(self.sink.open(layout(name), 1)) for name in names}
-        self.lane_settings = LaneSettings(buffer=50, batch=20, commit_every=0.0, beat=0.01)
+        self.pipeline_settings = PipelineSettings(buffer=50, batch=20, commit_every=0.0, beat=0.01)
         self.settings = QUICK
-        self.lanes: dict[str, Lane] = {}
+        self.pipelines: dict[str, ViewPipeline] = {}
         self.fills: dict[str, Fill] = {}
         self.crashed = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         self.control = CutControl(self.url)
-        self.lanes = {}
+        self.pipelines = {}
         for name in self.names:
             record = self.control.add_view(name, "shop", "memory", "f", self.table.arn)
-            outputs = [Output(name, self.bound, self.targets[name])]
-            self.lanes[name] = Lane(record, outputs, self.control, self.control.checkpoints(name), self.lane_settings)
-            self.lanes[name].gone = partial(self.sink.gone, layout(name), 1)
+            outputs = [GenerationWriter(name, self.bound, self.targets[name])]
+            self.pipelines[name] = ViewPipeline(
+                record, outputs, self.control, self.control.checkpoints(name), self.pipeline_settings
+            )
+            self.pipelines[name].gone = partial(self.sink.gone, layout(name), 1)
         self.follower = Follower(
-            self.table.stream(self.table.arn, SHAPE), list(self.lanes.values()), self.settings, crashed=self.crashed.set
+            self.table.stream(self.table.arn, SHAPE),
+            list(self.pipelines.values()),
+            self.settings,
+            crashed=self.crashed.set,
         )
-        self._threads = [threading.Thread(target=lane.run, name=lane.name, daemon=True) for lane in self.lanes.values()]
+        self._threads = [
+            threading.Thread(target=pipeline.run, name=pipeline.name, daemon=True)
+            for pipeline in self.pipelines.values()
+        ]
         for thread in self._threads:
             thread.start()
         self.follower.start()
-        for lane in self.lanes.values():
-            if not lane.record.filled:
-                fill = self.fills[lane.name] = self._fill(lane)
+        for pipeline in self.pipelines.values():
+            if not pipeline.record.filled:
+                fill = self.fills[pipeline.name] = self._fill(pipeline)
                 self._threads += fill.start(fill.plan(0))
 
-    def _fill(self, lane: Lane) -> Fill:
+    def _fill(self, pipeline: ViewPipeline) -> Fill:
         return Fill(
-            lane.name, 1, self.table, SHAPE, self.bound, lane.outputs[0].target, self.control, lane.prepared, lane.stop,
-            lane.filled, self.crashed.set, fault=lane.fault, lettered=lane.lettered,
+            pipeline.name, 1, self.table, SHAPE, self.bound, pipeline.outputs[0].target, self.control,
+            pipeline.prepared, pipeline.stop, pipeline.filled, self.crashed.set,
+            fault=pipeline.fault, lettered=pipeline.lettered,
         )  # fmt: skip
 
     def stop(self) -> None:
         """End in good order."""
         self.follower.stop()
-        for lane in self.lanes.values():
-            lane.end()
+        for pipeline in self.pipelines.values():
+            pipeline.end()
         for target in self.targets.values():
             target.release()
         for thread in self._threads:
@@ -110,7 +119,7 @@ class House:
         self.stop()
 
     def rows(self, name: str) -> dict[Any, Any]:
-        """What readers of a view see, by row key; nothing before its lane has prepared it."""
+        """What readers of a view see, by row key; nothing before its pipeline has prepared it."""
         try:
             return {stored.key: stored.content for stored in self.targets[name].rows()}
         except SinkRefused:

@@ -108,7 +108,7 @@ def damage(yard: Yard) -> None:
         held["card:nobody:s" if view == "cards" else ("nobody", "s")] = held.pop(second)
 
 
-def lanes(thread: threading.Thread) -> bool:
+def pipelines(thread: threading.Thread) -> bool:
     return thread.name.startswith("view-")
 
 

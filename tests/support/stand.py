@@ -20,7 +20,7 @@ from dynaview.views.control.store import ControlStore, Counts
 from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.daemon.table_worker import WorkerSettings
 from dynaview.views.declarations.load import load
-from dynaview.views.streaming.pipeline import LaneSettings
+from dynaview.views.streaming.pipeline import PipelineSettings
 from dynaview.views.streaming.stream_reader import FollowerSettings
 from dynaview.views.verify.compare import compare
 from tests.support.house import until
@@ -94,7 +94,7 @@ class Stand:
 
     def _daemon(self) -> Daemon:
         follower = FollowerSettings(poll_first=0.005, poll_cap=0.02)
-        return Daemon(self._proxied, WorkerSettings(LaneSettings(commit_every=0.0, beat=0.1), follower))
+        return Daemon(self._proxied, WorkerSettings(PipelineSettings(commit_every=0.0, beat=0.1), follower))
 
     def __enter__(self) -> Self:
         return self

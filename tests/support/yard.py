@@ -23,8 +23,8 @@ from dynaview.views.rebuild import checks
 from dynaview.views.rebuild import context as site
 from dynaview.views.rebuild import job as driver
 from dynaview.views.rebuild import view_rebuild as member
-from dynaview.views.streaming.pipeline import LaneSettings
-from dynaview.views.workers.coordinator import ShareSettings
+from dynaview.views.streaming.pipeline import PipelineSettings
+from dynaview.views.workers.coordinator import CoordinatorSettings
 from tests.support.house import QUICK, until
 from tests.support.scripted import ScriptedTable
 
@@ -81,13 +81,13 @@ class Yard:
         self.table = table or ScriptedTable(clock=time.time)
         self.sinks: Mapping[str, Sink] = {"cache": MemorySink("cache", in_place=True), "reads": MemorySink("reads")}
         self.settings = WorkerSettings(
-            lane=LaneSettings(buffer=200, batch=50, commit_every=0.0, beat=0.01),
+            pipeline=PipelineSettings(buffer=200, batch=50, commit_every=0.0, beat=0.01),
             follower=QUICK,
             watch_every=0.05,
             drain_every=0.01,
             tend_every=0.01,
             turn_every=0.01,
-            share=ShareSettings(lease=0.5, look_every=0.02, review_every=0.05),
+            share=CoordinatorSettings(lease=0.5, look_every=0.02, review_every=0.05),
         )
         self.declare(views, extra)
         self.control = ControlStore(self.declaration.control)

@@ -19,7 +19,7 @@ from dynaview.sinks.connect import connect
 from dynaview.views.cli import cli
 from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.table_worker import WorkerSettings
-from dynaview.views.declarations.codec import recorded
+from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.load import load
 
@@ -107,7 +107,7 @@ class Kept:
         declaration = self.declare(views)
         control, sink = ControlStore(self.url), connect(declaration.sinks["cache"])
         for view in declaration.views.values():
-            control.add_view(view.name, "shop", "cache", fingerprint(view, "shop"), declaration=recorded(view))
+            control.add_view(view.name, "shop", "cache", fingerprint(view, "shop"), declaration=encode(view))
             control.set_state(view.name, "stopped")
             target = sink.open(view.layout, 1)
             target.prepare()

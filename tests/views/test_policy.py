@@ -11,7 +11,7 @@ from dynaview.sinks.port import SinkError, SinkRefused, SinkUnavailable
 from dynaview.sources import errors
 from dynaview.sources.errors import AccessDenied, SourceError, SourceUnavailable, TableMissing, Throttled
 from dynaview.views.control.store import ControlError, ControlUnavailable
-from dynaview.views.policy import FAULT, LETTERS, POLICIES, Action, Backoff, Policy, Troubles, policy
+from dynaview.views.policy import FAULT, LETTERS, POLICIES, Action, ActiveErrors, Backoff, Policy, policy
 from tests.support.house import House, until
 from tests.support.scripted import ScriptedTable
 
@@ -78,7 +78,7 @@ def test_waits_follow_the_error_and_only_news_is_said() -> None:
 
 
 def test_one_trouble_at_many_places_is_news_once() -> None:
-    troubles = Troubles()
+    troubles = ActiveErrors()
     denied = [AccessDenied(f"shard {number}", "dynamodb:GetRecords", "the stream") for number in range(3)]
     assert [troubles.begin(f"shard-{number}", error) for number, error in enumerate(denied)] == [True, False, False]
     assert troubles.begin("listing", AccessDenied("x", "dynamodb:DescribeStream", "the stream"))

@@ -23,9 +23,9 @@ from dynaview.views.cli import cli
 from dynaview.views.control.store import Checkpoint, ControlStore, ControlUnavailable, Part, Progress
 from dynaview.views.declarations.load import load
 from dynaview.views.declarations.row_keys import row_key
-from dynaview.views.streaming.generation_writer import Output
+from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.offsets import Delivery
-from dynaview.views.streaming.pipeline import Lane, LaneSettings
+from dynaview.views.streaming.pipeline import PipelineSettings, ViewPipeline
 from dynaview.views.streaming.shard_discovery import Discovery
 from dynaview.views.waiting import HOPELESS, Hopeless, Moment, Pace, RowVersion, TimedOut, wait_for
 from tests.support.house import House, until
@@ -314,7 +314,7 @@ def test_row_keys_that_are_none(kept: Layout, written: str, problem: str) -> Non
 
 
 class Half:
-    """A lane without readers: tests offer and look by hand."""
+    """A pipeline without readers: tests offer and look by hand."""
 
     def __init__(self, folder: Path, checkpoints: dict[str, Checkpoint] | None = None) -> None:
         self.control = ControlStore(f"sqlite:///{folder / 'control.db'}")
@@ -323,12 +323,12 @@ class Half:
             self.control.commit("one", Progress({shard: Part(at) for shard, at in checkpoints.items()}), None)
         target = MemorySink("memory").open(layout("one"), 1)
         target.prepare()
-        self.lane = Lane(
+        self.pipeline = ViewPipeline(
             record,
-            [Output("one", SimpleBound(), target)],
+            [GenerationWriter("one", SimpleBound(), target)],
             self.control,
             self.control.checkpoints("one"),
-            LaneSettings(commit_every=0.0),
+            PipelineSettings(commit_every=0.0),
         )
 
     def apply(self, shard: str, start: int, *records: tuple[int, int], end: bool = False) -> None:
@@ -341,9 +341,9 @@ class Half:
             changes.append(Change("INSERT", body, None))
         positions = [position for position, _ in records]
         last = positions[-1] if positions else start
-        assert self.lane.intake.offer(Delivery(shard, start, last, changes, positions, (), end))
-        self.lane._apply(self.lane.intake.take(1000, 0.05))
-        self.lane._commit()
+        assert self.pipeline.inbox.offer(Delivery(shard, start, last, changes, positions, (), end))
+        self.pipeline._apply(self.pipeline.inbox.take(1000, 0.05))
+        self.pipeline._commit()
 
 
 @pytest.fixture
@@ -355,100 +355,100 @@ def half(tmp_path: Path) -> Iterator[Half]:
 
 def test_a_record_proves_what_is_before_its_second(half: Half) -> None:
     """Of ten records of one second five may have been read."""
-    half.lane.intake.track("a", None)
-    assert half.lane.intake.watermark() is None
+    half.pipeline.inbox.track("a", None)
+    assert half.pipeline.inbox.watermark() is None
     half.apply("a", -1, (1, 100), (2, 105))
-    mark = half.lane.intake.watermark()
+    mark = half.pipeline.inbox.watermark()
     assert mark is not None
     assert 104.9 < mark < 105
-    half.lane.intake.tip("a", 2, 105.4)
-    assert half.lane.intake.watermark() == 105.4
-    half.lane.intake.tip("a", 2, 104.2)  # a tip that is older than what was read adds nothing
-    assert half.lane.intake.watermark() == mark
+    half.pipeline.inbox.tip("a", 2, 105.4)
+    assert half.pipeline.inbox.watermark() == 105.4
+    half.pipeline.inbox.tip("a", 2, 104.2)  # a tip that is older than what was read adds nothing
+    assert half.pipeline.inbox.watermark() == mark
 
 
 def test_a_tip_beyond_what_is_applied_proves_nothing(half: Half) -> None:
-    half.lane.intake.track("a", None)
-    half.lane.intake.tip("a", 3, 200.0)
-    assert half.lane.intake.watermark() is None
+    half.pipeline.inbox.track("a", None)
+    half.pipeline.inbox.tip("a", 3, 200.0)
+    assert half.pipeline.inbox.watermark() is None
     half.apply("a", -1, (2, 105))
-    assert (half.lane.intake.watermark() or 0) < 105
+    assert (half.pipeline.inbox.watermark() or 0) < 105
     half.apply("a", 2, (3, 106))
-    assert half.lane.intake.watermark() == 200.0
+    assert half.pipeline.inbox.watermark() == 200.0
 
 
 def test_the_watermark_is_the_lowest_of_all_leaves(half: Half) -> None:
     for shard in "abc":
-        half.lane.intake.track(shard, None)
+        half.pipeline.inbox.track(shard, None)
     half.apply("a", -1, (1, 300))
     half.apply("b", -1, (2, 200))
-    assert half.lane.intake.watermark() is None
+    assert half.pipeline.inbox.watermark() is None
     half.apply("c", -1, (3, 400))
-    assert 199 < (half.lane.intake.watermark() or 0) < 200
+    assert 199 < (half.pipeline.inbox.watermark() or 0) < 200
 
 
 def test_a_finished_shard_whose_child_is_not_listed_yet_holds_the_watermark(half: Half) -> None:
-    half.lane.intake.track("a", None)
-    half.lane.intake.track("b", None)
+    half.pipeline.inbox.track("a", None)
+    half.pipeline.inbox.track("b", None)
     half.apply("a", -1, (1, 100), end=True)
     half.apply("b", -1, (2, 200))
-    half.lane.intake.tip("b", 2, 250.0)
-    assert (half.lane.intake.watermark() or 0) < 100  # a's child may hold changes from 100 on
-    half.lane.intake.track("c", "a")
+    half.pipeline.inbox.tip("b", 2, 250.0)
+    assert (half.pipeline.inbox.watermark() or 0) < 100  # a's child may hold changes from 100 on
+    half.pipeline.inbox.track("c", "a")
     half.apply("c", -1, (3, 150))
-    assert 149 < (half.lane.intake.watermark() or 0) < 150
+    assert 149 < (half.pipeline.inbox.watermark() or 0) < 150
 
 
 def test_a_stream_without_an_open_shard_stands_at_its_lowest_end(half: Half) -> None:
-    half.lane.intake.track("a", None)
-    half.lane.intake.track("b", None)
+    half.pipeline.inbox.track("a", None)
+    half.pipeline.inbox.track("b", None)
     half.apply("a", -1, (1, 100), end=True)
     half.apply("b", -1, (2, 200), end=True)
-    assert (half.lane.intake.watermark() or 0) < 100
+    assert (half.pipeline.inbox.watermark() or 0) < 100
 
 
 def test_a_tip_of_a_shard_that_has_a_child_proves_nothing(half: Half) -> None:
     """DynamoDB lists open parents beside their children: what is written goes to the child."""
-    half.lane.intake.track("a", None)
+    half.pipeline.inbox.track("a", None)
     half.apply("a", -1, (1, 100))
-    half.lane.intake.track("b", "a")
-    half.lane.intake.tip("a", 1, 300.0)
+    half.pipeline.inbox.track("b", "a")
+    half.pipeline.inbox.tip("a", 1, 300.0)
     half.apply("a", 1)
     assert (half.control.view("one").watermark or 0) < 100  # type: ignore[union-attr]  # it is there
     half.apply("a", 1, end=True)
-    half.lane.intake.tip("b", -1, 310.0)
+    half.pipeline.inbox.tip("b", -1, 310.0)
     half.apply("b", -1)
-    assert half.lane.intake.watermark() == 310.0
+    assert half.pipeline.inbox.watermark() == 310.0
 
 
 def test_a_shard_that_rolls_does_not_take_back_what_was_said(half: Half) -> None:
-    half.lane.intake.track("a", None)
+    half.pipeline.inbox.track("a", None)
     half.apply("a", -1, (1, 100))
-    half.lane.intake.tip("a", 1, 300.0)
+    half.pipeline.inbox.tip("a", 1, 300.0)
     half.apply("a", 1)
-    half.lane.intake.track("b", "a")
+    half.pipeline.inbox.track("b", "a")
     half.apply("a", 1, end=True)
     record = half.control.view("one")
     assert record is not None
     assert record.watermark == 300.0
     half.apply("b", -1, (5, 310))
-    assert 309 < (half.lane.intake.watermark() or 0) < 310
+    assert 309 < (half.pipeline.inbox.watermark() or 0) < 310
 
 
 def test_a_listing_that_is_half_tracked_makes_no_watermark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     half = Half(tmp_path, {"a": Checkpoint(1, 500.0), "b": Checkpoint(2, 100.0)})
     seen: list[float | None] = []
     looks: list[threading.Thread] = []
-    track = half.lane.intake.track
+    track = half.pipeline.inbox.track
 
     def tracked(shard: str, parent: str | None) -> None:
         track(shard, parent)
-        looks.append(threading.Thread(target=lambda: seen.append(half.lane.intake.watermark())))
+        looks.append(threading.Thread(target=lambda: seen.append(half.pipeline.inbox.watermark())))
         looks[-1].start()
         looks[-1].join(0.1)  # it has to wait; without that it is through by now
 
-    monkeypatch.setattr(half.lane.intake, "track", tracked)
-    Discovery([half.lane]).take(tree("a b"), whole=True)
+    monkeypatch.setattr(half.pipeline.inbox, "track", tracked)
+    Discovery([half.pipeline]).take(tree("a b"), whole=True)
     for look in looks:
         look.join(10)
     assert len(seen) == 2
@@ -456,10 +456,10 @@ def test_a_listing_that_is_half_tracked_makes_no_watermark(tmp_path: Path, monke
     half.control.close()
 
 
-def test_a_lane_that_is_ended_at_its_gap_says_it(half: Half) -> None:
-    half.lane.fail("gap", "lost")
-    half.lane.end()
-    half.lane.run()
+def test_a_pipeline_that_is_ended_at_its_gap_says_it(half: Half) -> None:
+    half.pipeline.fail("gap", "lost")
+    half.pipeline.end()
+    half.pipeline.run()
     record = half.control.view("one")
     assert record is not None
     assert (record.state, record.reason) == ("gap", "lost")

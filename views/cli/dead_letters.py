@@ -20,7 +20,7 @@ from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import SourceError
 from dynaview.sources.table import open_table
 from dynaview.views.cli.options import files_option, load_files, opened_control
-from dynaview.views.control.dead_letters import Choice, KeptLetter
+from dynaview.views.control.dead_letters import DeadLetterFilter, KeptLetter
 from dynaview.views.control.store import ControlError, ControlStore
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.policy import LETTERS, anew
@@ -45,7 +45,7 @@ class _Age(click.ParamType[float]):
 
 
 def _choosing(function: F) -> F:
-    """The arguments and options that choose letters; together they are one `Choice`."""
+    """The arguments and options that choose letters; together they are one `DeadLetterFilter`."""
     for option in (
         click.option("--newer-than", type=_Age(), metavar="AGE", help="Kept in the last 90s, 10m, 2h or 3d."),
         click.option("--older-than", type=_Age(), metavar="AGE", help="Kept before that."),
@@ -59,10 +59,10 @@ def _choosing(function: F) -> F:
     return function
 
 
-def _choice(options: dict[str, Any]) -> Choice:
+def _choice(options: dict[str, Any]) -> DeadLetterFilter:
     now = time.time()
     older, newer = options["older_than"], options["newer_than"]
-    return Choice(
+    return DeadLetterFilter(
         view=options["view"],
         ids=options["ids"],
         key=options["key"],
@@ -110,7 +110,7 @@ def list_(files: tuple[Path, ...], limit: int, as_json: bool, **options: Any) ->
 def show(files: tuple[Path, ...], ids: tuple[int, ...], as_json: bool) -> None:
     """Show dead letters with the change itself: this prints what is in the item."""
     with opened_control(load_files(files)) as control:
-        found = control.letters.find(Choice(ids=ids))
+        found = control.letters.find(DeadLetterFilter(ids=ids))
     if as_json:
         click.echo(json.dumps([{**_plain(kept), "change": _change(kept)} for kept in found], indent=2))
     else:
@@ -167,7 +167,7 @@ def replay(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
 def discard(files: tuple[Path, ...], everything: bool, yes: bool, **options: Any) -> None:
     """Remove dead letters for good. Their changes stay counted as dead."""
     choice = _choice(options)
-    if choice == Choice() and not everything:
+    if choice == DeadLetterFilter() and not everything:
         raise click.UsageError("say which: ids, --view, --key, --reason, --kind, an age, or --all")
     with opened_control(load_files(files)) as control:
         count, last = control.letters.count(choice)

@@ -17,7 +17,7 @@ from dynaview.sinks.port import SinkError
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.control.store import ControlStore, Generation, ViewRecord
 from dynaview.views.daemon.table_worker import WorkerSettings
-from dynaview.views.declarations.codec import remembered
+from dynaview.views.declarations.codec import decode
 from dynaview.views.status import ALIVE
 
 
@@ -68,7 +68,7 @@ def _kept(
     found = []
     for each in generations:
         try:
-            built: ViewDeclaration | None = remembered(each.declaration)
+            built: ViewDeclaration | None = decode(each.declaration)
         except ValueError:
             built = declaration.views.get(record.name)
         if built is None:

@@ -15,9 +15,9 @@ from dynaview.views.budget import Capacity
 from dynaview.views.cli.columns import aligned
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.cli.verify import chosen, fail, keep, line_of, perform, scanning, show
-from dynaview.views.retry import Patience
+from dynaview.views.retry import Retrier
 from dynaview.views.verify.findings import DRIFT, Report, VerifyError
-from dynaview.views.verify.repair import MEANINGS, Mended, Mender, Repair
+from dynaview.views.verify.repair import MEANINGS, Mended, Repair, Repairer
 from dynaview.views.verify.selection import Listed, read_file
 from dynaview.views.verify.service import Asked
 from dynaview.views.verify.verifier import Limits
@@ -69,11 +69,11 @@ def command(
     if absent := [name for name in names if file is not None and name not in listed]:
         raise click.UsageError(f"{file} does not speak of {', '.join(absent)}")
     asked = Asked(listed=listed, patience=timeout, limits=Limits(segments, max_read_units, limit))
-    menders: dict[str, Mender] = {}
+    menders: dict[str, Repairer] = {}
 
-    def mender(view: str, target: Target, patience: Patience) -> Mender:
+    def mender(view: str, target: Target, patience: Retrier) -> Repairer:
         told = _tell if verbose and not as_json else lambda mended: None
-        menders[view] = Mender(view, target, patience, told, limit)
+        menders[view] = Repairer(view, target, patience, told, limit)
         return menders[view]
 
     with opened_control(declaration) as control:

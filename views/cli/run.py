@@ -20,7 +20,7 @@ from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.daemon.interpreter import tune
 from dynaview.views.daemon.table_worker import WorkerSettings
 from dynaview.views.policy import Backoff
-from dynaview.views.workers.coordinator import ShareSettings
+from dynaview.views.workers.coordinator import CoordinatorSettings
 
 GAP_CODE = 3
 """Exit code of ``--fail-on-gap``."""
@@ -81,7 +81,7 @@ def command(
         daemon = _as_soon_as_it_can(
             lambda: Daemon(
                 declaration,
-                WorkerSettings(enable_stream=enable_stream, share=ShareSettings(lease)),
+                WorkerSettings(enable_stream=enable_stream, share=CoordinatorSettings(lease)),
                 views=frozenset(views) if views else None,
                 fail_on_gap=fail_on_gap,
             )

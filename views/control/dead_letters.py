@@ -56,7 +56,7 @@ class KeptLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class DeadLetterFilter:
     """Which dead letters are meant: those that fit everything given."""
 
     view: str | None = None
@@ -74,7 +74,7 @@ class Choice:
     """No id above this one: what came after somebody looked is not meant."""
 
 
-class LetterBox:
+class DeadLetterStore:
     """The dead letters of all views. Every method may raise `ControlUnavailable`."""
 
     def __init__(self, database: Database) -> None:
@@ -92,18 +92,20 @@ class LetterBox:
             with self._database.write() as connection:
                 self.add(connection, letters, time.time())
 
-    def find(self, choice: Choice | None = None, limit: int | None = None, after: int = 0) -> list[KeptLetter]:
+    def find(
+        self, choice: DeadLetterFilter | None = None, limit: int | None = None, after: int = 0
+    ) -> list[KeptLetter]:
         """Letters with ids above `after`, oldest first."""
-        query = sa.select(_letters).where(_letters.c.id > after, *self._conditions(choice or Choice()))
+        query = sa.select(_letters).where(_letters.c.id > after, *self._conditions(choice or DeadLetterFilter()))
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(_letters.c.id).limit(limit)).mappings().all()
         return [_kept(row) for row in rows]
 
-    def count(self, choice: Choice | None = None) -> tuple[int, int]:
+    def count(self, choice: DeadLetterFilter | None = None) -> tuple[int, int]:
         """How many there are, and the highest id among them (0 where there are none)."""
         numbers = sa.select(sa.func.count(), sa.func.coalesce(sa.func.max(_letters.c.id), 0))
         with self._database.read() as connection:
-            count, last = connection.execute(numbers.where(*self._conditions(choice or Choice()))).one()
+            count, last = connection.execute(numbers.where(*self._conditions(choice or DeadLetterFilter()))).one()
         return count, last
 
     def by_view(self) -> dict[str, int]:
@@ -112,7 +114,7 @@ class LetterBox:
         with self._database.read() as connection:
             return {row.view: row.letters for row in connection.execute(query)}
 
-    def discard(self, choice: Choice) -> int:
+    def discard(self, choice: DeadLetterFilter) -> int:
         """Remove letters for good, and say how many. What was counted stays counted as dead-lettered (law 8)."""
         with self._database.write() as connection:
             return connection.execute(_letters.delete().where(*self._conditions(choice))).rowcount
@@ -154,7 +156,7 @@ class LetterBox:
                     connection.execute(_letters.insert().values(**_columns(letter), created=kept[0]["created"]))
         return True
 
-    def _conditions(self, choice: Choice) -> list[sa.ColumnElement[bool]]:
+    def _conditions(self, choice: DeadLetterFilter) -> list[sa.ColumnElement[bool]]:
         column = _letters.c
         found: list[sa.ColumnElement[bool]] = []
         if choice.view is not None:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from dynaview.views.control import tables
 from dynaview.views.control.database import Database
-from dynaview.views.control.liveness import Signs
+from dynaview.views.control.liveness import Liveness
 
 workers = sa.Table(
     "dynaview_workers",
@@ -69,8 +69,8 @@ class Fence:
     epochs: Mapping[str, int]
 
 
-class Holder(Protocol):
-    """Who holds leases, as lanes see it."""
+class ShardOwner(Protocol):
+    """Who holds leases, as pipelines see it."""
 
     @property
     def alone(self) -> bool:
@@ -84,7 +84,7 @@ class Holder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class WorkerRecord:
     """A worker as the control store knows it. Times are seconds since 1970 by the database's clock."""
 
     id: str
@@ -105,12 +105,12 @@ class Lease:
     epoch: int
 
 
-class Crew:
+class LeaseStore:
     """Workers, turns and leases of one control store. Thread-safe; every method may raise `ControlUnavailable`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._signs = Signs(database)
+        self._signs = Liveness(database)
 
     def close(self) -> None:
         """End the signs of life of this process."""
@@ -166,7 +166,7 @@ class Crew:
         """A worker was taken for dead, and begins anew under another name."""
         self._signs.take_back(worker)
 
-    def living(self, group: str | None = None, but: str = "", bury: bool = True) -> list[Member]:
+    def living(self, group: str | None = None, but: str = "", bury: bool = True) -> list[WorkerRecord]:
         """The workers of a group (or all) that live, oldest first. Removes the dead, never the one named `but`; without
         `bury` none."""
         query = sa.select(workers, (workers.c.expires <= self._database.clock()).label("expired"))
@@ -182,7 +182,7 @@ class Crew:
         else:
             buried = expired | lost
         return [
-            Member(row.id, row.grp, row.source, row.host, row.pid, row.sharing, row.started)
+            WorkerRecord(row.id, row.grp, row.source, row.host, row.pid, row.sharing, row.started)
             for row in found
             if row.id not in buried
         ]
@@ -205,7 +205,7 @@ class Crew:
             group = connection.execute(sa.select(turns.c.grp).where(turns.c.view == view)).scalar()
         return [] if group is None else [member.id for member in self.living(group) if member.sharing]
 
-    def crews(self) -> dict[str, list[tuple[Member, int]]]:
+    def crews(self) -> dict[str, list[tuple[WorkerRecord, int]]]:
         """The living workers that share each view, with the numbers of shards they have leases of. Changes nothing."""
         count = sa.func.count().label("many")
         query = sa.select(leases.c.owner, count).where(

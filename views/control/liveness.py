@@ -28,7 +28,7 @@ SETTINGS = (
 )
 
 
-class Signs:
+class Liveness:
     """The signs that workers of this process give, and a look at those of others. Thread-safe."""
 
     def __init__(self, database: Database) -> None:

@@ -30,8 +30,8 @@ Phase: TypeAlias = Literal[
 ENDED: tuple[Phase, ...] = ("done", "cancelled", "failed")
 
 GIVEN_UP: dict[Phase, Phase] = {"cancelling": "cancelled", "failing": "failed"}
-"""What is being taken back, and how it ends. Recorded before anything is: a scan must not go on behind lanes that have
-ceased to write what it fills."""
+"""What is being taken back, and how it ends. Recorded before anything is: a scan must not go on behind pipelines that
+have ceased to write what it fills."""
 
 
 class Options(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -233,7 +233,7 @@ class RebuildStore:
             where = (tables.rebuilds.c.job == job) & tables.rebuilds.c.view.in_(views)
             connection.execute(tables.rebuilds.update().where(where).values(job=own))
 
-    # Generations. Each of these moves the view's step, so that its lanes are opened anew.
+    # Generations. Each of these moves the view's step, so that its pipelines are opened anew.
 
     def next_number(self, view: str, above: int = 0) -> int:
         """The number that the next generation of a view will have: never one that was given up, as a late batch for it
@@ -307,7 +307,7 @@ class RebuildStore:
         return dataclasses.replace(rebuild, **began)
 
     def write_in(self, record: ViewRecord, order: Sequence[int]) -> bool:
-        """Let lanes write these generations, in this order; False where the record is no longer what it was."""
+        """Let pipelines write these generations, in this order; False where the record is no longer what it was."""
         with self._database.write() as connection:
             where = (tables.views.c.name == record.name) & (tables.views.c.step == record.step)
             values = {"write_order": _order(order), "step": record.step + 1}
@@ -343,7 +343,7 @@ class RebuildStore:
             self._move(connection, view, generation=generation, fingerprint=row.fingerprint, filled=filled, **state)
 
     def unswapped(self, view: str, state: str, reason: str, generations: Sequence[int]) -> None:
-        """The next generation is given up: lanes write these generations again, from the state the view was in."""
+        """The next generation is given up: pipelines write these generations again, from the state the view was in."""
         with self._database.write() as connection:
             values = {"write_order": _order(generations), "state": state or "starting", "reason": reason}
             self._move(connection, view, **values, since=time.time())

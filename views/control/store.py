@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from dynaview.views.control import tables
 from dynaview.views.control.database import ControlError, ControlUnavailable, Database
-from dynaview.views.control.dead_letters import DeadLetter, LetterBox
-from dynaview.views.control.leases import Crew, Fence, LeaseLost, check, turns
+from dynaview.views.control.dead_letters import DeadLetter, DeadLetterStore
+from dynaview.views.control.leases import Fence, LeaseLost, LeaseStore, check, turns
 from dynaview.views.control.rebuilds import RebuildStore
 from dynaview.views.control.segments import Segment
 from dynaview.views.control.verifications import Results, verifications
@@ -43,7 +43,7 @@ MANY = 2000
 
 
 class Superseded(Exception):
-    """What the lanes of a view have to do has changed meanwhile: nothing was written."""
+    """What the pipelines of a view have to do has changed meanwhile: nothing was written."""
 
 
 @dataclass(slots=True)
@@ -82,7 +82,7 @@ class ViewRecord:
     """What the control store knows of a view. Times are seconds since 1970 by the clock of the worker.
 
     `generation` is the one that readers see, `fingerprint` that of the declaration that built it. `write_order` are the
-    generations that lanes write, in that order; `step` moves whenever what the lanes have to do changes.
+    generations that pipelines write, in that order; `step` moves whenever what the pipelines have to do changes.
     """
 
     name: str
@@ -108,7 +108,7 @@ Role: TypeAlias = Literal["next", "live", "previous"]
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One build of a view: by which declaration (as `recorded` wrote it), and what it is to readers. `created` and
+    """One build of a view: by which declaration (as `encode` wrote it), and what it is to readers. `created` and
     `keep_until` (of a previous one) are seconds since 1970."""
 
     view: str
@@ -160,9 +160,9 @@ class ControlStore:
         """
         self._database = Database(url)
         self.name = self._database.name
-        self.letters = LetterBox(self._database)
+        self.letters = DeadLetterStore(self._database)
         self.rebuilds = RebuildStore(self._database)
-        self.crew = Crew(self._database)
+        self.crew = LeaseStore(self._database)
         self.results = Results(self._database)
 
     def close(self) -> None:
@@ -192,7 +192,7 @@ class ControlStore:
         declaration: str = "",
     ) -> ViewRecord:
         """Record a view that starts for the first time, with its first generation; one that is there already is left
-        as it is. `declaration` is what `recorded` makes of it."""
+        as it is. `declaration` is what `encode` makes of it."""
         now = time.time()
         with self._database.write() as connection:
             added = connection.execute(
@@ -245,8 +245,8 @@ class ControlStore:
         fence: Fence | None = None,
         step: int | None = None,
     ) -> None:
-        """Say what a view is doing, unless its state is one to `keep`, or what its lanes have to do is no longer what
-        it was at `step`; `since` moves only when the state changes.
+        """Say what a view is doing, unless its state is one to `keep`, or what its pipelines have to do is no longer
+        what it was at `step`; `since` moves only when the state changes.
 
         Raises `LeaseLost` where the `fence` says that the worker has nothing to say any more.
         """
@@ -308,7 +308,7 @@ class ControlStore:
         return any(each.claimed for each in self.generations(view) if each.generation == generation)
 
     def take_step(self, view: str, worker: str, step: int) -> None:
-        """Say that a worker's lanes do what a step of the view asks, and nothing of an earlier one any more."""
+        """Say that a worker's pipelines do what a step of the view asks, and nothing of an earlier one any more."""
         values = {"step": step, "at": time.time()}
         with self._database.write() as connection:
             connection.execute(

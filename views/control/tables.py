@@ -25,7 +25,7 @@ views = sa.Table(
     sa.Column("numbered", sa.Integer, nullable=False),  # the highest generation that there ever was
     sa.Column("stream_arn", sa.Text),
     sa.Column("stream_count", sa.Integer, nullable=False),
-    sa.Column("step", sa.Integer, nullable=False),  # moves whenever what a lane of the view has to do changes
+    sa.Column("step", sa.Integer, nullable=False),  # moves whenever what a pipeline of the view has to do changes
     sa.Column("write_order", sa.String(100), nullable=False),  # generations that are written, as "2 1"
     sa.Column("state", sa.String(20), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),

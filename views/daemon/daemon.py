@@ -30,8 +30,8 @@ BEATS = 200
 
 def paced(settings: WorkerSettings, views: int) -> WorkerSettings:
     """The settings for so many views: the more there are, the less often an idle one says its watermark."""
-    beat = max(settings.lane.beat, views / BEATS)
-    return dataclasses.replace(settings, lane=dataclasses.replace(settings.lane, beat=beat))
+    beat = max(settings.pipeline.beat, views / BEATS)
+    return dataclasses.replace(settings, pipeline=dataclasses.replace(settings.pipeline, beat=beat))
 
 
 class Daemon:

@@ -6,8 +6,9 @@ import gc
 import sys
 
 SWITCH = 0.0005
-"""Seconds that a thread may hold the interpreter while another wants it. With Python's own 5 ms a lane that waits for
-its store gets the answer too late, time and again, because a reader is decoding: a quarter of the speed was lost."""
+"""Seconds that a thread may hold the interpreter while another wants it. With Python's own 5 ms a pipeline that waits
+for its store gets the answer too late, time and again, because a reader is decoding: a quarter of the speed was
+lost."""
 
 COLLECT = (20_000, 20, 20)
 """When garbage is looked for (see `gc.set_threshold`). Rows come and go by the thousand and hardly ever in cycles; with

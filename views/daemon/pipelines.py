@@ -1,4 +1,4 @@
-"""The lanes of a table's views while one stream is followed: opened with it, opened anew when what they have to do
+"""The pipelines of a table's views while one stream is followed: opened with it, opened anew when what they have to do
 changes, ended with it; and the first fills beside them."""
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import StreamGone
 from dynaview.sources.port import TableReader
 from dynaview.views.control.store import ControlStore, Segment, ViewRecord
-from dynaview.views.declarations.codec import recorded
+from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.faults import FAILED
 from dynaview.views.streaming.dead_letter_limit import OVERRUN
-from dynaview.views.streaming.factory import Opening
+from dynaview.views.streaming.factory import PipelineFactory
 from dynaview.views.streaming.fill import Fill
-from dynaview.views.streaming.pipeline import ENDS, Lane
+from dynaview.views.streaming.pipeline import ENDS, ViewPipeline
 from dynaview.views.streaming.stream_reader import Follower, FollowerSettings
 from dynaview.views.threads import join, spawn
-from dynaview.views.workers.coordinator import Share
+from dynaview.views.workers.coordinator import ShardCoordinator
 
 
-class Lanes:
-    """All lanes of one followed stream, and the follower that serves them. Make it (as often as the control store
+class TablePipelines:
+    """All pipelines of one followed stream, and the follower that serves them. Make it (as often as the control store
     wants), then `start` it once; `rest`, `leave` and `end` bring it to its end."""
 
     def __init__(
@@ -36,14 +36,14 @@ class Lanes:
         views: Sequence[ViewDeclaration],
         table: TableReader,
         control: ControlStore,
-        opening: Opening,
-        share: Share,
+        opening: PipelineFactory,
+        share: ShardCoordinator,
         crashed: Callable[[], None],
         first: bool,
         patience: float,
     ) -> None:
-        """`first`: no other worker keeps these views. A lane that is to be opened anew may take `patience` seconds to
-        end before others are looked at. Touches nothing but records. Raises `ControlUnavailable`."""
+        """`first`: no other worker keeps these views. A pipeline that is to be opened anew may take `patience` seconds
+        to end before others are looked at. Touches nothing but records. Raises `ControlUnavailable`."""
         self.opening = opening
         self.left = threading.Event()
         """Set when the stream is left for another one, or for good."""
@@ -56,44 +56,46 @@ class Lanes:
         self._patience = patience
         self._follower: Follower | None = None
         self._lock = threading.Lock()
-        """Held while lanes are opened or left: whoever tends them is to find all or none."""
-        self._lanes: dict[str, Lane] = {}
+        """Held while pipelines are opened or left: whoever tends them is to find all or none."""
+        self._pipelines: dict[str, ViewPipeline] = {}
         self._running: dict[str, list[threading.Thread]] = {}
-        """The threads of each lane and its fill."""
+        """The threads of each pipeline and its fill."""
         self._filling: set[str] = set()
         """Views whose fill was begun here."""
         self.records = [self._register(view, first) for view in views]
         self._steps = {record.name: record.step for record in self.records}
-        """The step that the lanes of each view have taken."""
+        """The step that the pipelines of each view have taken."""
         self._told: dict[str, int] = {}
         """Those that the control store knows of."""
-        self._planned_lanes = [
-            (record, lane, self._plan(record, lane))
-            for record, lane in [(record, opening.lane(self._views[record.name], record)) for record in self.records]
-            if lane is not None
+        self._planned_pipelines = [
+            (record, pipeline, self._plan(record, pipeline))
+            for record, pipeline in [
+                (record, opening.pipeline(self._views[record.name], record)) for record in self.records
+            ]
+            if pipeline is not None
         ]
 
     def start(self, settings: FollowerSettings) -> None:
-        """Begin to read and to write. Nothing here fails or is tried again: a second set of lanes would count every
+        """Begin to read and to write. Nothing here fails or is tried again: a second set of pipelines would count every
         change twice."""
         with self._lock:
             self._follower = follower = Follower(
                 self._table.stream(self.opening.description.stream_arn or "", self.opening.shape),
-                [lane for _, lane, _ in self._planned_lanes],
+                [pipeline for _, pipeline, _ in self._planned_pipelines],
                 settings,
                 crashed=self._crashed,
                 on_ready=self._share.poke,
                 stands=self._share.stands,
             )
-            for record, lane, fill in self._planned_lanes:
-                _heed(lane, record)
-                self._run(lane, fill)
+            for record, pipeline, fill in self._planned_pipelines:
+                _heed(pipeline, record)
+                self._run(pipeline, fill)
             self._share.serve(follower)
             follower.start()
 
-    def all(self) -> list[Lane]:
-        """The lanes that run now."""
-        return list(self._lanes.values())
+    def all(self) -> list[ViewPipeline]:
+        """The pipelines that run now."""
+        return list(self._pipelines.values())
 
     def shards(self) -> list[str]:
         """The shards of the followed stream; none where DynamoDB has forgotten it."""
@@ -105,22 +107,22 @@ class Lanes:
             return []
 
     def purge(self) -> list[tuple[str, int | SinkError]]:
-        """Remove tombstones that no change can come too late for (see `Lane.purgeable`): per view how many, or why
+        """Remove tombstones that no change can come too late for (see `Pipeline.purgeable`): per view how many, or why
         they stay for now."""
         found: list[tuple[str, int | SinkError]] = []
-        for lane in self.all():
-            age = lane.purgeable(time.time())
+        for pipeline in self.all():
+            age = pipeline.purgeable(time.time())
             if age is None:
                 continue
             try:
                 # While one fills only tombstones keep scanned items out that were deleted since.
-                kept = [output for output in lane.outputs if not output.bulk]
-                found.append((lane.name, sum(output.target.purge(timedelta(seconds=age)) for output in kept)))
+                kept = [output for output in pipeline.outputs if not output.bulk]
+                found.append((pipeline.name, sum(output.target.purge(timedelta(seconds=age)) for output in kept)))
             except SinkError as error:
-                found.append((lane.name, error))
+                found.append((pipeline.name, error))
         return found
 
-    # Steps: what the lanes of a view have to do changes while they run
+    # Steps: what the pipelines of a view have to do changes while they run
 
     def tend(self) -> None:
         """Take in new steps of the views (see `ViewRecord.step`), and what other workers say of them. Raises
@@ -140,39 +142,43 @@ class Lanes:
                 self._told[name] = step
 
     def _take_in(self, follower: Follower, record: ViewRecord) -> None:
-        lane = self._lanes.get(record.name)
+        pipeline = self._pipelines.get(record.name)
         if record.step != self._steps[record.name]:
             self._reopen(follower, record)
-        elif lane is not None:
-            _heed(lane, record)
-            if record.name not in self._filling and lane.failed is None and (planned := self._plan(record, lane)):
+        elif pipeline is not None:
+            _heed(pipeline, record)
+            if (
+                record.name not in self._filling
+                and pipeline.failed is None
+                and (planned := self._plan(record, pipeline))
+            ):
                 fill, left = planned
-                self._filling.add(lane.name)
-                self._running[lane.name] += fill.start(left)
+                self._filling.add(pipeline.name)
+                self._running[pipeline.name] += fill.start(left)
 
     def _reopen(self, follower: Follower, record: ViewRecord) -> None:
-        """End the view's lane and open it anew as its record says now. Where the old one has not ended yet (its store
-        holds it up), another look follows."""
+        """End the view's pipeline and open it anew as its record says now. Where the old one has not ended yet (its
+        store holds it up), another look follows."""
         name = record.name
-        if (lane := self._lanes.get(name)) is not None:
-            follower.leave(lane)
-            lane.end()
+        if (pipeline := self._pipelines.get(name)) is not None:
+            follower.leave(pipeline)
+            pipeline.end()
             if join(self._running[name], self._patience):
                 return
-            del self._lanes[name]
+            del self._pipelines[name]
             self._filling.discard(name)
-        lane = self.opening.lane(self._views[name], record)
-        fill = None if lane is None else self._plan(record, lane)
+        pipeline = self.opening.pipeline(self._views[name], record)
+        fill = None if pipeline is None else self._plan(record, pipeline)
         self._steps[name] = record.step
-        if lane is not None:
-            follower.join(lane)
+        if pipeline is not None:
+            follower.join(pipeline)
             self._share.poke()
-            self._run(lane, fill)
+            self._run(pipeline, fill)
 
     def _register(self, view: ViewDeclaration, first: bool) -> ViewRecord:
         """The view's record, made where this is its first start. The `first` of several workers goes on where the last
         ones ended for a reason that a new start heals."""
-        mark, declaration = fingerprint(view, self._source.table), recorded(view)
+        mark, declaration = fingerprint(view, self._source.table), encode(view)
         record = self._control.add_view(view.name, view.source, view.sink, mark, declaration=declaration)
         self._control.redeclare(view.name, mark, declaration)  # what does not touch rows may have changed
         stream = self.opening.description.stream_arn
@@ -184,7 +190,7 @@ class Lanes:
             record = dataclasses.replace(record, state="starting", reason="")
         return record
 
-    def _plan(self, record: ViewRecord, lane: Lane) -> tuple[Fill, list[Segment]] | None:
+    def _plan(self, record: ViewRecord, pipeline: ViewPipeline) -> tuple[Fill, list[Segment]] | None:
         """The view's first fill, where it is to be begun here: one worker does it, another goes on where it ended."""
         if not (_unfilled(record) and self._share.hold(f"fill {record.name} {record.generation}")):
             return None
@@ -193,29 +199,29 @@ class Lanes:
             generation=record.generation,
             table=self._table,
             shape=self.opening.shape,
-            bound=lane.outputs[0].bound,
-            target=lane.outputs[0].target,
+            bound=pipeline.outputs[0].bound,
+            target=pipeline.outputs[0].target,
             control=self._control,
-            ready=lane.prepared,
-            stop=lane.stop,
-            done=lane.filled,
-            lettered=lane.lettered,
-            fault=lane.fault,
+            ready=pipeline.prepared,
+            stop=pipeline.stop,
+            done=pipeline.filled,
+            lettered=pipeline.lettered,
+            fault=pipeline.fault,
             crashed=self._crashed,
         )
         return fill, fill.plan(self.opening.description.size)
 
-    def _run(self, lane: Lane, fill: tuple[Fill, list[Segment]] | None) -> None:
-        self._lanes[lane.name] = lane
-        self._running[lane.name] = [spawn(f"view-{lane.name}", lane.run, self._crashed)]
+    def _run(self, pipeline: ViewPipeline, fill: tuple[Fill, list[Segment]] | None) -> None:
+        self._pipelines[pipeline.name] = pipeline
+        self._running[pipeline.name] = [spawn(f"view-{pipeline.name}", pipeline.run, self._crashed)]
         if fill is not None:
-            self._filling.add(lane.name)
-            self._running[lane.name] += fill[0].start(fill[1])
+            self._filling.add(pipeline.name)
+            self._running[pipeline.name] += fill[0].start(fill[1])
 
     # The end
 
     def leave(self) -> None:
-        """Open no lane any more."""
+        """Open no pipeline any more."""
         with self._lock:
             self.left.set()
 
@@ -224,10 +230,10 @@ class Lanes:
         return [] if self._follower is None else self._follower.stop(patience)
 
     def end(self, patience: float) -> list[str]:
-        """End all lanes: batches in hand are finished and their checkpoints moved, as far as sinks and control store
-        answer; the names of threads that have not ended in so many seconds. May be called again."""
-        for lane in self.all():
-            lane.end()
+        """End all pipelines: batches in hand are finished and their checkpoints moved, as far as sinks and control
+        store answer; the names of threads that have not ended in so many seconds. May be called again."""
+        for pipeline in self.all():
+            pipeline.end()
         return join([thread for threads in self._running.values() for thread in threads], patience)
 
 
@@ -236,11 +242,11 @@ def _unfilled(record: ViewRecord) -> bool:
     return not record.filled and record.write_order == (record.generation,)
 
 
-def _heed(lane: Lane, record: ViewRecord) -> None:
-    """Let a lane know what other workers have said of its view."""
+def _heed(pipeline: ViewPipeline, record: ViewRecord) -> None:
+    """Let a pipeline know what other workers have said of its view."""
     if record.filled:
-        lane.filled()
-    if lane.failed is None and record.state in ENDS:
-        lane.fail(record.state, record.reason)
-    elif lane.failed is None and record.state == "stopped":
-        lane.resay()
+        pipeline.filled()
+    if pipeline.failed is None and record.state in ENDS:
+        pipeline.fail(record.state, record.reason)
+    elif pipeline.failed is None and record.state == "stopped":
+        pipeline.resay()

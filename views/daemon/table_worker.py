@@ -1,4 +1,4 @@
-"""Everything of one table: its stream's follower, the lanes of its views, their first fills.
+"""Everything of one table: its stream's follower, the pipelines of its views, their first fills.
 
 A worker opens its table in the background and keeps trying for as long as that takes, so one table that is missing
 or forbidden holds up no view of another.
@@ -20,19 +20,19 @@ from dynaview.sinks.port import Sink, SinkError
 from dynaview.sources.errors import SourceError, StreamDisabled
 from dynaview.sources.port import TableDescription, TableReader
 from dynaview.views.control.store import ControlStore, ControlUnavailable
-from dynaview.views.daemon.pipelines import Lanes
-from dynaview.views.declarations.codec import recorded
+from dynaview.views.daemon.pipelines import TablePipelines
+from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.policy import Backoff
 from dynaview.views.reasons import GAP, stream_gap
-from dynaview.views.rebuild.context import Site
-from dynaview.views.rebuild.job import Rebuilder
-from dynaview.views.streaming.factory import FULL_IMAGES, Opening
-from dynaview.views.streaming.pipeline import LaneSettings
+from dynaview.views.rebuild.context import RebuildContext
+from dynaview.views.rebuild.job import RebuildScheduler
+from dynaview.views.streaming.factory import FULL_IMAGES, PipelineFactory
+from dynaview.views.streaming.pipeline import PipelineSettings
 from dynaview.views.streaming.stream_reader import FollowerSettings
 from dynaview.views.threads import join, spawn
 from dynaview.views.verify.schedule import Rounds
-from dynaview.views.workers.coordinator import Share, ShareSettings
+from dynaview.views.workers.coordinator import CoordinatorSettings, ShardCoordinator
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ T = TypeVar("T")
 class WorkerSettings:
     """What a run may be told about pace and limits."""
 
-    lane: LaneSettings = field(default_factory=LaneSettings)
+    pipeline: PipelineSettings = field(default_factory=PipelineSettings)
     follower: FollowerSettings = field(default_factory=FollowerSettings)
     enable_stream: bool = False
     watch_every: float = 30.0
@@ -55,12 +55,12 @@ class WorkerSettings:
     turn_every: float = 1.0
     """Seconds between two tries to take over views that another process keeps."""
     tend_every: float = 0.5
-    """Seconds between two looks whether what the lanes have to do has changed."""
+    """Seconds between two looks whether what the pipelines have to do has changed."""
     purge_every: float = 3600.0
     """Seconds between two removals of old tombstones."""
     patience: float = 8.0
     """Seconds that an ending worker waits for AWS, and again for stores, that do not answer."""
-    share: ShareSettings = field(default_factory=ShareSettings)
+    share: CoordinatorSettings = field(default_factory=CoordinatorSettings)
 
 
 class Worker:
@@ -94,8 +94,8 @@ class Worker:
         self._stop = threading.Event()
         self._over = threading.Event()
         """Set when this process is to stop, or was taken for dead by others and has to begin anew."""
-        self._share: Share | None = None
-        self._lanes: Lanes | None = None
+        self._share: ShardCoordinator | None = None
+        self._pipelines: TablePipelines | None = None
         """Those of the stream that is followed."""
         self._threads: list[threading.Thread] = []
         self._supervisor: threading.Thread | None = None
@@ -130,11 +130,11 @@ class Worker:
         self._over.set()
         patience = self._settings.patience
         left = [] if self._supervisor is None else join([self._supervisor], patience)
-        if (lanes := self._lanes) is not None:
-            left += lanes.stop_reading(patience)
-        left += join(self._threads, patience)  # first: one of them may open lanes
-        if lanes is not None:
-            left += lanes.end(patience)
+        if (pipelines := self._pipelines) is not None:
+            left += pipelines.stop_reading(patience)
+        left += join(self._threads, patience)  # first: one of them may open pipelines
+        if pipelines is not None:
+            left += pipelines.end(patience)
         if left:
             log.warning(
                 "table %s: not waited for any longer: %s; what they have not confirmed is done again at the next start",
@@ -158,20 +158,20 @@ class Worker:
     def _purge(self) -> None:
         """Remove tombstones that no change can come too late for: see `purgeable`."""
         while not self._stop.wait(self._settings.purge_every):
-            if (lanes := self._lanes) is None or not self._holds("purge"):
+            if (pipelines := self._pipelines) is None or not self._holds("purge"):
                 continue
-            for view, found in lanes.purge():
+            for view, found in pipelines.purge():
                 if isinstance(found, SinkError):
                     log.warning("view %s: its old tombstones stay for now: %s", view, found)
                 elif found:
                     log.info("view %s: %d old tombstones removed", view, found)
 
     def _tend(self) -> None:
-        """Take in what other workers say of the views, and ask of their lanes."""
+        """Take in what other workers say of the views, and ask of their pipelines."""
         while not self._stop.wait(self._settings.tend_every):
-            if (lanes := self._lanes) is not None:
+            if (pipelines := self._pipelines) is not None:
                 try:
-                    lanes.tend()
+                    pipelines.tend()
                 except ControlUnavailable as error:
                     log.warning("%s", error)
 
@@ -191,7 +191,7 @@ class Worker:
     def _enlist(self) -> bool:
         """Register this process with the others; False where it is to stop meanwhile."""
         marks = {view.name: fingerprint(view, self.source.table) for view in self._views}
-        make = partial(Share, self._control, self.source.name, marks, self._identity, self._settings.share)
+        make = partial(ShardCoordinator, self._control, self.source.name, marks, self._identity, self._settings.share)
         self._share = share = self._insist(partial(make, self._over.set))
         if share is None:
             return False
@@ -219,18 +219,18 @@ class Worker:
 
     def _leave(self) -> None:
         """Leave a stream: what is opened next is the table's other one."""
-        lanes, patience = self._lanes, self._settings.patience
-        if lanes is None:
+        pipelines, patience = self._pipelines, self._settings.patience
+        if pipelines is None:
             return
-        lanes.leave()
+        pipelines.leave()
         if self._stop.is_set():
             return  # `stop` ends it all
-        lanes.stop_reading(patience)
-        while left := lanes.end(patience):
-            log.warning("table %s: its lanes have not ended yet: %s", self.source.table, ", ".join(left))
+        pipelines.stop_reading(patience)
+        while left := pipelines.end(patience):
+            log.warning("table %s: its pipelines have not ended yet: %s", self.source.table, ", ".join(left))
             if self._stop.is_set():
                 return
-        self._lanes = None
+        self._pipelines = None
         if self._share is not None:
             self._share.serve(None)
 
@@ -269,12 +269,14 @@ class Worker:
         )
         seen = time.time()
         while not self._over.is_set():
-            shards = None if self._lanes is None else self._insist(self._lanes.shards)
-            lanes = [] if self._lanes is None else self._lanes.all()
-            for lane in lanes:
-                if shards is not None and lane.failed is None and lane.intake.drained(shards, seen):
-                    lane.fail(GAP, stream_gap(self.source.table, other, lane.intake.passed, lane.name, lane.on_gap))
-            if all(lane.failed is not None for lane in lanes):
+            shards = None if self._pipelines is None else self._insist(self._pipelines.shards)
+            pipelines = [] if self._pipelines is None else self._pipelines.all()
+            for pipeline in pipelines:
+                if shards is not None and pipeline.failed is None and pipeline.inbox.drained(shards, seen):
+                    pipeline.fail(
+                        GAP, stream_gap(self.source.table, other, pipeline.inbox.passed, pipeline.name, pipeline.on_gap)
+                    )
+            if all(pipeline.failed is not None for pipeline in pipelines):
                 return
             self._over.wait(self._settings.drain_every)
 
@@ -302,16 +304,16 @@ class Worker:
         return None
 
     def _say_waiting(self, reason: str, off: bool) -> None:
-        """Let status show what views without a lane wait for. `off`: there is no stream, which is a gap to a view that
-        has followed one."""
-        if self._lanes is not None and self._lanes.all():
+        """Let status show what views without a pipeline wait for. `off`: there is no stream, which is a gap to a view
+        that has followed one."""
+        if self._pipelines is not None and self._pipelines.all():
             return
         try:
             if any(self._control.crew.sharing(view.name) for view in self._views):
                 return  # other workers can go on, and say what there is to say
             for view in self._views:
                 mark = fingerprint(view, self.source.table)
-                record = self._control.add_view(view.name, view.source, view.sink, mark, declaration=recorded(view))
+                record = self._control.add_view(view.name, view.source, view.sink, mark, declaration=encode(view))
                 if record.state == GAP:  # it lasts, and waiting would hide it
                     self._refuse(view.name, GAP, record.reason)
                 elif off and record.stream_arn is not None:
@@ -326,7 +328,7 @@ class Worker:
         share = self._share
         assert share is not None
         first = not share.join()  # before records are read: from here on every step of a view waits for this worker
-        lanes = Lanes(
+        pipelines = TablePipelines(
             self.source,
             self._views,
             self.table,
@@ -338,35 +340,35 @@ class Worker:
             self._settings.patience,
         )
         # Nothing below fails or is tried again.
-        lanes.start(self._settings.follower)
-        self._lanes = lanes
-        self._insist(lanes.tell)
-        self._begin_rebuilds(lanes)
+        pipelines.start(self._settings.follower)
+        self._pipelines = pipelines
+        self._insist(pipelines.tell)
+        self._begin_rebuilds(pipelines)
 
-    def _begin_rebuilds(self, lanes: Lanes) -> None:
+    def _begin_rebuilds(self, pipelines: TablePipelines) -> None:
         """Advance rebuilds while this stream is followed, and ask for those that declarations ask for by themselves."""
-        site = Site(
+        site = RebuildContext(
             source=self.source,
             views={view.name: view for view in self._views},
             table=self.table,
             sinks=self._sinks,
             control=self._control,
-            opening=lanes.opening,
+            opening=pipelines.opening,
             workers=self._control.crew.sharing,
             mine=partial(self._holds, "rebuild"),
             stop=self._over,
-            left=lanes.left,
+            left=pipelines.left,
         )
-        self._threads.append(spawn(f"rebuilds-{self.source.name}", Rebuilder(site).run, self._crashed))
+        self._threads.append(spawn(f"rebuilds-{self.source.name}", RebuildScheduler(site).run, self._crashed))
 
-    def _opening(self, description: TableDescription) -> Opening:
-        return Opening(
+    def _opening(self, description: TableDescription) -> PipelineFactory:
+        return PipelineFactory(
             self.source.table,
             description,
             {view.name: view for view in self._views},
             self._sinks,
             self._control,
-            self._settings.lane,
+            self._settings.pipeline,
             self._refuse,
             self._on_fail,
             self._share,

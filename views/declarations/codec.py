@@ -16,13 +16,13 @@ _FORMAT = 1
 _FILE = "the control store"
 
 
-def recorded(view: ViewDeclaration) -> str:
+def encode(view: ViewDeclaration) -> str:
     """A view's declaration as text, the same each time. Holds names of source and sink, no addresses; no secrets."""
     return json.dumps({"format": _FORMAT, "view": plain(view)}, separators=(",", ":"))
 
 
-def remembered(text: str) -> ViewDeclaration:
-    """What `recorded` wrote, to compare, show or drop: its layout and fingerprint are exactly the original's, but a
+def decode(text: str) -> ViewDeclaration:
+    """What `encode` wrote, to compare, show or drop: its layout and fingerprint are exactly the original's, but a
     Python function comes back as `Lost`.
 
     Raises ValueError for text of another version of dynaview that cannot be read here (or "", where none was kept).
@@ -40,14 +40,14 @@ def remembered(text: str) -> ViewDeclaration:
     return view
 
 
-def restored(text: str, functions: Mapping[str, PythonProjection] | None = None) -> ViewDeclaration | None:
-    """What `recorded` wrote, to make rows with: it projects exactly as the original did.
+def decode_runnable(text: str, functions: Mapping[str, PythonProjection] | None = None) -> ViewDeclaration | None:
+    """What `encode` wrote, to make rows with: it projects exactly as the original did.
 
     `functions` are the Python functions at hand (see `functions_of`). None where the declaration cannot be had again:
     its function is not among them or its code has changed, or the text is of another version of dynaview.
     """
     try:
-        view = remembered(text)
+        view = decode(text)
         if isinstance(view.function, Lost):
             found = (functions or {}).get(view.function_name)
             if found is None or code_mark(found) != view.function.mark:

@@ -75,7 +75,7 @@ SAME = Difference((), "nothing")
 
 def difference(old: ViewDeclaration, new: ViewDeclaration, tables: tuple[str, str] = ("", "")) -> Difference:
     """What changed from `old` to `new`, in the order of the new one. `tables` are the DynamoDB tables that their
-    sources name. `old` may be as `remembered` reads it.
+    sources name. `old` may be as `decode` reads it.
 
     The consequence is nothing exactly where the fingerprints are equal.
     """

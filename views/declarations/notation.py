@@ -13,7 +13,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from dynaview.projections.declaration import At, FieldExpression, LetterLimits, Verification, ViewDeclaration
+from dynaview.projections.declaration import At, DeadLetterLimits, FieldExpression, Verification, ViewDeclaration
 from dynaview.projections.rows import Field, Index, Layout, OpenSearchOptions, PostgresOptions, RedisOptions
 from dynaview.views.declarations.functions import Lost, code_mark, compiled_by
 
@@ -22,7 +22,7 @@ _KIND = "!"
 _PARTS: Mapping[str, type[Any]] = {
     part.__name__: part
     for part in (
-        *(ViewDeclaration, FieldExpression, LetterLimits, Verification),
+        *(ViewDeclaration, FieldExpression, DeadLetterLimits, Verification),
         *(Layout, Field, Index, RedisOptions, OpenSearchOptions, PostgresOptions),
     )
 }

@@ -17,7 +17,7 @@ from dynaview.sources.errors import BadPage, SourceError, SourceUnavailable, Thr
 from dynaview.sources.port import TableReader
 from dynaview.sources.table import open_table
 from dynaview.views.control.store import Generation, ViewRecord
-from dynaview.views.declarations.codec import remembered
+from dynaview.views.declarations.codec import decode
 from dynaview.views.declarations.difference import SAME, UNSHOWN, Consequence, Difference, difference
 from dynaview.views.declarations.fingerprint import fingerprint
 
@@ -177,7 +177,7 @@ def _remembered(generation: Generation | None) -> tuple[ViewDeclaration | None, 
     if generation is None:
         return None, "its generation is not recorded"
     try:
-        return remembered(generation.declaration), ""
+        return decode(generation.declaration), ""
     except ValueError as error:
         return None, str(error)
 

@@ -1,8 +1,9 @@
 """What the stream tells since the time of an export, for next generations only.
 
-The lanes write a next generation from their checkpoints on, which are newer than an export. What lies between the two
-is read here: each shard from its oldest record up to where the lane was once every worker wrote the next generation,
-parents before children. Written twice it changes nothing (law 1), so the positions are saved now and then only.
+The pipelines write a next generation from their checkpoints on, which are newer than an export. What lies between the
+two is read here: each shard from its oldest record up to where the pipeline was once every worker wrote the next
+generation, parents before children. Written twice it changes nothing (law 1), so the positions are saved now and then
+only.
 
 Beside the live generation the guard is all that it takes. In place readers look on: a row that the store has lost must
 not come back through the states that it has had since. So an upsert whose row is not there leaves a tombstone of its
@@ -23,17 +24,17 @@ import msgspec
 from dynaview.projections.changes import STREAM_SPAN
 from dynaview.projections.projection import Bound
 from dynaview.projections.rows import Write
-from dynaview.sinks.port import STALE, Mend, Outcome, Stored, Target
+from dynaview.sinks.port import STALE, ConditionalWrite, Outcome, Stored, Target
 from dynaview.sources.errors import SourceError, Trimmed
 from dynaview.sources.port import Shard, StreamReader
 from dynaview.sources.shards import ShardTree
 from dynaview.views.control.segments import Segment
 from dynaview.views.policy import Action, Backoff, policy
-from dynaview.views.rebuild.context import Site
+from dynaview.views.rebuild.context import RebuildContext
 from dynaview.views.rebuild.disputes import asked, standing, uncounted
-from dynaview.views.rebuild.side_by_side import Taken
-from dynaview.views.rebuild.view_rebuild import Member
-from dynaview.views.streaming.generation_writer import Output
+from dynaview.views.rebuild.side_by_side import PageResult
+from dynaview.views.rebuild.view_rebuild import ViewRebuild
+from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.offsets import START, Delivery
 from dynaview.views.streaming.shard_discovery import Cursor
 from dynaview.views.streaming.stream_reader import RETENTION, delivery_of, sequence_text
@@ -57,7 +58,7 @@ SAVE_EVERY = 2.0
 """Seconds between two saved positions."""
 
 
-Sending = Callable[[Member, Bound, Delivery, Target, Sequence[Write]], list[Outcome]]
+Sending = Callable[[ViewRebuild, Bound, Delivery, Target, Sequence[Write]], list[Outcome]]
 """Writes what a part of a shard asks of a view."""
 
 
@@ -85,11 +86,11 @@ class History:
 
     def __init__(
         self,
-        site: Site,
+        site: RebuildContext,
         job: str,
-        members: Sequence[Member],
+        members: Sequence[ViewRebuild],
         since: float,
-        leaving: Callable[[Member], AbstractContextManager[None]],
+        leaving: Callable[[ViewRebuild], AbstractContextManager[None]],
     ) -> None:
         """`since` is the export's time in seconds since 1970. What ends one member is raised within `leaving` of it."""
         self._site = site
@@ -116,8 +117,8 @@ class History:
         self._segment.finished = True
         self._save()
 
-    def _until(self, member: Member) -> dict[str, int]:
-        """By shard the last position that the view's lane may have passed before it wrote the next generation.
+    def _until(self, member: ViewRebuild) -> dict[str, int]:
+        """By shard the last position that the view's pipeline may have passed before it wrote the next generation.
 
         A view that begins anew behind a gap has read nothing before; a shard whose last change is older than the export
         holds nothing that it does not have, and one without a time had no change.
@@ -135,7 +136,7 @@ class History:
     def _is_due(self, at: float) -> bool:
         return at >= self._since - MARGIN
 
-    def _round(self, members: Sequence[Member], until: dict[str, dict[str, int]], send: Sending) -> None:
+    def _round(self, members: Sequence[ViewRebuild], until: dict[str, dict[str, int]], send: Sending) -> None:
         """Read what members need of every shard, parents before children."""
         last: dict[str, int] = {}
         for member in members:
@@ -162,7 +163,7 @@ class History:
         shard: Shard,
         last: int,
         until: dict[str, dict[str, int]],
-        outputs: Sequence[tuple[Member, Output]],
+        outputs: Sequence[tuple[ViewRebuild, GenerationWriter]],
         send: Sending,
     ) -> None:
         position = self._done.shards.get(shard.id, START)
@@ -182,8 +183,8 @@ class History:
         self._save()
 
     def _part(self, delivery: Delivery, until: int) -> Delivery | None:
-        """What of a delivery a view needs: up to where its lane was (whose dead letters behind it count), and nothing
-        that is surely in the export."""
+        """What of a delivery a view needs: up to where its pipeline was (whose dead letters behind it count), and
+        nothing that is surely in the export."""
         chosen = [
             (change, at)
             for change, at in zip(delivery.changes, delivery.positions, strict=True)
@@ -196,16 +197,16 @@ class History:
         changes, positions = [change for change, _ in chosen], [at for _, at in chosen]
         return Delivery(delivery.shard, delivery.start, delivery.last, changes, positions, broken)
 
-    def _take(self, member: Member, output: Output, part: Delivery, send: Sending) -> None:
+    def _take(self, member: ViewRebuild, output: GenerationWriter, part: Delivery, send: Sending) -> None:
         letters = output.take([part], partial(send, member, output.bound, part))
-        output.drain()  # the lane has counted them
+        output.drain()  # the pipeline has counted them
         if left := uncounted(standing(member, letters)):
-            member.taken(Taken(0, left), 0, 0.0)
+            member.taken(PageResult(0, left), 0, 0.0)
 
     # What is sent
 
     def _first(
-        self, member: Member, bound: Bound, part: Delivery, target: Target, writes: Sequence[Write]
+        self, member: ViewRebuild, bound: Bound, part: Delivery, target: Target, writes: Sequence[Write]
     ) -> list[Outcome]:
         """The first round; see the module. A tombstone of another item may be newer than what is read here, and any
         upsert may take it over: only one that its item still asks for does."""
@@ -230,7 +231,7 @@ class History:
         return outcomes
 
     def _passed(
-        self, member: Member, bound: Bound, part: Delivery, pairs: Sequence[tuple[Write, Stored | None]]
+        self, member: ViewRebuild, bound: Bound, part: Delivery, pairs: Sequence[tuple[Write, Stored | None]]
     ) -> set[int]:
         """The places of upserts that meet another item's tombstone and that their own item asks for no more."""
         odd = [
@@ -250,18 +251,18 @@ class History:
         }
 
     def _second(
-        self, member: Member, bound: Bound, part: Delivery, target: Target, writes: Sequence[Write]
+        self, member: ViewRebuild, bound: Bound, part: Delivery, target: Target, writes: Sequence[Write]
     ) -> list[Outcome]:
         """Bring in what the first round has hidden, where nothing newer has come since."""
         rows = member.insist(partial(target.read, [write.key for write in writes]))
         outcomes: list[Outcome] = [STALE] * len(writes)
         due = [
-            (index, Mend(write, row))
+            (index, ConditionalWrite(write, row))
             for index, (write, row) in enumerate(zip(writes, rows, strict=True))
             if row is not None and _is_lost(write, row) and row.version == write.version
         ]
         if due:
-            mended = member.insist(partial(target.mend, [mend for _, mend in due]))
+            mended = member.insist(partial(target.write_if_unchanged, [mend for _, mend in due]))
             for (index, _), outcome in zip(due, mended, strict=True):
                 outcomes[index] = outcome
         return outcomes
@@ -328,7 +329,7 @@ class History:
 
     # Keeping
 
-    def _say(self, members: Sequence[Member], text: str) -> None:
+    def _say(self, members: Sequence[ViewRebuild], text: str) -> None:
         for member in members:
             with self._leaving(member):
                 member.update(reason=text)
@@ -343,7 +344,7 @@ class History:
 
 
 def _is_lost(write: Write, row: Stored | None) -> bool:
-    """Whether an upsert that the lane has applied before finds no row."""
+    """Whether an upsert that the pipeline has applied before finds no row."""
     if write.values is None:
         return False
     return row is None or (row.content is None and row.owner == write.owner and row.version <= write.version)

@@ -11,10 +11,10 @@ from dynaview.sinks.port import SinkRefused
 from dynaview.sources.filters import scan_filter
 from dynaview.views.control.rebuilds import Rebuild
 from dynaview.views.policy import Backoff
-from dynaview.views.rebuild.context import Site
+from dynaview.views.rebuild.context import RebuildContext
 from dynaview.views.rebuild.in_place import Hold
 from dynaview.views.rebuild.side_by_side import Insist
-from dynaview.views.retry import Patience
+from dynaview.views.retry import Retrier
 from dynaview.views.verify.findings import Report
 from dynaview.views.verify.verifier import Limits, Verification
 from dynaview.views.verify.view_check import Subject
@@ -29,7 +29,7 @@ SAMPLE = 500
 class Checks:
     """The checks of one rebuild."""
 
-    site: Site
+    site: RebuildContext
     declared: ViewDeclaration
     rebuild: Rebuild
     insist: Insist
@@ -58,7 +58,7 @@ class Checks:
 
     def _sample(self) -> Report:
         """Some items of the table, wherever the scan saw them, against the rows that readers would see. What has not
-        come by the stream yet is no difference: see `Check`."""
+        come by the stream yet is no difference: see `ViewCheck`."""
         backoff = Backoff()
         while (report := self._sampled()).error:
             log.warning("view %s: the sample of its next generation: %s", self.declared.name, report.error)
@@ -74,7 +74,7 @@ class Checks:
         subject = Subject(view, output.bound, output.target, self.hold, site.control.letters)
         verification = self.insist(
             lambda: Verification(
-                site.table, [subject], site.opening.shape, patience=Patience(stop=site.stop),
+                site.table, [subject], site.opening.shape, patience=Retrier(stop=site.stop),
                 limits=Limits(segments=1), only=scan_filter([self.declared.match]),
             )
         )  # fmt: skip

@@ -18,7 +18,7 @@ from dynaview.sources.port import TableReader
 from dynaview.views.control.rebuilds import Rebuild, RebuildStore
 from dynaview.views.control.store import ControlStore, ControlUnavailable, Generation, ViewRecord
 from dynaview.views.policy import Backoff
-from dynaview.views.streaming.factory import Opening
+from dynaview.views.streaming.factory import PipelineFactory
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ LOOK = 0.1
 """Seconds between two looks at what is waited for."""
 
 
-class Ended(Exception):
+class Interrupted(Exception):
     """The process is to end; the rebuild goes on at the next start, or in another worker."""
 
 
@@ -36,12 +36,12 @@ class Cancelled(Exception):
     """An operator took the rebuild back."""
 
 
-class Obstructed(Exception):
+class RebuildFailed(Exception):
     """The rebuild cannot go on as things stand; the text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class RebuildContext:
     """What the worker of a table lends to its rebuilds."""
 
     source: SourceDeclaration
@@ -49,7 +49,7 @@ class Site:
     table: TableReader
     sinks: Mapping[str, Sink]
     control: ControlStore
-    opening: Opening
+    opening: PipelineFactory
     workers: Callable[[str], Sequence[str]]
     """The identities of live workers that run a view."""
     mine: Callable[[], bool]
@@ -57,7 +57,7 @@ class Site:
     stop: threading.Event
     """Set when the process is to end."""
     left: threading.Event
-    """Set when the table's stream is no longer the one that lanes follow."""
+    """Set when the table's stream is no longer the one that pipelines follow."""
 
     @property
     def store(self) -> RebuildStore:
@@ -65,8 +65,8 @@ class Site:
         return self.control.rebuilds
 
     def insist(self, act: Callable[[], T], what: str, check: Callable[[], None] = lambda: None) -> T:
-        """Do it, however long a store, the table or the control store is away. Raises `Ended`, and what `check` does
-        between two tries."""
+        """Do it, however long a store, the table or the control store is away. Raises `Interrupted`, and what `check`
+        does between two tries."""
         backoff = Backoff()
         while True:
             try:
@@ -75,17 +75,17 @@ class Site:
                 if backoff.meet(error):
                     log.warning("%s: %s", what, error)
             if backoff.wait(self.stop):
-                raise Ended
+                raise Interrupted
             self.check()
             check()
 
     def check(self) -> None:
-        """Raises `Ended` where somebody else goes on."""
+        """Raises `Interrupted` where somebody else goes on."""
         if self.stop.is_set() or self.left.is_set() or not self.mine():
-            raise Ended
+            raise Interrupted
 
     def pause(self, seconds: float | None = None) -> None:
-        """Wait; raises `Ended`."""
+        """Wait; raises `Interrupted`."""
         self.stop.wait(LOOK if seconds is None else seconds)
         self.check()
 
@@ -93,7 +93,7 @@ class Site:
         """The view's record now."""
         record = self.control.view(view)
         if record is None:
-            raise Obstructed("the view was dropped meanwhile")
+            raise RebuildFailed("the view was dropped meanwhile")
         return record
 
     def generations(self, view: str) -> dict[int, Generation]:
@@ -106,14 +106,14 @@ class Site:
         return live, self.opening.declared(self.views[view], live)
 
     def target(self, declared: ViewDeclaration, generation: int) -> Target:
-        """A generation in its store. Raises `Obstructed` where the store is declared no more."""
+        """A generation in its store. Raises `RebuildFailed` where the store is declared no more."""
         sink = self.sinks.get(declared.sink)
         if sink is None:
-            raise Obstructed(f"sink {declared.sink} of generation {generation} is declared no more")
+            raise RebuildFailed(f"sink {declared.sink} of generation {generation} is declared no more")
         return sink.open(declared.layout, generation)
 
     def write_in(self, view: str, order: Callable[[ViewRecord], Sequence[int]]) -> None:
-        """Let lanes write what `order` makes of the view's record."""
+        """Let pipelines write what `order` makes of the view's record."""
         while True:
             record = self.record(view)
             wanted = order(record)

@@ -1,8 +1,8 @@
 """Rows that two items have asked for (law 10), where what is read is older than what is written already.
 
-An export, and what the stream tells since, are read while lanes write newer changes: a row key that has moved from one
-item to another meanwhile looks as if both claimed it. So a rejection stands only where the item claims the row as the
-table has it now, and in the end each of them is replayed.
+An export, and what the stream tells since, are read while pipelines write newer changes: a row key that has moved from
+one item to another meanwhile looks as if both claimed it. So a rejection stands only where the item claims the row as
+the table has it now, and in the end each of them is replayed.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from dynaview.projections.attributes import Attr, Image
 from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey, RowValues
 from dynaview.sinks.port import RejectedKind
-from dynaview.views.control.dead_letters import Choice, DeadLetter
+from dynaview.views.control.dead_letters import DeadLetter, DeadLetterFilter
 from dynaview.views.dead_letters import key_text
-from dynaview.views.rebuild.view_rebuild import Member
+from dynaview.views.rebuild.view_rebuild import ViewRebuild
 from dynaview.views.replay import Replay
 
 _OWNER = RejectedKind.OWNER.value
@@ -26,7 +26,7 @@ _OWNER = RejectedKind.OWNER.value
 _key = msgspec.json.Decoder(dict[str, Attr])
 
 
-def standing(member: Member, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+def standing(member: ViewRebuild, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
     """Those of the letters that stand: without rows claimed for an item that does not claim them any more."""
     found = list(letters)
     disputed = [(letter, key) for letter in found if letter.kind == _OWNER and (key := _item(letter)) is not None]
@@ -43,13 +43,13 @@ def standing(member: Member, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
     return [letter for letter in found if id(letter) not in gone]
 
 
-def settle(member: Member) -> None:
+def settle(member: ViewRebuild) -> None:
     """Replay what was rejected in favour of another item, once everything that was read is written."""
     site, view = member.site, member.view
     box = site.control.letters
     kept = [
         each
-        for each in member.insist(lambda: box.find(Choice(view=view, kind=_OWNER)))
+        for each in member.insist(lambda: box.find(DeadLetterFilter(view=view, kind=_OWNER)))
         if each.letter.generation == member.rebuild.generation
     ]
     if not kept:
@@ -60,7 +60,7 @@ def settle(member: Member) -> None:
 
 
 def uncounted(letters: Sequence[DeadLetter]) -> list[DeadLetter]:
-    """Letters of changes that the view's lane has counted before."""
+    """Letters of changes that the view's pipeline has counted before."""
     return [dataclasses.replace(letter, counted=False) for letter in letters]
 
 
@@ -72,7 +72,7 @@ def _item(letter: DeadLetter) -> dict[str, Attr] | None:
 
 
 def asked(bound: Bound, image: Image | None) -> list[tuple[RowKey, RowValues]]:
-    """The rows of an item as it is now; none where none can be made, of which the lane keeps a dead letter."""
+    """The rows of an item as it is now; none where none can be made, of which the pipeline keeps a dead letter."""
     try:
         return [] if image is None else bound.rows(image)
     except ProjectionError:

@@ -1,11 +1,11 @@
 """Exports as what a rebuild reads instead of the table.
 
 An export is of a time T before the rebuild was asked for. Newest first, so that what is older meets what is newer: the
-lanes' own changes; what the stream tells from T up to them (`history`); the incremental exports, last one first; then
-the full one. Beside the live generation the upserts of an incremental change are inserted as scanned items are; its
-deletes, under the version 1, 2, … of its export, above scanned items and below the stream's, leave tombstones that keep
-older items out. In place every row of an incremental export, and every one that it takes away, is looked at, held and
-mended as a scanned item is: once it is marked as the next generation's, no older item touches it.
+pipelines' own changes; what the stream tells from T up to them (`history`); the incremental exports, last one first;
+then the full one. Beside the live generation the upserts of an incremental change are inserted as scanned items are;
+its deletes, under the version 1, 2, … of its export, above scanned items and below the stream's, leave tombstones that
+keep older items out. In place every row of an incremental export, and every one that it takes away, is looked at, held
+and mended as a scanned item is: once it is marked as the next generation's, no older item touches it.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from dynaview.projections.changes import SCANNED, Change
 from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.projection import Bound
 from dynaview.projections.rows import RowKey, RowValues, Rule, Write
-from dynaview.sinks.port import STALE, Mend, Outcome, Stored, Target
+from dynaview.sinks.port import STALE, ConditionalWrite, Outcome, Stored, Target
 from dynaview.sources.errors import AccessDenied, BadExport, CredentialsMissing, SourceRefused
 from dynaview.sources.export import Export, open_export
 from dynaview.sources.port import ScanFilter, ScanPage
 from dynaview.views.control.dead_letters import DeadLetter
 from dynaview.views.dead_letters import item_text
 from dynaview.views.reasons import moment, stream_made
-from dynaview.views.rebuild.context import Obstructed, Site
+from dynaview.views.rebuild.context import RebuildContext, RebuildFailed
 from dynaview.views.rebuild.disputes import standing
 from dynaview.views.rebuild.in_place import InPlace
-from dynaview.views.rebuild.side_by_side import Beside, Filling, Settle, Taken
-from dynaview.views.rebuild.view_rebuild import Member
+from dynaview.views.rebuild.side_by_side import FillStrategy, PageResult, PendingPage, SideBySide
+from dynaview.views.rebuild.view_rebuild import ViewRebuild
 from dynaview.views.scanning.parallel_scan import Scan
 from dynaview.views.streaming.stream_reader import RETENTION
 
@@ -58,21 +58,21 @@ class Part:
     source: Scan
     size: int
     """How many segments would be of use."""
-    filling: Callable[[Member], Filling]
+    filling: Callable[[ViewRebuild], FillStrategy]
 
 
 class Exports:
     """The exports of one job, in the order of their times. Safe to use from several threads."""
 
-    def __init__(self, site: Site, places: Sequence[str]) -> None:
+    def __init__(self, site: RebuildContext, places: Sequence[str]) -> None:
         """`places` as they were named, in any order. No I/O."""
         self._site = site
         self._places = places
         self._lock = threading.Lock()
         self._opened: list[Export] | None = None
 
-    def admit(self, member: Member, in_place: bool) -> int:
-        """See that the exports will do, before anything is begun; how many items they have. Raises `Obstructed` with
+    def admit(self, member: ViewRebuild, in_place: bool) -> int:
+        """See that the exports will do, before anything is begun; how many items they have. Raises `RebuildFailed` with
         what is wrong; asks an operator where AWS cannot confirm them."""
         exports = member.insist(lambda: _usable(self.opened))
         self._check_reach()
@@ -121,34 +121,34 @@ class Exports:
         return exports
 
     def _check_reach(self) -> None:
-        """See that the stream holds everything since. Raises `Obstructed`."""
+        """See that the stream holds everything since. Raises `RebuildFailed`."""
         last, now = self.opened()[-1], time.time()
         arn = self._site.opening.description.stream_arn or ""
         if last.end > now + AHEAD:
-            raise Obstructed(f"{last.place}: the export is of {moment(last.end)}, which has not come yet")
+            raise RebuildFailed(f"{last.place}: the export is of {moment(last.end)}, which has not come yet")
         if last.end < now - RETENTION + SPARE:
-            raise Obstructed(
+            raise RebuildFailed(
                 f"{last.place}: the export is of {moment(last.end)}, and the stream has to be followed from there on, "
                 f"but it reaches back to {moment(now - RETENTION + SPARE)} only; name an incremental export from "
                 f"{moment(last.end)} on behind it (one more --from-export), or make a new full one"
             )
         made = stream_made(arn)
         if made is None or last.end < made:
-            raise Obstructed(
+            raise RebuildFailed(
                 f"{last.place}: the export is of {moment(last.end)}, and the table's stream was switched on at "
                 f"{moment(made)}: changes in between are in neither; export the table as it is now"
             )
 
-    def _check_view(self, member: Member, exports: Sequence[Export]) -> None:
+    def _check_view(self, member: ViewRebuild, exports: Sequence[Export]) -> None:
         key = self._site.opening.description.key
         for export in exports[1:]:
             if problems := compile_view(member.declared).problems(key, export.view_type):
-                raise Obstructed(
+                raise RebuildFailed(
                     f"{export.place}: the export has no old images ({'; '.join(str(each) for each in problems)}); make "
                     f"it with the export view type NEW_AND_OLD_IMAGES"
                 )
 
-    def _verify(self, member: Member, export: Export) -> None:
+    def _verify(self, member: ViewRebuild, export: Export) -> None:
         """Read it through once: damage shows at the end of a file only."""
         count = len(export.files)
         for index in range(count):
@@ -157,7 +157,7 @@ class Exports:
             member.check()
         member.update(reason="")
 
-    def _doubt(self, member: Member, export: Export) -> str:
+    def _doubt(self, member: ViewRebuild, export: Export) -> str:
         """What an operator should know of an export."""
         try:
             known = member.insist(lambda: _usable(lambda: self._confirmed(export)))
@@ -181,13 +181,13 @@ def _usable(act: Callable[[], T]) -> T:
     try:
         return act()
     except (BadExport, AccessDenied, CredentialsMissing, SourceRefused) as error:
-        raise Obstructed(str(error)) from error
+        raise RebuildFailed(str(error)) from error
 
 
 # A full export
 
 
-def _full(member: Member) -> Filling:
+def _full(member: ViewRebuild) -> FillStrategy:
     return _Standing(member, member.filling())
 
 
@@ -195,18 +195,18 @@ def _full(member: Member) -> Filling:
 class _Standing:
     """A filling from old items: those that have lost their row to another item since are no dead letters."""
 
-    member: Member
-    filling: Filling
+    member: ViewRebuild
+    filling: FillStrategy
 
-    def take(self, page: ScanPage[Any]) -> Settle:
+    def take(self, page: ScanPage[Any]) -> PendingPage:
         settle = self.filling.take(page)
 
-        def settled() -> Taken:
+        def settled() -> PageResult:
             taken = settle()
             taken.letters = standing(self.member, taken.letters)
             return taken
 
-        return Settle(settled, settle.held)
+        return PendingPage(settled, settle.held)
 
 
 # Incremental exports
@@ -218,15 +218,15 @@ class _Changing:
 
     standing: _Standing
 
-    def take(self, page: ScanPage[Any]) -> Settle:
+    def take(self, page: ScanPage[Any]) -> PendingPage:
         settle, news = self.standing.take(page), _News.of(page)
 
-        def settled() -> Taken:
+        def settled() -> PageResult:
             taken = settle()
             taken.letters = news.as_items(taken.letters)
             return taken
 
-        return Settle(settled, settle.held and settle.held + news.size)
+        return PendingPage(settled, settle.held and settle.held + news.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,13 +251,13 @@ class _Telling:
     export: Export
     version: int
 
-    def __call__(self, member: Member) -> Filling:
+    def __call__(self, member: ViewRebuild) -> FillStrategy:
         filling, opening = member.filling(), member.site.opening
         bound = compile_view(member.declared).bind(opening.shape, opening.description.key, self.export.view_type)
         if isinstance(filling, InPlace):
             # Neither version nor rule is looked at there: an upsert is what its item would ask for.
             filling = replace(filling, bound=_Versioned(filling.bound, bound, SCANNED))
-        elif isinstance(filling, Beside):
+        elif isinstance(filling, SideBySide):
             write = partial(_insert, filling.target)
             filling = replace(filling, bound=_Versioned(filling.bound, bound, self.version), write=write)
         return _Changing(_Standing(member, filling))
@@ -297,11 +297,11 @@ def _insert(target: Target, writes: Sequence[Write]) -> list[Outcome]:
     if late:
         rows = target.read([writes[index].key for index in late])
         mends = {
-            index: Mend(writes[index], row)
+            index: ConditionalWrite(writes[index], row)
             for index, row in zip(late, rows, strict=True)
             if row is not None and row.content is None and _same_export(writes[index], row)
         }
-        for index, outcome in zip(mends, target.mend(list(mends.values())), strict=True):
+        for index, outcome in zip(mends, target.write_if_unchanged(list(mends.values())), strict=True):
             outcomes[index] = outcome
     return outcomes
 

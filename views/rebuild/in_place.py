@@ -1,9 +1,9 @@
 """Filling a generation under the very keys that readers use (Redis): no reader may see a row go back in time.
 
-The view's lane writes the new generation from its checkpoint on. A scanned page is looked up in the store and held
+The view's pipeline writes the new generation from its checkpoint on. A scanned page is looked up in the store and held
 until the view's watermark has passed that look: then every change that the scan may have missed has been written by
-the lane. An item is written only where its row is still exactly as it was seen, and not yet of the new generation; the
-row keeps its version. In the end rows that are still of an earlier generation belong to no item any more: they are
+the pipeline. An item is written only where its row is still exactly as it was seen, and not yet of the new generation;
+the row keeps its version. In the end rows that are still of an earlier generation belong to no item any more: they are
 looked at, held and removed in the same way, each leaving a tombstone.
 """
 
@@ -19,11 +19,11 @@ from typing import Any
 from dynaview.projections.attributes import Image
 from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey, Write
-from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, Rejected, RejectedKind, Stored, Target
+from dynaview.sinks.port import APPLIED, STALE, ConditionalWrite, Outcome, Rejected, RejectedKind, Stored, Target
 from dynaview.sources.port import ScanPage
 from dynaview.views.control.dead_letters import DeadLetter
-from dynaview.views.rebuild.packed_page import Held, Looked
-from dynaview.views.rebuild.side_by_side import Insist, Settle, Taken
+from dynaview.views.rebuild.packed_page import Observed, PackedPage
+from dynaview.views.rebuild.side_by_side import Insist, PageResult, PendingPage
 from dynaview.views.scanning.page_writer import BATCH, Scanned
 
 Hold = Callable[[float], None]
@@ -45,34 +45,38 @@ class InPlace:
     again: Callable[[ScanPage[Any], Sequence[int]], list[Image | None]]
     """Reads the items at these places of a page again."""
 
-    def take(self, page: ScanPage[Any]) -> Settle:
+    def take(self, page: ScanPage[Any]) -> PendingPage:
         """Look now; compare and write when it is settled."""
         scanned = Scanned(self.view, self.target.generation, page)
-        due: list[Looked] = []
+        due: list[Observed] = []
         for places, writes in scanned.batches(self.bound):
             seen = self.insist(partial(self.target.read, [write.key for write in writes], contents=False))
             outcomes = [_conflict(write, row) for write, row in zip(writes, seen, strict=True)]
             scanned.reject(places, writes, outcomes)
             due += [
-                Looked(place, write, row)
+                Observed(place, write, row)
                 for place, write, row, outcome in zip(places, writes, seen, outcomes, strict=True)
                 if outcome is STALE and (row is None or row.generation < self.target.generation)
             ]
         at = time.time()
         if not due:
-            return Settle(partial(Taken, letters=scanned.letters))
-        held = Held.of(page, due)
-        return Settle(partial(self._settle, held, scanned.letters, at), held.size)
+            return PendingPage(partial(PageResult, letters=scanned.letters))
+        held = PackedPage.of(page, due)
+        return PendingPage(partial(self._settle, held, scanned.letters, at), held.size)
 
-    def _settle(self, held: Held, letters: list[DeadLetter], at: float) -> Taken:
-        taken = Taken(letters=letters)
+    def _settle(self, held: PackedPage, letters: list[DeadLetter], at: float) -> PageResult:
+        taken = PageResult(letters=letters)
         self.hold(at)
         due = held.due()
         while due:
-            changed: list[Looked] = []
+            changed: list[Observed] = []
             for some in _batches(self._still_asked(due, held)):
                 writes = [looked.write for looked in some]
-                outcomes = self.insist(partial(self.target.mend, [Mend(looked.write, looked.seen) for looked in some]))
+                outcomes = self.insist(
+                    partial(
+                        self.target.write_if_unchanged, [ConditionalWrite(looked.write, looked.seen) for looked in some]
+                    )
+                )
                 if any(isinstance(outcome, Rejected) for outcome in outcomes):
                     scanned = Scanned(self.view, self.target.generation, held.page(), letters)
                     scanned.reject([looked.place for looked in some], writes, outcomes)
@@ -83,13 +87,15 @@ class InPlace:
                 self.hold(time.time())
         return taken
 
-    def _looked_again(self, changed: list[Looked], held: Held) -> list[Looked]:
+    def _looked_again(self, changed: list[Observed], held: PackedPage) -> list[Observed]:
         """Rows that changed under the look, still of an earlier generation: a paused worker wrote late. The sweep
         would take them for orphans; so their items are read anew, and the rows looked at again."""
         if not changed:
             return []
         rows = self.insist(partial(self.target.read, [looked.write.key for looked in changed], contents=False))
-        late = [looked for looked, row in zip(changed, rows, strict=True) if self._is_due(Looked(0, looked.write, row))]
+        late = [
+            looked for looked, row in zip(changed, rows, strict=True) if self._is_due(Observed(0, looked.write, row))
+        ]
         if not late:
             return []
         images = self.again(held.page(), [looked.place for looked in late])
@@ -100,15 +106,15 @@ class InPlace:
             if write.key == looked.write.key
         ]
         rows = self.insist(partial(self.target.read, [write.key for _, write in asked], contents=False))
-        found = [Looked(place, write, row) for (place, write), row in zip(asked, rows, strict=True)]
+        found = [Observed(place, write, row) for (place, write), row in zip(asked, rows, strict=True)]
         return [looked for looked in found if self._is_due(looked)]
 
-    def _is_due(self, looked: Looked) -> bool:
+    def _is_due(self, looked: Observed) -> bool:
         if isinstance(_conflict(looked.write, looked.seen), Rejected):
             return False
         return looked.seen is None or looked.seen.generation < self.target.generation
 
-    def _still_asked(self, due: list[Looked], held: Held) -> list[Looked]:
+    def _still_asked(self, due: list[Observed], held: PackedPage) -> list[Observed]:
         """A delete that meets the tombstone of another item leaves no trace, so the look cannot tell of it: the items
         of such rows are read again."""
         odd = [looked for looked in due if looked.seen is not None and looked.write.owner != looked.seen.owner]
@@ -119,7 +125,8 @@ class InPlace:
         return [looked for looked in due if id(looked) not in gone]
 
     def _asked(self, image: Image | None) -> Sequence[Write]:
-        """What an item asks for now; nothing where no row can be made of it, of which the lane keeps a dead letter."""
+        """What an item asks for now; nothing where no row can be made of it, of which the pipeline keeps a dead
+        letter."""
         try:
             return [] if image is None else self.bound.inserts(image)
         except ProjectionError:
@@ -133,19 +140,19 @@ class InPlace:
     def _sweep_once(self, swept: Callable[[int], None]) -> bool:
         """Whether rows of an earlier generation were met: some of them may have changed under the look."""
         met = False
-        held: deque[tuple[float, list[Mend]]] = deque()
+        held: deque[tuple[float, list[ConditionalWrite]]] = deque()
         for orphans in _pages(self.target.earlier()):
             met = True
-            held.append((time.time(), [Mend(Write(row.key, None, 0, row.owner), row) for row in orphans]))
+            held.append((time.time(), [ConditionalWrite(Write(row.key, None, 0, row.owner), row) for row in orphans]))
             if len(held) >= HELD:
                 self._remove(*held.popleft(), swept)
         while held:
             self._remove(*held.popleft(), swept)
         return met
 
-    def _remove(self, at: float, mends: list[Mend], swept: Callable[[int], None]) -> None:
+    def _remove(self, at: float, mends: list[ConditionalWrite], swept: Callable[[int], None]) -> None:
         self.hold(at)
-        outcomes = self.insist(partial(self.target.mend, mends))
+        outcomes = self.insist(partial(self.target.write_if_unchanged, mends))
         swept(sum(outcome is APPLIED for outcome in outcomes))
 
 
@@ -157,9 +164,9 @@ def _conflict(write: Write, seen: Stored | None) -> Outcome:
     )
 
 
-def _batches(due: Sequence[Looked]) -> Iterator[list[Looked]]:
+def _batches(due: Sequence[Observed]) -> Iterator[list[Observed]]:
     """Batches in which no row key comes twice."""
-    some, keys = list[Looked](), set[RowKey]()
+    some, keys = list[Observed](), set[RowKey]()
     for looked in due:
         if len(some) >= BATCH or looked.write.key in keys:
             yield some

@@ -28,11 +28,11 @@ from dynaview.views.faults import fault_reason
 from dynaview.views.policy import Backoff
 from dynaview.views.reasons import GAP
 from dynaview.views.rebuild.catch_up import History, TooLate
-from dynaview.views.rebuild.context import Cancelled, Ended, Obstructed, Site, describe
+from dynaview.views.rebuild.context import Cancelled, Interrupted, RebuildContext, RebuildFailed, describe
 from dynaview.views.rebuild.disputes import settle
 from dynaview.views.rebuild.exports import Exports, Part
-from dynaview.views.rebuild.side_by_side import Filling, Settle, Taken
-from dynaview.views.rebuild.view_rebuild import Member, retire
+from dynaview.views.rebuild.side_by_side import FillStrategy, PageResult, PendingPage
+from dynaview.views.rebuild.view_rebuild import ViewRebuild, retire
 from dynaview.views.scanning.parallel_scan import SegmentScan, run_all
 
 log = logging.getLogger(__name__)
@@ -51,11 +51,11 @@ LOOK = 0.5
 BEFORE_SCAN: tuple[Phase, ...] = ("requested", "starting", "scanning")
 
 
-class Rebuilder:
+class RebuildScheduler:
     """Advances every rebuild of a source, and drops generations that need not be kept any longer. `run` is a thread's
     own; each job has a thread of its own, as one that waits for an answer holds up no other (law 7)."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: RebuildContext) -> None:
         self._site = site
         self._scanning = threading.Lock()
         self._running: dict[frozenset[str], threading.Thread] = {}
@@ -101,7 +101,7 @@ class Rebuilder:
         def run() -> None:
             try:
                 act()
-            except Ended:
+            except Interrupted:
                 pass
             except ControlUnavailable as error:
                 log.warning("%s", error)
@@ -180,17 +180,17 @@ def _may_ask(last: Rebuild, mark: str) -> bool:
 class Job:
     """Rebuilds of views that share a scan (or one rollback)."""
 
-    def __init__(self, site: Site, rebuilds: Sequence[Rebuild], scanning: threading.Lock) -> None:
+    def __init__(self, site: RebuildContext, rebuilds: Sequence[Rebuild], scanning: threading.Lock) -> None:
         """`scanning` is held while a job scans: one scan at a time takes the table's read capacity."""
         self._site = site
         self._scanning = scanning
         exports = rebuilds[0].options.exports
         self._exports = Exports(site, exports) if exports else None
         admit = None if self._exports is None else self._exports.admit
-        self._members = [Member(site, rebuild, admit) for rebuild in rebuilds]
+        self._members = [ViewRebuild(site, rebuild, admit) for rebuild in rebuilds]
 
     def run(self) -> None:
-        """Until every member has ended. Raises `Ended` where the process is to end."""
+        """Until every member has ended. Raises `Interrupted` where the process is to end."""
         self._each([each for each in self._members if each.rebuild.phase in GIVEN_UP], lambda member: member.leave())
         rollbacks = [member for member in self._members if member.rebuild.kind == "rollback"]
         self._each(self._going(rollbacks), lambda member: member.roll_back())
@@ -202,21 +202,21 @@ class Job:
             self._take_turn(scanned)
         self._each(self._going(members), lambda member: member.finish())
 
-    def _going(self, members: Sequence[Member], phases: tuple[Phase, ...] | None = None) -> list[Member]:
+    def _going(self, members: Sequence[ViewRebuild], phases: tuple[Phase, ...] | None = None) -> list[ViewRebuild]:
         return [
             member
             for member in members
             if not member.rebuild.ended and (phases is None or member.rebuild.phase in phases)
         ]
 
-    def _each(self, members: Sequence[Member], act: Callable[[Member], None]) -> None:
+    def _each(self, members: Sequence[ViewRebuild], act: Callable[[ViewRebuild], None]) -> None:
         """Side by side: one that waits for an answer holds up no other."""
-        ended: list[Ended] = []
+        ended: list[Interrupted] = []
 
-        def run(member: Member) -> None:
+        def run(member: ViewRebuild) -> None:
             try:
                 self._guarded(member, partial(act, member))
-            except Ended as error:
+            except Interrupted as error:
                 ended.append(error)
 
         threads = [threading.Thread(target=run, args=(member,), daemon=True) for member in members]
@@ -227,26 +227,26 @@ class Job:
         if ended:
             raise ended[0]
 
-    def _guarded(self, member: Member, act: Callable[[], None]) -> None:
+    def _guarded(self, member: ViewRebuild, act: Callable[[], None]) -> None:
         """What ends the rebuild of one view ends no other."""
         try:
             act()
-        except Ended:
+        except Interrupted:
             raise
         except Cancelled:
             member.give_up("cancelling", "")
-        except Obstructed as error:
+        except RebuildFailed as error:
             member.give_up("failing", str(error))
         except (SinkError, SourceError, ControlUnavailable) as error:
             log.warning("%s: %s", describe(member.rebuild), error)
-            raise Ended from None  # another look follows
+            raise Interrupted from None  # another look follows
         except Exception as error:
             log.exception("the rebuild of view %s failed; this is a fault of dynaview, please report it", member.view)
             member.give_up("failing", fault_reason(error))
 
     # The scan
 
-    def _take_turn(self, members: list[Member]) -> None:
+    def _take_turn(self, members: list[ViewRebuild]) -> None:
         while not self._scanning.acquire(timeout=0.1):
             for member in members:
                 self._guarded(member, member.check)
@@ -256,7 +256,7 @@ class Job:
         finally:
             self._scanning.release()
 
-    def _scan(self, members: list[Member]) -> None:
+    def _scan(self, members: list[ViewRebuild]) -> None:
         for member in members:
             if member.rebuild.phase != "scanning":
                 member.enter("scanning")
@@ -268,7 +268,7 @@ class Job:
                 break
             except (BadExport, TooLate) as error:
                 for member in members:
-                    self._guarded(member, _Left(member, Obstructed(str(error))).again)
+                    self._guarded(member, _Left(member, RebuildFailed(str(error))).again)
             except SourceError as error:
                 if backoff.meet(error):
                     log.warning("the scan of table %s: %s", self._site.source.table, error)
@@ -276,7 +276,7 @@ class Job:
                 self._site.check()
             except _Left as left:
                 self._guarded(left.member, left.again)
-            except Ended:
+            except Interrupted:
                 raise
             except Exception as error:
                 log.exception("the scan of table %s: a fault of dynaview, please report it", self._site.source.table)
@@ -286,11 +286,11 @@ class Job:
         for member in self._going(members):
             member.update(scan_end=time.time(), phase="waiting" if member.rebuild.kind == "in place" else "finishing")
 
-    def _scan_once(self, members: list[Member]) -> None:
+    def _scan_once(self, members: list[ViewRebuild]) -> None:
         site, job = self._site, members[0].rebuild.job
         if self._exports is None:
             size = site.opening.description.size
-            self._scan_part(members, Part(job, site.table, size // SEGMENT_BYTES, Member.filling))
+            self._scan_part(members, Part(job, site.table, size // SEGMENT_BYTES, ViewRebuild.filling))
             return
         History(site, job, members, self._exports.time, _leaving).run()
         since = time.time()
@@ -301,11 +301,11 @@ class Job:
                 member.hold(since)
                 settle(member)
 
-    def _scan_part(self, members: list[Member], part: Part) -> None:
+    def _scan_part(self, members: list[ViewRebuild], part: Part) -> None:
         site, job = self._site, part.name
         options = members[0].rebuild.options
         end = threading.Event()
-        fillings: list[tuple[str, Filling]] = []
+        fillings: list[tuple[str, FillStrategy]] = []
         for member in members:
             with _leaving(member):
                 fillings.append((member.view, _Leaving(member, part.filling(member))))
@@ -314,7 +314,7 @@ class Job:
 
         def check() -> None:
             if end.is_set():
-                raise Ended
+                raise Interrupted
             for member in members:
                 with _leaving(member):
                     member.check()
@@ -325,7 +325,7 @@ class Job:
 
         budget = Budget(options.capacity.rate(site.opening.description), wait)
 
-        def taken(view: str, taken: Taken, items: int, units: float) -> None:
+        def taken(view: str, taken: PageResult, items: int, units: float) -> None:
             with _leaving(by_name[view]):
                 by_name[view].taken(taken, items, units)
 
@@ -354,7 +354,7 @@ class Job:
 class _Left(Exception):
     """A member cannot go on while the scan of the others can."""
 
-    def __init__(self, member: Member, error: Exception) -> None:
+    def __init__(self, member: ViewRebuild, error: Exception) -> None:
         super().__init__(str(error))
         self.member = member
         self.error = error
@@ -364,11 +364,11 @@ class _Left(Exception):
 
 
 @contextmanager
-def _leaving(member: Member) -> Iterator[None]:
+def _leaving(member: ViewRebuild) -> Iterator[None]:
     """Turns what ends one member into `_Left`."""
     try:
         yield
-    except (Cancelled, Obstructed) as error:
+    except (Cancelled, RebuildFailed) as error:
         raise _Left(member, error) from None
 
 
@@ -376,15 +376,15 @@ def _leaving(member: Member) -> Iterator[None]:
 class _Leaving:
     """A filling that a member may leave at any moment."""
 
-    member: Member
-    inner: Filling
+    member: ViewRebuild
+    inner: FillStrategy
 
-    def take(self, page: ScanPage[Any]) -> Settle:
+    def take(self, page: ScanPage[Any]) -> PendingPage:
         with _leaving(self.member):
             settle = self.inner.take(page)
 
-        def settled() -> Taken:
+        def settled() -> PageResult:
             with _leaving(self.member):
                 return settle()
 
-        return Settle(settled, settle.held)
+        return PendingPage(settled, settle.held)

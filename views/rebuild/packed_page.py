@@ -19,7 +19,7 @@ from dynaview.sinks.port import Stored
 from dynaview.sources.port import Broken, ScanPage
 
 
-class Looked(msgspec.Struct, frozen=True, gc=False):
+class Observed(msgspec.Struct, frozen=True, gc=False):
     """A write that an item of a page asks for, and what stood under its key after the page was read."""
 
     place: int
@@ -32,7 +32,7 @@ _key = msgspec.json.Decoder(dict[str, Attr])
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class PackedPage:
     """Rows that wait, with the keys and the images of their page."""
 
     rows: bytes
@@ -41,7 +41,7 @@ class Held:
     broken: list[Broken]
 
     @classmethod
-    def of(cls, page: ScanPage[Any], due: Sequence[Looked]) -> Held:
+    def of(cls, page: ScanPage[Any], due: Sequence[Observed]) -> PackedPage:
         """Pack them. What was seen keeps whether it had content, not which."""
         rows = [(looked.place, *_fields(looked.write), _seen(looked.seen)) for looked in due]
         return cls(pickle.dumps(rows, pickle.HIGHEST_PROTOCOL), _lines(page.keys), _lines(page.images), page.broken)
@@ -51,11 +51,11 @@ class Held:
         """In bytes."""
         return len(self.rows) + len(self.keys) + len(self.images)
 
-    def due(self) -> list[Looked]:
+    def due(self) -> list[Observed]:
         """The rows."""
         rows = pickle.loads(self.rows)
         return [
-            Looked(place, Write(key, values, version, owner, rule), None if seen is None else Stored(key, *seen))
+            Observed(place, Write(key, values, version, owner, rule), None if seen is None else Stored(key, *seen))
             for place, key, values, version, owner, rule, seen in rows
         ]
 

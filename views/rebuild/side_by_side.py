@@ -24,7 +24,7 @@ class Insist(Protocol):
 
 
 @dataclass(slots=True)
-class Taken:
+class PageResult:
     """What became of a page in one view."""
 
     rows: int = 0
@@ -32,26 +32,26 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
+class PendingPage:
     """Call it to wait until everything of a page is durable in the view."""
 
-    act: Callable[[], Taken]
+    act: Callable[[], PageResult]
     held: int = 0
     """About how many bytes are kept until then; 0 where nothing has to be waited for."""
 
-    def __call__(self) -> Taken:
+    def __call__(self) -> PageResult:
         return self.act()
 
 
-class Filling(Protocol):
+class FillStrategy(Protocol):
     """One way to bring scanned rows into a generation."""
 
-    def take(self, page: ScanPage[Any]) -> Settle:
+    def take(self, page: ScanPage[Any]) -> PendingPage:
         """Begin with a page; the caller settles pages in their order."""
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class SideBySide:
     """See the module. Safe to use from several threads."""
 
     view: str
@@ -61,12 +61,12 @@ class Beside:
     write: Callable[[Sequence[Write]], list[Outcome]] | None = None
     """In place of the target's own."""
 
-    def take(self, page: ScanPage[Any]) -> Settle:
+    def take(self, page: ScanPage[Any]) -> PendingPage:
         """Everything is written at once."""
-        scanned, taken = Scanned(self.view, self.target.generation, page), Taken()
+        scanned, taken = Scanned(self.view, self.target.generation, page), PageResult()
         for places, writes in scanned.batches(self.bound):
             outcomes = self.insist(partial(self.write or self.target.write, writes))
             scanned.reject(places, writes, outcomes)
             taken.rows += sum(outcome is APPLIED for outcome in outcomes)
         taken.letters = scanned.letters
-        return Settle(lambda: taken)
+        return PendingPage(lambda: taken)

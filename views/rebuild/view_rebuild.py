@@ -16,17 +16,25 @@ from dynaview.sinks.port import SinkError, SinkRefused, Target
 from dynaview.sources.port import ScanPage
 from dynaview.views.control.rebuilds import GIVEN_UP, Phase, Rebuild
 from dynaview.views.control.store import Generation, ViewRecord
-from dynaview.views.declarations.codec import recorded, remembered
+from dynaview.views.declarations.codec import decode, encode
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.policy import Backoff
 from dynaview.views.reasons import GAP, gap_reason, moment
 from dynaview.views.rebuild.checks import Checks
-from dynaview.views.rebuild.context import Cancelled, Ended, Obstructed, Site, collide, describe, in_place
+from dynaview.views.rebuild.context import (
+    Cancelled,
+    Interrupted,
+    RebuildContext,
+    RebuildFailed,
+    collide,
+    describe,
+    in_place,
+)
 from dynaview.views.rebuild.in_place import InPlace
-from dynaview.views.rebuild.side_by_side import Beside, Filling, Taken
+from dynaview.views.rebuild.side_by_side import FillStrategy, PageResult, SideBySide
 from dynaview.views.status import LASTING
-from dynaview.views.streaming.dead_letter_limit import LetterLimit
-from dynaview.views.streaming.generation_writer import Output
+from dynaview.views.streaming.dead_letter_limit import DeadLetterLimit
+from dynaview.views.streaming.generation_writer import GenerationWriter
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +54,13 @@ IN_PLACE: tuple[Phase, ...] = ("waiting", "checking", "sweeping", "swapping")
 ROLLBACK: tuple[Phase, ...] = ("waiting", "swapping")
 
 
-class Member:
+class ViewRebuild:
     """The rebuild of one view, as the process that advances it sees it."""
 
-    def __init__(self, site: Site, rebuild: Rebuild, admit: Callable[[Member, bool], int] | None = None) -> None:
-        """`admit` looks at what is read instead of the table before anything is begun (it raises `Obstructed`), and
+    def __init__(
+        self, site: RebuildContext, rebuild: Rebuild, admit: Callable[[ViewRebuild, bool], int] | None = None
+    ) -> None:
+        """`admit` looks at what is read instead of the table before anything is begun (it raises `RebuildFailed`), and
         answers how many items that has. It is told whether rows are to be replaced in place."""
         self._admit = admit
         self.site = site
@@ -58,7 +68,7 @@ class Member:
         self.view = rebuild.view
         self.declared: ViewDeclaration = site.views[rebuild.view]
         limits = self.declared.dead_letters
-        self._limit = LetterLimit(limits.limit, limits.within)
+        self._limit = DeadLetterLimit(limits.limit, limits.within)
         self._lock = threading.Lock()
         self._looked = 0.0
         self._prepared: Target | None = None
@@ -67,7 +77,8 @@ class Member:
     # What everything below waits with
 
     def check(self) -> None:
-        """Raises `Cancelled`, `Obstructed` or `Ended` where the rebuild is not to go on. Cheap enough to ask often."""
+        """Raises `Cancelled`, `RebuildFailed` or `Interrupted` where the rebuild is not to go on. Cheap enough to ask
+        often."""
         self.site.check()
         with self._lock:
             if time.monotonic() - self._looked < GLANCE:
@@ -75,7 +86,7 @@ class Member:
             self._looked = time.monotonic()
         now = self.site.insist(lambda: self.site.store.get(self.view), describe(self.rebuild))
         if now is None or now.job != self.rebuild.job:
-            raise Obstructed("the view was dropped meanwhile")
+            raise RebuildFailed("the view was dropped meanwhile")
         if now.answer == "cancel":
             raise Cancelled
         if self.rebuild.phase == "requested":
@@ -84,13 +95,13 @@ class Member:
         if record.state == "refused" and time.time() - record.since < self._may_refuse():
             return
         if record.state in LASTING and record.state != "changed":
-            raise Obstructed(
+            raise RebuildFailed(
                 f"the view stopped meanwhile ({record.state}: {record.reason}); when that is mended, "
                 f"dynaview rebuild {self.view} begins again"
             )
 
     def insist(self, act: Callable[[], T]) -> T:
-        """Do it, however long a store is away. Raises `Obstructed` where it refuses for long."""
+        """Do it, however long a store is away. Raises `RebuildFailed` where it refuses for long."""
         refused: list[float] = []
 
         def attempt() -> T:
@@ -99,7 +110,7 @@ class Member:
             except SinkRefused as error:
                 refused.append(time.monotonic())
                 if refused[-1] - refused[0] >= self._may_refuse():
-                    raise Obstructed(str(error)) from None
+                    raise RebuildFailed(str(error)) from None
                 raise
 
         return self.site.insist(attempt, describe(self.rebuild), self.check)
@@ -155,32 +166,33 @@ class Member:
     # Beginning
 
     def resume(self) -> None:
-        """Go on where a process ended. Raises `Obstructed` where what was begun is not what is asked for any more."""
+        """Go on where a process ended. Raises `RebuildFailed` where what was begun is not what is asked for any
+        more."""
         if self.rebuild.kind == "rollback" or not self.rebuild.generation:
             return
         begun = self.insist_once(lambda: self.site.generations(self.view)).get(self.rebuild.generation)
         if begun is None:
-            raise Obstructed(f"generation {self.rebuild.generation} is not known any more")
+            raise RebuildFailed(f"generation {self.rebuild.generation} is not known any more")
         if begun.fingerprint != fingerprint(self.declared, self.site.source.table):
-            raise Obstructed(f"the declaration was changed meanwhile; dynaview rebuild {self.view} begins with it")
+            raise RebuildFailed(f"the declaration was changed meanwhile; dynaview rebuild {self.view} begins with it")
 
     def begin(self) -> None:
-        """Let the view's lanes write the next generation."""
+        """Let the view's pipelines write the next generation."""
         self.check()
         record = self.insist(lambda: self.site.record(self.view))
         live, before = self.insist(lambda: self.site.live(self.view))
         description = self.site.opening.description
         if self.insist(self.site.table.describe).stream_arn != description.stream_arn:
-            raise Ended  # the lanes still follow another stream
+            raise Interrupted  # the pipelines still follow another stream
         try:
             self.rebuild.options.capacity.rate(description)
         except ValueError as error:
-            raise Obstructed(str(error)) from error
+            raise RebuildFailed(str(error)) from error
         if problems := compile_view(self.declared).problems(description.key, description.view_type or "NEW_IMAGE"):
-            raise Obstructed("; ".join(str(problem) for problem in problems))
+            raise RebuildFailed("; ".join(str(problem) for problem in problems))
         place = in_place(self.site.sinks, before, self.declared)
         if not place and before is not None and collide(self.site.sinks, before, self.declared):
-            raise Obstructed(
+            raise RebuildFailed(
                 f"rows of another type stand under these keys: declare another key, or dynaview drop {self.view}, and "
                 "dynaview run fills it anew"
             )
@@ -198,7 +210,7 @@ class Member:
             lambda: self.site.store.begin(
                 self.rebuild,
                 fingerprint(self.declared, self.site.source.table),
-                recorded(self.declared),
+                encode(self.declared),
                 "in place" if place else "beside",
                 number=number,
                 alone=place or stopped,
@@ -221,8 +233,8 @@ class Member:
         return self.site.store.next_number(self.view, highest)
 
     def _prepare_next(self, number: int) -> None:
-        """Make the next generation in its store before any lane has to write there: where rights are missing, or its
-        name is taken, nothing has begun."""
+        """Make the next generation in its store before any pipeline has to write there: where rights are missing, or
+        its name is taken, nothing has begun."""
         self._prepared = target = self.site.target(self.declared, number)
         self.insist(lambda: target.prepare(bulk=True))
 
@@ -256,29 +268,29 @@ class Member:
 
     # Scanning
 
-    def output(self) -> Output:
+    def output(self) -> GenerationWriter:
         """What writes the generation."""
         generation = self.insist(lambda: self.site.generations(self.view))[self.rebuild.generation]
         count = self.insist(lambda: self.site.record(self.view)).stream_count
         return self.site.opening.output(self.declared, generation, count)
 
-    def filling(self) -> Filling:
+    def filling(self) -> FillStrategy:
         """How scanned rows come in."""
         output = self.output()
         if self.rebuild.kind == "in place":
             return InPlace(self.view, output.bound, output.target, self.insist, self.hold, self._again)
-        return Beside(self.view, output.bound, output.target, self.insist)
+        return SideBySide(self.view, output.bound, output.target, self.insist)
 
     def _again(self, page: ScanPage[Any], places: Sequence[int]) -> list[Image | None]:
         keys, shape = [page.keys[place] for place in places], self.site.opening.shape
         return self.insist(lambda: self.site.table.get(keys, shape))
 
-    def taken(self, taken: Taken, items: int, units: float) -> None:
+    def taken(self, taken: PageResult, items: int, units: float) -> None:
         """Hear what became of a page."""
         letters = list(taken.letters)
         self.insist(lambda: self.site.control.letters.keep(letters))
         if self._limit.passed(len(letters)):
-            raise Obstructed(self._limit.reason(self.view, letters[-1].reason))
+            raise RebuildFailed(self._limit.reason(self.view, letters[-1].reason))
         self._add(items=items, rows=taken.rows, letters=len(letters), units=units)
 
     # From the scan's end to the swap
@@ -344,7 +356,7 @@ class Member:
         generation = self.insist(lambda: self.site.generations(self.view))[number]
         declared = self.site.opening.declared(self.declared, generation)
         if declared is None:
-            raise Obstructed(f"what built generation {number} cannot be had again")
+            raise RebuildFailed(f"what built generation {number} cannot be had again")
         self.insist(self.site.target(declared, number).publish)
         self._record_swap()
 
@@ -370,9 +382,9 @@ class Member:
         there = self.insist(lambda: self.site.generations(self.view)).values()
         previous = next((each.generation for each in there if each.role == "previous"), None)
         if previous is None:
-            raise Obstructed("no generation before the live one is kept")
+            raise RebuildFailed("no generation before the live one is kept")
         if previous not in self.insist(lambda: self.site.record(self.view)).write_order:
-            raise Obstructed(f"generation {previous} was not written any more, so rows would be missing")
+            raise RebuildFailed(f"generation {previous} was not written any more, so rows would be missing")
         self.update(phase="starting", generation=previous)
         self._write_first(previous)
         self.update(written=self.site.wait_written(self.view, self.check))
@@ -456,7 +468,7 @@ class Member:
         return GAP, gap_reason(what, start, end, self.view, self.declared.on_gap)
 
 
-def retire(site: Site, view: str, generation: int, insist: Callable[[Callable[[], Any]], Any]) -> None:
+def retire(site: RebuildContext, view: str, generation: int, insist: Callable[[Callable[[], Any]], Any]) -> None:
     """Remove a generation that nothing writes any more. Where its rows stand under the keys of the live one, they are
     the live one's."""
     there = insist(lambda: site.generations(view))
@@ -472,12 +484,12 @@ def retire(site: Site, view: str, generation: int, insist: Callable[[Callable[[]
     log.info("view %s: generation %d is dropped", view, generation)
 
 
-def _built(site: Site, view: str, generation: Generation) -> ViewDeclaration | None:
+def _built(site: RebuildContext, view: str, generation: Generation) -> ViewDeclaration | None:
     """The declaration that built a generation, if only to know where its rows are."""
     declared = site.opening.declared(site.views[view], generation)
     if declared is not None:
         return declared
     try:
-        return remembered(generation.declaration)
+        return decode(generation.declaration)
     except ValueError:
         return None

@@ -13,7 +13,7 @@ from dynaview.projections.attributes import Shape
 from dynaview.sources.port import ScanFilter, ScanPage
 from dynaview.views.budget import Budget
 from dynaview.views.control.segments import Segment
-from dynaview.views.rebuild.side_by_side import Filling, Settle, Taken
+from dynaview.views.rebuild.side_by_side import FillStrategy, PageResult, PendingPage
 
 HELD_BYTES = 64 << 20
 """What may wait to be settled of all segments together: a rebuild in place holds each page for some seconds."""
@@ -39,7 +39,7 @@ class Pending:
     position: str | None
     items: int
     units: float
-    settles: list[tuple[str, Settle]]
+    settles: list[tuple[str, PendingPage]]
     held: int
     """In bytes."""
     due: float
@@ -55,9 +55,9 @@ class SegmentScan:
     shape: Shape
     only: ScanFilter | None
     budget: Budget
-    fillings: Callable[[], Sequence[tuple[str, Filling]]]
+    fillings: Callable[[], Sequence[tuple[str, FillStrategy]]]
     """The views that take part now, by name."""
-    taken: Callable[[str, Taken, int, float], None]
+    taken: Callable[[str, PageResult, int, float], None]
     """Hears what became of a page in a view (with its number of items and its read units), before its position
     counts."""
     save: Callable[[Segment], None]

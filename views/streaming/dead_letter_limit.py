@@ -11,7 +11,7 @@ OVERRUN = "overrun"
 """The state of a view that left too many dead letters in too short a time."""
 
 
-class LetterLimit:
+class DeadLetterLimit:
     """Counts dead letters over the last `within` seconds. Safe to use from several threads: a view is followed and
     filled at once."""
 

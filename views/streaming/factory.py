@@ -1,4 +1,4 @@
-"""Opening lanes: from a view's record to the generations that its lane writes, each as it was declared."""
+"""Opening pipelines: from a view's record to the generations that its pipeline writes, each as it was declared."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from dynaview.sinks.port import Sink, Target
 from dynaview.sources.errors import SourceError
 from dynaview.sources.port import TableDescription
 from dynaview.views.control.store import ControlStore, ControlUnavailable, Generation, ViewRecord
-from dynaview.views.declarations.codec import restored
+from dynaview.views.declarations.codec import decode_runnable
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.functions import functions_of
 from dynaview.views.faults import FAILED, fault_reason
 from dynaview.views.reasons import GAP
 from dynaview.views.streaming.admission import CHANGED, changed, lost
-from dynaview.views.streaming.generation_writer import Output
-from dynaview.views.streaming.pipeline import Lane, LaneSettings
-from dynaview.views.workers.coordinator import Share
+from dynaview.views.streaming.generation_writer import GenerationWriter
+from dynaview.views.streaming.pipeline import PipelineSettings, ViewPipeline
+from dynaview.views.workers.coordinator import ShardCoordinator
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +33,8 @@ Refuse = Callable[[str, str, str], None]
 """Takes view, state and reason of a view that may not run."""
 
 
-class Opening:
-    """Opens the lanes of one table's views."""
+class PipelineFactory:
+    """Opens the pipelines of one table's views."""
 
     def __init__(
         self,
@@ -43,10 +43,10 @@ class Opening:
         views: Mapping[str, ViewDeclaration],
         sinks: Mapping[str, Sink],
         control: ControlStore,
-        settings: LaneSettings,
+        settings: PipelineSettings,
         refuse: Refuse,
         on_fail: Refuse,
-        share: Share | None = None,
+        share: ShardCoordinator | None = None,
     ) -> None:
         """`views` are the declared ones. `refuse` is called for a view that may not begin, `on_fail` for one that ends
         later. `share` is the worker's part where several share a stream. Raises `ControlUnavailable`."""
@@ -60,7 +60,7 @@ class Opening:
         self._on_fail = on_fail
         self._share = share
         self._images: ViewType = description.view_type or FULL_IMAGES
-        self._restored = cache(partial(restored, functions=functions_of(views.values())))
+        self._restored = cache(partial(decode_runnable, functions=functions_of(views.values())))
         earlier = [self.declared(view, each) for view in views.values() for each in control.generations(view.name)]
         self.shape = self._shape([*views.values(), *filter(None, earlier)])
         """What is read of an item: all that the declared views and the generations that stand need."""
@@ -71,26 +71,26 @@ class Opening:
             return view
         return self._restored(generation.declaration)
 
-    def lane(self, view: ViewDeclaration, record: ViewRecord) -> Lane | None:
-        """The view's lane as its record says; None where it may not run, or an error that nobody expected stands in
+    def pipeline(self, view: ViewDeclaration, record: ViewRecord) -> ViewPipeline | None:
+        """The view's pipeline as its record says; None where it may not run, or an error that nobody expected stands in
         its way: its state then says why. Raises `ControlUnavailable`."""
         try:
-            return self._lane(view, record)
+            return self._pipeline(view, record)
         except (SourceError, ControlUnavailable):
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this view's alone (law 7)
             self._refuse(view.name, FAILED, fault_reason(error))
             return None
 
-    def _lane(self, view: ViewDeclaration, record: ViewRecord) -> Lane | None:
+    def _pipeline(self, view: ViewDeclaration, record: ViewRecord) -> ViewPipeline | None:
         checkpoints = self._control.checkpoints(view.name)
         reason = lost(view, record, self.description, checkpoints)
         if reason is not None:
             self._refuse(view.name, GAP, reason)
             return None
         generations = {each.generation: each for each in self._control.generations(view.name)}
-        outputs: list[Output] = []
-        standing: list[Output] = []
+        outputs: list[GenerationWriter] = []
+        standing: list[GenerationWriter] = []
         for number in record.write_order:
             declared = self.declared(view, generations[number])
             if declared is None or declared.sink not in self._sinks:
@@ -110,27 +110,29 @@ class Opening:
             return None
         limits = view.dead_letters
         settings = dataclasses.replace(self._settings, letters=limits.limit, letters_within=limits.within)
-        lane = Lane(record, outputs, self._control, checkpoints, settings, on_gap=view.on_gap, holder=self._share)
+        pipeline = ViewPipeline(
+            record, outputs, self._control, checkpoints, settings, on_gap=view.on_gap, holder=self._share
+        )
         if self._share is not None:
-            lane.missing = partial(self._share.missing, view.name)
-        lane.gone = partial(_gone, [(self._sinks[each.sink], each.target) for each in standing])
-        if lane.live is not None and len(outputs) > 1:
-            lane.published = partial(self._sinks[lane.live.sink].published, lane.live.target.layout)
+            pipeline.missing = partial(self._share.missing, view.name)
+        pipeline.gone = partial(_gone, [(self._sinks[each.sink], each.target) for each in standing])
+        if pipeline.live is not None and len(outputs) > 1:
+            pipeline.published = partial(self._sinks[pipeline.live.sink].published, pipeline.live.target.layout)
         if is_changed:
-            lane.doing = ("following", f"rows are made as they were declared before: {changed(view)}")
+            pipeline.doing = ("following", f"rows are made as they were declared before: {changed(view)}")
         elif any(generations[number].role == "next" for number in record.write_order):
-            lane.doing = ("rebuilding", "")
-        if lane.live is not None:
-            lane.highest = partial(self._sinks[lane.live.sink].highest, lane.live.target.layout)
-        lane.on_fail = partial(self._on_fail, view.name)
-        return lane
+            pipeline.doing = ("rebuilding", "")
+        if pipeline.live is not None:
+            pipeline.highest = partial(self._sinks[pipeline.live.sink].highest, pipeline.live.target.layout)
+        pipeline.on_fail = partial(self._on_fail, view.name)
+        return pipeline
 
-    def output(self, declared: ViewDeclaration, generation: Generation, stream_count: int) -> Output:
+    def output(self, declared: ViewDeclaration, generation: Generation, stream_count: int) -> GenerationWriter:
         """What writes one generation by the declaration that built it."""
         bound = compile_view(declared).bind(self.shape, self.description.key, self._images)
         target = self._sinks[declared.sink].open(declared.layout, generation.generation)
         bulk = generation.role == "next" and not generation.filled
-        output = Output(declared.name, bound, target, stream_count, self._settings.batch, bulk, declared.sink)
+        output = GenerationWriter(declared.name, bound, target, stream_count, self._settings.batch, bulk, declared.sink)
         output.claimed = generation.claimed
         return output
 

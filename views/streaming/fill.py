@@ -1,6 +1,6 @@
 """The first fill of a view: a scan of the table beside the stream, inserting only where nothing stands.
 
-The lane follows from the oldest retained record at the same time. A scanned row goes in at version 0 and only where
+The pipeline follows from the oldest retained record at the same time. A scanned row goes in at version 0 and only where
 neither a row nor a tombstone stands, so whatever the stream brings wins (law 6). Progress is kept a page at a time.
 """
 
@@ -45,7 +45,7 @@ class Fill:
     target: Target
     control: ControlStore
     ready: threading.Event
-    """Set once the target is prepared (or the lane ends)."""
+    """Set once the target is prepared (or the pipeline ends)."""
     stop: threading.Event
     done: Callable[[], None]
     crashed: Callable[[], None] = lambda: None

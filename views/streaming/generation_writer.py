@@ -1,4 +1,4 @@
-"""An output: one generation that a lane keeps. Changes are projected, coalesced and written to its target."""
+"""An output: one generation that a pipeline keeps. Changes are projected, coalesced and written to its target."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Send: TypeAlias = Callable[[Target, Sequence[Write]], list[Outcome]]
 
 
 @dataclass(slots=True)
-class Tally:
+class ShardResult:
     """What became of the changes of one shard in one output."""
 
     counts: Counts = field(default_factory=Counts)
     letters: list[DeadLetter] = field(default_factory=list)
 
 
-class Output:
-    """One generation of one view. Used by the lane's own thread, but for `bound` and `target`."""
+class GenerationWriter:
+    """One generation of one view. Used by the pipeline's own thread, but for `bound` and `target`."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Output:
         self.limit = batch
         self._offset = version_of(stream_count, "0")
         self._batch = Batch()
-        self._tallies: dict[str, Tally] = {}
+        self._tallies: dict[str, ShardResult] = {}
 
     def take(self, deliveries: Sequence[Delivery], send: Send) -> list[DeadLetter]:
         """Bring deliveries into the target; when it returns, all of them are durable there. Answers the dead letters
@@ -65,7 +65,7 @@ class Output:
         self._settle(send, letters)
         return letters
 
-    def drain(self) -> dict[str, Tally]:
+    def drain(self) -> dict[str, ShardResult]:
         """What became of the changes since the last call, by shard."""
         tallies, self._tallies = self._tallies, {}
         return tallies
@@ -120,8 +120,8 @@ class Output:
         self._tally(shard).letters.append(letter)
         letters.append(letter)
 
-    def _tally(self, shard: str) -> Tally:
+    def _tally(self, shard: str) -> ShardResult:
         found = self._tallies.get(shard)
         if found is None:
-            found = self._tallies[shard] = Tally()
+            found = self._tallies[shard] = ShardResult()
         return found

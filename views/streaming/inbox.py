@@ -1,4 +1,4 @@
-"""A view's intake: how far it is in every shard, and what it has been offered and has not written yet.
+"""A view's inbox: how far it is in every shard, and what it has been offered and has not written yet.
 
 Readers offer what they read, never waiting; a delivery is taken when it is the very next part of its shard for this
 view and there is room. The view's own thread takes from it, and says what has become durable.
@@ -32,7 +32,7 @@ class Settled:
     closed: bool
 
 
-class Intake:
+class Inbox:
     """What one view takes of its stream. Thread-safe."""
 
     def __init__(

@@ -20,9 +20,9 @@ times to the second, so others of the same second may follow it."""
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Part of a shard, read once and offered to every lane: the records behind `start` up to `last`.
+    """Part of a shard, read once and offered to every pipeline: the records behind `start` up to `last`.
 
-    Positions are sequence numbers as integers; `positions` has one for each change. Shared between lanes: never
+    Positions are sequence numbers as integers; `positions` has one for each change. Shared between pipelines: never
     changed.
     """
 
@@ -55,13 +55,13 @@ class Delivery:
 
 @dataclass(slots=True)
 class ShardPosition:
-    """How far a lane is in one shard."""
+    """How far a pipeline is in one shard."""
 
     parent: str | None
     handed: int = START
-    """The last position that the lane has taken."""
+    """The last position that the pipeline has taken."""
     ended: bool = False
-    """Whether the lane has taken the shard's end."""
+    """Whether the pipeline has taken the shard's end."""
     applied: int = START
     """The last position whose writes are durable in the sink."""
     time: float | None = None

@@ -1,8 +1,8 @@
-"""A lane: one view's own way from changes to its sink, at its own pace.
+"""A pipeline: one view's own way from changes to its sink, at its own pace.
 
-Readers offer what they read to its `Intake`. The lane's own thread takes it from there, projects, coalesces, writes
-under the guard and moves the view's checkpoints. A lane whose sink is slow or down simply takes nothing: whoever reads
-goes on for the others, and brings this one what it missed when it has room again.
+Readers offer what they read to its `Inbox`. The pipeline's own thread takes it from there, projects, coalesces, writes
+under the guard and moves the view's checkpoints. A pipeline whose sink is slow or down simply takes nothing: whoever
+reads goes on for the others, and brings this one what it missed when it has room again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import Outcome, SinkError, SinkRefused, Target
-from dynaview.views.control.leases import Holder
+from dynaview.views.control.leases import ShardOwner
 from dynaview.views.control.store import (
     Checkpoint,
     ControlStore,
@@ -33,9 +33,9 @@ from dynaview.views.control.store import (
 from dynaview.views.faults import FAILED, fault_reason
 from dynaview.views.policy import Backoff, anew, policy
 from dynaview.views.reasons import GAP, OnGap, gap_reason, moment, shard_gap
-from dynaview.views.streaming.dead_letter_limit import OVERRUN, LetterLimit
-from dynaview.views.streaming.generation_writer import Output
-from dynaview.views.streaming.inbox import Intake
+from dynaview.views.streaming.dead_letter_limit import OVERRUN, DeadLetterLimit
+from dynaview.views.streaming.generation_writer import GenerationWriter
+from dynaview.views.streaming.inbox import Inbox
 from dynaview.views.streaming.offsets import Delivery
 
 log = logging.getLogger(__name__)
@@ -44,18 +44,18 @@ TOMBSTONES = 25 * 3600.0
 """Seconds for which a tombstone is kept at the least: longer than DynamoDB keeps stream records."""
 
 ENDS = (GAP, OVERRUN, FAILED)
-"""States in which no lane of a view takes anything any more, in any worker."""
+"""States in which no pipeline of a view takes anything any more, in any worker."""
 
 T = TypeVar("T")
 
 
 class Stopped(Exception):
-    """The lane is to end: what it holds and has not committed will be read again."""
+    """The pipeline is to end: what it holds and has not committed will be read again."""
 
 
 @dataclass(slots=True)
-class LaneSettings:
-    """Limits of a lane."""
+class PipelineSettings:
+    """Limits of a pipeline."""
 
     buffer: int = 3000
     """Changes that may wait; a page that arrives below the limit is still taken whole."""
@@ -66,27 +66,27 @@ class LaneSettings:
     beat: float = 1.0
     """Seconds between commits of the watermark while nothing flows."""
     letters: int = 1000
-    """Dead letters within `letters_within` above which the lane stops (the batch in hand may add some)."""
+    """Dead letters within `letters_within` above which the pipeline stops (the batch in hand may add some)."""
     letters_within: float = 600.0
     """Seconds."""
 
 
 @dataclass
-class Lane:
-    """One view in motion. Readers know its `intake`, and say what is lost; `run` is the lane's own thread."""
+class ViewPipeline:
+    """One view in motion. Readers know its `inbox`, and say what is lost; `run` is the pipeline's own thread."""
 
     record: ViewRecord
-    outputs: Sequence[Output]
+    outputs: Sequence[GenerationWriter]
     """The generations to write, in this order: what comes first never shows less than what comes after it."""
     control: ControlStore
     checkpoints: InitVar[dict[str, Checkpoint]]
-    settings: LaneSettings = field(default_factory=LaneSettings)
+    settings: PipelineSettings = field(default_factory=PipelineSettings)
     on_room: Callable[[], None] = lambda: None
-    """Called whenever the lane has taken from its buffer."""
+    """Called whenever the pipeline has taken from its buffer."""
     on_gap: OnGap = "stop"
     """What the declaration asks for when changes are lost."""
     on_fail: Callable[[str, str], None] = lambda state, reason: None
-    """Called once, with state and reason, when the lane takes nothing any more."""
+    """Called once, with state and reason, when the pipeline takes nothing any more."""
     gone: Callable[[], str | None] = lambda: None
     """What the sink has lost of the view, if anything (`Sink.gone`)."""
     published: Callable[[], int | None] = lambda: None
@@ -97,7 +97,7 @@ class Lane:
     """The highest generation of the view in its store (`Sink.highest`)."""
     trouble: Callable[[], str | None] = lambda: None
     """What stands between the readers and the stream now, if anything."""
-    holder: Holder | None = None
+    holder: ShardOwner | None = None
     """Who says which shards are this process's, where workers share a stream; None: all are."""
 
     missing: Callable[[str, str | None], bool] = lambda shard, child: True
@@ -107,7 +107,7 @@ class Lane:
     def __post_init__(self, checkpoints: dict[str, Checkpoint]) -> None:
         self.name = self.record.name
         self.stop = threading.Event()
-        self.intake = Intake(
+        self.inbox = Inbox(
             checkpoints,
             self.settings.buffer,
             self.stop,
@@ -115,11 +115,11 @@ class Lane:
             passed=self.record.watermark,
         )
         self.prepared = threading.Event()
-        """Set once the sink has what the view needs, or the lane has ended."""
+        """Set once the sink has what the view needs, or the pipeline has ended."""
         self.failed: tuple[str, str] | None = None
-        """State and reason where the lane takes nothing any more (a gap), or None."""
+        """State and reason where the pipeline takes nothing any more (a gap), or None."""
         self._failing = threading.Lock()
-        self._limit = LetterLimit(self.settings.letters, self.settings.letters_within)
+        self._limit = DeadLetterLimit(self.settings.letters, self.settings.letters_within)
         self._progress: dict[str, Part] = {}
         self._committed = 0.0
         self._said = ("", "")
@@ -133,13 +133,13 @@ class Lane:
     # Why it may end
 
     def lose(self, shard: str, what: str) -> None:
-        """Stop, because of `what` happened to a shard: changes behind what the lane has of it are lost."""
-        handed, passed = self.intake.handed(shard), self.intake.passed
+        """Stop, because of `what` happened to a shard: changes behind what the pipeline has of it are lost."""
+        handed, passed = self.inbox.handed(shard), self.inbox.passed
         self.fail(GAP, shard_gap(what, shard, handed, passed, self.name, self.on_gap))
 
     def lose_stream(self, what: str) -> None:
         """Stop, because of `what` happened to the stream: changes behind the watermark are lost."""
-        self.fail(GAP, gap_reason(what, moment(self.intake.passed), moment(time.time()), self.name, self.on_gap))
+        self.fail(GAP, gap_reason(what, moment(self.inbox.passed), moment(time.time()), self.name, self.on_gap))
 
     def fail(self, state: str, reason: str) -> None:
         """Take nothing any more: `state` says what stands in the way (a gap, an error), `reason` what mends it."""
@@ -147,12 +147,12 @@ class Lane:
             if self.failed is not None:
                 return
             self.failed = (state, reason)
-            self.intake.close()
+            self.inbox.close()
         log.error("view %s: %s: %s", self.name, state, reason)
         self.on_fail(state, reason)
 
     def lettered(self, letters: Sequence[DeadLetter]) -> bool:
-        """Hear of dead letters; True where they are too many and the lane takes nothing any more."""
+        """Hear of dead letters; True where they are too many and the pipeline takes nothing any more."""
         if self._limit.passed(len(letters)):
             self.fail(OVERRUN, self._limit.reason(self.name, letters[-1].reason))
         return self._overrun()
@@ -169,11 +169,11 @@ class Lane:
         return self.failed is not None and self.failed[0] == OVERRUN
 
     def end(self) -> None:
-        """Ask the lane to end after the batch in hand."""
+        """Ask the pipeline to end after the batch in hand."""
         self.stop.set()
-        self.intake.wake()
+        self.inbox.wake()
 
-    # The lane's own thread
+    # The pipeline's own thread
 
     def run(self) -> None:
         """Follow until `end` is called."""
@@ -191,14 +191,14 @@ class Lane:
             self.fault(error)
             self._stand_still()
         finally:
-            self.intake.end()
+            self.inbox.end()
             self.prepared.set()
 
     def _follow(self) -> None:
         self._retry(self._prepare)
         self.prepared.set()
         while not self.stop.is_set():
-            deliveries = self.intake.take(self.settings.batch, self.settings.beat if self._committed else 0.05)
+            deliveries = self.inbox.take(self.settings.batch, self.settings.beat if self._committed else 0.05)
             self._healthy()
             if not self._overrun():  # else they are read again at the next start
                 self._apply(deliveries)
@@ -211,14 +211,14 @@ class Lane:
 
     def _stand_still(self) -> None:
         """After a fault: hold nothing, commit nothing, let status show why."""
-        self.intake.clear()
+        self.inbox.clear()
         if self.failed is not None:
             with contextlib.suppress(Stopped, LeaseLost):
                 self._say(*self.failed)
 
     def _prepare(self) -> None:
         # What was written before is lost with it: to make it anew would let an empty view look complete (law 4).
-        begun = self.record.filled or bool(self.intake.checkpoints)
+        begun = self.record.filled or bool(self.inbox.checkpoints)
         if begun and (gone := self.gone()) is not None:
             raise SinkRefused(f"{gone}, and the rows of the view with it: bring it back, or {anew(self.name)}")
         for output in self.outputs:
@@ -229,7 +229,7 @@ class Lane:
         if self.live is not None and self.published() is None:
             self.live.target.publish()
 
-    def _claim(self, output: Output) -> None:
+    def _claim(self, output: GenerationWriter) -> None:
         """Begin a generation that this control store has never made: nothing of the view may stand in the store. Rows
         of another control store's would be taken for newer, or for complete, whatever the table says."""
         if not self.control.is_claimed(self.name, output.generation):
@@ -258,7 +258,7 @@ class Lane:
                     part.letters += [dataclasses.replace(letter, counted=False) for letter in tally.letters]
         for delivery in deliveries:
             part = self._part(delivery.shard)
-            before = part.checkpoint or self.intake.position(delivery.shard)
+            before = part.checkpoint or self.inbox.position(delivery.shard)
             when = delivery.changes[-1].body.time if delivery.changes else before.time
             part.checkpoint = Checkpoint(delivery.last if delivery.last >= 0 else None, when, delivery.end)
 
@@ -273,16 +273,16 @@ class Lane:
     # Checkpoints
 
     def _commit_when_due(self, busy: bool) -> None:
-        caught_up = not self.intake.waiting
+        caught_up = not self.inbox.waiting
         due = time.monotonic() - self._committed >= (self.settings.commit_every if busy else self.settings.beat)
-        if due or (caught_up and (busy or self._progress or self.intake.news)):
+        if due or (caught_up and (busy or self._progress or self.inbox.news)):
             self._commit()
 
     def _commit(self) -> None:
         """Everything handed to `_apply` so far is durable now: say so, in one transaction."""
         parts, self._progress = self._progress, {}
         moved = {shard: part.checkpoint for shard, part in parts.items() if part.checkpoint is not None}
-        settled = self.intake.settle(moved, tell=self.holder is not None and not self.holder.alone)
+        settled = self.inbox.settle(moved, tell=self.holder is not None and not self.holder.alone)
         progress = Progress(parts, settled.forgotten, settled.known, tips=settled.tips)
         if self.holder is not None:
             progress.step = self.record.step
@@ -291,7 +291,7 @@ class Lane:
         if settled.closed and self.failed is not None:  # first: no checkpoint behind a gap may be found without it
             self._say(*self.failed)
         self._retry(self._once(progress, moved, settled.watermark))
-        self.intake.committed()
+        self.inbox.committed()
         letters = [letter for part in progress.parts.values() for letter in part.letters]
         if letters:
             log.warning(
@@ -327,7 +327,7 @@ class Lane:
         Older than any record the stream still holds, and than what the view has not read yet: a change that is older
         than such a delete has been applied. Not beside a fill, whose scanned items only tombstones keep out.
         """
-        passed = self.intake.passed
+        passed = self.inbox.passed
         if self._filling or self.failed is not None or passed is None:
             return None
         return max(TOMBSTONES, now - passed + 3600)

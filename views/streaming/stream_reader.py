@@ -1,9 +1,11 @@
-"""Following one stream: shards are read once and offered to every lane; a lane that fell behind is brought up again.
+"""Following one stream: shards are read once and offered to every pipeline; a pipeline that fell behind is brought up
+again.
 
-Two readers, because AWS allows two a shard. The *front* reads each open shard at its tip and never waits for a lane.
-A lane that could not take a page (no room, or not there yet) is *behind* in that shard; the *catch-up* reader starts
-from the position of the lane that is furthest behind and offers what it reads to all of them, until nobody is behind.
-Whether a lane is behind follows from positions alone, so leaving and joining are no events that could be missed.
+Two readers, because AWS allows two a shard. The *front* reads each open shard at its tip and never waits for a
+pipeline. A pipeline that could not take a page (no room, or not there yet) is *behind* in that shard; the *catch-up*
+reader starts from the position of the pipeline that is furthest behind and offers what it reads to all of them, until
+nobody is behind. Whether a pipeline is behind follows from positions alone, so leaving and joining are no events that
+could be missed.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ from typing import Any
 
 from dynaview.sources.errors import SourceError, StreamGone, Trimmed
 from dynaview.sources.port import Broken, Page, Shard, StreamReader
-from dynaview.views.policy import Action, Backoff, Troubles, policy
+from dynaview.views.policy import Action, ActiveErrors, Backoff, policy
 from dynaview.views.streaming.offsets import START, Delivery
-from dynaview.views.streaming.pipeline import Lane
+from dynaview.views.streaming.pipeline import ViewPipeline
 from dynaview.views.streaming.shard_discovery import Cursor, Discovery
 from dynaview.views.threads import join, spawn
 
@@ -45,7 +47,7 @@ class FollowerSettings:
     poll_first: float = 0.05
     """Wait after the first empty page of a shard; doubles with each further one."""
     room_first: float = 0.005
-    """Wait at the front while no lane has room; doubles up to `poll_cap`."""
+    """Wait at the front while no pipeline has room; doubles up to `poll_cap`."""
     poll_cap: float = 1.0
     """The longest wait between two reads of an idle shard (a millisecond of work each)."""
     polls: float = 250.0
@@ -63,12 +65,12 @@ class FollowerSettings:
 
 
 class Follower:
-    """Follows one stream for all lanes of its table. `start` and `stop` frame it; the rest is its own threads."""
+    """Follows one stream for all pipelines of its table. `start` and `stop` frame it; the rest is its own threads."""
 
     def __init__(
         self,
         stream: StreamReader,
-        lanes: Sequence[Lane],
+        pipelines: Sequence[ViewPipeline],
         settings: FollowerSettings | None = None,
         now: Callable[[], float] = time.time,
         crashed: Callable[[], None] = lambda: None,
@@ -79,7 +81,7 @@ class Follower:
         read between `take` and `give_up`. Without it all are this process's. `stands` tells whether this process may
         say that data is lost; until it may, the read is tried again."""
         self.stream = stream
-        self.lanes = tuple(lanes)
+        self.pipelines = tuple(pipelines)
         self._members = threading.Lock()
         self.settings = settings or FollowerSettings()
         self._now = now
@@ -87,7 +89,7 @@ class Follower:
         self._on_ready = on_ready
         self._stands = stands
         self._stop = threading.Event()
-        self._discovery = Discovery(self.lanes)
+        self._discovery = Discovery(self.pipelines)
         self._due: list[tuple[float, int, Cursor]] = []
         self._ticket = itertools.count()
         self._wake = threading.Condition()
@@ -95,10 +97,10 @@ class Follower:
         self._behind: set[str] = set()
         self._catching_up = threading.Condition()
         self._threads: list[threading.Thread] = []
-        self._troubles = Troubles()
+        self._troubles = ActiveErrors()
         self._listing_due = 0.0
-        for lane in self.lanes:
-            self._attach(lane)
+        for pipeline in self.pipelines:
+            self._attach(pipeline)
 
     def start(self) -> None:
         """Begin to read in threads of its own."""
@@ -107,43 +109,43 @@ class Follower:
         self._threads = [spawn(name, target, self._crashed) for name, target in names]
 
     def stop(self, within: float = 60.0) -> list[str]:
-        """End all threads and wait for them, so many seconds at the most; what lanes have taken is theirs. Answers the
-        names of threads that still run."""
+        """End all threads and wait for them, so many seconds at the most; what pipelines have taken is theirs. Answers
+        the names of threads that still run."""
         self._stop.set()
         for condition in (self._wake, self._look, self._catching_up):
             with condition:
                 condition.notify_all()
         return join(self._threads, within)
 
-    def join(self, lane: Lane) -> None:
-        """Let a lane follow from now on: it is brought to the front by the catch-up reader."""
-        self._attach(lane)
-        self._discovery.join(lane)
+    def join(self, pipeline: ViewPipeline) -> None:
+        """Let a pipeline follow from now on: it is brought to the front by the catch-up reader."""
+        self._attach(pipeline)
+        self._discovery.join(pipeline)
         with self._members:
-            self.lanes = (*self.lanes, lane)
+            self.pipelines = (*self.pipelines, pipeline)
         for shard in list(self._discovery.cursors):
             self._note_behind(shard)
         with self._look:  # what it misses of the shards may show only in a listing
             self._listing_due = 0.0
             self._look.notify_all()
 
-    def leave(self, lane: Lane) -> None:
-        """Offer a lane nothing any more."""
-        self._discovery.leave(lane)
+    def leave(self, pipeline: ViewPipeline) -> None:
+        """Offer a pipeline nothing any more."""
+        self._discovery.leave(pipeline)
         with self._members:
-            self.lanes = tuple(each for each in self.lanes if each is not lane)
+            self.pipelines = tuple(each for each in self.pipelines if each is not pipeline)
 
     # Shards that change hands between workers
 
     def take(self, shards: Iterable[str]) -> None:
-        """Read these shards from now on; all lanes have adopted them."""
+        """Read these shards from now on; all pipelines have adopted them."""
         for shard in shards:
             if (cursor := self._discovery.renew(shard)) is not None:
                 self._schedule(cursor, 0.0)
             self._note_behind(shard)
 
     def recheck(self, shards: Iterable[str]) -> None:
-        """See whether a lane is behind in shards that it has adopted."""
+        """See whether a pipeline is behind in shards that it has adopted."""
         for shard in shards:
             self._note_behind(shard)
 
@@ -166,9 +168,9 @@ class Follower:
             self._look.notify_all()
         return True
 
-    def _attach(self, lane: Lane) -> None:
-        lane.on_room = self._room
-        lane.trouble = lambda: self._troubles.text
+    def _attach(self, pipeline: ViewPipeline) -> None:
+        pipeline.on_room = self._room
+        pipeline.trouble = lambda: self._troubles.text
 
     # Discovery
 
@@ -184,8 +186,8 @@ class Follower:
                 backoff.reset()
                 self._troubles.end(LISTING)
             except StreamGone as error:
-                for lane in self.lanes:
-                    lane.lose_stream(f"the stream {self.stream.arn} is gone: {error}")
+                for pipeline in self.pipelines:
+                    pipeline.lose_stream(f"the stream {self.stream.arn} is gone: {error}")
                 return
             except SourceError as error:
                 self._listing_due = 0.0
@@ -219,8 +221,8 @@ class Follower:
         for shard in self._discovery.cursors.keys() - known:
             self._note_behind(shard)
         if whole:
-            for lane in self.lanes:
-                lane.intake.forget(self._discovery.forgettable(lane))
+            for pipeline in self.pipelines:
+                pipeline.inbox.forget(self._discovery.forgettable(pipeline))
 
     def _begin(self, cursors: Sequence[Cursor]) -> None:
         if self._on_ready is not None:
@@ -269,7 +271,7 @@ class Follower:
         asked = self._now()
         page = self._read(cursor)
         delivery = delivery_of(cursor, page)
-        offered = [lane.intake.offer(delivery) for lane in self.lanes if lane.failed is None]
+        offered = [pipeline.inbox.offer(delivery) for pipeline in self.pipelines if pipeline.failed is None]
         cursor.position = delivery.last
         if self._discovery.cursors[cursor.shard] is not cursor:  # given up and taken again meanwhile
             return 0.0
@@ -285,25 +287,25 @@ class Follower:
             return 0.0
         cursor.empty += 1
         if cursor.empty >= self.settings.tip_pages:
-            for lane in self.lanes:
-                lane.intake.tip(cursor.shard, cursor.position, asked - self.settings.tip_margin)
+            for pipeline in self.pipelines:
+                pipeline.inbox.tip(cursor.shard, cursor.position, asked - self.settings.tip_margin)
         # With many idle shards each is read less often, so that busy ones find their readers free.
         longest = max(self.settings.poll_cap, len(self._due) / self.settings.polls)
         return min(longest, self.settings.poll_first * 2.0 ** min(cursor.empty - 1, 10))
 
     def _could_take(self, cursor: Cursor) -> bool:
-        """Whether a page read now would be of use: where no lane has room, or all are behind, it would only be read
+        """Whether a page read now would be of use: where no pipeline has room, or all are behind, it would only be read
         again by the catch-up reader."""
-        lanes = [lane for lane in self.lanes if lane.failed is None]
+        pipelines = [pipeline for pipeline in self.pipelines if pipeline.failed is None]
         return any(
-            lane.intake.wants(cursor.shard) and lane.intake.position(cursor.shard).handed >= cursor.position
-            for lane in lanes
+            pipeline.inbox.wants(cursor.shard) and pipeline.inbox.position(cursor.shard).handed >= cursor.position
+            for pipeline in pipelines
         )
 
     def _ended_for_all(self, cursor: Cursor) -> bool:
-        """Whether the catch-up reader was faster and has brought every lane to the shard's end."""
-        lanes = [lane for lane in self.lanes if lane.failed is None]
-        return bool(lanes) and all(lane.intake.position(cursor.shard).ended for lane in lanes)
+        """Whether the catch-up reader was faster and has brought every pipeline to the shard's end."""
+        pipelines = [pipeline for pipeline in self.pipelines if pipeline.failed is None]
+        return bool(pipelines) and all(pipeline.inbox.position(cursor.shard).ended for pipeline in pipelines)
 
     def _end_of(self, cursor: Cursor) -> None:
         """A shard is read to its end: its children may begin, those not yet listed are looked for."""
@@ -326,19 +328,21 @@ class Follower:
         return page
 
     def _lose_unread(self, shard: str) -> bool:
-        """Stop lanes for which a shard may hold less now than it held: opened at its oldest record, it does not say.
-        False where there are any, and this process may not say so now."""
+        """Stop pipelines for which a shard may hold less now than it held: opened at its oldest record, it does not
+        say. False where there are any, and this process may not say so now."""
         oldest = self._now() - RETENTION
-        for lane in self.lanes:
-            since = lane.intake.unread_since(shard)
+        for pipeline in self.pipelines:
+            since = pipeline.inbox.unread_since(shard)
             if since is not None and since < oldest:
                 if not self._stands():
                     return False
-                lane.lose(shard, f"shard {shard} was not begun within the 24 hours for which DynamoDB keeps records")
+                pipeline.lose(
+                    shard, f"shard {shard} was not begun within the 24 hours for which DynamoDB keeps records"
+                )
         return True
 
     def _failed_read(self, cursor: Cursor, error: SourceError) -> float:
-        """What an error means for the reader: how long to wait, after lanes that lost data were stopped."""
+        """What an error means for the reader: how long to wait, after pipelines that lost data were stopped."""
         cursor.iterator = None
         action = policy(error).action
         if action is Action.AGAIN:
@@ -353,10 +357,10 @@ class Follower:
                 self._lose_unread(cursor.shard)
                 return cursor.backoff.next()
             what = f"shard {cursor.shard} no longer holds what follows {sequence_text(cursor.position)}"
-            for lane in self.lanes:
-                at = lane.intake.position(cursor.shard)
+            for pipeline in self.pipelines:
+                at = pipeline.inbox.position(cursor.shard)
                 if at.mine and not at.ended and at.handed <= cursor.position:
-                    lane.lose(cursor.shard, what)
+                    pipeline.lose(cursor.shard, what)
             if isinstance(error, StreamGone):
                 cursor.ended = True
                 self._end_of(self._discovery.cursors[cursor.shard])
@@ -396,18 +400,18 @@ class Follower:
                 if self._stop.wait(self._failed_read(cursor, error)):
                     return
                 continue
-            for lane in self.lanes:
-                if lane.failed is None:
-                    lane.intake.offer(delivery)
+            for pipeline in self.pipelines:
+                if pipeline.failed is None:
+                    pipeline.inbox.offer(delivery)
             cursor.position = delivery.last
             if delivery.end:
                 cursors.pop(shard)
 
     def _next_behind(self) -> str | None:
-        """A shard in which some lane is behind and could take more; waits a moment where there is none."""
+        """A shard in which some pipeline is behind and could take more; waits a moment where there is none."""
         with self._catching_up:
             for shard in list(self._behind):
-                if not any(self._is_behind(lane, shard) for lane in self.lanes):
+                if not any(self._is_behind(pipeline, shard) for pipeline in self.pipelines):
                     self._behind.discard(shard)
             for shard in sorted(self._behind):
                 if self._lowest(shard) is not None:
@@ -415,17 +419,17 @@ class Follower:
             self._catching_up.wait(1.0)
             return None
 
-    def _is_behind(self, lane: Lane, shard: str) -> bool:
-        front, at = self._discovery.cursors[shard], lane.intake.position(shard)
-        return lane.failed is None and at.mine and not at.ended and (at.handed < front.position or front.ended)
+    def _is_behind(self, pipeline: ViewPipeline, shard: str) -> bool:
+        front, at = self._discovery.cursors[shard], pipeline.inbox.position(shard)
+        return pipeline.failed is None and at.mine and not at.ended and (at.handed < front.position or front.ended)
 
     def _lowest(self, shard: str) -> int | None:
-        """The lowest position among lanes that are behind in the shard and could take more now."""
+        """The lowest position among pipelines that are behind in the shard and could take more now."""
         return min(
             (
-                lane.intake.position(shard).handed
-                for lane in self.lanes
-                if self._is_behind(lane, shard) and lane.intake.wants(shard)
+                pipeline.inbox.position(shard).handed
+                for pipeline in self.pipelines
+                if self._is_behind(pipeline, shard) and pipeline.inbox.wants(shard)
             ),
             default=None,
         )

@@ -14,7 +14,7 @@ from dynaview.projections.changes import Change
 from dynaview.sources.errors import IteratorExpired, StreamGone, Trimmed
 from dynaview.sources.port import Key, Page, StreamReader, TableDescription, TableReader
 from dynaview.views.reasons import moment
-from dynaview.views.retry import Patience
+from dynaview.views.retry import Retrier
 
 REACH = 24 * 3600.0
 """Seconds that a stream reaches back."""
@@ -31,7 +31,7 @@ Changed: TypeAlias = tuple[list[Key], list[tuple[Key, Image]]]
 class Recent:
     """The changes of one table that its stream still holds."""
 
-    def __init__(self, table: TableReader, description: TableDescription, shape: Shape, patience: Patience) -> None:
+    def __init__(self, table: TableReader, description: TableDescription, shape: Shape, patience: Retrier) -> None:
         self._table = table
         self._description = description
         self._shape = shape

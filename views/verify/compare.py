@@ -14,7 +14,7 @@ from dynaview.projections.declaration import ViewDeclaration
 from dynaview.sinks.port import SinkUnavailable, Target
 from dynaview.sources.port import TableReader
 from dynaview.views.dead_letters import key_text
-from dynaview.views.retry import Patience
+from dynaview.views.retry import Retrier
 from dynaview.views.verify.findings import Finding
 from dynaview.views.verify.service import FULL_IMAGES
 from dynaview.views.verify.verifier import Limits, Verification
@@ -50,7 +50,7 @@ def compare(view: ViewDeclaration, table: TableReader, target: Target) -> Compar
     bound = projection.bind(shape, description.key, description.view_type or FULL_IMAGES)
     found: list[Finding] = []
     subject = Subject(view.name, bound, target, hold=lambda at: None, found=found.extend)
-    (report,) = Verification(table, [subject], shape, patience=Patience(0.0), limits=Limits(listed=0)).whole()
+    (report,) = Verification(table, [subject], shape, patience=Retrier(0.0), limits=Limits(listed=0)).whole()
     if report.error:
         raise SinkUnavailable(report.error)
     comparison = Comparison(view.name, unprojected=report.dead_lettered)

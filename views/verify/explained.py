@@ -15,7 +15,7 @@ from dynaview.projections.rows import RowKey, Write
 from dynaview.sources.errors import BadPage
 from dynaview.sources.pages import ItemsDecoder, RecordsDecoder
 from dynaview.sources.port import Key
-from dynaview.views.control.dead_letters import SCAN, Choice, DeadLetter, LetterBox
+from dynaview.views.control.dead_letters import SCAN, DeadLetter, DeadLetterFilter, DeadLetterStore
 from dynaview.views.dead_letters import key_text
 
 _PAGE = 500
@@ -25,7 +25,7 @@ class Explained:
     """The letters of one view that were kept when `load` was last called."""
 
     def __init__(
-        self, box: LetterBox | None, view: str, generation: int, bound: Bound, shape: Shape, key: tuple[str, ...]
+        self, box: DeadLetterStore | None, view: str, generation: int, bound: Bound, shape: Shape, key: tuple[str, ...]
     ) -> None:
         """Without a `box` nothing is explained."""
         self._box = box
@@ -47,7 +47,7 @@ class Explained:
         by_item: set[str] = set()
         of_rows: set[RowKey] = set()
         last = 0
-        while page := self._box.find(Choice(view=self._view), _PAGE, last):
+        while page := self._box.find(DeadLetterFilter(view=self._view), _PAGE, last):
             last = page[-1].id
             for kept in page:
                 if kept.letter.generation < self._generation:  # of rows that readers see no more

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dynaview.views.control.store import ControlStore, ViewRecord
-from dynaview.views.retry import Patience, Stopped
+from dynaview.views.retry import Retrier, Stopped
 from dynaview.views.waiting import Moment, Pace, wait_for
 
 
@@ -16,7 +16,7 @@ class Overtaken(Exception):
 def holding(
     control: ControlStore,
     record: ViewRecord,
-    patience: Patience,
+    patience: Retrier,
     notice: Callable[[str], None] = lambda text: None,
     mending: bool = False,
 ) -> Callable[[float], None]:

@@ -1,9 +1,9 @@
 """A register of the rows that a store listed: some 33 bytes a row, whatever a row holds.
 
 Of each row it keeps hashes: 64 bits of its key and of its state (version, owner and generation), and 128 of its
-imprint (content and owner). So a verification knows for a million rows which ones the table asks for, and in which
-state each one stood when it was listed. Hashes of keys and states are of this process only. Where two keys share one
-(at 10^8 rows the chance of any is 1 in 3000), a row too many may go unseen; nothing is ever reported because of it.
+canonical bytes (content and owner). So a verification knows for a million rows which ones the table asks for, and in
+which state each one stood when it was listed. Hashes of keys and states are of this process only. Where two keys share
+one (at 10^8 rows the chance of any is 1 in 3000), a row too many may go unseen; nothing is ever reported because of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from dynaview.projections.attributes import number_text
 from dynaview.projections.rows import RowKey
-from dynaview.sinks.port import Imprints, Stored, state_of
+from dynaview.sinks.port import CanonicalRows, Stored, state_of
 
 _BITS = 10
 _BUCKETS = 1 << _BITS
@@ -53,22 +53,22 @@ class _Bucket:
         self.met = bytearray(len(order))
 
 
-class Ledger:
+class ListedRows:
     """`add` every row of a listing, then `close` it; after that, all the rest, from any thread."""
 
     def __init__(self) -> None:
         self._buckets = [_Bucket() for _ in range(_BUCKETS)]
         self.rows = 0
 
-    def add(self, page: Imprints) -> None:
+    def add(self, page: CanonicalRows) -> None:
         """Enter live rows as they are listed."""
         buckets = self._buckets
-        for key, state, imprint in zip(*page, strict=True):
+        for key, state, canonical in zip(*page, strict=True):
             hashed = _hash(key)
             bucket = buckets[hashed >> _SHIFT]
             bucket.keys.append(hashed)
             bucket.states.append(hash(state))
-            bucket.digests += blake2b(imprint, digest_size=_DIGEST).digest()
+            bucket.digests += blake2b(canonical, digest_size=_DIGEST).digest()
         self.rows += len(page.keys)
 
     def close(self) -> None:
@@ -76,13 +76,13 @@ class Ledger:
         for bucket in self._buckets:
             bucket.sort()
 
-    def meet(self, key: RowKey, imprint: bytes) -> bool:
-        """Whether the row was listed with this imprint; then it is wanted."""
+    def meet(self, key: RowKey, canonical: bytes) -> bool:
+        """Whether the row was listed with this canonical bytes; then it is wanted."""
         hashed = _hash(key)
         bucket = self._buckets[hashed >> _SHIFT]
         keys = bucket.keys
         place = bisect_left(keys, hashed)
-        digest = blake2b(imprint, digest_size=_DIGEST).digest()
+        digest = blake2b(canonical, digest_size=_DIGEST).digest()
         found = False
         while place < len(keys) and keys[place] == hashed:
             if bucket.digests[place * _DIGEST : (place + 1) * _DIGEST] == digest:

@@ -20,7 +20,7 @@ WAKE = 0.2
 
 
 @dataclass(slots=True)
-class Suspect:
+class Mismatch:
     """A row that was not as its item asked for it."""
 
     item: Key
@@ -31,16 +31,16 @@ class Suspect:
     rounds: int = 0
 
 
-class Suspects:
+class Mismatches:
     """A bounded queue: many look and `put`, one judges."""
 
     def __init__(self, stop: threading.Event, over: Callable[[], bool]) -> None:
         """`stop` ends all waiting by `Stopped`; once `over` says so nobody judges any more, and nothing waits."""
         self._stop = stop
         self._over = over
-        self._queue: queue.Queue[Suspect | None] = queue.Queue(MOST)
+        self._queue: queue.Queue[Mismatch | None] = queue.Queue(MOST)
 
-    def put(self, suspect: Suspect | None) -> None:
+    def put(self, suspect: Mismatch | None) -> None:
         """Let it be judged; None: nothing more comes."""
         while not self._stop.is_set():
             if self._over():
@@ -52,9 +52,9 @@ class Suspects:
             return
         raise Stopped
 
-    def judged(self, judge: Callable[[Sequence[Suspect]], list[Suspect]]) -> None:
+    def judged(self, judge: Callable[[Sequence[Mismatch]], list[Mismatch]]) -> None:
         """Judge suspects together until nothing more comes; `judge` answers those that are to be judged again."""
-        again: list[Suspect] = []
+        again: list[Mismatch] = []
         ended = False
         while not ended or again:
             batch, again = again, []

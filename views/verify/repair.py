@@ -1,8 +1,8 @@
 """Repairing a view: mending exactly what a verification found, where nothing has changed since it was seen.
 
-A `Mender` takes findings as they are made and writes what the table asks for by compare-and-set (`Target.mend`), so a
-change that comes between always wins; then there is nothing to do. What dead letters explain is left to a replay, and
-rows that two items ask for are left to whoever decides between them.
+A `Repairer` takes findings as they are made and writes what the table asks for by compare-and-set
+(`Target.write_if_unchanged`), so a change that comes between always wins; then there is nothing to do. What dead
+letters explain is left to a replay, and rows that two items ask for are left to whoever decides between them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from dynaview.projections.rows import RowKey
-from dynaview.sinks.port import APPLIED, Mend, Rejected, Target
-from dynaview.views.retry import Patience
+from dynaview.sinks.port import APPLIED, ConditionalWrite, Rejected, Target
+from dynaview.views.retry import Retrier
 from dynaview.views.verify.findings import DRIFT, Finding
 
 Outcome: TypeAlias = Literal["mended", "changed", "left"]
@@ -51,14 +51,14 @@ class Repair:
         return sum(count for (of, came), count in self.counts.items() if came == outcome and kind in (None, of))
 
 
-class Mender:
+class Repairer:
     """Mends the rows of one view. Call it with findings; safe for one thread at a time."""
 
     def __init__(
         self,
         view: str,
         target: Target,
-        patience: Patience,
+        patience: Retrier,
         told: Callable[[Mended], None] = lambda mended: None,
         listed: int = 100,
     ) -> None:
@@ -70,14 +70,14 @@ class Mender:
         self._listed = listed
 
     def __call__(self, findings: Sequence[Finding]) -> None:
-        """Mend. Raises `SinkError`, `Stopped`; what was mended until then stays, and the rest is found again."""
+        """Repair. Raises `SinkError`, `Stopped`; what was mended until then stays, and the rest is found again."""
         mendable = [finding for finding in findings if finding.kind in DRIFT and not finding.stuck]
         for finding in findings:
             if finding.kind in DRIFT and finding.stuck:
                 self._count(Mended(finding, "left", finding.stuck))
         for batch in _batches(mendable):
-            mends = [Mend(finding.write, finding.seen) for finding in batch]
-            outcomes = self._patience.insist(lambda mends=mends: self._target.mend(mends))  # type: ignore[misc]
+            mends = [ConditionalWrite(finding.write, finding.seen) for finding in batch]
+            outcomes = self._patience.insist(lambda mends=mends: self._target.write_if_unchanged(mends))  # type: ignore[misc]
             for finding, outcome in zip(batch, outcomes, strict=True):
                 if isinstance(outcome, Rejected):
                     self._count(Mended(finding, "left", outcome.reason))

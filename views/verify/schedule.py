@@ -14,9 +14,9 @@ from dynaview.sources.port import TableReader
 from dynaview.views.control.store import ControlError, ControlStore
 from dynaview.views.control.verifications import Result
 from dynaview.views.faults import fault_reason
-from dynaview.views.retry import Patience, Stopped
+from dynaview.views.retry import Retrier, Stopped
 from dynaview.views.verify.findings import Report, VerifyError
-from dynaview.views.verify.repair import Mender
+from dynaview.views.verify.repair import Repairer
 from dynaview.views.verify.service import Opened, prepare, ready
 from dynaview.views.verify.verifier import Limits
 
@@ -86,10 +86,10 @@ class Rounds:
     def _verify(self, view: ViewDeclaration) -> None:
         assert view.verify is not None
         begun, sample = self._now(), view.verify.sample
-        menders: list[Mender] = []
+        menders: list[Repairer] = []
 
-        def mender(name: str, target: object, patience: Patience) -> Mender:
-            menders.append(Mender(name, opened.target, patience))
+        def mender(name: str, target: object, patience: Retrier) -> Repairer:
+            menders.append(Repairer(name, opened.target, patience))
             return menders[-1]
 
         try:
@@ -99,7 +99,7 @@ class Rounds:
                 [opened],
                 self._table,
                 self._control,
-                Patience(PATIENCE, self._stop),
+                Retrier(PATIENCE, self._stop),
                 limits=Limits(listed=10),
                 found=mender if view.verify.repair else None,
             )

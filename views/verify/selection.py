@@ -15,7 +15,7 @@ from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.port import Stored
 from dynaview.sources.port import Key, TableReader
 from dynaview.views.declarations.row_keys import row_key
-from dynaview.views.retry import Patience
+from dynaview.views.retry import Retrier
 from dynaview.views.verify.findings import DRIFT, Finding, Kind, VerifyError
 from dynaview.views.verify.origins import item_key_of
 from dynaview.views.verify.view_check import READ, Subject
@@ -89,7 +89,7 @@ def _named(found: Mapping[str, Any], view: ViewDeclaration, key: tuple[str, ...]
 
 
 def standing(
-    named: Sequence[Named], subject: Subject, table: TableReader, shape: Shape, patience: Patience
+    named: Sequence[Named], subject: Subject, table: TableReader, shape: Shape, patience: Retrier
 ) -> Iterator[list[Finding]]:
     """Rows that no item of their owner's asked for when all of the table was looked at, and that stand as they did.
 
@@ -111,7 +111,7 @@ def standing(
         yield findings
 
 
-def _asked(named: Named, subject: Subject, table: TableReader, shape: Shape, patience: Patience) -> Write:
+def _asked(named: Named, subject: Subject, table: TableReader, shape: Shape, patience: Retrier) -> Write:
     """What the row's item asks for now; a delete where there is none, or it asks for nothing."""
     item = named.item
     if item is not None:

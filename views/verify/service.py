@@ -22,7 +22,7 @@ from dynaview.views.control.store import ControlError, ControlStore, ViewRecord
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.row_keys import row_key
 from dynaview.views.policy import anew
-from dynaview.views.retry import Patience
+from dynaview.views.retry import Retrier
 from dynaview.views.verify.findings import Finding, Report, VerifyError
 from dynaview.views.verify.hold import holding
 from dynaview.views.verify.origins import item_key_of, item_of, item_of_row
@@ -35,7 +35,7 @@ FULL_IMAGES: ViewType = "NEW_AND_OLD_IMAGES"
 
 Found = Callable[[Sequence[Finding]], None]
 
-MakeFound = Callable[[str, Target, Patience], Found]
+MakeFound = Callable[[str, Target, Retrier], Found]
 """Makes what hears the findings of a view: of its name, its target, and the patience of the verification."""
 
 
@@ -88,7 +88,7 @@ def prepare(
     opened: Sequence[Opened],
     table: TableReader,
     control: ControlStore,
-    patience: Patience,
+    patience: Retrier,
     *,
     limits: Limits | None = None,
     found: MakeFound | None = None,
@@ -145,7 +145,7 @@ def verify_declared(
                 continue
             by_source.setdefault(view.source, []).append(Opened(view, record, target))
         for source, opened in by_source.items():
-            patience = Patience(asked.patience, notice=notice)
+            patience = Retrier(asked.patience, notice=notice)
             try:
                 table = open_source(source) if open_source else open_table(declaration.sources[source])
                 made = prepare(

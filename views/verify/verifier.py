@@ -1,4 +1,4 @@
-"""Verifying views of one table: the parts of `Check` put together over a scan, over some items, or over a stream.
+"""Verifying views of one table: the parts of `ViewCheck` put together over a scan, over some items, or over a stream.
 
 reports = Verification(table, subjects, shape).whole()            # every row of every item, and rows too many
 reports = Verification(table, subjects, shape).sample(0.01)       # about a hundredth of the items
@@ -24,13 +24,13 @@ from dynaview.sources.errors import SourceError
 from dynaview.sources.port import Key, ScanFilter, ScanPage, TableReader
 from dynaview.views.budget import Budget, Capacity
 from dynaview.views.control.store import ControlError
-from dynaview.views.retry import Patience, Stopped
+from dynaview.views.retry import Retrier, Stopped
 from dynaview.views.verify.changed_since import Recent
 from dynaview.views.verify.explained import leavings
 from dynaview.views.verify.findings import Report, VerifyError
 from dynaview.views.verify.hold import Overtaken
 from dynaview.views.verify.selection import Named, standing
-from dynaview.views.verify.view_check import READ, Check, Subject
+from dynaview.views.verify.view_check import READ, Subject, ViewCheck
 from dynaview.views.waiting import WaitError
 
 SEGMENT_BYTES = 64 * 1024 * 1024
@@ -73,7 +73,7 @@ class Verification:
         subjects: Sequence[Subject],
         shape: Shape,
         *,
-        patience: Patience | None = None,
+        patience: Retrier | None = None,
         limits: Limits | None = None,
         only: ScanFilter | None = None,
         progress: Callable[[int, int], None] = lambda items, of: None,
@@ -88,13 +88,13 @@ class Verification:
         self._table = table
         self._shape = shape
         self._only = only
-        self._patience = patience or Patience()
+        self._patience = patience or Retrier()
         self._halt = self._patience.stop
         self._progress = progress
         self._description = self._patience.insist(table.describe)
         self._budget = Budget(self._limits.capacity.rate(self._description), self._halt.wait)
         self._checks = [
-            Check(subject, table, shape, self._description.key, self._patience, self._limits.listed, now)
+            ViewCheck(subject, table, shape, self._description.key, self._patience, self._limits.listed, now)
             for subject in subjects
         ]
         self._lock = threading.Lock()
@@ -159,7 +159,7 @@ class Verification:
             check.report.note(f"only the rows of items that the stream says have changed since then; {NO_EXTRA}")
         return self._run(feed, listing=False)
 
-    def _look_again(self, check: Check, named: Sequence[Named]) -> None:
+    def _look_again(self, check: ViewCheck, named: Sequence[Named]) -> None:
         for findings in standing(named, check.subject, self._table, self._shape, self._patience):
             check.tell(findings)
 
@@ -187,16 +187,16 @@ class Verification:
             self._halt.set()
         return [self._reported(check) for check in self._checks]
 
-    def _reported(self, check: Check) -> Report:
+    def _reported(self, check: ViewCheck) -> Report:
         if check.failed is not None and not isinstance(check.failed, _ITS_OWN):
             raise check.failed
         check.report.error = "" if check.failed is None else str(check.failed)
         return check.report
 
-    def _working(self) -> list[Check]:
+    def _working(self) -> list[ViewCheck]:
         return [check for check in self._checks if check.failed is None]
 
-    def _guard(self, check: Check, act: Callable[[], object]) -> None:
+    def _guard(self, check: ViewCheck, act: Callable[[], object]) -> None:
         """Do something for one view; what goes wrong ends its own check only (law 7)."""
         if check.failed is not None:
             return

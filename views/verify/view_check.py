@@ -2,18 +2,18 @@
 
 A check of one view has three parts, in this order:
 
-1. `Check.list_store`: all rows of the store are listed, before anything of the table is read. So a row that is made
+1. `ViewCheck.list_store`: all rows of the store are listed, before anything of the table is read. So a row that is made
    later can never be taken for an orphan.
-2. `Check.look`, for each page of a strongly consistent scan: each item's rows are made as the lane makes them. A row
-   that was listed as its item asks for it is right. Every other one is read again now, and is a suspect where it still
-   differs. Suspects are judged apart (`_judge`), in this order: look at the row; read the item; wait until the
+2. `ViewCheck.look`, for each page of a strongly consistent scan: each item's rows are made as the pipeline makes them.
+   A row that was listed as its item asks for it is right. Every other one is read again now, and is a suspect where it
+   still differs. Suspects are judged apart (`_judge`), in this order: look at the row; read the item; wait until the
    watermark has passed that read; look at the row again. Only a row that is the very same at both looks (version,
-   owner, generation, content) and not what the item asked for in between counts. For every change up to that read is
-   in the view then, and a change that has come since would have changed the row; so nothing that the stream does or
-   will do explains the difference. A row that is not the same is judged again, some rounds long.
-3. `Check.finish`: rows that were listed and that no item wants. Once the watermark has passed the end of the scan they
-   are listed again; one that stands in the very state of the first listing is extra. Had an item come to ask for it
-   or ceased to, a change would have written the row or left a tombstone.
+   owner, generation, content) and not what the item asked for in between counts. For every change up to that read is in
+   the view then, and a change that has come since would have changed the row; so nothing that the stream does or will
+   do explains the difference. A row that is not the same is judged again, some rounds long.
+3. `ViewCheck.finish`: rows that were listed and that no item wants. Once the watermark has passed the end of the scan
+   they are listed again; one that stands in the very state of the first listing is extra. Had an item come to ask for
+   it or ceased to, a change would have written the row or left a tombstone.
 
 What dead letters explain is told apart, and rows that changed at every look are told as a number. Each finding carries
 what was seen, so that a repair can write where nothing has changed since.
@@ -34,15 +34,15 @@ from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.port import Stored, Target
 from dynaview.sources.port import Key, TableReader
-from dynaview.views.control.dead_letters import LetterBox
+from dynaview.views.control.dead_letters import DeadLetterStore
 from dynaview.views.dead_letters import key_text
-from dynaview.views.retry import Patience, Stopped
+from dynaview.views.retry import Retrier, Stopped
 from dynaview.views.scanning.ahead import ahead
 from dynaview.views.verify.agreement import Agreement, is_of
 from dynaview.views.verify.explained import Explained, leavings
 from dynaview.views.verify.findings import Finding, Kind, Report, differing
-from dynaview.views.verify.listed_rows import Ledger
-from dynaview.views.verify.mismatches import Suspect, Suspects
+from dynaview.views.verify.listed_rows import ListedRows
+from dynaview.views.verify.mismatches import Mismatch, Mismatches
 
 READ = 1000
 """Rows read, or judged, together."""
@@ -76,7 +76,7 @@ class Subject:
     target: Target
     hold: Callable[[float], None]
     """Returns once the view's watermark has passed a time (seconds since 1970); raises where it will not."""
-    letters: LetterBox | None = None
+    letters: DeadLetterStore | None = None
     found: Callable[[Sequence[Finding]], None] = lambda findings: None
     """Hears of findings as they are made, all of them, from one thread at a time."""
 
@@ -91,7 +91,7 @@ class _Counts:
     wanted: list[tuple[Key, Write, Any]] = field(default_factory=list)
 
 
-class Check:
+class ViewCheck:
     """The verification of one view in its parts; `verify` puts them together."""
 
     def __init__(
@@ -100,7 +100,7 @@ class Check:
         table: TableReader,
         shape: Shape,
         key: tuple[str, ...],
-        patience: Patience,
+        patience: Retrier,
         limit: int,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -116,12 +116,12 @@ class Check:
         self._explained = Explained(subject.letters, subject.view, subject.target.generation, subject.bound, shape, key)
         self.failed: Exception | None = None
         """What ended the check before it was done."""
-        self._ledger: Ledger | None = None
+        self._ledger: ListedRows | None = None
         self._lock = threading.Lock()
         self._telling = threading.Lock()
-        self._suspects = Suspects(patience.stop, lambda: self.failed is not None)
+        self._suspects = Mismatches(patience.stop, lambda: self.failed is not None)
         self._contested: dict[RowKey, Key] = {}
-        self._taken: list[Suspect] = []
+        self._taken: list[Mismatch] = []
         """Rows of another item's that were told, to be looked at once more."""
         self._unmade: set[str] = set()
         """Owners of items of which not even row keys can be made."""
@@ -135,9 +135,9 @@ class Check:
     def list_store(self) -> None:
         """Enter every row that the store lists. Raises `SinkError`, `Stopped`."""
 
-        def listed() -> Ledger:
-            ledger = Ledger()
-            with closing(ahead(self.subject.target.imprints())) as pages:
+        def listed() -> ListedRows:
+            ledger = ListedRows()
+            with closing(ahead(self.subject.target.canonical_rows())) as pages:
                 for page in pages:
                     if self._patience.stop.is_set():
                         raise Stopped
@@ -165,7 +165,7 @@ class Check:
                 if self._agreement.is_right(write, content, stored):
                     self._want(write.key)
                 else:
-                    self._suspects.put(Suspect(key, write.key, write.owner, stored))
+                    self._suspects.put(Mismatch(key, write.key, write.owner, stored))
         with self._lock:
             self.report.items += counts.items
             self.report.rows += counts.rows
@@ -183,7 +183,7 @@ class Check:
         for write in writes:
             counts.rows += 1
             try:
-                if ledger is not None and (imprint := target.imprint(write)) and ledger.meet(write.key, imprint):
+                if ledger is not None and (canonical := target.canonical(write)) and ledger.meet(write.key, canonical):
                     continue
                 content = target.content(write)
             except _UNSTORABLE:
@@ -195,7 +195,7 @@ class Check:
     def look_at_rows(self, left: Sequence[tuple[Key, Write]]) -> None:
         """Judge rows that their items may not ask for (any more); `left` as `leavings` makes them."""
         for start in range(0, len(left), READ):
-            suspects = [Suspect(key, write.key, write.owner, None) for key, write in left[start : start + READ]]
+            suspects = [Mismatch(key, write.key, write.owner, None) for key, write in left[start : start + READ]]
             asked = self._asked_now(suspects)
             suspects = [each for each in suspects if each.key not in (asked[item_key(each.item)] or {})]
             for suspect, stored in zip(suspects, self._read([each.key for each in suspects]), strict=True):
@@ -223,7 +223,7 @@ class Check:
         """Nothing more will be looked at."""
         self._suspects.put(None)
 
-    def _judge(self, suspects: Sequence[Suspect]) -> list[Suspect]:
+    def _judge(self, suspects: Sequence[Mismatch]) -> list[Mismatch]:
         """Judge suspects whose rows were looked at before; those that are to be judged again."""
         asked = self._asked_now(suspects)
         self.subject.hold(self._now())
@@ -231,7 +231,7 @@ class Check:
         rows: list[Stored | None] = []
         for start in range(0, len(suspects), READ):
             rows += self._read([suspect.key for suspect in suspects[start : start + READ]])
-        again: list[Suspect] = []
+        again: list[Mismatch] = []
         findings: list[Finding] = []
         with self._lock:
             for suspect, row in zip(suspects, rows, strict=True):
@@ -244,7 +244,7 @@ class Check:
         self.tell(findings)
         return again
 
-    def _asked_now(self, suspects: Sequence[Suspect]) -> dict[str, dict[RowKey, Write] | None]:
+    def _asked_now(self, suspects: Sequence[Mismatch]) -> dict[str, dict[RowKey, Write] | None]:
         """What each item asks for now, by item key; None where no row can be made of it."""
         items = {item_key(suspect.item): suspect.item for suspect in suspects}
         keys = [*items.values()]
@@ -261,7 +261,7 @@ class Check:
         return asked
 
     def _verdict(
-        self, suspect: Suspect, write: Write | None, row: Stored | None, again: list[Suspect]
+        self, suspect: Mismatch, write: Write | None, row: Stored | None, again: list[Mismatch]
     ) -> Finding | None:
         """What is found of a suspect whose watermark has passed. `write` is what its item asked for, `row` the second
         look."""
@@ -289,7 +289,7 @@ class Check:
         self._want(suspect.key)
         return self._finding("different", write, row, suspect.item, content, differing(content, row.content))
 
-    def _unasked(self, suspect: Suspect, row: Stored | None, again: list[Suspect]) -> Finding | None:
+    def _unasked(self, suspect: Mismatch, row: Stored | None, again: list[Mismatch]) -> Finding | None:
         """The item does not ask for the row (any more)."""
         if row is None or row.content is None or suspect.owner not in ("", row.owner):
             return None
@@ -299,7 +299,7 @@ class Check:
         self._want(suspect.key)
         return self._finding("extra", Write(row.key, None, 0, row.owner), row, suspect.item, None)
 
-    def _once_more(self, suspect: Suspect, row: Stored | None, again: list[Suspect]) -> None:
+    def _once_more(self, suspect: Mismatch, row: Stored | None, again: list[Mismatch]) -> None:
         suspect.seen = row
         suspect.rounds += 1
         if suspect.rounds < ROUNDS:
@@ -346,7 +346,7 @@ class Check:
             self.report.note("its rows expire by themselves, so rows that do not stand are not judged")
         self.report.seconds = self._now() - self.report.begun
 
-    def _orphans(self, ledger: Ledger) -> None:
+    def _orphans(self, ledger: ListedRows) -> None:
         found: dict[RowKey, Stored] = {}
         for stored in self.subject.target.rows():
             if ledger.is_orphan(stored):
@@ -356,11 +356,11 @@ class Check:
                 found = {}
         self.tell(self._extra(ledger, found))
 
-    def _extra(self, ledger: Ledger, listed: dict[RowKey, Stored]) -> list[Finding]:
+    def _extra(self, ledger: ListedRows, listed: dict[RowKey, Stored]) -> list[Finding]:
         """What is found of rows that nothing wants, listed after the watermark had passed the end of the scan."""
         findings: list[Finding] = []
         untold = next((key for key in self._untold if not self._explained.item(key)), None)
-        contested = [Suspect(self._contested[key], key, "", None) for key in listed if key in self._contested]
+        contested = [Mismatch(self._contested[key], key, "", None) for key in listed if key in self._contested]
         asked = self._asked_now(contested)
         for key, row in zip(listed, self._read([*listed]), strict=True):
             if row is None or row.content is None or not ledger.is_orphan(row):
@@ -388,12 +388,12 @@ class Check:
         stuck = "no row can be made of its item as it is; see dynaview dead-letters list"
         return Finding(self.subject.view, "dead-lettered", write, row, stuck=stuck)
 
-    def _conflicts(self, ledger: Ledger) -> None:
+    def _conflicts(self, ledger: ListedRows) -> None:
         """Rows of another item's which that item wants too; of the others the owner has changed meanwhile."""
         keys = [*self._contested]
         for start in range(0, len(keys), READ):
             part = keys[start : start + READ]
-            asked = self._asked_now([Suspect(self._contested[key], key, "", None) for key in part])
+            asked = self._asked_now([Mismatch(self._contested[key], key, "", None) for key in part])
             findings = []
             for key, row in zip(part, self._read(part), strict=True):
                 item = self._contested[key]
@@ -412,7 +412,7 @@ class Check:
         long as they were not, a change of their item was refused, and none of its versions stood against the mend."""
         taken, self._taken = self._taken, []
         rows = self._read([suspect.key for suspect in taken])
-        again: list[Suspect] = []
+        again: list[Mismatch] = []
         for suspect, row in zip(taken, rows, strict=True):
             if row is not None and row.content is not None and row.owner == suspect.owner:
                 suspect.seen = row
@@ -437,7 +437,7 @@ class Check:
             for finding in findings:
                 self.report.count(finding.kind)
                 if finding.kind == "owner" and not finding.stuck and finding.item is not None:
-                    self._taken.append(Suspect(finding.item, finding.key, finding.write.owner, None))
+                    self._taken.append(Mismatch(finding.item, finding.key, finding.write.owner, None))
                 if len(self.report.listed) < self._limit:
                     self.report.listed.append(finding)
         with self._telling:

@@ -2,7 +2,7 @@
 
 Every worker of a group computes from the same facts (who lives, who has what, what is to be read) who should have which
 shard. It takes what should be its own as soon as that is free, then reads the checkpoints again, and begins there. It
-gives up what should be another's: readers let go of it, lanes drop what waits of it and commit the batch in hand,
+gives up what should be another's: readers let go of it, pipelines drop what waits of it and commit the batch in hand,
 then the lease is free. So nothing is read by two in good order; whoever was taken for dead meets the fence of `commit`.
 """
 
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from dynaview.views.control.leases import JOB, Fence, LeaseLost
 from dynaview.views.control.store import ControlStore, ControlUnavailable
 from dynaview.views.policy import Backoff
-from dynaview.views.streaming.pipeline import Lane
+from dynaview.views.streaming.pipeline import ViewPipeline
 from dynaview.views.streaming.stream_reader import Follower
 from dynaview.views.threads import join, spawn
 from dynaview.views.workers.assignment import assign
@@ -33,7 +33,7 @@ SETTLE = (0.005, 0.25)
 
 
 @dataclass(slots=True)
-class ShareSettings:
+class CoordinatorSettings:
     """Times in seconds."""
 
     lease: float = 20.0
@@ -53,7 +53,7 @@ def group_of(source: str, views: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-class Share:
+class ShardCoordinator:
     """The part of one worker, from its registration until it ends or is taken for dead. Thread-safe."""
 
     def __init__(
@@ -62,14 +62,14 @@ class Share:
         source: str,
         views: Mapping[str, str],
         identity: str = "worker",
-        settings: ShareSettings | None = None,
+        settings: CoordinatorSettings | None = None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         """Registers a worker that keeps `views` (names and fingerprints). `on_lost` is called once, when others have
         taken it for dead. Raises `ControlUnavailable`."""
         self.id = f"{identity[:90]}/{secrets.token_hex(4)}"
         self.group = group_of(source, views)
-        self.settings = settings or ShareSettings()
+        self.settings = settings or CoordinatorSettings()
         self.lost = threading.Event()
         self.first = True
         """Whether it is the one to say what concerns all."""
@@ -81,8 +81,8 @@ class Share:
         self._poked = False
         self._thread: threading.Thread | None = None
         self._follower: Follower | None = None
-        self._served: list[Lane] = []
-        """Lanes that know which shards are this worker's."""
+        self._served: list[ViewPipeline] = []
+        """Pipelines that know which shards are this worker's."""
         self._epochs: dict[str, int] = {}
         """Its leases of shards."""
         self._leaving: dict[str, bool] = {}
@@ -153,7 +153,7 @@ class Share:
             self.poke()
             self._on_lost()
 
-    # What lanes and jobs ask
+    # What pipelines and jobs ask
 
     @property
     def alone(self) -> bool:
@@ -202,7 +202,7 @@ class Share:
         return False
 
     def missing(self, view: str, shard: str, child: str | None) -> bool:
-        """See `Lane.missing`. Waits for the control store."""
+        """See `Pipeline.missing`. Waits for the control store."""
         backoff = Backoff()
         while not self._stop.is_set():
             try:
@@ -270,38 +270,38 @@ class Share:
                 raise LeaseLost(self.id)
             changed, self._members = members != self._members, members
             self.first = members[0] == self.id
-            lanes = follower.lanes
-            self._welcome(follower, lanes)
-            foreign = {shard for lane in lanes for shard in lane.intake.foreign()}
+            pipelines = follower.pipelines
+            self._welcome(follower, pipelines)
+            foreign = {shard for pipeline in pipelines for shard in pipeline.inbox.foreign()}
             if foreign or not self.alone:
-                poked |= self._hear(follower, lanes, foreign)
+                poked |= self._hear(follower, pipelines, foreign)
             if poked or changed or not self.alone or now - self._reviewed >= self.settings.review_every:
                 self._reviewed = now
-                self._share_out(follower, lanes)
+                self._share_out(follower, pipelines)
 
-    def _welcome(self, follower: Follower, lanes: Sequence[Lane]) -> None:
-        """Let lanes that have joined read what is this worker's."""
-        served = {id(lane) for lane in self._served}
-        new = [lane for lane in lanes if id(lane) not in served]
+    def _welcome(self, follower: Follower, pipelines: Sequence[ViewPipeline]) -> None:
+        """Let pipelines that have joined read what is this worker's."""
+        served = {id(pipeline) for pipeline in self._served}
+        new = [pipeline for pipeline in pipelines if id(pipeline) not in served]
         owned = [shard for shard in self._epochs if shard not in self._leaving]
         if new and owned:
             self._adopt(new, owned)
             follower.recheck(owned)
-        self._served = list(lanes)
+        self._served = list(pipelines)
 
-    def _adopt(self, lanes: Sequence[Lane], shards: Sequence[str]) -> None:
-        kept = self._control.standings([lane.name for lane in lanes], shards)
-        for lane in lanes:
+    def _adopt(self, pipelines: Sequence[ViewPipeline], shards: Sequence[str]) -> None:
+        kept = self._control.standings([pipeline.name for pipeline in pipelines], shards)
+        for pipeline in pipelines:
             for shard in shards:
-                lane.intake.adopt(shard, kept[lane.name].get(shard))
+                pipeline.inbox.adopt(shard, kept[pipeline.name].get(shard))
 
-    def _hear(self, follower: Follower, lanes: Sequence[Lane], foreign: set[str]) -> bool:
+    def _hear(self, follower: Follower, pipelines: Sequence[ViewPipeline], foreign: set[str]) -> bool:
         """Take in how far other workers are; whether shards have become readable."""
-        kept = self._control.standings([lane.name for lane in lanes], foreign)
+        kept = self._control.standings([pipeline.name for pipeline in pipelines], foreign)
         finished = set()
-        for lane in lanes:
-            for shard in lane.intake.foreign():
-                if shard in foreign and lane.intake.hear(shard, kept[lane.name].get(shard)):
+        for pipeline in pipelines:
+            for shard in pipeline.inbox.foreign():
+                if shard in foreign and pipeline.inbox.hear(shard, kept[pipeline.name].get(shard)):
                     finished.add(shard)
         for shard in sorted(finished):
             follower.finish(shard)
@@ -312,14 +312,14 @@ class Share:
             self._asked.update(dict.fromkeys(unknown, now + self.settings.listing_every))
         return bool(finished)
 
-    def _share_out(self, follower: Follower, lanes: Sequence[Lane]) -> None:
+    def _share_out(self, follower: Follower, pipelines: Sequence[ViewPipeline]) -> None:
         wanted: dict[str, str | None] = {}
-        for lane in lanes:
-            wanted.update(lane.intake.readable())
+        for pipeline in pipelines:
+            wanted.update(pipeline.inbox.readable())
         owners = {lease.resource: lease.owner for lease in self._crew.leases(self.group)}
         plan = assign(wanted, owners, self._members)
         for shard in self._epochs.keys() - self._leaving.keys():
-            at = [lane.intake.position(shard) for lane in lanes if lane.failed is None]
+            at = [pipeline.inbox.position(shard) for pipeline in pipelines if pipeline.failed is None]
             if all(each.finished for each in at) and shard not in wanted:
                 if at:
                     self._leaving[shard] = True
@@ -330,10 +330,12 @@ class Share:
             finished = [
                 resource
                 for resource, owner in owners.items()
-                if owner is None and not resource.startswith(JOB) and resource not in wanted
-                and all(lane.failed is None and lane.intake.position(resource).finished for lane in lanes)
-            ]  # fmt: skip
-            if finished and lanes:
+                if owner is None
+                and not resource.startswith(JOB)
+                and resource not in wanted
+                and all(each.failed is None and each.inbox.position(resource).finished for each in pipelines)
+            ]
+            if finished and pipelines:
                 self._crew.tidy(self.group, finished)
         free = [
             shard
@@ -343,19 +345,19 @@ class Share:
         if free:
             epochs = self._crew.acquire(self.id, self.group, free)
             self._epochs.update(epochs)
-            self._adopt(lanes, list(epochs))
+            self._adopt(pipelines, list(epochs))
             follower.take(epochs)
 
     def _settle(self) -> None:
         """Give back the leases of shards that nothing waits for any more."""
         with self._lock:
-            lanes = () if self._follower is None else self._follower.lanes
+            pipelines = () if self._follower is None else self._follower.pipelines
             settled: dict[bool, list[str]] = {True: [], False: []}
             for shard, done in list(self._leaving.items()):
                 if self._follower is not None:
                     self._follower.give_up(shard)
-                gone = [lane.intake.let_go(shard) for lane in lanes]
-                if all(gone) and all(lane.intake.settled(shard) for lane in lanes):
+                gone = [pipeline.inbox.let_go(shard) for pipeline in pipelines]
+                if all(gone) and all(pipeline.inbox.settled(shard) for pipeline in pipelines):
                     settled[done].append(shard)
             for done, shards in settled.items():
                 if shards:

@@ -42,7 +42,7 @@ class _Place:
     """Whether it was asked to end: asked twice, it would end at once."""
 
 
-class Fleet:
+class ProcessSupervisor:
     """`run` starts `count` processes of a command and returns when all have ended."""
 
     def __init__(self, count: int, command: Sequence[str], say: Callable[[str], None] = lambda text: None) -> None:
@@ -145,7 +145,7 @@ def main() -> None:
     """See the module."""
     count, _, *arguments = sys.argv[1:]
     command = [sys.executable, "-P", "-m", "dynaview.views.cli", *arguments]
-    sys.exit(Fleet(int(count), command, _say).run())
+    sys.exit(ProcessSupervisor(int(count), command, _say).run())
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ class Model:
             self.states[write.key] = State(write.version, write.owner, write.values, generation)
         return outcome
 
-    def mend(self, write: Write, seen: State | None, generation: int = 1) -> Applied:
+    def write_if_unchanged(self, write: Write, seen: State | None, generation: int = 1) -> Applied:
         """Of `seen`, the values are not looked at, only whether they are None."""
         before = self.states.get(write.key)
         if self.sight(before) != self.sight(seen) or (before is not None and before.generation > generation):

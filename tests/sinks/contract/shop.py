@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dynaview.projections.rows import RowKey, Rule, Write
-from dynaview.sinks.port import Mend, Outcome, Stored, Target
+from dynaview.sinks.port import ConditionalWrite, Outcome, Stored, Target
 from tests.sinks.contract.subjects import Subject
 
 
@@ -41,5 +41,5 @@ class Shop:
         return stored
 
     def mends(self, write: Write, seen: Stored | None) -> Outcome:
-        (outcome,) = self.target.mend([Mend(write, seen)])
+        (outcome,) = self.target.write_if_unchanged([ConditionalWrite(write, seen)])
         return outcome

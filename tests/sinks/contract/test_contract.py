@@ -328,28 +328,28 @@ def test_read_answers_in_the_order_asked(shop: Shop) -> None:
 
 
 def test_one_target_serves_many_threads(shop: Shop) -> None:
-    def fill(lane: int) -> list[Outcome]:
+    def fill(pipeline: int) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for number in range(10):
-            outcomes += shop.target.write([shop.put(f"{lane} {number} {row}", 1, row) for row in range(10)])
+            outcomes += shop.target.write([shop.put(f"{pipeline} {number} {row}", 1, row) for row in range(10)])
         return outcomes
 
     with ThreadPoolExecutor(6) as pool:
-        lanes = list(pool.map(fill, range(6)))
-    assert lanes == [[APPLIED] * 100] * 6
+        pipelines = list(pool.map(fill, range(6)))
+    assert pipelines == [[APPLIED] * 100] * 6
     assert shop.target.count() == 600
 
 
 def test_of_many_writers_at_once_the_last_version_wins(subject: Subject, shop: Shop) -> None:
     other = Shop(subject, subject.another().open(shop.target.layout, shop.target.generation))
 
-    def race(lane: int) -> list[Outcome]:
-        own = (shop, other)[lane % 2]
-        order = sorted(range(1, 41), key=lambda version: (version * (7 + lane)) % 41)
+    def race(pipeline: int) -> list[Outcome]:
+        own = (shop, other)[pipeline % 2]
+        order = sorted(range(1, 41), key=lambda version: (version * (7 + pipeline)) % 41)
         return [own.does(own.put("row", version, version)) for version in order]
 
     with ThreadPoolExecutor(4) as pool:
-        outcomes = [outcome for lane in pool.map(race, range(4)) for outcome in lane]
+        outcomes = [outcome for pipeline in pool.map(race, range(4)) for outcome in pipeline]
     assert all(isinstance(outcome, Applied) for outcome in outcomes)
     assert shop.stands(shop.put("row", 40, 40))
     assert shop.target.count() == 1

@@ -10,7 +10,7 @@ import pytest
 
 from dynaview.projections.changes import SCANNED
 from dynaview.projections.rows import Layout, Rule, Write
-from dynaview.sinks.port import APPLIED, STALE, Mend, Rejected, RejectedKind, Room, Stored
+from dynaview.sinks.port import APPLIED, STALE, ConditionalWrite, Rejected, RejectedKind, Room, Stored
 from tests.sinks.contract.shop import Shop
 from tests.sinks.contract.subjects import Subject
 
@@ -173,7 +173,7 @@ def test_readers_see_neither_both_nor_none(generations: Generations, shown: Call
 
 
 @pytest.fixture
-def lanes(subject: Subject) -> Generations:
+def pipelines(subject: Subject) -> Generations:
     if subject.beside:
         pytest.skip("generations have rows of their own in this store")
     return Generations(subject)
@@ -192,11 +192,11 @@ STEPS = list(product((4, 5, 6), (1, 2, 3)))
 @pytest.mark.parametrize("deleted", [False, True], ids=["onto a row", "onto a tombstone"])
 @pytest.mark.parametrize("deletes", [False, True], ids=["upsert", "delete"])
 def test_versions_and_generations_are_compared_component_by_component(
-    lanes: Generations, deleted: bool, deletes: bool, owner: str
+    pipelines: Generations, deleted: bool, deletes: bool, owner: str
 ) -> None:
     for (held, standing), (version, generation) in product(STEPS, STEPS):
         name = f"{held} {standing} {version} {generation}"
-        before, shop = lanes.shops[standing], lanes.shops[generation]
+        before, shop = pipelines.shops[standing], pipelines.shops[generation]
         there = before.delete(name, held, owner) if deleted else before.put(name, held, 1, owner)
         assert before.does(there) is APPLIED
         write = shop.delete(name, version, owner) if deletes else shop.put(name, version, 2, owner)
@@ -206,13 +206,13 @@ def test_versions_and_generations_are_compared_component_by_component(
         assert shop.seen(name) == stored(*((shop, write) if newer else (before, there)))
 
 
-def test_a_replay_of_the_old_generation_takes_no_row_back(lanes: Generations) -> None:
-    old, new = lanes.shops[1], lanes.shops[2]
+def test_a_replay_of_the_old_generation_takes_no_row_back(pipelines: Generations) -> None:
+    old, new = pipelines.shops[1], pipelines.shops[2]
     history = [old.put("row", 4, 1), old.delete("row", 5), old.put("row", 6, 2)]
     for change in history:
         assert old.does(change) is APPLIED
     for change in (new.put("row", 4, 1), new.delete("row", 5)):
-        assert new.does(change) is STALE, "a lane that starts further back takes no row back"
+        assert new.does(change) is STALE, "a pipeline that starts further back takes no row back"
     assert old.stands(history[-1])
     again = new.put("row", 6, 2)
     assert new.does(again) is APPLIED, "the same change in the next generation"
@@ -228,30 +228,30 @@ def test_a_replay_of_the_old_generation_takes_no_row_back(lanes: Generations) ->
     assert new.stands(gone)
 
 
-def test_rows_of_earlier_generations_are_told_from_the_others(lanes: Generations) -> None:
+def test_rows_of_earlier_generations_are_told_from_the_others(pipelines: Generations) -> None:
     there: dict[int, list[Write]] = {}
     for generation in (1, 2, 3):
-        shop = lanes.shops[generation]
+        shop = pipelines.shops[generation]
         owners = ("", f"item{generation}")
         there[generation] = [shop.put(f"{generation} {n}", 5 + n, owner=owners[n % 2]) for n in range(4)]
         shop.target.write([*there[generation], shop.delete(f"{generation} gone", 5)])
-    taken = lanes.shops[2].put("1 0", 9, 2)
-    assert lanes.shops[2].does(taken) is APPLIED
+    taken = pipelines.shops[2].put("1 0", 9, 2)
+    assert pipelines.shops[2].does(taken) is APPLIED
     there[1], there[2] = there[1][1:], [*there[2], taken]
     for generation in (1, 2, 3):
-        found = {row.key: row for row in lanes.shops[generation].target.earlier()}
+        found = {row.key: row for row in pipelines.shops[generation].target.earlier()}
         assert found.keys() == {write.key for before in range(1, generation) for write in there[before]}
         for before in range(1, generation):
             for write in there[before]:
                 row = found[write.key]
                 assert (row.version, row.owner, row.generation) == (write.version, write.owner, before)
                 assert row.content is not None
-        assert lanes.shops[generation].target.count() == 12
+        assert pipelines.shops[generation].target.count() == 12
 
 
-def test_absent_means_absent_in_every_generation(lanes: Generations) -> None:
+def test_absent_means_absent_in_every_generation(pipelines: Generations) -> None:
     for standing, generation in product((1, 2, 3), (1, 2, 3)):
-        before, shop = lanes.shops[standing], lanes.shops[generation]
+        before, shop = pipelines.shops[standing], pipelines.shops[generation]
         name = f"{standing} {generation}"
         there = [before.put(f"live {name}", 5), before.delete(f"gone {name}", 5)]
         before.target.write(there)
@@ -261,9 +261,9 @@ def test_absent_means_absent_in_every_generation(lanes: Generations) -> None:
         assert all(map(before.stands, there))
 
 
-def test_an_owner_is_met_in_every_generation(lanes: Generations) -> None:
+def test_an_owner_is_met_in_every_generation(pipelines: Generations) -> None:
     for standing, generation in product((1, 2, 3), (1, 2, 3)):
-        before, shop = lanes.shops[standing], lanes.shops[generation]
+        before, shop = pipelines.shops[standing], pipelines.shops[generation]
         name = f"{standing} {generation}"
         there = before.put(f"live {name}", 5, owner="item1")
         gone = before.delete(f"gone {name}", 5, owner="item1")
@@ -279,23 +279,23 @@ def test_an_owner_is_met_in_every_generation(lanes: Generations) -> None:
         assert (shop.stands(taken), before.stands(gone)) == (generation >= standing, generation < standing)
 
 
-def test_a_mend_brings_a_row_into_its_generation(lanes: Generations) -> None:
+def test_a_mend_brings_a_row_into_its_generation(pipelines: Generations) -> None:
     for standing, generation in product((1, 2, 3), (1, 2, 3)):
-        before, shop = lanes.shops[standing], lanes.shops[generation]
+        before, shop = pipelines.shops[standing], pipelines.shops[generation]
         names = [f"{kind} {standing} {generation}" for kind in ("live", "swept", "gone", "kept gone")]
         there = [(before.delete if "gone" in name else before.put)(name, 5) for name in names]
         before.target.write(there)
         right = [shop.put(name, 5, 2) if number % 2 == 0 else shop.delete(name, 5) for number, name in enumerate(names)]
-        mends = [Mend(write, shop.seen(name)) for write, name in zip(right, names, strict=True)]
+        mends = [ConditionalWrite(write, shop.seen(name)) for write, name in zip(right, names, strict=True)]
         if generation < standing:
             # What is left of an earlier rebuild mends nothing that a later one has done.
-            assert shop.target.mend(mends) == [STALE] * 4
+            assert shop.target.write_if_unchanged(mends) == [STALE] * 4
             assert all(map(before.stands, there))
             continue
-        assert shop.target.mend(mends) == [APPLIED] * 4
+        assert shop.target.write_if_unchanged(mends) == [APPLIED] * 4
         assert all(map(shop.stands, right))
         if generation > standing:
-            assert before.target.mend(mends) == [STALE] * 4
+            assert before.target.write_if_unchanged(mends) == [STALE] * 4
             late = [before.put(name, 9, 3) for name in names]
             assert before.target.write(late) == [STALE] * 4
         newer = [shop.put(name, 6, 4) for name in names]
@@ -303,8 +303,8 @@ def test_a_mend_brings_a_row_into_its_generation(lanes: Generations) -> None:
         assert all(map(shop.stands, newer))
 
 
-def test_what_was_seen_tells_generations_apart(lanes: Generations) -> None:
-    one, two, three = lanes.shops.values()
+def test_what_was_seen_tells_generations_apart(pipelines: Generations) -> None:
+    one, two, three = pipelines.shops.values()
     one.target.write([one.put("live", 5), one.delete("gone", 5)])
     seen = {name: one.seen(name) for name in ("live", "gone")}
     two.target.write([two.put("live", 5), two.delete("gone", 5)])
@@ -313,26 +313,31 @@ def test_what_was_seen_tells_generations_apart(lanes: Generations) -> None:
         assert three.mends(three.put(name, 5, 2), two.seen(name)) is APPLIED
 
 
-def test_rows_are_listed_with_the_generation_that_wrote_them(lanes: Generations) -> None:
+def test_rows_are_listed_with_the_generation_that_wrote_them(pipelines: Generations) -> None:
     expected: dict[object, Stored] = {}
-    for number, shop in lanes.shops.items():
+    for number, shop in pipelines.shops.items():
         writes = [shop.put(f"{number} {row}", row + 5, row) for row in range(30)]
         shop.target.write([*writes, shop.delete(f"{number} gone", 5)])
         expected |= {write.key: stored(shop, write) for write in writes}
-    for shop in lanes.shops.values():
+    for shop in pipelines.shops.values():
         assert {row.key: row for row in shop.target.rows()} == expected
         assert shop.target.read(list(expected)) == list(expected.values())  # type: ignore[arg-type] # keys, as above
         assert shop.target.count() == 90
 
 
-def test_drop_leaves_what_other_generations_wrote_or_took_over(lanes: Generations) -> None:
-    one, two, three = lanes.shops.values()
+def test_drop_leaves_what_other_generations_wrote_or_took_over(pipelines: Generations) -> None:
+    one, two, three = pipelines.shops.values()
     for shop, name in product((one, two, three), ("live", "gone")):
         shop.does((shop.put if name == "live" else shop.delete)(f"{name} {shop.target.generation}", 5))
     one.target.write([one.put("taken", 5), one.delete("taken gone", 5), one.put("mended", 5), one.put("swept", 5)])
     two.target.write([two.put("taken", 6), two.delete("taken gone", 6)])
     stays = [two.put("mended", 5, 2), two.delete("swept", 5)]
-    assert two.target.mend([Mend(stays[0], two.seen("mended")), Mend(stays[1], two.seen("swept"))]) == [APPLIED] * 2
+    assert (
+        two.target.write_if_unchanged(
+            [ConditionalWrite(stays[0], two.seen("mended")), ConditionalWrite(stays[1], two.seen("swept"))]
+        )
+        == [APPLIED] * 2
+    )
     stays += [two.put("live 2", 5), two.delete("gone 2", 5), two.put("taken", 6), two.delete("taken gone", 6)]
     one.target.drop()
     one.target.drop()
@@ -348,14 +353,14 @@ def test_drop_leaves_what_other_generations_wrote_or_took_over(lanes: Generation
     assert one.target.count() == 0
 
 
-def test_generations_in_place_need_no_publishing(lanes: Generations) -> None:
-    for number, shop in lanes.shops.items():
-        assert lanes.sink.gone(lanes.layout, number) is None
+def test_generations_in_place_need_no_publishing(pipelines: Generations) -> None:
+    for number, shop in pipelines.shops.items():
+        assert pipelines.sink.gone(pipelines.layout, number) is None
         shop.target.prepare(bulk=True)
         shop.does(shop.put("row", number))
         shop.target.finish()
         shop.target.publish()
-        assert lanes.published() is None
+        assert pipelines.published() is None
         assert shop.stands(shop.put("row", number))
 
 

@@ -130,10 +130,11 @@ def deliveries(draw: st.DrawFn) -> Delivery:
     order = draw(st.permutations([*changes, *again, *inserts]))
     cut = draw(st.integers(0, len(order)))
     size = draw(st.integers(1, 4))
-    lanes = tuple(
-        tuple(tuple(lane[at : at + size]) for at in range(0, len(lane), size)) for lane in (order[:cut], order[cut:])
+    pipelines = tuple(
+        tuple(tuple(pipeline[at : at + size]) for at in range(0, len(pipeline), size))
+        for pipeline in (order[:cut], order[cut:])
     )
-    return Delivery(tuple(changes), (lanes[0], lanes[1]))
+    return Delivery(tuple(changes), (pipelines[0], pipelines[1]))
 
 
 @pytest.mark.parametrize("writers", ["two threads on one target", "two sinks of one view"])
@@ -151,19 +152,19 @@ def test_any_interleaving_ends_in_the_last_version_of_each_row(
         example = next(examples)
         barrier = threading.Barrier(2)
 
-        def follow(lane: int) -> list[tuple[RowKey, int, Rule]]:
+        def follow(pipeline: int) -> list[tuple[RowKey, int, Rule]]:
             applied: list[tuple[RowKey, int, Rule]] = []
             barrier.wait(timeout=30)
-            for batch in delivery.batches[lane]:
+            for batch in delivery.batches[pipeline]:
                 for part in parts([spell(subject, example, step) for step in batch]):
-                    outcomes = targets[lane].write(part)
+                    outcomes = targets[pipeline].write(part)
                     assert len(outcomes) == len(part)
                     done = (write for write, outcome in zip(part, outcomes, strict=True) if outcome is APPLIED)
                     applied += [(write.key, write.version, write.rule) for write in done]
             return applied
 
         with ThreadPoolExecutor(2) as pool:
-            applied = Counter(one for lane in pool.map(follow, (0, 1)) for one in lane)
+            applied = Counter(one for pipeline in pool.map(follow, (0, 1)) for one in pipeline)
 
         last = {step.row: step for step in delivery.changes}
         writes = [spell(subject, example, step) for step in last.values()]

@@ -1,4 +1,4 @@
-"""Imprints: of each store the same bytes for what ought to stand and for what stands, and for nothing else."""
+"""Canonical bytes: of each store the same bytes for what ought to stand and for what stands, and for nothing else."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tests.sinks.contract.subjects import Subject
 
 def listed(target: Target) -> dict[RowKey, tuple[str, bytes]]:
     return {
-        key: (state, imprint)
-        for page in target.imprints()
-        for key, state, imprint in zip(page.keys, page.states, page.imprints, strict=True)
+        key: (state, canonical)
+        for page in target.canonical_rows()
+        for key, state, canonical in zip(page.keys, page.states, page.canonical_rows, strict=True)
     }
 
 
@@ -24,7 +24,7 @@ def test_rows_show_the_imprints_and_states_of_their_writes(shop: Shop) -> None:
     assert shop.target.write(writes) == [APPLIED] * len(writes)
     generation = shop.target.generation
     assert listed(shop.target) == {
-        write.key: (state_of(write.version, generation, write.owner), shop.target.imprint(write)) for write in writes
+        write.key: (state_of(write.version, generation, write.owner), shop.target.canonical(write)) for write in writes
     }
 
 
@@ -33,19 +33,19 @@ def test_the_state_has_the_generation(subject: Subject) -> None:
     second = Shop(subject, subject.open(layout, 2))
     write = second.put("row", 5, owner="item1")
     assert second.does(write) is APPLIED
-    assert listed(second.target)[write.key] == ("5 2 item1", second.target.imprint(write))
+    assert listed(second.target)[write.key] == ("5 2 item1", second.target.canonical(write))
 
 
 def test_different_rows_have_different_imprints(shop: Shop) -> None:
     one, another = shop.put("row", 5, 1), shop.put("row", 5, 2)
     same = shop.target.content(one) == shop.target.content(another)  # members of a set have no content
-    assert (shop.target.imprint(one) == shop.target.imprint(another)) is same
-    of_items = {shop.target.imprint(shop.put("row", 5, 1, owner=owner)) for owner in ("", "item1", "item2")}
+    assert (shop.target.canonical(one) == shop.target.canonical(another)) is same
+    of_items = {shop.target.canonical(shop.put("row", 5, 1, owner=owner)) for owner in ("", "item1", "item2")}
     assert len(of_items) == 3
 
 
 def test_the_version_is_no_part_of_an_imprint(shop: Shop) -> None:
-    assert shop.target.imprint(shop.put("row", 5)) == shop.target.imprint(shop.put("row", 10**40))
+    assert shop.target.canonical(shop.put("row", 5)) == shop.target.canonical(shop.put("row", 10**40))
 
 
 def test_rows_that_are_gone_show_none(shop: Shop) -> None:
@@ -53,4 +53,4 @@ def test_rows_that_are_gone_show_none(shop: Shop) -> None:
     shop.target.write([stays, goes])
     assert shop.does(gone) is APPLIED
     assert [*listed(shop.target)] == [stays.key]
-    assert shop.target.imprint(gone) is None
+    assert shop.target.canonical(gone) is None

@@ -13,7 +13,7 @@ from dynaview.sinks.port import (
     APPLIED,
     STALE,
     Applied,
-    Mend,
+    ConditionalWrite,
     Outcome,
     Rejected,
     RejectedKind,
@@ -57,10 +57,12 @@ def test_a_row_is_mended_exactly_where_it_is_as_it_was_seen(shop: Shop, deletes:
     before = [stand(shop, name, there) for name, (there, _) in pairs.items() if there is not None]
     assert shop.target.write(before) == [APPLIED] * len(before)
     mends = [
-        Mend(shop.delete(name, 7, "item1") if deletes else shop.put(name, 7, 2, "item1"), found(shop, name, seen))
+        ConditionalWrite(
+            shop.delete(name, 7, "item1") if deletes else shop.put(name, 7, 2, "item1"), found(shop, name, seen)
+        )
         for name, (_, seen) in pairs.items()
     ]
-    outcomes = shop.target.mend(mends)
+    outcomes = shop.target.write_if_unchanged(mends)
     assert outcomes == [APPLIED if there == seen else STALE for there, seen in pairs.values()]
     rows = shop.target.read([mend.write.key for mend in mends])
     for (name, (there, seen)), mend, row in zip(pairs.items(), mends, rows, strict=True):
@@ -110,13 +112,13 @@ def test_nothing_of_the_old_values_is_left(shop: Shop) -> None:
 
 def test_the_same_mend_again_ends_the_same(shop: Shop) -> None:
     shop.does(shop.put("row", 5))
-    mend = Mend(shop.put("row", 5, 2), shop.seen("row"))
-    assert shop.target.mend([mend]) == [APPLIED]
-    shop.target.mend([mend])
+    mend = ConditionalWrite(shop.put("row", 5, 2), shop.seen("row"))
+    assert shop.target.write_if_unchanged([mend]) == [APPLIED]
+    shop.target.write_if_unchanged([mend])
     assert shop.stands(mend.write)
-    new = Mend(shop.put("new", 0, 2), None)
-    assert shop.target.mend([new]) == [APPLIED]
-    assert shop.target.mend([new]) == [STALE]
+    new = ConditionalWrite(shop.put("new", 0, 2), None)
+    assert shop.target.write_if_unchanged([new]) == [APPLIED]
+    assert shop.target.write_if_unchanged([new]) == [STALE]
     assert shop.stands(new.write)
 
 
@@ -170,7 +172,7 @@ def test_a_mend_that_deletes_leaves_a_tombstone(shop: Shop) -> None:
 
 
 def test_an_empty_batch_of_mends_does_nothing(target: Target) -> None:
-    assert target.mend([]) == []
+    assert target.write_if_unchanged([]) == []
 
 
 @pytest.mark.parametrize("size", [1, 99, 101, 1200])
@@ -179,8 +181,8 @@ def test_batches_of_mends_of_any_size(shop: Shop, size: int) -> None:
     shop.target.write(writes[::2])
     seen = shop.target.read([write.key for write in writes])
     right = [shop.put(f"{number}", 7, number + 1) for number in range(size)]
-    mends = [Mend(write, row) for write, row in zip(right, seen, strict=True)]
-    assert shop.target.mend(mends) == [APPLIED] * size
+    mends = [ConditionalWrite(write, row) for write, row in zip(right, seen, strict=True)]
+    assert shop.target.write_if_unchanged(mends) == [APPLIED] * size
     expected = {
         write.key: Stored(write.key, 7 if number % 2 == 0 else 0, "", 1, shop.target.content(write))
         for number, write in enumerate(right)
@@ -197,9 +199,9 @@ def test_a_rejected_mend_fails_no_neighbour_and_changes_nothing(subject: Subject
     standing = [shop.put(f"{number}", 5, 1) for number in range(240)]
     shop.target.write(standing)
     seen = shop.target.read([write.key for write in standing])
-    mends = [Mend(shop.put(f"{number}", 5, 2), row) for number, row in enumerate(seen)]
+    mends = [ConditionalWrite(shop.put(f"{number}", 5, 2), row) for number, row in enumerate(seen)]
     there = shop.target.read([key])[0] if key == subject.key(text) else None
-    outcomes = shop.target.mend([*mends[:120], Mend(Write(key, bad, 1), there), *mends[120:]])
+    outcomes = shop.target.write_if_unchanged([*mends[:120], ConditionalWrite(Write(key, bad, 1), there), *mends[120:]])
     rejected = outcomes.pop(120)
     assert isinstance(rejected, Rejected)
     assert rejected.kind is RejectedKind.CONTENT
@@ -224,7 +226,9 @@ def test_outcomes_of_mends_are_in_the_order_of_a_mixed_batch(subject: Subject, s
         (shop.put("gone", 5, 2), APPLIED),
     ]
     names = ("new", "moved", "orphan", "taken", "live", "gone")
-    outcomes = shop.target.mend([Mend(write, seen[name]) for (write, _), name in zip(expected, names, strict=True)])
+    outcomes = shop.target.write_if_unchanged(
+        [ConditionalWrite(write, seen[name]) for (write, _), name in zip(expected, names, strict=True)]
+    )
     assert outcomes == [outcome for _, outcome in expected]
     assert [shop.stands(write) for write, _ in expected] == [outcome is APPLIED for _, outcome in expected]
     assert shop.stands(shop.put("moved", 6, 3))
@@ -233,10 +237,12 @@ def test_outcomes_of_mends_are_in_the_order_of_a_mixed_batch(subject: Subject, s
 
 def test_keys_of_mends_are_kept_as_they_are(shop: Shop) -> None:
     names = ["ümlaut 中 \U0001f600", "a b", "a:b", "a{b}c", "}{", "{}", "a/b?c=d&e#f", "a\\b", 'a"b', "*[x]?", "'"]
-    assert shop.target.mend([Mend(shop.put(name, 0), None) for name in names]) == [APPLIED] * len(names)
+    assert shop.target.write_if_unchanged([ConditionalWrite(shop.put(name, 0), None) for name in names]) == [
+        APPLIED
+    ] * len(names)
     assert all(shop.stands(shop.put(name, 0)) for name in names)
-    mends = [Mend(shop.delete(name, 0), shop.seen(name)) for name in names]
-    assert shop.target.mend(mends) == [APPLIED] * len(names)
+    mends = [ConditionalWrite(shop.delete(name, 0), shop.seen(name)) for name in names]
+    assert shop.target.write_if_unchanged(mends) == [APPLIED] * len(names)
     assert all(shop.stands(shop.delete(name, 0)) for name in names)
 
 
@@ -247,15 +253,15 @@ def test_of_many_menders_of_nothing_one_wins(subject: Subject, shop: Shop) -> No
     other = Shop(subject, subject.another().open(shop.target.layout, shop.target.generation))
     barrier = Barrier(4)
 
-    def race(lane: int) -> list[Outcome]:
-        own = (shop, other)[lane % 2]
+    def race(pipeline: int) -> list[Outcome]:
+        own = (shop, other)[pipeline % 2]
         barrier.wait(timeout=30)
-        return [own.mends(own.put(f"{row}", 0, lane), None) for row in range(20)]
+        return [own.mends(own.put(f"{row}", 0, pipeline), None) for row in range(20)]
 
     with ThreadPoolExecutor(4) as pool:
-        lanes = list(pool.map(race, range(4)))
-    assert all(isinstance(outcome, Applied) for lane in lanes for outcome in lane)
-    for row, outcomes in enumerate(zip(*lanes, strict=True)):
+        pipelines = list(pool.map(race, range(4)))
+    assert all(isinstance(outcome, Applied) for pipeline in pipelines for outcome in pipeline)
+    for row, outcomes in enumerate(zip(*pipelines, strict=True)):
         assert outcomes.count(APPLIED) == 1
         assert shop.stands(shop.put(f"{row}", 0, outcomes.index(APPLIED)))
 
@@ -269,9 +275,9 @@ def test_a_store_that_cannot_be_reached_mends_nothing(subject: Subject) -> None:
     sink = subject.unreachable()
     layout = subject.fresh()
     target = sink.open(layout, 1)
-    assert target.mend([]) == []
+    assert target.write_if_unchanged([]) == []
     with pytest.raises(SinkUnavailable):
-        target.mend([Mend(Shop(subject, target).put("row", 0), None)])
+        target.write_if_unchanged([ConditionalWrite(Shop(subject, target).put("row", 0), None)])
     if not sink.in_place:
         with pytest.raises(SinkUnavailable):
             sink.published(layout)

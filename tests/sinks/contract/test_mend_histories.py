@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from dynaview.projections.rows import Layout, RowKey, Rule, Write
-from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, SinkUnavailable, Stored, Target
+from dynaview.sinks.port import APPLIED, STALE, ConditionalWrite, Outcome, SinkUnavailable, Stored, Target
 from tests.sinks.contract.model import VERSIONS, Model, State, seen
 from tests.sinks.contract.shop import Shop
 from tests.sinks.contract.subjects import Subject
@@ -65,7 +65,7 @@ doubts: st.SearchStrategy[Doubt] = st.sampled_from(
     ["none", "none", "none", "none", "version", "owner", "generation", "life", "nothing"]
 )
 fixes = st.builds(Fix, look=st.integers(0, 5), number=numbers, owner=st.sampled_from(OWNERS), doubt=doubts)
-lanes = st.sampled_from(GENERATIONS)
+pipelines = st.sampled_from(GENERATIONS)
 examples = count()
 
 
@@ -132,43 +132,47 @@ def machine(bench: Bench) -> type[RuleBasedStateMachine]:
             self.models = {number: shared if in_place else Model() for number in GENERATIONS}
             self.looks: list[Look] = []
 
-        @rule(lane=lanes, batch=st.lists(edits, max_size=ROWS, unique_by=lambda edit: edit.row))
-        def write(self, lane: int, batch: list[Edit]) -> None:
+        @rule(pipeline=pipelines, batch=st.lists(edits, max_size=ROWS, unique_by=lambda edit: edit.row))
+        def write(self, pipeline: int, batch: list[Edit]) -> None:
             writes = [
                 bench.write(self.example, edit.row, edit.number, version=edit.version, owner=edit.owner, rule=edit.rule)
                 for edit in batch
             ]
-            outcomes = bench.targets[lane].write(writes)
-            assert [seen(outcome) for outcome in outcomes] == [self.models[lane].write(one, lane) for one in writes]
+            outcomes = bench.targets[pipeline].write(writes)
+            assert [seen(outcome) for outcome in outcomes] == [
+                self.models[pipeline].write(one, pipeline) for one in writes
+            ]
 
-        @rule(lane=lanes, row=st.integers(0, ROWS - 1))
-        def look(self, lane: int, row: int) -> None:
-            self.check(lane, row)
+        @rule(pipeline=pipelines, row=st.integers(0, ROWS - 1))
+        def look(self, pipeline: int, row: int) -> None:
+            self.check(pipeline, row)
             key = bench.subject.key(bench.text(self.example, row))
-            self.looks.append(Look(row, self.models[lane].states.get(key)))
+            self.looks.append(Look(row, self.models[pipeline].states.get(key)))
 
         @precondition(lambda self: self.looks)
-        @rule(lane=lanes, batch=st.lists(fixes, min_size=1, max_size=ROWS))
-        def mend(self, lane: int, batch: list[Fix]) -> None:
-            asked: dict[RowKey, tuple[Mend, State | None]] = {}
+        @rule(pipeline=pipelines, batch=st.lists(fixes, min_size=1, max_size=ROWS))
+        def write_if_unchanged(self, pipeline: int, batch: list[Fix]) -> None:
+            asked: dict[RowKey, tuple[ConditionalWrite, State | None]] = {}
             for fix in batch:
                 look = self.looks[-1 - fix.look % len(self.looks)]
                 write = bench.write(self.example, look.row, fix.number, version=7, owner=fix.owner)
                 claimed = doubted(look.state, fix.doubt)
-                asked[write.key] = Mend(write, bench.stored(write.key, claimed, lane)), claimed
-            outcomes: list[Outcome] = bench.targets[lane].mend([mend for mend, _ in asked.values()])
-            model = self.models[lane]
-            assert outcomes == [model.mend(mend.write, claimed, lane) for mend, claimed in asked.values()]
+                asked[write.key] = ConditionalWrite(write, bench.stored(write.key, claimed, pipeline)), claimed
+            outcomes: list[Outcome] = bench.targets[pipeline].write_if_unchanged([mend for mend, _ in asked.values()])
+            model = self.models[pipeline]
+            assert outcomes == [
+                model.write_if_unchanged(mend.write, claimed, pipeline) for mend, claimed in asked.values()
+            ]
 
-        def check(self, lane: int, row: int) -> None:
+        def check(self, pipeline: int, row: int) -> None:
             key = bench.subject.key(bench.text(self.example, row))
-            expected = bench.stored(key, self.models[lane].states.get(key), lane)
-            assert bench.targets[lane].read([key]) == [expected]
+            expected = bench.stored(key, self.models[pipeline].states.get(key), pipeline)
+            assert bench.targets[pipeline].read([key]) == [expected]
 
         def teardown(self) -> None:
-            for lane in GENERATIONS:
+            for pipeline in GENERATIONS:
                 for row in range(ROWS):
-                    self.check(lane, row)
+                    self.check(pipeline, row)
 
     return Histories
 
@@ -189,7 +193,7 @@ def test_mends_among_writes_do_as_the_model_does(bench: Bench) -> None:
 
 
 class Race:
-    """One lane that follows, two that mend what they saw, and, in place, a late writer of the generation before.
+    """One pipeline that follows, two that mend what they saw, and, in place, a late writer of the generation before.
 
     What a change or a mend under a version leaves tells of that version, so that every look shows what undid what.
     """
@@ -203,7 +207,7 @@ class Race:
     def __init__(self, subject: Subject) -> None:
         layout = subject.fresh()
         generation = 2 if subject.sink.in_place else 1
-        self.lane = Shop(subject, subject.open(layout, generation))
+        self.pipeline = Shop(subject, subject.open(layout, generation))
         self.twin = Shop(subject, subject.another().open(layout, generation))
         self.late = Shop(subject, subject.sink.open(layout, 1)) if subject.sink.in_place else None
         self.looked = threading.Semaphore(0)
@@ -215,7 +219,7 @@ class Race:
         return shop.delete(name, VERSIONS[at]) if deletes else shop.put(name, VERSIONS[at], at)
 
     def fill(self) -> None:
-        first = self.late or self.lane
+        first = self.late or self.pipeline
         for at in range(2):
             outcomes = first.target.write([self.change(first, name, at) for name in self.FILLED])
             assert outcomes == [APPLIED] * len(self.FILLED)
@@ -224,8 +228,8 @@ class Race:
         try:
             for at in range(len(VERSIONS)):
                 assert self.looked.acquire(timeout=30), "nobody mends"
-                writes = [self.change(self.lane, name, at) for name in self.NAMES]
-                outcomes = sent(lambda writes=writes: self.lane.target.write(writes))  # type: ignore[misc]
+                writes = [self.change(self.pipeline, name, at) for name in self.NAMES]
+                outcomes = sent(lambda writes=writes: self.pipeline.target.write(writes))  # type: ignore[misc]
                 assert at < self.LATE or outcomes == [APPLIED] * len(writes), "a mend took the place of a newer change"
         finally:
             self.over.set()
@@ -237,9 +241,9 @@ class Race:
                 writes = [self.change(self.late, name, at) for name in self.NAMES]
                 sent(lambda late=self.late, writes=writes: late.target.write(writes))  # type: ignore[misc]
 
-    def mend(self, shop: Shop, lane: int) -> Counter[Outcome]:
+    def write_if_unchanged(self, shop: Shop, pipeline: int) -> Counter[Outcome]:
         done: Counter[Outcome] = Counter()
-        turn = lane
+        turn = pipeline
         while not self.over.is_set():
             rows = shop.target.read([shop.key(name) for name in self.NAMES])
             self.looked.release()
@@ -247,8 +251,8 @@ class Race:
             for name, row in zip(self.NAMES, rows, strict=True):
                 turn += 1
                 write = shop.put(name, 0, mended(row)) if turn % 4 else shop.delete(name, 0)
-                mends.append(Mend(write, row))
-            done.update(sent(lambda mends=mends: shop.target.mend(mends)))  # type: ignore[misc]
+                mends.append(ConditionalWrite(write, row))
+            done.update(sent(lambda mends=mends: shop.target.write_if_unchanged(mends)))  # type: ignore[misc]
         return done
 
     def look(self) -> None:
@@ -272,8 +276,8 @@ class Race:
 
 
 def sent(act: Callable[[], list[Outcome]]) -> list[Outcome]:
-    """Send a batch again where the store could not take it, as lanes and menders do: of two batches that wait for each
-    other's rows a store has to refuse one."""
+    """Send a batch again where the store could not take it, as pipelines and menders do: of two batches that wait for
+    each other's rows a store has to refuse one."""
     for _ in range(30):
         try:
             return act()
@@ -291,12 +295,15 @@ def test_no_mend_undoes_a_newer_change(subject: Subject) -> None:
     race = Race(subject)
     race.fill()
     with ThreadPoolExecutor(5) as pool:
-        lanes = [pool.submit(race.follow), pool.submit(race.look)]
+        pipelines = [pool.submit(race.follow), pool.submit(race.look)]
         if race.late is not None:
-            lanes.append(pool.submit(race.replay))
-        menders = [pool.submit(race.mend, race.lane, 0), pool.submit(race.mend, race.twin, 1)]
-        for lane in lanes:
-            lane.result(timeout=120)
+            pipelines.append(pool.submit(race.replay))
+        menders = [
+            pool.submit(race.write_if_unchanged, race.pipeline, 0),
+            pool.submit(race.write_if_unchanged, race.twin, 1),
+        ]
+        for pipeline in pipelines:
+            pipeline.result(timeout=120)
         outcomes = sum((mender.result(timeout=120) for mender in menders), Counter[Outcome]())
     race.look_once()
     assert set(outcomes) <= {APPLIED, STALE}

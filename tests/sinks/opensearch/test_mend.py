@@ -11,7 +11,16 @@ from opensearchpy import OpenSearch
 from dynaview.projections.rows import Field, Layout, Write
 from dynaview.sinks.opensearch import OpenSearchSink
 from dynaview.sinks.opensearch.target import OpenSearchTarget
-from dynaview.sinks.port import APPLIED, STALE, Mend, Outcome, Rejected, SinkRefused, SinkUnavailable, Stored
+from dynaview.sinks.port import (
+    APPLIED,
+    STALE,
+    ConditionalWrite,
+    Outcome,
+    Rejected,
+    SinkRefused,
+    SinkUnavailable,
+    Stored,
+)
 from tests.sinks.opensearch.line import DROP, Answer, Line
 
 
@@ -29,7 +38,7 @@ def seen(target: OpenSearchTarget, key: str) -> Stored | None:
 
 
 def mends(target: OpenSearchTarget, write: Write, before: Stored | None) -> Outcome:
-    (outcome,) = target.mend([Mend(write, before)])
+    (outcome,) = target.write_if_unchanged([ConditionalWrite(write, before)])
     return outcome
 
 
@@ -126,12 +135,15 @@ def test_a_row_that_another_worker_mended_for_another_item(ours: OpenSearchTarge
 
 def test_a_lost_answer(line: Line, ours: OpenSearchTarget, target: OpenSearchTarget) -> None:
     target.write([put("there", 5)])
-    batch = [Mend(put("there", 5, number=3), seen(ours, "there")), Mend(put("new", 0, number=3), None)]
+    batch = [
+        ConditionalWrite(put("there", 5, number=3), seen(ours, "there")),
+        ConditionalWrite(put("new", 0, number=3), None),
+    ]
     line.after = lambda method, path, body: DROP if "/_bulk" in path else None
     with pytest.raises(SinkUnavailable):
-        ours.mend(batch)
+        ours.write_if_unchanged(batch)
     line.after = lambda *_: None
-    assert ours.mend(batch) == [APPLIED, STALE], "the version is still the one that was seen"
+    assert ours.write_if_unchanged(batch) == [APPLIED, STALE], "the version is still the one that was seen"
     assert stands(target, put("there", 5, number=3))
     assert stands(target, put("new", 0, number=3))
 
@@ -153,11 +165,11 @@ def test_a_mend_that_opensearch_refuses_fails_no_neighbour(sink: OpenSearchSink,
     target.prepare()
     target.write([Write("a", ("1",), 5)])
     batch = [
-        Mend(Write("a", ("secret",), 0), seen(target, "a")),
-        Mend(Write("b", ("2",), 0), None),
-        Mend(Write("c" * 600, ("3",), 0), None),
+        ConditionalWrite(Write("a", ("secret",), 0), seen(target, "a")),
+        ConditionalWrite(Write("b", ("2",), 0), None),
+        ConditionalWrite(Write("c" * 600, ("3",), 0), None),
     ]
-    refused, applied, too_long = target.mend(batch)
+    refused, applied, too_long = target.write_if_unchanged(batch)
     assert isinstance(refused, Rejected)
     assert "name" in refused.reason
     assert "secret" not in refused.reason
@@ -169,15 +181,15 @@ def test_a_mend_that_opensearch_refuses_fails_no_neighbour(sink: OpenSearchSink,
 
 def test_a_row_key_twice_in_a_batch_is_refused(target: OpenSearchTarget) -> None:
     with pytest.raises(ValueError, match="twice"):
-        target.mend([Mend(put("row", 0), None), Mend(put("row", 0), None)])
+        target.write_if_unchanged([ConditionalWrite(put("row", 0), None), ConditionalWrite(put("row", 0), None)])
 
 
 def test_an_index_that_is_gone(target: OpenSearchTarget, store: OpenSearch) -> None:
     target.write([put("row", 5)])
     before = seen(target, "row")
     store.indices.delete(index=f"{target.layout.view}-g1")
-    for mend in (Mend(put("row", 5), before), Mend(put("new", 0), None)):
+    for mend in (ConditionalWrite(put("row", 5), before), ConditionalWrite(put("new", 0), None)):
         with pytest.raises(SinkRefused, match="fill the view anew"):
-            target.mend([mend])
+            target.write_if_unchanged([mend])
     target.prepare()
-    assert target.mend([Mend(put("new", 0), None)]) == [APPLIED]
+    assert target.write_if_unchanged([ConditionalWrite(put("new", 0), None)]) == [APPLIED]

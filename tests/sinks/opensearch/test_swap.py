@@ -225,7 +225,7 @@ def test_readers_never_see_neither_nor_both_nor_an_older_row(
     order = [first, second]
 
     def write() -> int:
-        """As the lane does: both, the one that readers are about to see first."""
+        """As the pipeline does: both, the one that readers are about to see first."""
         version = 1
         while not done.is_set():
             version += 1

@@ -244,9 +244,9 @@ def test_a_load_goes_on_under_the_eyes_of_many_who_prepare(database: Database) -
     targets = [database.sink().open(layout, 1) for _ in range(4)]
     barrier = threading.Barrier(4)
 
-    def start(lane: int) -> None:
+    def start(pipeline: int) -> None:
         barrier.wait(timeout=20)
-        targets[lane].prepare(bulk=lane % 2 == 0)
+        targets[pipeline].prepare(bulk=pipeline % 2 == 0)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(start, range(4)))

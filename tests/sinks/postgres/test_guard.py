@@ -61,7 +61,7 @@ def test_two_writers_of_the_same_rows_in_opposite_orders(database: Database) -> 
     target = database.open()
     keys = [f"{number:03}" for number in range(200)]
 
-    def lane(number: int) -> list[Outcome]:
+    def pipeline(number: int) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for version in range(1, 26):
             batch = [put(key, version * 4 + number) for key in keys]
@@ -69,8 +69,8 @@ def test_two_writers_of_the_same_rows_in_opposite_orders(database: Database) -> 
         return outcomes
 
     with ThreadPoolExecutor(4) as pool:
-        lanes = list(pool.map(lane, range(4)))
-    assert all(outcome in (APPLIED, STALE) for outcomes in lanes for outcome in outcomes)
+        pipelines = list(pool.map(pipeline, range(4)))
+    assert all(outcome in (APPLIED, STALE) for outcomes in pipelines for outcome in outcomes)
     assert {row.version for row in target.rows()} == {25 * 4 + 3}
     assert target.count() == 200
 

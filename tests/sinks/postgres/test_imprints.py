@@ -1,4 +1,4 @@
-"""Imprints of every field type, as the server makes them and as we do."""
+"""Canonical bytes of every field type, as the server makes them and as we do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dynaview.sinks.port import APPLIED
 from tests.sinks.postgres.database import Database, fresh
 from tests.sinks.postgres.test_values import FIELDS, ROWS, emptied
 
-ALL_TYPES = fresh("imprints")
+ALL_TYPES = fresh("canonical bytes")
 
 TEXT = 'é中😀 "quoted" \\ \b\f\n\r\t\x01\x1f\x7f / </script>'
 EXAMPLES: list[tuple[Field, Any]] = [
@@ -57,8 +57,8 @@ def test_what_stands_has_the_imprint_of_what_was_asked(database: Database, field
     target.prepare()
     write = Write((1,), (1, value), 5)
     assert target.write([write]) == [APPLIED]
-    (page,) = target.imprints()
-    assert page.imprints == [target.imprint(write)]
+    (page,) = target.canonical_rows()
+    assert page.canonical_rows == [target.canonical(write)]
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -68,10 +68,10 @@ def test_only_equal_contents_have_one_imprint(database: Database, rows: list[tup
     writes = [Write((number,), (number, *values), 5) for number, values in enumerate(rows)]
     stood = [write for write, outcome in zip(writes, target.write(writes), strict=True) if outcome is APPLIED]
     kept = {row.key: row.content for row in target.rows()}
-    (page,) = target.imprints()
-    imprints = dict(zip(page.keys, page.imprints, strict=True))
+    (page,) = target.canonical_rows()
+    canonical_rows = dict(zip(page.keys, page.canonical_rows, strict=True))
     for one in stood:
         for key, content in kept.items():
             asked = Write(key, (*key, *tuple(one.values or ())[1:]), 5)
-            if target.imprint(asked) == imprints[key]:
+            if target.canonical(asked) == canonical_rows[key]:
                 assert target.content(asked) == content

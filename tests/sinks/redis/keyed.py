@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dynaview.projections.rows import EXPIRE, SCORE, Field, Layout, RedisOptions, Rule, Write
-from dynaview.sinks.port import Mend, Outcome, Stored
+from dynaview.sinks.port import ConditionalWrite, Outcome, Stored
 from dynaview.sinks.redis import RedisSink
 from dynaview.sinks.redis.names import companion, tombstone
 from dynaview.sinks.redis.target import RedisTarget
@@ -57,8 +57,8 @@ class Keyed:
     def read(self, name: str) -> Stored | None:
         return self.target.read([self.key(name)])[0]
 
-    def mend(self, write: Write, seen: Stored | None) -> Outcome:
-        return self.target.mend([Mend(write, seen)])[0]
+    def write_if_unchanged(self, write: Write, seen: Stored | None) -> Outcome:
+        return self.target.write_if_unchanged([ConditionalWrite(write, seen)])[0]
 
     def stands(self, write: Write) -> bool:
         """Whether exactly what `write` asked for is there."""

@@ -11,7 +11,7 @@ import redis
 
 from dynaview.local import servers
 from dynaview.projections.rows import Layout, Write
-from dynaview.sinks.port import APPLIED, Imprints, SinkRefused
+from dynaview.sinks.port import APPLIED, CanonicalRows, SinkRefused
 from dynaview.sinks.redis import RedisSink
 from dynaview.sinks.redis.names import Family, highest
 from tests.sinks.redis.keyed import TYPES, layout
@@ -101,7 +101,7 @@ def test_versions_beside_a_set_are_no_rows_of_hashes(sink: RedisSink, client: re
     assert client.hget("_v{all}", "_v") is not None, "as the version of a hash would stand there"
     looking = sink.open(hashes, 2)
     assert looking.count() == 0
-    assert [*looking.earlier(), *looking.rows(), *looking.imprints()] == [Imprints([], [], [])]
+    assert [*looking.earlier(), *looking.rows(), *looking.canonical_rows()] == [CanonicalRows([], [], [])]
 
 
 def test_what_is_left_of_a_highest_generation_counts_when_a_drop_breaks_off(

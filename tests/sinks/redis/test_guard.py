@@ -78,8 +78,8 @@ def test_an_accepted_write_never_lowers_version_or_generation(
     name = f"row {time.perf_counter_ns()}"
     held: tuple[int, int] | None = None
     for (generation, version), deletes in history:
-        lane = Keyed(sink, keyed.type, keyed.prefix, generation)
-        outcome = lane.delete(name, version) if deletes else lane.put(name, version)
+        pipeline = Keyed(sink, keyed.type, keyed.prefix, generation)
+        outcome = pipeline.delete(name, version) if deletes else pipeline.put(name, version)
         accepted = held is None or (generation >= held[0] and version >= held[1] and (generation, version) != held)
         assert outcome is (APPLIED if accepted else STALE)
         held = (generation, version) if accepted else held
@@ -87,11 +87,11 @@ def test_an_accepted_write_never_lowers_version_or_generation(
 
 @pytest.mark.parametrize("generation", [0, 1, 2, 10])
 def test_generation_and_owner_are_read_back(sink: RedisSink, keyed: Keyed, generation: int) -> None:
-    lane = Keyed(sink, keyed.type, keyed.prefix, generation)
+    pipeline = Keyed(sink, keyed.type, keyed.prefix, generation)
     for owner in ("", "f00d"):
-        lane.put(f"row{owner}", 5, owner=owner)
-        lane.delete(f"gone{owner}", 5, owner=owner)
-        live, gone = lane.read(f"row{owner}"), lane.read(f"gone{owner}")
+        pipeline.put(f"row{owner}", 5, owner=owner)
+        pipeline.delete(f"gone{owner}", 5, owner=owner)
+        live, gone = pipeline.read(f"row{owner}"), pipeline.read(f"gone{owner}")
         assert live is not None
         assert gone is not None
         assert (live.version, live.owner, live.generation) == (5, owner, generation)

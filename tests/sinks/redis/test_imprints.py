@@ -1,4 +1,4 @@
-"""Imprints of hashes, as a script makes them of what stands and as we make them of what ought to."""
+"""Canonical bytes of hashes, as a script makes them of what stands and as we make them of what ought to."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ def opened(sink: RedisSink, prefix: str, *types: str) -> RedisTarget:
     return sink.open(Layout("v", (), fields, RedisOptions(family=(prefix, ""))), 1)
 
 
-def imprints(target: RedisTarget) -> dict[Any, bytes]:
-    return {key: one for page in target.imprints() for key, one in zip(page.keys, page.imprints, strict=True)}
+def canonical_rows(target: RedisTarget) -> dict[Any, bytes]:
+    return {
+        key: one for page in target.canonical_rows() for key, one in zip(page.keys, page.canonical_rows, strict=True)
+    }
 
 
 @pytest.mark.parametrize(("type", "value"), [(type, value) for type, value, _ in FORMS])
@@ -30,7 +32,7 @@ def test_every_type(sink: RedisSink, prefix: str, type: str, value: Any) -> None
     target = opened(sink, prefix, type, "text")
     writes = [Write(f"{prefix}1", (value, "x"), 12), Write(f"{prefix}2", (None, "x"), 12)]
     assert target.write(writes) == [APPLIED] * 2
-    assert imprints(target) == {write.key: target.imprint(write) for write in writes}
+    assert canonical_rows(target) == {write.key: target.canonical(write) for write in writes}
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -38,7 +40,7 @@ def test_texts_and_bytes_of_any_length(sink: RedisSink, prefix: str, length: int
     target = opened(sink, prefix, "text", "binary")
     write = Write(f"{prefix}}}1", ("x" * length, b"\xff" * length), 12)  # a key with a brace has another companion
     assert target.write([write]) == [APPLIED]
-    assert imprints(target) == {write.key: target.imprint(write)}
+    assert canonical_rows(target) == {write.key: target.canonical(write)}
 
 
 def test_what_a_hand_has_done_shows(sink: RedisSink, client: redis.Redis, prefix: str) -> None:
@@ -50,8 +52,8 @@ def test_what_a_hand_has_done_shows(sink: RedisSink, client: redis.Redis, prefix
     client.hdel(f"{prefix}2", "f1")
     client.hdel(f"{prefix}3", "f1")
     client.hset(f"{prefix}3", "more", "b")
-    found = imprints(target)
-    assert {key for key, imprint in found.items() if imprint == target.imprint(writes[4])} == {f"{prefix}4"}
+    found = canonical_rows(target)
+    assert {key for key, canonical in found.items() if canonical == target.canonical(writes[4])} == {f"{prefix}4"}
 
 
 def test_states_that_a_hand_has_written_are_those_of_the_rows(
@@ -63,7 +65,7 @@ def test_states_that_a_hand_has_written_are_those_of_the_rows(
     client.hset(f"{prefix}1", "_v", "none")
     client.hset(f"{prefix}2", "_v", "0")
     client.hset(f"{prefix}\udcff".encode(errors="surrogateescape"), "_v", "12")  # nobody's of ours
-    states = {key: state for page in target.imprints() for key, state in zip(page.keys, page.states, strict=True)}
+    states = {key: state for page in target.canonical_rows() for key, state in zip(page.keys, page.states, strict=True)}
     assert states == {f"{prefix}0": "12 2 item1", f"{prefix}2": "0 1 ", f"{prefix}3": "12 1 "}
     client.delete(f"{prefix}\udcff".encode(errors="surrogateescape"))
 
@@ -73,5 +75,5 @@ def test_what_stands_beside_rows_is_none(sink: RedisSink, client: redis.Redis, p
     client.hset(f"_v{{{prefix}set}}", "_v", "12")
     target = sink.open(Layout("v", (), (Field("f"),), RedisOptions(family=("", prefix, ""))), 1)
     target.write([Write(f"a{prefix}", ("a",), 12)])
-    assert [*imprints(target)] == [f"a{prefix}"]
+    assert [*canonical_rows(target)] == [f"a{prefix}"]
     client.delete(f"_v{{{prefix}set}}", f"a{prefix}")

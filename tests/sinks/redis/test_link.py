@@ -18,7 +18,7 @@ from dynaview.local import servers
 from dynaview.projections.declaration import At, SinkDeclaration
 from dynaview.projections.rows import EXPIRE, Field, Layout, RedisOptions, Write
 from dynaview.sinks.connect import connect
-from dynaview.sinks.port import APPLIED, STALE, Mend, SinkError, SinkRefused, SinkUnavailable
+from dynaview.sinks.port import APPLIED, STALE, ConditionalWrite, SinkError, SinkRefused, SinkUnavailable
 from dynaview.sinks.redis import RedisSink
 from dynaview.sinks.redis import client as link
 from dynaview.sinks.redis.target import RedisTarget
@@ -266,7 +266,7 @@ def test_the_rights_that_an_error_names_are_enough(own_url: str, admin: redis.Re
         assert target.write([Write(f"{prefix}{type}0", None, 2)]) == [APPLIED]
         assert target.count() == 2
         gone = Write(f"{prefix}{type}0", ("a",), 2)
-        assert target.mend([Mend(gone, target.read([gone.key])[0])]) == [APPLIED]
+        assert target.write_if_unchanged([ConditionalWrite(gone, target.read([gone.key])[0])]) == [APPLIED]
         room = sink.room(target.layout, 1)
         assert room is not None
         assert room.used > 0

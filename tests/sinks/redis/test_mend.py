@@ -11,7 +11,7 @@ import redis
 
 from dynaview.local import servers
 from dynaview.projections.rows import Rule, Write
-from dynaview.sinks.port import APPLIED, STALE, Mend, Rejected, RejectedKind, SinkUnavailable, Stored
+from dynaview.sinks.port import APPLIED, STALE, ConditionalWrite, Rejected, RejectedKind, SinkUnavailable, Stored
 from dynaview.sinks.redis import RedisSink
 from dynaview.sinks.redis.names import companion
 from dynaview.sinks.redis.target import MEASURED
@@ -30,15 +30,15 @@ def next_keyed(sink: RedisSink, keyed: Keyed) -> Keyed:
 
 
 def test_a_row_removed_by_hand_is_put_back(keyed: Keyed, next_keyed: Keyed, client: redis.Redis) -> None:
-    for lane in (keyed, next_keyed):
-        assert lane.put("row", 7) is APPLIED
+    for pipeline in (keyed, next_keyed):
+        assert pipeline.put("row", 7) is APPLIED
         client.delete(f"{keyed.prefix}row", f"{keyed.prefix}all")
-        assert lane.read("row") is None
-        assert lane.mend(lane.row("row", 9, 2), None) is APPLIED
-        assert lane.stands(lane.row("row", 0, 2))
-        newer = lane.row("row", 6, 3)
-        assert lane.target.write([newer]) == [APPLIED]
-        assert lane.stands(newer)
+        assert pipeline.read("row") is None
+        assert pipeline.write_if_unchanged(pipeline.row("row", 9, 2), None) is APPLIED
+        assert pipeline.stands(pipeline.row("row", 0, 2))
+        newer = pipeline.row("row", 6, 3)
+        assert pipeline.target.write([newer]) == [APPLIED]
+        assert pipeline.stands(newer)
 
 
 def test_a_member_removed_by_hand_is_put_back(sink: RedisSink, prefix: str, client: redis.Redis) -> None:
@@ -50,7 +50,7 @@ def test_a_member_removed_by_hand_is_put_back(sink: RedisSink, prefix: str, clie
         else:
             client.zrem(f"{keyed.prefix}all", "row")
         assert keyed.read("row") is None
-        assert keyed.mend(keyed.row("row", 9, 2), None) is APPLIED
+        assert keyed.write_if_unchanged(keyed.row("row", 9, 2), None) is APPLIED
         assert keyed.stands(keyed.row("row", 0, 2))
         assert keyed.stands(keyed.row("other", 5))
 
@@ -66,7 +66,7 @@ def test_a_row_edited_by_hand_is_put_right(sink: RedisSink, client: redis.Redis,
     client.zadd(f"{scored.prefix}all", {"row": 77})
     for keyed in (hashes, strings, scored):
         assert not keyed.stands(keyed.row("row", 5, 1))
-        assert keyed.mend(keyed.row("row", 0, 1), keyed.read("row")) is APPLIED
+        assert keyed.write_if_unchanged(keyed.row("row", 0, 1), keyed.read("row")) is APPLIED
         assert keyed.stands(keyed.row("row", 5, 1))
     assert client.hgetall(f"{hashes.prefix}row") == {b"_v": b"5", b"a": b"1"}
 
@@ -77,7 +77,7 @@ def test_a_version_edited_by_hand_is_put_right(sink: RedisSink, client: redis.Re
     client.hset(f"{prefix}row", mapping={"_v": state, "a": "edited"})
     seen = keyed.read("row")
     assert seen is not None
-    assert keyed.mend(keyed.row("row", 0, 2), seen) is APPLIED
+    assert keyed.write_if_unchanged(keyed.row("row", 0, 2), seen) is APPLIED
     assert keyed.stands(keyed.row("row", 0 if seen.owner else seen.version, 2))
 
 
@@ -85,14 +85,14 @@ def test_a_mend_that_deletes_leaves_no_ghost_but_a_tombstone_for_25_hours(
     keyed: Keyed, next_keyed: Keyed, client: redis.Redis
 ) -> None:
     keyed.target.write([keyed.row("row", 5)])
-    assert next_keyed.mend(Write(keyed.key("row"), None, 0), keyed.read("row")) is APPLIED
+    assert next_keyed.write_if_unchanged(Write(keyed.key("row"), None, 0), keyed.read("row")) is APPLIED
     assert client.exists(f"{keyed.prefix}row", f"{keyed.prefix}all") == 0
     assert 24.9 * HOURS < client.ttl(keyed.beside("row")) <= 25 * HOURS
     assert next_keyed.read("row") == Stored(keyed.key("row"), 5, "", 2, None)
     # Again is allowed, and changes nothing.
-    assert next_keyed.mend(Write(keyed.key("row"), None, 0), next_keyed.read("row")) is APPLIED
+    assert next_keyed.write_if_unchanged(Write(keyed.key("row"), None, 0), next_keyed.read("row")) is APPLIED
     assert next_keyed.read("row") == Stored(keyed.key("row"), 5, "", 2, None)
-    assert next_keyed.mend(keyed.row("row", 0, 2), next_keyed.read("row")) is APPLIED
+    assert next_keyed.write_if_unchanged(keyed.row("row", 0, 2), next_keyed.read("row")) is APPLIED
     assert client.ttl(keyed.beside("row")) < 0, "no live row loses its version"
     assert next_keyed.stands(keyed.row("row", 5, 2))
 
@@ -107,8 +107,12 @@ def test_a_key_that_is_no_unicode_is_rejected_alone(keyed: Keyed, key: str) -> N
     write = Write(bad, keyed.values(), 1)
     before, middle, after = keyed.target.write([good[0], write, good[1]])
     assert (before, type(middle), after) == (APPLIED, Rejected, APPLIED)
-    mends = [Mend(good[0], keyed.read("before")), Mend(write, None), Mend(good[1], keyed.read("after"))]
-    before, middle, after = keyed.target.mend(mends)
+    mends = [
+        ConditionalWrite(good[0], keyed.read("before")),
+        ConditionalWrite(write, None),
+        ConditionalWrite(good[1], keyed.read("after")),
+    ]
+    before, middle, after = keyed.target.write_if_unchanged(mends)
     assert (before, type(middle), after) == (APPLIED, Rejected, APPLIED)
 
 
@@ -133,7 +137,11 @@ def test_what_dynaview_did_not_create_is_never_mended(
     values: Any = {"set": (), "sorted_set": (1.0,)}.get(type, ("a",))
     assert target.read(keys) == [None] * len(keys)
     for content in (values, None):
-        for key, outcome in zip(keys, target.mend([Mend(Write(key, content, 5), None) for key in keys]), strict=True):
+        for key, outcome in zip(
+            keys,
+            target.write_if_unchanged([ConditionalWrite(Write(key, content, 5), None) for key in keys]),
+            strict=True,
+        ):
             assert isinstance(outcome, Rejected), key
             assert outcome.kind is RejectedKind.CONTENT
             assert "did not create" in outcome.reason
@@ -141,8 +149,12 @@ def test_what_dynaview_did_not_create_is_never_mended(
     # A tombstone may stand beside: the key stays as it is none the less.
     assert target.write([Write(key, None, 6) for key in keys]) == [APPLIED] * len(keys)
     gone = target.read(keys)
-    assert target.mend([Mend(Write(key, values, 5), None) for key in keys]) == [STALE] * len(keys)
-    outcomes = target.mend([Mend(Write(key, values, 5), row) for key, row in zip(keys, gone, strict=True)])
+    assert target.write_if_unchanged([ConditionalWrite(Write(key, values, 5), None) for key in keys]) == [STALE] * len(
+        keys
+    )
+    outcomes = target.write_if_unchanged(
+        [ConditionalWrite(Write(key, values, 5), row) for key, row in zip(keys, gone, strict=True)]
+    )
     assert [outcome.__class__ for outcome in outcomes] == [Rejected] * len(keys)
     assert target.read(keys) == gone
     assert {name: client.dump(name) for name in names} == before
@@ -153,7 +165,7 @@ def test_a_foreign_companion_is_never_mended(keyed: Keyed, client: redis.Redis) 
     client.set(keyed.beside("text"), "mine")
     for name in ("list", "text"):
         for write in (keyed.row(name, 5), Write(keyed.key(name), None, 5)):
-            assert isinstance(keyed.mend(write, None), Rejected)
+            assert isinstance(keyed.write_if_unchanged(write, None), Rejected)
     assert client.lrange(keyed.beside("list"), 0, -1) == [b"mine"]
     assert client.get(keyed.beside("text")) == b"mine"
     assert client.exists(f"{keyed.prefix}list", f"{keyed.prefix}text", f"{keyed.prefix}all") == 0
@@ -165,7 +177,7 @@ def test_a_string_overlaid_by_another_type_is_left_alone(sink: RedisSink, client
     client.delete(f"{prefix}row")
     client.rpush(f"{prefix}row", "mine")
     assert keyed.read("row") is None
-    assert isinstance(keyed.mend(keyed.row("row", 5), None), Rejected)
+    assert isinstance(keyed.write_if_unchanged(keyed.row("row", 5), None), Rejected)
     assert client.lrange(f"{prefix}row", 0, -1) == [b"mine"]
 
 
@@ -186,7 +198,10 @@ def test_a_mended_row_expires_after_seconds(
     rows = target.read([live, expired, new])
     assert rows[1:] == [Stored(expired, 5, "", 1, None), None]
     writes = [Write(key, ("b",), 0) for key in (live, expired, new)]
-    assert target.mend([Mend(write, row) for write, row in zip(writes, rows, strict=True)]) == [APPLIED] * 3
+    assert (
+        target.write_if_unchanged([ConditionalWrite(write, row) for write, row in zip(writes, rows, strict=True)])
+        == [APPLIED] * 3
+    )
     for write, version in zip(writes, (5, 5, 0), strict=True):
         assert target.read([write.key]) == [Stored(write.key, version, "", generation, target.content(write))]
         assert 90 < client.ttl(str(write.key)) <= 100
@@ -204,18 +219,18 @@ def test_a_mended_row_expires_when_its_item_says(sink: RedisSink, client: redis.
     target.write([Write(key, ("a", now + 1000), 5, "item1")])
     for at in (now + 5000, None, now + 2000):
         write = Write(key, ("a", at), 5, "item1")
-        assert target.mend([Mend(write, target.read([key])[0])]) == [APPLIED]
+        assert target.write_if_unchanged([ConditionalWrite(write, target.read([key])[0])]) == [APPLIED]
         assert client.expiretime(key) == (at or -1)
         assert target.read([key]) == [Stored(key, 5, "item1", 1, target.content(write))]
     # What has expired by now is not there, and leaves its version behind.
     past = Write(key, ("a", now - 10), 5, "item1")
-    assert target.mend([Mend(past, target.read([key])[0])]) == [APPLIED]
+    assert target.write_if_unchanged([ConditionalWrite(past, target.read([key])[0])]) == [APPLIED]
     assert client.exists(key) == 0
     assert target.content(past) is None
     assert target.read([key]) == [Stored(key, 5, "item1", 1, None)]
     assert 24.9 * HOURS < client.ttl(companion(key)) <= 25 * HOURS
     never = Write(f"{prefix}2", ("a", now - 10), 5)
-    assert target.mend([Mend(never, None)]) == [APPLIED]
+    assert target.write_if_unchanged([ConditionalWrite(never, None)]) == [APPLIED]
     assert target.read([never.key]) == [Stored(never.key, 0, "", 1, None)]
     assert target.write([Write(never.key, ("a", None), 0, "", Rule.ABSENT)]) == [STALE]
 

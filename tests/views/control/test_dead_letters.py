@@ -21,13 +21,13 @@ from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import Outcome, Rejected, Target
 from dynaview.sources.port import Broken
 from dynaview.views.cli import cli, dead_letters
-from dynaview.views.control.dead_letters import Choice
+from dynaview.views.control.dead_letters import DeadLetterFilter
 from dynaview.views.control.store import ControlStore, Counts, DeadLetter, Part, Progress
 from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.dead_letters import unreadable_letter
 from dynaview.views.declarations.load import load
 from dynaview.views.replay import Replay
-from dynaview.views.streaming.dead_letter_limit import LetterLimit
+from dynaview.views.streaming.dead_letter_limit import DeadLetterLimit
 from tests.support.house import House, until
 from tests.support.scripted import ScriptedTable
 from tests.support.simple import SHAPE, SimpleBound
@@ -37,7 +37,7 @@ from tests.support.simple import SHAPE, SimpleBound
 def house(tmp_path: Path) -> Iterator[House]:
     made = House(tmp_path)
     yield made
-    if made.lanes:
+    if made.pipelines:
         made.stop()  # a second time does nothing; after a failure it ends the threads
     assert not made.crashed.is_set()
 
@@ -79,7 +79,9 @@ def good(number: int, value: object) -> dict[str, Any]:
     return {"pk": f"p{number}", "sk": "s", "value": value}
 
 
-def replay(house: House, bound: SimpleBound, choice: Choice | None = None, target: Target | None = None) -> list[str]:
+def replay(
+    house: House, bound: SimpleBound, choice: DeadLetterFilter | None = None, target: Target | None = None
+) -> list[str]:
     """Replay what is chosen; the results, each change's one."""
     letters = house.control.letters.find(choice)
     run = Replay(house.control.letters, bound, SHAPE, house.table, target or house.targets["one"])
@@ -132,11 +134,11 @@ def test_a_newer_row_stays(house: House) -> None:
 def test_the_guard_decides_where_the_item_is_the_same_again(house: House) -> None:
     """The item has come back to the letter's state, by a change that the view has applied already."""
     follow(house, good(1, "first"))
-    bound = house.lanes["one"].outputs[0].bound = Worse()
+    bound = house.pipelines["one"].outputs[0].bound = Worse()
     house.table.put(good(1, "again"))
     house.wait_counted()
-    assert bound is house.lanes["one"].outputs[0].bound
-    house.lanes["one"].outputs[0].bound = SimpleBound()
+    assert bound is house.pipelines["one"].outputs[0].bound
+    house.pipelines["one"].outputs[0].bound = SimpleBound()
     house.table.put(good(1, "other"))
     house.table.put(good(1, "again"))
     house.wait_counted()
@@ -160,13 +162,13 @@ def test_a_deleted_row_stays_deleted_after_its_tombstone_is_gone(house: House) -
 def test_a_row_that_a_later_scan_put_in_stays(house: House, event: str) -> None:
     """A rebuild's rows stand at version 0, below any letter's."""
     follow(house, good(1, "first"))
-    house.lanes["one"].outputs[0].bound = Refusing()
+    house.pipelines["one"].outputs[0].bound = Refusing()
     if event == "upsert":
         house.table.put(good(1, "old"))
     else:
         house.table.delete(good(1, "first"))
     house.wait_counted()
-    house.lanes["one"].outputs[0].bound = SimpleBound()
+    house.pipelines["one"].outputs[0].bound = SimpleBound()
     house.table.put(good(1, "new"))
     house.wait_counted()
     target = house.sink.open(house.targets["one"].layout, 2)
@@ -186,7 +188,7 @@ def test_what_is_no_longer_the_views_is_unmatched(house: House) -> None:
 
 def test_a_delete_is_replayed(house: House) -> None:
     follow(house, good(1, "old"))
-    house.lanes["one"].outputs[0].bound = Refusing()
+    house.pipelines["one"].outputs[0].bound = Refusing()
     house.table.delete(good(1, "old"))
     house.wait_counted()
     assert house.rows("one") != {}
@@ -260,7 +262,7 @@ def test_a_change_with_several_rows_is_one_change(house: House) -> None:
     assert [kept.letter.row_key for kept in house.control.letters.find()] == ["p1/s/a", "p1/s/b"]
     assert tally(house) == (1, 0, 0, 0, 1)
     refusing.keys = ("p1/s/b",)
-    assert replay(house, Twofold(), Choice(key="p1/s/a")) == ["rejected"]
+    assert replay(house, Twofold(), DeadLetterFilter(key="p1/s/a")) == ["rejected"]
     assert [kept.letter.row_key for kept in house.control.letters.find()] == ["p1/s/b"]
     assert tally(house) == (1, 0, 0, 0, 1)
     refusing.keys = ()
@@ -291,7 +293,7 @@ def test_two_replays_at_once_count_once(house: House) -> None:
 
 def test_a_view_with_too_many_letters_stops_and_goes_on_at_the_next_start(tmp_path: Path) -> None:
     house = House(tmp_path, names=("one", "two"))
-    house.lane_settings.letters = 4
+    house.pipeline_settings.letters = 4
     house.table.page = 3
     house.start()
     until(lambda: house.state("one") == house.state("two") == "following", "the first fill to be complete")
@@ -300,9 +302,15 @@ def test_a_view_with_too_many_letters_stops_and_goes_on_at_the_next_start(tmp_pa
     until(lambda: house.state("one") == house.state("two") == "overrun", "both views to stop")
     until(lambda: house.counts("one").read > 4, "the letters to be counted")
     counts = house.counts("one")
-    assert 5 <= counts.read == counts.dead_lettered == len(house.control.letters.find(Choice(view="one"))) < 20 + 3
+    assert (
+        5
+        <= counts.read
+        == counts.dead_lettered
+        == len(house.control.letters.find(DeadLetterFilter(view="one")))
+        < 20 + 3
+    )
     position = house.control.checkpoints("one")["shard-0"].sequence
-    assert position == house.control.letters.find(Choice(view="one"))[-1].letter.version
+    assert position == house.control.letters.find(DeadLetterFilter(view="one"))[-1].letter.version
     record = house.control.view("one")
     assert record is not None
     assert "more than 4 dead letters within 600 seconds, the last: field value: bad is bad" in record.reason
@@ -320,10 +328,10 @@ def test_a_view_with_too_many_letters_stops_and_goes_on_at_the_next_start(tmp_pa
 
 def test_other_views_go_on_beside_an_overrun(tmp_path: Path) -> None:
     house = House(tmp_path, names=("one", "two"))
-    house.lane_settings.letters = 4
+    house.pipeline_settings.letters = 4
     house.start()
     until(lambda: house.state("one") == house.state("two") == "following", "the first fill to be complete")
-    house.lanes["two"].outputs[0].bound = Mended()
+    house.pipelines["two"].outputs[0].bound = Mended()
     for number in range(30):
         house.table.put(bad(number))
     until(lambda: house.counts("two").read == 30, "the other view to read everything")
@@ -333,7 +341,7 @@ def test_other_views_go_on_beside_an_overrun(tmp_path: Path) -> None:
 
 
 def test_rejections_of_the_store_count_towards_the_limit(house: House) -> None:
-    house.lane_settings.letters = 4
+    house.pipeline_settings.letters = 4
     house.table.page = 3
     refusing: Any = Rejecting(house.targets["one"], *(f"p{number}/s" for number in range(30)))
     house.targets["one"] = refusing
@@ -352,7 +360,7 @@ def test_a_fill_with_too_many_letters_stops_and_goes_on_at_the_next_start(house:
         house.table.put(bad(number))
     house.table.trim("shard-0")
     house.table.scan_page = 3
-    house.lane_settings.letters = 4
+    house.pipeline_settings.letters = 4
     house.start()
     until(lambda: house.state("one") == "overrun", "the view to stop")
     assert len(house.control.letters.find()) == 6
@@ -389,7 +397,7 @@ def test_the_declaration_sets_the_limit(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_letters_that_come_slowly_are_no_overrun() -> None:
     now = [0.0]
-    limit = LetterLimit(10, 600, clock=lambda: now[0])
+    limit = DeadLetterLimit(10, 600, clock=lambda: now[0])
     for _ in range(50):
         assert not limit.passed(1)
         now[0] += 60
@@ -511,7 +519,7 @@ def test_what_comes_while_the_question_stands_is_not_discarded(
 
     monkeypatch.setattr("click.confirm", confirm)
     assert ask("discard", "--view", "cards").output == "3 dead letters discarded\n"
-    assert [kept.letter.version for kept in control.letters.find(Choice(view="cards"))] == [20]
+    assert [kept.letter.version for kept in control.letters.find(DeadLetterFilter(view="cards"))] == [20]
     control.close()
 
 
@@ -525,7 +533,7 @@ def test_ids_never_come_back(tmp_path: Path, ask: Asked) -> None:
 
 def test_discarded_letters_stay_counted(house: House) -> None:
     follow(house, bad(1), bad(2))
-    assert house.control.letters.discard(Choice(view="one")) == 2
+    assert house.control.letters.discard(DeadLetterFilter(view="one")) == 2
     assert tally(house) == (2, 0, 0, 0, 2)
     house.stop()
 
@@ -534,8 +542,8 @@ def test_letters_by_age(house: House) -> None:
     follow(house, bad(1))
     now = time.time()
     box = house.control.letters
-    assert box.count(Choice(before=now + 1)) == (1, 1)
-    assert box.count(Choice(before=now - 60)) == box.count(Choice(since=now + 1)) == (0, 0)
+    assert box.count(DeadLetterFilter(before=now + 1)) == (1, 1)
+    assert box.count(DeadLetterFilter(before=now - 60)) == box.count(DeadLetterFilter(since=now + 1)) == (0, 0)
     house.stop()
 
 

@@ -27,11 +27,11 @@ from dynaview.views.cli import cli
 from dynaview.views.cli.plan import lines
 from dynaview.views.control.store import ControlStore, Counts, Generation, ViewRecord
 from dynaview.views.daemon.table_worker import Worker, WorkerSettings
-from dynaview.views.declarations.codec import recorded
+from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.load import load
 from dynaview.views.declarations.plan import READ_UNIT, Planned, Rows, Size, Standing, plan
-from dynaview.views.streaming.pipeline import LaneSettings
+from dynaview.views.streaming.pipeline import PipelineSettings
 from tests.support.house import QUICK, until
 from tests.support.scripted import ScriptedTable
 
@@ -100,7 +100,7 @@ def record(view: ViewDeclaration, generation: int = 1, **more: Any) -> ViewRecor
 
 
 def build(view: ViewDeclaration, generation: int = 1, role: Any = "live") -> Generation:
-    return Generation(view.name, generation, fingerprint(view, "shop"), recorded(view), role, True, True, 0.0)
+    return Generation(view.name, generation, fingerprint(view, "shop"), encode(view), role, True, True, 0.0)
 
 
 class Asked:
@@ -319,7 +319,7 @@ def test_what_does_not_touch_rows_is_no_change_any_more_once_the_daemon_has_star
 
     assert (planned().state, planned().to_do) == ("changed", False)
     crashed = threading.Event()
-    settings = WorkerSettings(LaneSettings(), QUICK)
+    settings = WorkerSettings(PipelineSettings(), QUICK)
     table = ScriptedTable(clock=time.time)
     worker = Worker(
         new.sources["shop"], [new.views["cards"]], table, {"cache": asked.memory}, started, settings, crashed.set
@@ -330,7 +330,7 @@ def test_what_does_not_touch_rows_is_no_change_any_more_once_the_daemon_has_star
     finally:
         worker.stop()
     assert not crashed.is_set()
-    assert [each.declaration for each in started.generations("orders")] == [recorded(declare(VIEWS).views["orders"])]
+    assert [each.declaration for each in started.generations("orders")] == [encode(declare(VIEWS).views["orders"])]
 
 
 # The command
@@ -384,7 +384,7 @@ def started(tmp_path: Path, declare: Declare) -> ControlStore:
     control = ControlStore(f"sqlite:///{tmp_path / 'control.db'}")
     for view in declare(VIEWS).views.values():
         mark = fingerprint(view, "shop")
-        control.add_view(view.name, view.source, view.sink, mark, ARN, declaration=recorded(view))
+        control.add_view(view.name, view.source, view.sink, mark, ARN, declaration=encode(view))
     return control
 
 
@@ -479,7 +479,7 @@ def test_sizes_come_from_the_table_and_the_store(
     view = declare(views).views["cards"]
     control = ControlStore(f"sqlite:///{tmp_path / 'control.db'}")
     arn = ARN.replace("table/shop", f"table/{name}")
-    control.add_view("cards", "shop", "cache", fingerprint(view, name), arn, declaration=recorded(view))
+    control.add_view("cards", "shop", "cache", fingerprint(view, name), arn, declaration=encode(view))
     control.close()
     sink = connect(SinkDeclaration("cache", "redis", redis_url, "", {}, view.at))
     target = sink.open(view.layout, 1)

@@ -22,7 +22,7 @@ from dynaview.projections.changes import Body, Change
 from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.declaration import At, ViewDeclaration
 from dynaview.projections.projection import ProjectionError
-from dynaview.views.declarations.codec import recorded, remembered, restored
+from dynaview.views.declarations.codec import decode, decode_runnable, encode
 from dynaview.views.declarations.difference import Difference, difference
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.functions import functions_of
@@ -124,7 +124,7 @@ def views(loaded: Loaded) -> list[ViewDeclaration]:
 
 
 def again(view: ViewDeclaration) -> ViewDeclaration:
-    found = restored(recorded(view), functions_of([view]))
+    found = decode_runnable(encode(view), functions_of([view]))
     assert found is not None
     return found
 
@@ -154,9 +154,9 @@ def test_every_declaration_comes_back_as_it_was(views: list[ViewDeclaration]) ->
         assert exact(found) == exact(view)
         assert found.layout == view.layout
         assert fingerprint(found, "shop") == fingerprint(view, "shop")
-        assert recorded(found) == recorded(view)
-        assert fingerprint(remembered(recorded(view)), "shop") == fingerprint(view, "shop")
-        assert difference(remembered(recorded(view)), view, ("shop", "shop")) == Difference((), "nothing")
+        assert encode(found) == encode(view)
+        assert fingerprint(decode(encode(view)), "shop") == fingerprint(view, "shop")
+        assert difference(decode(encode(view)), view, ("shop", "shop")) == Difference((), "nothing")
 
 
 def test_defaults_keep_their_types(views: list[ViewDeclaration]) -> None:
@@ -247,7 +247,7 @@ def test_the_items_of_the_property_make_rows(views: list[ViewDeclaration]) -> No
 
 def test_no_secrets_and_no_places_are_kept(views: list[ViewDeclaration]) -> None:
     for view in views:
-        text = recorded(view)
+        text = encode(view)
         assert SECRET not in text
         assert "dynaview.yaml" not in text
         assert "6379" not in text
@@ -271,20 +271,20 @@ CARD = {
 
 def test_a_function_is_found_again_by_its_name_while_its_code_is_the_same(loaded: Loaded) -> None:
     old = loaded(CARD, PYTHON)["card"]
-    text = recorded(old)
+    text = encode(old)
     same = loaded(CARD, "# moved\n" + PYTHON)
-    found = restored(text, functions_of(same.values()))
+    found = decode_runnable(text, functions_of(same.values()))
     assert found is not None
     assert found.function is same["card"].function
     changed = loaded(CARD, PYTHON.replace('["name"]', '["title"]'))
-    assert restored(text, functions_of(changed.values())) is None
-    assert restored(text, {}) is None
-    assert restored(text) is None
+    assert decode_runnable(text, functions_of(changed.values())) is None
+    assert decode_runnable(text, {}) is None
+    assert decode_runnable(text) is None
 
 
 def test_what_a_lost_function_built_can_still_be_named_and_compared(loaded: Loaded) -> None:
     old = loaded(CARD, PYTHON)["card"]
-    lost = remembered(recorded(old))
+    lost = decode(encode(old))
     assert lost.layout == old.layout
     changed = loaded(CARD, PYTHON.replace('["name"]', '["title"]'))["card"]
     found = difference(lost, changed)
@@ -295,8 +295,8 @@ def test_what_a_lost_function_built_can_still_be_named_and_compared(loaded: Load
 
 def test_another_python_is_named_as_the_reason(loaded: Loaded) -> None:
     old = loaded(CARD, PYTHON)["card"]
-    text = re.sub(r'"mark":"\w+","python":"[\d.]+"', '"mark":"0","python":"2.7"', recorded(old))
-    (change,) = difference(remembered(text), old).changes
+    text = re.sub(r'"mark":"\w+","python":"[\d.]+"', '"mark":"0","python":"2.7"', encode(old))
+    (change,) = difference(decode(text), old).changes
     assert re.fullmatch(
         r"function views.py:card: compiled by Python 3\.\d+, before by 2.7, so that its code cannot be compared",
         str(change),
@@ -305,8 +305,8 @@ def test_another_python_is_named_as_the_reason(loaded: Loaded) -> None:
 
 def test_the_same_code_of_another_python_is_the_same(loaded: Loaded) -> None:
     old = loaded(CARD, PYTHON)["card"]
-    text = re.sub(r'"python":"[\d.]+"', '"python":"2.7"', recorded(old))
-    assert difference(remembered(text), old) == Difference((), "nothing")
+    text = re.sub(r'"python":"[\d.]+"', '"python":"2.7"', encode(old))
+    assert difference(decode(text), old) == Difference((), "nothing")
 
 
 UNREADABLE = {
@@ -323,22 +323,22 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("what", UNREADABLE)
 def test_what_cannot_be_read_is_none(what: str) -> None:
-    assert restored(UNREADABLE[what]) is None
+    assert decode_runnable(UNREADABLE[what]) is None
     with pytest.raises(ValueError, match="declaration"):
-        remembered(UNREADABLE[what])
+        decode(UNREADABLE[what])
 
 
 def test_keys_of_a_later_version_make_it_unreadable(views: list[ViewDeclaration]) -> None:
-    written = json.loads(recorded(views[0]))
+    written = json.loads(encode(views[0]))
     written["view"]["telepathy"] = True
-    assert restored(json.dumps(written)) is None
+    assert decode_runnable(json.dumps(written)) is None
 
 
 def test_expressions_that_this_version_does_not_know_make_it_none(views: list[ViewDeclaration]) -> None:
-    written = json.loads(recorded(views[0]))
+    written = json.loads(encode(views[0]))
     written["view"]["where"] = "guess(what)"
-    assert restored(json.dumps(written)) is None
-    assert remembered(json.dumps(written)).where == "guess(what)"
+    assert decode_runnable(json.dumps(written)) is None
+    assert decode(json.dumps(written)).where == "guess(what)"
 
 
 # What changed
@@ -551,7 +551,7 @@ def test_each_change_has_its_line_and_its_consequence(edit: Edit, loaded: Loaded
     assert sorted(map(str, found.changes)) == sorted(lines)
     assert found.consequence == consequence
     assert bool(found.columns) == (consequence == "column")
-    assert difference(remembered(recorded(old)), new, ("shop", "shop")) == found
+    assert difference(decode(encode(old)), new, ("shop", "shop")) == found
 
 
 @settings(max_examples=40)

@@ -20,7 +20,7 @@ def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
     for number in range(20):
         made.table.put(item(number, "first"))
     begin(made)
-    for view in BOTH:  # a lane that is opened anew is to find nothing left to do
+    for view in BOTH:  # a pipeline that is opened anew is to find nothing left to do
         until(lambda view=view: made.record(view).counts.read == 20, f"{view} to come to rest")  # type: ignore[misc]
     yield made
     made.close()

@@ -269,14 +269,14 @@ class Between:
         monkeypatch.setattr(history, "delivery_of", read)
 
 
-def test_a_row_that_the_lane_could_not_write_beside_an_older_one_is_written_in_the_end(
+def test_a_row_that_the_pipeline_could_not_write_beside_an_older_one_is_written_in_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     life = started(tmp_path / "x", SEATS_BESIDE)
 
     def take_seat() -> None:
         life.put("p2", seat="s50")
-        until(lambda: len(life.yard.control.letters.find()) == 1, "the lane to be refused")
+        until(lambda: len(life.yard.control.letters.find()) == 1, "the pipeline to be refused")
 
     try:
         taken = life.snapshot()
@@ -303,7 +303,7 @@ def test_an_older_row_does_not_come_back_over_the_tombstone_of_another_item(
         life.delete("p1")
         life.caught_up(["seats"])
         life.put("p2", seat="s50")
-        life.caught_up(["seats"])  # else the lane does both at once, and the tombstone stays the first item's
+        life.caught_up(["seats"])  # else the pipeline does both at once, and the tombstone stays the first item's
         life.delete("p2")
         life.caught_up(["seats"])
 

@@ -19,8 +19,8 @@ from dynaview.sources.port import Broken, ScanPage
 from dynaview.views.budget import Budget
 from dynaview.views.control.segments import Segment
 from dynaview.views.dead_letters import scanned_letter
-from dynaview.views.rebuild.packed_page import Held, Looked
-from dynaview.views.rebuild.side_by_side import Settle, Taken
+from dynaview.views.rebuild.packed_page import Observed, PackedPage
+from dynaview.views.rebuild.side_by_side import PageResult, PendingPage
 from dynaview.views.scanning import parallel_scan as scans
 from dynaview.views.scanning.parallel_scan import SegmentScan
 
@@ -39,11 +39,11 @@ def test_what_is_held_comes_back_as_it_was(shape: Shape) -> None:
     scanned = page(shape)
     scanned.broken = [Broken(3, b"{}", "odd")]
     due = [
-        Looked(0, Write("k0", VALUES, SCANNED, "owner", Rule.ABSENT), None),
-        Looked(1, Write(("k", 1), VALUES, SCANNED, "", Rule.ABSENT), Stored(("k", 1), 10**39 + 1, "o", 3, True)),
-        Looked(2, Write("k2", None, SCANNED), Stored("k2", 5, "", 1, None)),
+        Observed(0, Write("k0", VALUES, SCANNED, "owner", Rule.ABSENT), None),
+        Observed(1, Write(("k", 1), VALUES, SCANNED, "", Rule.ABSENT), Stored(("k", 1), 10**39 + 1, "o", 3, True)),
+        Observed(2, Write("k2", None, SCANNED), Stored("k2", 5, "", 1, None)),
     ]
-    held = Held.of(scanned, due)
+    held = PackedPage.of(scanned, due)
     assert held.due() == due
     again = held.page()
     assert again.keys == scanned.keys
@@ -58,8 +58,8 @@ def test_what_is_held_comes_back_as_it_was(shape: Shape) -> None:
 def test_rows_that_wait_are_held_in_a_fraction_of_what_they_take_unpacked() -> None:
     scanned = page(Shape({"pk", "sk"}), 1000)
     values = ("PLACED", Decimal("17.25"), 3, "2026-11-24T09:30:00Z")
-    due = [Looked(at, Write(f"key:{at}", values, SCANNED), None) for at in range(1000)]
-    assert Held.of(scanned, due).size < 200 * len(due)
+    due = [Observed(at, Write(f"key:{at}", values, SCANNED), None) for at in range(1000)]
+    assert PackedPage.of(scanned, due).size < 200 * len(due)
 
 
 class Segmented:
@@ -73,15 +73,15 @@ class Segmented:
         for number in range(self._count):
             yield ScanPage([], [], [], str(number) if number + 1 < self._count else None, 0.0)
 
-    def take(self, taken: ScanPage[Any]) -> Settle:
+    def take(self, taken: ScanPage[Any]) -> PendingPage:
         name = taken.position or "end"
         self.log.append(f"take {name}")
 
-        def settled() -> Taken:
+        def settled() -> PageResult:
             self.log.append(f"settle {name}")
-            return Taken()
+            return PageResult()
 
-        return Settle(settled, self._size)
+        return PendingPage(settled, self._size)
 
     def run(self) -> list[str]:
         nothing: Callable[..., None] = lambda *_: None  # noqa: E731 - takes anything

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 
 from dynaview.projections.rows import Rule, Write
 from dynaview.sinks.memory import MemoryTarget
-from dynaview.sinks.port import Mend, Outcome, SinkUnavailable
+from dynaview.sinks.port import ConditionalWrite, Outcome, SinkUnavailable
 from dynaview.views.control.rebuilds import Options
 from dynaview.views.rebuild import in_place as inplace
-from dynaview.views.rebuild.view_rebuild import Member
+from dynaview.views.rebuild.view_rebuild import ViewRebuild
 from tests.support.glass import VIEWS, Items, Readers, Writer, Wrong, settled
 from tests.support.house import until
 from tests.support.yard import Yard, hurry
@@ -39,9 +39,9 @@ class Outages:
     def __init__(self, patch: pytest.MonkeyPatch, chance: random.Random) -> None:
         self.share = 0.0
         self._chance = chance
-        write, mend = MemoryTarget.write, MemoryTarget.mend
+        write, mend = MemoryTarget.write, MemoryTarget.write_if_unchanged
         patch.setattr(MemoryTarget, "write", lambda target, writes: self._through(write, target, writes))
-        patch.setattr(MemoryTarget, "mend", lambda target, mends: self._through(mend, target, mends))
+        patch.setattr(MemoryTarget, "write_if_unchanged", lambda target, mends: self._through(mend, target, mends))
 
     def _through(self, act: Callable[..., list[Outcome]], target: MemoryTarget, batch: Sequence[Any]) -> list[Outcome]:
         if self._chance.random() >= self.share:
@@ -190,25 +190,25 @@ def without_tombstones(patch: pytest.MonkeyPatch, yard: Yard) -> None:
 
 
 def sweep_without_compare(patch: pytest.MonkeyPatch, yard: Yard) -> None:
-    mend = MemoryTarget.mend
+    mend = MemoryTarget.write_if_unchanged
 
-    def blind(target: MemoryTarget, mends: Sequence[Mend]) -> list[Outcome]:
+    def blind(target: MemoryTarget, mends: Sequence[ConditionalWrite]) -> list[Outcome]:
         if not any(each.write.values is None for each in mends):
             return mend(target, mends)
         time.sleep(0.05)
         now = target.read([each.write.key for each in mends])
         return mend(target, [replace(each, seen=row) for each, row in zip(mends, now, strict=True)])
 
-    patch.setattr(MemoryTarget, "mend", blind)
+    patch.setattr(MemoryTarget, "write_if_unchanged", blind)
     # Something to sweep: rows that come to be wanted only once they have been looked at.
-    hold = Member.hold
+    hold = ViewRebuild.hold
 
-    def longer(member: Member, at: float) -> None:
+    def longer(member: ViewRebuild, at: float) -> None:
         hold(member, at)
         if member.rebuild.phase == "sweeping":
             time.sleep(0.05)
 
-    patch.setattr(Member, "hold", longer)
+    patch.setattr(ViewRebuild, "hold", longer)
     sweep = inplace.InPlace._sweep_once
     earlier = MemoryTarget.earlier
     done: set[int] = set()
@@ -242,14 +242,14 @@ def scan_overwrites(patch: pytest.MonkeyPatch, yard: Yard) -> None:
 
 
 def no_compare_in_scan(patch: pytest.MonkeyPatch, yard: Yard) -> None:
-    mend = MemoryTarget.mend
+    mend = MemoryTarget.write_if_unchanged
 
-    def blind(target: MemoryTarget, mends: Sequence[Mend]) -> list[Outcome]:
+    def blind(target: MemoryTarget, mends: Sequence[ConditionalWrite]) -> list[Outcome]:
         time.sleep(0.02)
         now = target.read([each.write.key for each in mends])
         return mend(target, [replace(each, seen=row) for each, row in zip(mends, now, strict=True)])
 
-    patch.setattr(MemoryTarget, "mend", blind)
+    patch.setattr(MemoryTarget, "write_if_unchanged", blind)
 
 
 RULES = [eventually, without_tombstones, scan_overwrites, no_compare_in_scan, sweep_without_compare]

@@ -11,10 +11,10 @@ import pytest
 from dynaview.projections.rows import Write
 from dynaview.sinks.memory import MemorySink, MemoryTarget
 from dynaview.sinks.port import Outcome, Target
-from dynaview.views.control.leases import Crew
+from dynaview.views.control.leases import LeaseStore
 from dynaview.views.control.store import ControlStore
 from tests.support.house import until
-from tests.support.rebuilding import BOTH, Held, begin, expected, follows, item, lanes, paused, stays
+from tests.support.rebuilding import BOTH, Held, begin, expected, follows, item, paused, pipelines, stays
 from tests.support.yard import CARDS, READS, Yard
 
 # What a swap waits for
@@ -24,9 +24,9 @@ def test_no_swap_before_the_watermark_has_passed_the_scan(yard: Yard) -> None:
     layout, late, held_up = yard.declaration.views["reads"].layout, threading.Event(), threading.Event()
 
     def act(name: str, target: Target) -> None:
-        if name == "write" and lanes(threading.current_thread()) and late.is_set():
+        if name == "write" and pipelines(threading.current_thread()) and late.is_set():
             held_up.set()
-            until(lambda: not late.is_set(), "the lane to be let go")
+            until(lambda: not late.is_set(), "the pipeline to be let go")
 
     held = Held(yard.sinks["reads"], act)
     with yard.table.hold("scan") as scan:
@@ -55,9 +55,9 @@ def test_a_page_in_place_is_held_until_the_watermark_has_passed_the_look(yard: Y
         through = MemoryTarget.write
 
         def write(target: MemoryTarget, writes: Sequence[Write]) -> list[Outcome]:
-            if lanes(threading.current_thread()) and late.is_set():
+            if pipelines(threading.current_thread()) and late.is_set():
                 held_up.set()
-                until(lambda: not late.is_set(), "the lane to be let go")
+                until(lambda: not late.is_set(), "the pipeline to be let go")
             return through(target, writes)
 
         with pytest.MonkeyPatch.context() as patch:
@@ -78,7 +78,7 @@ def test_what_readers_are_to_see_is_written_first(yard: Yard) -> None:
     through = MemoryTarget.write
 
     def noted(target: MemoryTarget, writes: Sequence[Write]) -> list[Outcome]:
-        if target.layout.view == "reads" and lanes(threading.current_thread()):
+        if target.layout.view == "reads" and pipelines(threading.current_thread()):
             order.append(target.generation)
         return through(target, writes)
 
@@ -108,8 +108,8 @@ def test_every_worker_is_waited_for(yard: Yard, monkeypatch: pytest.MonkeyPatch,
     if kind == "rollback":
         yard.rebuild("reads")
         yard.wait_ended("reads")
-    sharing = Crew.sharing
-    monkeypatch.setattr(Crew, "sharing", lambda crew, view: [*sharing(crew, view), "another"])
+    sharing = LeaseStore.sharing
+    monkeypatch.setattr(LeaseStore, "sharing", lambda crew, view: [*sharing(crew, view), "another"])
     yard.control.take_step("reads", "another", yard.record("reads").step)
     yard.restart()
     yard.wait_state("reads", "following")

@@ -29,7 +29,7 @@ from dynaview.views.status import view_status
 from dynaview.views.streaming.batch import Batch
 from tests.support.house import QUICK, House, until
 from tests.support.simple import SimpleBound
-from tests.views.streaming.test_gaps import Site
+from tests.views.streaming.test_gaps import RebuildContext
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def two(tmp_path: Path) -> Iterator[House]:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path)
+def site(tmp_path: Path) -> Iterator[RebuildContext]:
+    made = RebuildContext(tmp_path)
     yield made
     assert not made.crashed.is_set()
     made.control.close()
@@ -95,7 +95,7 @@ def test_a_fault_of_a_projection_stops_its_view_alone(two: House) -> None:
             raise RuntimeError("nobody expected this")
 
     two.start()
-    two.lanes["one"].outputs[0].bound = Poisoned()
+    two.pipelines["one"].outputs[0].bound = Poisoned()
     for number in range(6):
         put(two, number, number)
     two.wait_counted("two")
@@ -116,8 +116,8 @@ def test_a_fault_of_a_fill_stops_its_view_alone(two: House) -> None:
     with two.table.hold("scan"):
         two.start()
         two.wait_equal()
-        for lane in two.lanes.values():
-            assert lane.failed is None
+        for pipeline in two.pipelines.values():
+            assert pipeline.failed is None
         two.fills["one"].bound = Poisoned()
     until(lambda: two.state("one") == "failed", "the fault to show")
     until(lambda: two.state("two") == "following", "the other view to be filled")
@@ -127,7 +127,7 @@ def test_a_fault_of_a_fill_stops_its_view_alone(two: House) -> None:
     two.stop()
 
 
-def test_a_view_that_cannot_be_opened_holds_up_no_other(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_view_that_cannot_be_opened_holds_up_no_other(site: RebuildContext, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = site.sink.open
 
     def fail(layout: Any, generation: int) -> Any:
@@ -146,9 +146,9 @@ def test_a_view_that_cannot_be_opened_holds_up_no_other(site: Site, monkeypatch:
 
 
 def test_a_control_store_that_goes_away_while_views_begin_starts_them_once(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    site: RebuildContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two lanes of one view would count every change twice."""
+    """Two pipelines of one view would count every change twice."""
     segments, failures = site.control.segments, [1, 2]
 
     def fail(view: str, generation: int) -> list[Segment]:
@@ -183,7 +183,7 @@ def test_a_fill_that_was_planned_in_part_is_planned_to_the_end(tmp_path: Path) -
     house.stop()
 
 
-def test_a_view_whose_store_is_away_for_long_still_runs(site: Site) -> None:
+def test_a_view_whose_store_is_away_for_long_still_runs(site: RebuildContext) -> None:
     site.start(alive_every=0.01)
     site.put(1, 1)
     site.wait_following()
@@ -196,7 +196,7 @@ def test_a_view_whose_store_is_away_for_long_still_runs(site: Site) -> None:
     site.stop()
 
 
-def test_an_end_does_not_wait_for_a_store_that_hangs(site: Site) -> None:
+def test_an_end_does_not_wait_for_a_store_that_hangs(site: RebuildContext) -> None:
     site.start(patience=0.2)
     site.put(1, 1)
     site.wait_following()
@@ -291,7 +291,7 @@ def test_a_shard_that_was_never_begun_is_a_gap_once_the_stream_no_longer_reaches
     control.close()
     with sqlite3.connect(tmp_path / "control.db") as database:  # nothing else takes a watermark back
         database.execute("UPDATE dynaview_views SET watermark = ?", (long_ago,))
-    house.lane_settings.beat = 0.001
+    house.pipeline_settings.beat = 0.001
     house.start()
     until(lambda: house.state("one") == "gap", "a gap")
     assert "p3/s" not in house.rows("one")
@@ -335,7 +335,7 @@ def test_a_stream_that_no_view_can_take_is_not_read(house: House) -> None:
     house.start()
     put(house, 1, 1)
     house.wait_counted()
-    house.lanes["one"].fail("gap", "scripted")
+    house.pipelines["one"].fail("gap", "scripted")
     until(lambda: house.state("one") == "gap", "the gap to show")
     cursor = house.follower._discovery.cursors["shard-0"]
     until(lambda: cursor.refused > 1, "the front to rest")
@@ -369,7 +369,7 @@ def test_checkpoints_counts_and_letters_move_in_one_transaction(tmp_path: Path) 
 def test_a_view_that_lags_takes_no_child_before_its_parent(two: House) -> None:
     """The front has long been at the child; the guard would hide the order, the counts do not."""
     two.settings = replace(QUICK, page=3)
-    two.lane_settings.buffer = two.lane_settings.batch = 4
+    two.pipeline_settings.buffer = two.pipeline_settings.batch = 4
     for number in range(9):
         two.table.roll(f"shard-{number}")
     two.start()  # shard-10, the child, comes before shard-9 in the order of names

@@ -330,7 +330,7 @@ def test_whatever_happens_every_change_is_accounted_for_once(
         house = House(Path(folder), names=("one", "two"))
         table = house.table
         table.page, table.late_end, table.scan_page = page, late_end, 3
-        house.lane_settings.buffer, house.lane_settings.batch = 4, 3
+        house.pipeline_settings.buffer, house.pipeline_settings.batch = 4, 3
         for number in before:
             put(table, number, "before")
         house.start()

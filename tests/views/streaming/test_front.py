@@ -60,9 +60,9 @@ def test_the_children_begin_where_the_catch_up_reader_was_first_at_the_end_of_a_
     with house.table.hold("read", shard="shard-0") as front:
         house.start()
         assert front.reached.wait(10)
-        lane = house.lanes["one"]
+        pipeline = house.pipelines["one"]
         end = Delivery("shard-0", START, int(record.body.sequence), [record], [int(record.body.sequence)], end=True)
-        assert lane.intake.offer(end)  # as the catch-up reader does, while the front still reads
+        assert pipeline.inbox.offer(end)  # as the catch-up reader does, while the front still reads
         house.table.fail("read", Throttled, shard="shard-0")  # so that the front has to begin its read again
     house.wait_equal()
     house.wait_counted()

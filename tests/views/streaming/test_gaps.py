@@ -23,7 +23,7 @@ from dynaview.views.control.store import ControlStore, ViewRecord
 from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.daemon.table_worker import Worker, WorkerSettings
 from dynaview.views.declarations.load import load
-from dynaview.views.streaming.pipeline import LaneSettings
+from dynaview.views.streaming.pipeline import PipelineSettings
 from tests.support.faults import FaultyTarget
 from tests.support.house import QUICK, House, until
 from tests.support.scripted import ScriptedTable
@@ -72,7 +72,7 @@ class Targets(MemorySink):
         return self.by_view.setdefault(layout.view, FaultyTarget(super().open(layout, generation)))
 
 
-class Site:
+class RebuildContext:
     """Two views of one table, kept by a `Worker`."""
 
     def __init__(self, folder: Path, two: str = "stop") -> None:
@@ -90,13 +90,13 @@ class Site:
         self,
         *,
         enable_stream: bool = False,
-        lane: LaneSettings | None = None,
+        pipeline: PipelineSettings | None = None,
         alive_every: float = 5.0,
         patience: float = 20.0,
     ) -> None:
         views = [self.declaration.views[name] for name in ("one", "two")]
         settings = WorkerSettings(
-            lane or LaneSettings(commit_every=0.0, beat=0.01),
+            pipeline or PipelineSettings(commit_every=0.0, beat=0.01),
             QUICK,
             enable_stream,
             watch_every=0.02,
@@ -124,7 +124,7 @@ class Site:
         return record
 
     def rows(self, view: str = "one") -> set[Any]:
-        """The rows of a view; none before its lane has prepared it."""
+        """The rows of a view; none before its pipeline has prepared it."""
         if view not in self.sink.by_view:
             return set()
         try:
@@ -147,8 +147,8 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path)
+def site(tmp_path: Path) -> Iterator[RebuildContext]:
+    made = RebuildContext(tmp_path)
     made.start()
     made.put(1, 1)
     made.wait_following()
@@ -158,12 +158,12 @@ def site(tmp_path: Path) -> Iterator[Site]:
     made.control.close()
 
 
-def trim(site: Site) -> None:
+def trim(site: RebuildContext) -> None:
     site.put(2, 2)
     site.table.trim("shard-0")
 
 
-def vanish(site: Site) -> None:
+def vanish(site: RebuildContext) -> None:
     child = site.table.roll("shard-0")
     site.put(2, 2)
     site.table.roll(child)
@@ -171,7 +171,7 @@ def vanish(site: Site) -> None:
     site.table.expire(child)
 
 
-def lose_a_child(site: Site) -> None:
+def lose_a_child(site: RebuildContext) -> None:
     """The shard after the one that the view has finished came, closed and expired meanwhile."""
     until(lambda: site.control.checkpoints("one")["shard-0"].finished, "the end of the shard")
     site.table.reveal()
@@ -182,17 +182,17 @@ def lose_a_child(site: Site) -> None:
     site.table.expire(child)
 
 
-def switch_off(site: Site) -> None:
+def switch_off(site: RebuildContext) -> None:
     site.table.disable_stream()
     site.put(2, 2)
 
 
-def switch_off_and_on(site: Site) -> None:
+def switch_off_and_on(site: RebuildContext) -> None:
     switch_off(site)
     site.table.enable_stream("NEW_AND_OLD_IMAGES")
 
 
-def make_anew(site: Site) -> None:
+def make_anew(site: RebuildContext) -> None:
     site.table.recreate()
 
 
@@ -212,7 +212,9 @@ def _epoch(text: str) -> float:
 
 
 @pytest.mark.parametrize("lose", [*LOSSES, lose_a_child])
-def test_what_is_lost_while_the_daemon_is_away_is_a_gap_that_lasts(site: Site, lose: Callable[[Site], None]) -> None:
+def test_what_is_lost_while_the_daemon_is_away_is_a_gap_that_lasts(
+    site: RebuildContext, lose: Callable[[RebuildContext], None]
+) -> None:
     if lose is lose_a_child:
         site.table.close("shard-0")
         until(lambda: site.control.checkpoints("one")["shard-0"].finished, "the end of the shard")
@@ -239,7 +241,9 @@ def test_what_is_lost_while_the_daemon_is_away_is_a_gap_that_lasts(site: Site, l
 
 
 @pytest.mark.parametrize("lose", [switch_off, switch_off_and_on, make_anew])
-def test_a_stream_that_ends_while_it_is_followed_is_a_gap(site: Site, lose: Callable[[Site], None]) -> None:
+def test_a_stream_that_ends_while_it_is_followed_is_a_gap(
+    site: RebuildContext, lose: Callable[[RebuildContext], None]
+) -> None:
     lose(site)
     site.wait_gap()
     check_reason(site.record())
@@ -251,9 +255,9 @@ def test_a_stream_that_ends_while_it_is_followed_is_a_gap(site: Site, lose: Call
     assert site.record().watermark == watermark
 
 
-def test_records_that_are_trimmed_while_a_view_is_stalled_are_its_gap_alone(site: Site) -> None:
+def test_records_that_are_trimmed_while_a_view_is_stalled_are_its_gap_alone(site: RebuildContext) -> None:
     site.stop()
-    site.start(lane=LaneSettings(buffer=1, batch=1, commit_every=0.0, beat=0.01))
+    site.start(pipeline=PipelineSettings(buffer=1, batch=1, commit_every=0.0, beat=0.01))
     site.wait_following()
     with site.sink.by_view["one"].held():
         for number in range(2, 8):
@@ -271,7 +275,7 @@ def test_records_that_are_trimmed_while_a_view_is_stalled_are_its_gap_alone(site
     site.stop()
 
 
-def test_the_rest_of_a_stream_that_was_switched_off_is_read_before_the_gap(site: Site) -> None:
+def test_the_rest_of_a_stream_that_was_switched_off_is_read_before_the_gap(site: RebuildContext) -> None:
     """Each view takes what the old stream still holds, however long its store is away; only then it has a gap."""
     slow = site.sink.by_view["one"]
     slow.down = True
@@ -297,7 +301,7 @@ def test_the_rest_of_a_stream_that_was_switched_off_is_read_before_the_gap(site:
     site.stop()
 
 
-def test_an_old_stream_that_is_gone_does_not_hold_up_its_gap(site: Site) -> None:
+def test_an_old_stream_that_is_gone_does_not_hold_up_its_gap(site: RebuildContext) -> None:
     arn = site.table.arn
     site.table.disable_stream()
     site.table.forget_stream(arn)
@@ -307,7 +311,7 @@ def test_an_old_stream_that_is_gone_does_not_hold_up_its_gap(site: Site) -> None
 
 
 def test_a_gap_asks_for_the_rebuild_that_is_declared(tmp_path: Path) -> None:
-    site = Site(tmp_path, two="rebuild")
+    site = RebuildContext(tmp_path, two="rebuild")
     site.start()
     site.put(1, 1)
     site.wait_following()
@@ -321,7 +325,7 @@ def test_a_gap_asks_for_the_rebuild_that_is_declared(tmp_path: Path) -> None:
 
 
 def test_a_stream_that_is_off_is_waited_for_by_views_that_never_followed_one(tmp_path: Path) -> None:
-    site = Site(tmp_path)
+    site = RebuildContext(tmp_path)
     site.table.disable_stream()
     site.start()
     until(lambda: [r.state for r in site.control.views()] == ["waiting", "waiting"], "both views to wait")
@@ -331,7 +335,7 @@ def test_a_stream_that_is_off_is_waited_for_by_views_that_never_followed_one(tmp
     site.control.close()
 
 
-def test_switching_the_stream_on_again_by_option_hides_no_gap(site: Site) -> None:
+def test_switching_the_stream_on_again_by_option_hides_no_gap(site: RebuildContext) -> None:
     site.stop()
     switch_off(site)
     site.start(enable_stream=True)
@@ -340,7 +344,7 @@ def test_switching_the_stream_on_again_by_option_hides_no_gap(site: Site) -> Non
     assert "has another stream now" in site.record().reason
 
 
-def test_a_gap_outlives_a_table_that_is_missing(site: Site) -> None:
+def test_a_gap_outlives_a_table_that_is_missing(site: RebuildContext) -> None:
     site.stop()
     make_anew(site)
     site.start()
@@ -356,7 +360,7 @@ def test_a_gap_outlives_a_table_that_is_missing(site: Site) -> None:
 
 def test_a_view_that_was_away_for_longer_than_streams_reach_back_has_a_gap(tmp_path: Path) -> None:
     """Nothing was read of its shard yet, so no position would show the loss."""
-    site = Site(tmp_path)
+    site = RebuildContext(tmp_path)
     site.start()
     site.wait_following()
     site.stop()
@@ -395,16 +399,16 @@ def test_shards_after_a_gap_leave_no_checkpoints(tmp_path: Path) -> None:
 # dynaview run --fail-on-gap
 
 
-def daemon(site: Site, *, fail_on_gap: bool, other: ScriptedTable, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+def daemon(site: RebuildContext, *, fail_on_gap: bool, other: ScriptedTable, monkeypatch: pytest.MonkeyPatch) -> Daemon:
     tables = {"shop": site.table, "other": other}
     monkeypatch.setattr("dynaview.views.daemon.daemon.connect", lambda declaration: site.sink)
-    settings = WorkerSettings(LaneSettings(commit_every=0.0, beat=0.01), QUICK, watch_every=0.02, drain_every=0.01)
+    settings = WorkerSettings(PipelineSettings(commit_every=0.0, beat=0.01), QUICK, watch_every=0.02, drain_every=0.01)
     return Daemon(site.declaration, settings, lambda source: tables[source.table], fail_on_gap=fail_on_gap)
 
 
 @pytest.mark.parametrize("fail_on_gap", [False, True])
 def test_a_gap_ends_the_daemon_only_when_asked_to(
-    site: Site, fail_on_gap: bool, monkeypatch: pytest.MonkeyPatch
+    site: RebuildContext, fail_on_gap: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.stop()
     other = ScriptedTable(name="other", clock=time.time)
@@ -427,7 +431,11 @@ def test_a_gap_ends_the_daemon_only_when_asked_to(
 
 @pytest.mark.parametrize(("options", "code"), [([], 0), (["--fail-on-gap"], 3)])
 def test_the_exit_code_and_the_last_line_tell_a_gap(
-    site: Site, options: list[str], code: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    site: RebuildContext,
+    options: list[str],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     site.stop()
     make_anew(site)

@@ -70,7 +70,7 @@ def test_idle_shards_share_a_budget_of_reads(tmp_path: Path) -> None:
 
 def test_fifty_views_read_each_shard_once(tmp_path: Path) -> None:
     house = House(tmp_path, names=tuple(f"view{number}" for number in range(50)))
-    house.lane_settings.beat = 0.2
+    house.pipeline_settings.beat = 0.2
     house.start()
     until(lambda: all(record.state == "following" for record in house.control.views()), "all views to follow", 60)
     for number in range(40):
@@ -83,4 +83,4 @@ def test_fifty_views_read_each_shard_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("views", "beat"), [(1, 1.0), (200, 1.0), (1000, 5.0)])
 def test_many_views_say_their_watermarks_less_often(views: int, beat: float) -> None:
-    assert paced(WorkerSettings(), views).lane.beat == beat
+    assert paced(WorkerSettings(), views).pipeline.beat == beat

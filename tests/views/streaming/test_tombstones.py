@@ -51,14 +51,14 @@ def test_a_tombstone_outlives_what_the_view_has_not_read(tmp_path: Path) -> None
     with house.table.hold("scan") as scan:
         house.table.put({"pk": "p", "sk": "s", "value": 1})
         house.start()
-        lane = house.lanes["one"]
+        pipeline = house.pipelines["one"]
         assert scan.reached.wait(10)
         house.wait_counted()
-        assert lane.purgeable(time.time()) is None  # beside a fill
-    until(lambda: house.state("one") == "following" and lane.intake.passed is not None, "a watermark")
-    now = lane.intake.passed or 0.0
-    assert lane.purgeable(now) == TOMBSTONES
-    assert lane.purgeable(now + 5 * TOMBSTONES) == 5 * TOMBSTONES + 3600  # the view is behind by so much
-    lane.fail("gap", "scripted")
-    assert lane.purgeable(now) is None
+        assert pipeline.purgeable(time.time()) is None  # beside a fill
+    until(lambda: house.state("one") == "following" and pipeline.inbox.passed is not None, "a watermark")
+    now = pipeline.inbox.passed or 0.0
+    assert pipeline.purgeable(now) == TOMBSTONES
+    assert pipeline.purgeable(now + 5 * TOMBSTONES) == 5 * TOMBSTONES + 3600  # the view is behind by so much
+    pipeline.fail("gap", "scripted")
+    assert pipeline.purgeable(now) is None
     house.stop()

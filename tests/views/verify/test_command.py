@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dynaview.projections.rows import Write
-from dynaview.sinks.port import APPLIED, Mend, SinkUnavailable
+from dynaview.sinks.port import APPLIED, ConditionalWrite, SinkUnavailable
 from dynaview.views.cli import cli
 from dynaview.views.control.store import ControlStore
 from dynaview.views.status import all_status
@@ -82,7 +82,7 @@ def by_hand(yard: Yard, view: str, key: Any, values: tuple[Any, ...] | None) -> 
     target = yard.target(view)
     (seen,) = target.read([key])
     owner = seen.owner if seen else ""
-    assert target.mend([Mend(Write(key, values, 0, owner), seen)]) == [APPLIED]
+    assert target.write_if_unchanged([ConditionalWrite(Write(key, values, 0, owner), seen)]) == [APPLIED]
 
 
 def harm(yard: Yard) -> None:

@@ -12,22 +12,22 @@ import pytest
 from dynaview.projections.rows import RowKey
 from dynaview.sinks.canonical import listed, plain
 from dynaview.sinks.port import Stored
-from dynaview.views.verify.listed_rows import Ledger
+from dynaview.views.verify.listed_rows import ListedRows
 
 
 def stored(key: RowKey, content: Any = "c", version: int = 1, owner: str = "", generation: int = 1) -> Stored:
     return Stored(key, version, owner, generation, content)
 
 
-def ledger(*rows: Stored) -> Ledger:
-    made = Ledger()
+def ledger(*rows: Stored) -> ListedRows:
+    made = ListedRows()
     for page in listed(iter(rows)):
         made.add(page)
     made.close()
     return made
 
 
-def meets(made: Ledger, key: RowKey, owner: str, content: Any) -> bool:
+def meets(made: ListedRows, key: RowKey, owner: str, content: Any) -> bool:
     return made.meet(key, plain(owner, content))
 
 
@@ -106,7 +106,7 @@ def test_a_row_that_was_listed_twice_is_one() -> None:
 
 def test_a_row_takes_few_bytes() -> None:
     count = 100_000
-    made = Ledger()
+    made = ListedRows()
     tracemalloc.start()
     try:
         rows = (stored(f"order:{number:020}", {"total": number}, 10**30 + number) for number in range(count))

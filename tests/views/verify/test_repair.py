@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from dynaview.sinks.port import Mend, Outcome, Rejected, SinkUnavailable, Target
-from dynaview.views.control.dead_letters import Choice
-from dynaview.views.retry import Patience
+from dynaview.sinks.port import ConditionalWrite, Outcome, Rejected, SinkUnavailable, Target
+from dynaview.views.control.dead_letters import DeadLetterFilter
+from dynaview.views.retry import Retrier
 from dynaview.views.verify.findings import Finding
-from dynaview.views.verify.repair import Mended, Mender, Repair
+from dynaview.views.verify.repair import Mended, Repair, Repairer
 from dynaview.views.verify.verifier import Verification
 from tests.support.house import House
 from tests.support.simple import SHAPE
@@ -25,7 +25,7 @@ from tests.views.verify.test_verification import Moving, by_hand, filled, held, 
 def house(tmp_path: Path) -> Iterator[House]:
     made = House(tmp_path)
     yield made
-    if made.lanes:
+    if made.pipelines:
         made.stop()
     assert not made.crashed.is_set()
 
@@ -41,19 +41,19 @@ class Mending:
         self.reject: dict[Any, str] = {}
         self.batches: list[int] = []
 
-    def mend(self, mends: Sequence[Mend]) -> list[Outcome]:
+    def write_if_unchanged(self, mends: Sequence[ConditionalWrite]) -> list[Outcome]:
         self.batches.append(len(mends))
         before, self.before = self.before, lambda: None
         before()
         if self.failures:
             self.failures -= 1
             if self.lost:
-                self.inner.mend(mends)
+                self.inner.write_if_unchanged(mends)
             raise SinkUnavailable("away")
         outcomes: list[Outcome] = []
         for each in mends:
             reason = self.reject.get(each.write.key)
-            outcomes += [Rejected(reason)] if reason else self.inner.mend([each])
+            outcomes += [Rejected(reason)] if reason else self.inner.write_if_unchanged([each])
         return outcomes
 
     def __getattr__(self, name: str) -> Any:
@@ -61,9 +61,9 @@ class Mending:
 
 
 def repaired(house: House, target: Any = None) -> tuple[Repair, list[Mended]]:
-    patience = Patience(20)
+    patience = Retrier(20)
     told: list[Mended] = []
-    mender = Mender("one", target or house.targets["one"], patience, told.append)
+    mender = Repairer("one", target or house.targets["one"], patience, told.append)
     made = Verification(house.table, [subject(house, patience, found=mender)], SHAPE, patience=patience)
     (report,) = made.whole()
     assert report.error == ""
@@ -175,7 +175,7 @@ def test_a_wrong_owner_is_mended_and_a_conflict_is_left(house: House) -> None:
     settled(house)
     house.table.put(item(2, at=["b", "c"]))  # two items on one row key
     house.wait_counted()
-    house.control.letters.discard(Choice(view="one"))
+    house.control.letters.discard(DeadLetterFilter(view="one"))
     by_hand(house.targets["one"], "a", (1,), by="0123456789abcdef")
     repair, told = repaired(house)
     kinds = sorted((one.finding.kind, one.finding.key, one.outcome) for one in told)
@@ -200,8 +200,8 @@ def test_a_change_that_was_refused_while_the_owner_was_wrong_shows_after_the_men
         house.wait_counted()
 
     target.before = change
-    patience = Patience(20)
-    mender = Mender("one", target, patience)
+    patience = Retrier(20)
+    mender = Repairer("one", target, patience)
     made = Verification(house.table, [subject(house, patience, found=mender)], SHAPE, patience=patience)
     (report,) = made.whole()
     assert (report.owner, mender.repair.number("mended"), report.dead_lettered) == (1, 1, 1)
@@ -212,7 +212,7 @@ def test_a_change_that_was_refused_while_the_owner_was_wrong_shows_after_the_men
 def test_batches_hold_no_key_twice(house: House) -> None:
     filled(house)
     target = Mending(house.targets["one"])
-    mender = Mender("one", target, Patience(5))
+    mender = Repairer("one", target, Retrier(5))
     by_hand(house.targets["one"], row(1), ("x",))
     found: list[Finding] = []
     whole(house, found=found.extend)

@@ -20,14 +20,14 @@ from click.testing import CliRunner, Result
 
 from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.connect import connect
-from dynaview.sinks.port import APPLIED, Mend
+from dynaview.sinks.port import APPLIED, ConditionalWrite
 from dynaview.views.cli import cli
-from dynaview.views.control.dead_letters import Choice
+from dynaview.views.control.dead_letters import DeadLetterFilter
 from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.table_worker import Worker, WorkerSettings
 from dynaview.views.declarations.load import load
 from dynaview.views.verify.findings import Report, VerifyError
-from dynaview.views.verify.repair import Mender, Repair
+from dynaview.views.verify.repair import Repair, Repairer
 from dynaview.views.verify.service import Asked, verify_declared
 from dynaview.views.verify.verifier import Limits
 from tests.support.house import QUICK, until
@@ -168,10 +168,10 @@ class Shop:
         return {report.view: report for report in reports}
 
     def repair(self, *views: str) -> dict[str, Repair]:
-        made: dict[str, Mender] = {}
+        made: dict[str, Repairer] = {}
 
-        def mender(view: str, target: Any, patience: Any) -> Mender:
-            made[view] = Mender(view, target, patience)
+        def mender(view: str, target: Any, patience: Any) -> Repairer:
+            made[view] = Repairer(view, target, patience)
             return made[view]
 
         reports = verify_declared(
@@ -396,7 +396,8 @@ def test_a_busy_table_raises_no_alarm_in_any_store_and_is_repaired_meanwhile(sho
     shop.wait_settled()
     assert {view: report.drift for view, report in shop.verify().items()} == dict.fromkeys(VIEWS, 0)
     assert [
-        (kept.letter.view, kept.letter.kind, kept.letter.reason) for kept in shop.control.letters.find(Choice())
+        (kept.letter.view, kept.letter.kind, kept.letter.reason)
+        for kept in shop.control.letters.find(DeadLetterFilter())
     ] == []
 
 
@@ -417,7 +418,9 @@ def test_without_a_daemon_the_command_follows_the_views_itself(
             target = stand.target(store)
             (key,) = [row.key for row in target.rows() if str(row.key).rstrip("',)").endswith("item7")]
             (seen,) = target.read([key])
-            assert target.mend([Mend(Write(key, None, 0, seen.owner if seen else ""), seen)]) == [APPLIED]
+            assert target.write_if_unchanged(
+                [ConditionalWrite(Write(key, None, 0, seen.owner if seen else ""), seen)]
+            ) == [APPLIED]
 
         def asked(*words: str) -> Result:
             command = [words[0], "-f", str(stand.file), *words[1:]]

@@ -17,12 +17,12 @@ from dynaview.projections.compiler.compiler import owner
 from dynaview.projections.projection import ProjectionError
 from dynaview.projections.rows import RowKey, RowValues, Rule, Write
 from dynaview.sinks.canonical import listed
-from dynaview.sinks.port import APPLIED, Imprints, Mend, SinkRefused, SinkUnavailable, Stored, Target
+from dynaview.sinks.port import APPLIED, CanonicalRows, ConditionalWrite, SinkRefused, SinkUnavailable, Stored, Target
 from dynaview.sources.errors import AccessDenied, Throttled
 from dynaview.sources.port import Key
 from dynaview.views.budget import Capacity
-from dynaview.views.control.dead_letters import Choice
-from dynaview.views.retry import Patience
+from dynaview.views.control.dead_letters import DeadLetterFilter
+from dynaview.views.retry import Retrier
 from dynaview.views.verify import changed_since as recent
 from dynaview.views.verify import mismatches as suspects
 from dynaview.views.verify import view_check as check
@@ -39,7 +39,7 @@ from tests.support.simple import SHAPE, SimpleBound, layout
 def house(tmp_path: Path) -> Iterator[House]:
     made = House(tmp_path)
     yield made
-    if made.lanes:
+    if made.pipelines:
         made.stop()
     assert not made.crashed.is_set()
 
@@ -95,7 +95,7 @@ def by_hand(target: Target, key: RowKey, values: tuple[Any, ...] | None, by: str
     """What somebody does past dynaview: the row's version stays."""
     (seen,) = target.read([key])
     write = Write(key, values, 0, by or (seen.owner if seen else ""))
-    assert target.mend([Mend(write, seen)]) == [APPLIED]
+    assert target.write_if_unchanged([ConditionalWrite(write, seen)]) == [APPLIED]
 
 
 def held(house: House) -> dict[RowKey, Any]:
@@ -105,7 +105,7 @@ def held(house: House) -> dict[RowKey, Any]:
 
 def subject(
     house: House,
-    patience: Patience,
+    patience: Retrier,
     target: Target | None = None,
     found: Callable[[Sequence[Finding]], None] = lambda findings: None,
     hold: Callable[[float], None] | None = None,
@@ -117,7 +117,7 @@ def subject(
 
 
 def verification(house: House, limits: Limits | None = None, **about: Any) -> Verification:
-    patience = Patience(20)
+    patience = Retrier(20)
     return Verification(house.table, [subject(house, patience, **about)], SHAPE, patience=patience, limits=limits)
 
 
@@ -208,7 +208,7 @@ def test_a_change_on_its_way_is_waited_for(house: House) -> None:
         reached = threading.Event()
         record = house.control.view("one")
         assert record is not None
-        hold = holding(house.control, record, Patience(20))
+        hold = holding(house.control, record, Retrier(20))
 
         def held(at: float) -> None:
             reached.set()
@@ -232,7 +232,7 @@ def test_a_delete_on_its_way_leaves_no_orphan(house: House) -> None:
     asked = threading.Event()
     record = house.control.view("one")
     assert record is not None
-    wait = holding(house.control, record, Patience(20))
+    wait = holding(house.control, record, Retrier(20))
 
     def hold(at: float) -> None:
         asked.set()
@@ -295,7 +295,7 @@ def test_an_item_that_moves_there_and_back_during_the_scan_leaves_no_orphan(hous
         until(lambda: set(house.rows("one")) == {"a"}, "the row")
         record = house.control.view("one")
         assert record is not None
-        holding(house.control, record, Patience(20))(at)
+        holding(house.control, record, Retrier(20))(at)
 
     target.after = away
     assert whole(house, target=target, hold=back).drift == 0
@@ -307,7 +307,7 @@ def test_a_row_that_changes_at_every_look_is_told_as_a_number(house: House) -> N
     values = iter(range(1000, 2000))
     record = house.control.view("one")
     assert record is not None
-    wait = holding(house.control, record, Patience(20))
+    wait = holding(house.control, record, Retrier(20))
 
     def change() -> None:
         house.table.put(item(1, next(values)))
@@ -330,7 +330,7 @@ def test_a_value_that_goes_to_and_fro_is_no_difference(house: House) -> None:
     target = Listing(house.targets["one"])
     record = house.control.view("one")
     assert record is not None
-    wait = holding(house.control, record, Patience(20))
+    wait = holding(house.control, record, Retrier(20))
 
     def wrote(value: str) -> None:
         house.table.put(item(1, value))
@@ -380,7 +380,7 @@ def test_a_busy_table_yields_no_false_alarm(tmp_path: Path, moving: bool) -> Non
     work = threading.Thread(target=write)
     record = house.control.view("one")
     assert record is not None
-    wait = holding(house.control, record, Patience(20))
+    wait = holding(house.control, record, Retrier(20))
     held_for: list[float] = []
 
     def hold(at: float) -> None:
@@ -419,7 +419,7 @@ def test_without_the_letter_no_row_is_taken_for_extra_that_may_be_the_items(hous
     filled(house)
     house.table.put(item(1, bad=True))
     until(lambda: house.control.letters.count()[0] == 1, "the letter")
-    house.control.letters.discard(Choice(view="one"))
+    house.control.letters.discard(DeadLetterFilter(view="one"))
     by_hand(house.targets["one"], "orphan", (1,))
     report = whole(house)
     assert (report.drift, report.dead_lettered) == (0, 1)
@@ -436,7 +436,7 @@ def test_a_row_that_a_letter_did_not_bring_is_explained_until_the_letter_is_gone
     until(lambda: house.control.letters.count()[0] == 1, "the letter")
     report = whole(house)
     assert (report.drift, found(report)) == (0, {("dead-lettered", "a")})
-    house.control.letters.discard(Choice(view="one"))
+    house.control.letters.discard(DeadLetterFilter(view="one"))
     report = whole(house)
     assert found(report) == {("owner", "a")}
     assert report.listed[0].stuck == CONFLICT
@@ -565,7 +565,7 @@ def test_a_right_that_is_missing_ends_it_at_once(house: House) -> None:
 def test_a_store_that_refuses_ends_the_verification_of_its_view_only(house: House) -> None:
     filled(house)
     by_hand(house.targets["one"], row(1), ("x",))
-    patience = Patience(20)
+    patience = Retrier(20)
     target = Listing(house.targets["one"])
     target.refusing = True
     broken = replace(subject(house, patience, target), view="two")
@@ -575,9 +575,9 @@ def test_a_store_that_refuses_ends_the_verification_of_its_view_only(house: Hous
 
 def test_a_view_that_does_not_catch_up_is_no_result(house: House) -> None:
     filled(house)
-    patience = Patience(0.2)
+    patience = Retrier(0.2)
     by_hand(house.targets["one"], row(1), ("x",))
-    house.lanes["one"].fail("gap", "lost; dynaview drop one")
+    house.pipelines["one"].fail("gap", "lost; dynaview drop one")
     until(lambda: house.state("one") == "gap", "the gap")
     (report,) = Verification(house.table, [subject(house, patience)], SHAPE, patience=patience).whole()
     assert "gap: lost; dynaview drop one" in report.error
@@ -623,7 +623,7 @@ class Listing:
         once, self.after = self.after, lambda: None
         once()
 
-    def imprints(self) -> Iterator[Imprints]:
+    def canonical_rows(self) -> Iterator[CanonicalRows]:
         return listed(self.rows())
 
     def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:

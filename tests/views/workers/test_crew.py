@@ -17,7 +17,7 @@ from dynaview.views.control.leases import Fence
 from dynaview.views.control.store import Checkpoint, ControlStore, Counts, LeaseLost, Part, Progress, Superseded
 from dynaview.views.status import all_status
 from dynaview.views.workers.assignment import assign
-from dynaview.views.workers.coordinator import Share, ShareSettings
+from dynaview.views.workers.coordinator import CoordinatorSettings, ShardCoordinator
 
 SECONDS = 20.0
 
@@ -225,7 +225,9 @@ def test_status_shows_workers_and_their_shards(control: ControlStore) -> None:
 
 
 def test_a_job_is_held_by_one_worker_until_it_is_gone(control: ControlStore) -> None:
-    one, two = (Share(control, "shop", {"one": "f"}, settings=ShareSettings(look_every=0.0)) for _ in range(2))
+    one, two = (
+        ShardCoordinator(control, "shop", {"one": "f"}, settings=CoordinatorSettings(look_every=0.0)) for _ in range(2)
+    )
     assert one.hold("purge")
     assert one.hold("purge")
     assert not two.hold("purge")

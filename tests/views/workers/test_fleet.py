@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from dynaview.local import servers
 from dynaview.sinks.connect import connect
 from dynaview.sources.table import open_table
-from dynaview.views.control.leases import Member
+from dynaview.views.control.leases import WorkerRecord
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.load import load
 from dynaview.views.verify.compare import compare
@@ -40,7 +40,7 @@ views:
 """
 
 
-class Fleet:
+class ProcessSupervisor:
     """``dynaview run --workers N`` on a table of its own."""
 
     def __init__(self, folder: Path, control: str, endpoint: str, redis: str, dynamodb: DynamoDBClient) -> None:
@@ -71,11 +71,11 @@ class Fleet:
         with self.log.open("ab") as log:
             self.parent = subprocess.Popen([*command, *options], env=self.environment, stderr=log, stdout=log)
 
-    def members(self) -> list[Member]:
+    def members(self) -> list[WorkerRecord]:
         """The workers that share the table."""
         return [member for member in self.control.crew.living() if member.sharing]
 
-    def wait_members(self, count: int) -> list[Member]:
+    def wait_members(self, count: int) -> list[WorkerRecord]:
         """Wait until so many workers share the table."""
         until(lambda: len(self.members()) == count, f"{count} workers to share", 60)
         return self.members()
@@ -132,7 +132,7 @@ class Fleet:
 @pytest.fixture(params=["sqlite", "postgres"])
 def fleet(
     request: pytest.FixtureRequest, tmp_path: Path, dynamodb_endpoint: str, redis_url: str, dynamodb: DynamoDBClient
-) -> Iterator[Fleet]:
+) -> Iterator[ProcessSupervisor]:
     control = f"sqlite:///{tmp_path / 'control.db'}"
     if request.param == "postgres":
         server = sa.make_url(str(request.getfixturevalue("postgres_url"))).set(drivername="postgresql+psycopg")
@@ -142,14 +142,14 @@ def fleet(
             connection.exec_driver_sql(f"CREATE DATABASE {name}")
         engine.dispose()
         control = server.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
-    made = Fleet(tmp_path, control, dynamodb_endpoint, redis_url, dynamodb)
+    made = ProcessSupervisor(tmp_path, control, dynamodb_endpoint, redis_url, dynamodb)
     try:
         yield made
     finally:
         made.close()
 
 
-def test_workers_that_are_killed_and_stopped_are_replaced_and_nothing_is_lost(fleet: Fleet) -> None:
+def test_workers_that_are_killed_and_stopped_are_replaced_and_nothing_is_lost(fleet: ProcessSupervisor) -> None:
     fleet.start(3)
     before = fleet.wait_members(3)
     fleet.put(60)
@@ -183,7 +183,7 @@ def test_workers_that_are_killed_and_stopped_are_replaced_and_nothing_is_lost(fl
 
 
 @pytest.mark.parametrize("fleet", ["sqlite"], indirect=True)
-def test_the_death_of_the_parent_ends_the_workers(fleet: Fleet) -> None:
+def test_the_death_of_the_parent_ends_the_workers(fleet: ProcessSupervisor) -> None:
     fleet.start(2)
     fleet.wait_members(2)
     fleet.put(20)

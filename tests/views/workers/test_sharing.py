@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from dynaview.sinks.memory import MemorySink
 from dynaview.views.control.store import ControlStore, Progress
-from dynaview.views.streaming.generation_writer import Output
+from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.offsets import START, Delivery
-from dynaview.views.streaming.pipeline import Lane, LaneSettings
+from dynaview.views.streaming.pipeline import PipelineSettings, ViewPipeline
 from tests.support.band import Band, Hand
 from tests.support.band import band as made_band
 from tests.support.house import until
@@ -194,15 +194,15 @@ def test_what_one_worker_says_of_a_views_end_holds_for_all(band: Band) -> None:
     band.wait_shared([1, 1])
     fill(band, 50)
     band.wait_done()
-    one.lane("one").fail("gap", "scripted")
-    until(lambda: two.lane("one").failed is not None, "the other worker to hear of it")
+    one.pipeline("one").fail("gap", "scripted")
+    until(lambda: two.pipeline("one").failed is not None, "the other worker to hear of it")
     until(lambda: band.record("one").state == "gap", "the gap to show")
     fill(band, 50, 50)
     until(lambda: band.record("two").counts.read == band.table.made, "the other view to go on")
     assert band.record("one").state == "gap"
 
 
-# One lane, while its shards change hands
+# One pipeline, while its shards change hands
 
 
 class Alone:
@@ -218,65 +218,65 @@ class Alone:
 
 
 @pytest.fixture
-def lane(tmp_path: Path) -> Iterator[Lane]:
-    """A lane that has adopted a shard and a child of it, and does not run yet."""
+def pipeline(tmp_path: Path) -> Iterator[ViewPipeline]:
+    """A pipeline that has adopted a shard and a child of it, and does not run yet."""
     control = ControlStore(f"sqlite:///{tmp_path / 'control.db'}")
     record = replace(control.add_view("one", "shop", "memory", "f"), filled=True)
-    output = Output("one", SimpleBound(), MemorySink("memory").open(layout("one"), 1))
-    made = Lane(record, [output], control, {}, LaneSettings(commit_every=0.0, beat=0.01), holder=Alone())
-    made.intake.track("parent", None)
-    made.intake.track("child", "parent")
+    output = GenerationWriter("one", SimpleBound(), MemorySink("memory").open(layout("one"), 1))
+    made = ViewPipeline(record, [output], control, {}, PipelineSettings(commit_every=0.0, beat=0.01), holder=Alone())
+    made.inbox.track("parent", None)
+    made.inbox.track("child", "parent")
     for shard in ("parent", "child"):
-        made.intake.adopt(shard, None)
+        made.inbox.adopt(shard, None)
     yield made
     made.end()
     control.close()
 
 
-def test_a_shard_whose_end_was_taken_is_not_given_away_before_it_is_durable(lane: Lane) -> None:
-    """The lane may have taken children already; another worker would be behind them in the parent."""
-    assert lane.intake.offer(Delivery("parent", START, 5, [], [], end=True))
-    assert lane.intake.offer(Delivery("child", START, 7, [], []))
-    assert not lane.intake.let_go("parent")
-    thread = threading.Thread(target=lane.run)
+def test_a_shard_whose_end_was_taken_is_not_given_away_before_it_is_durable(pipeline: ViewPipeline) -> None:
+    """The pipeline may have taken children already; another worker would be behind them in the parent."""
+    assert pipeline.inbox.offer(Delivery("parent", START, 5, [], [], end=True))
+    assert pipeline.inbox.offer(Delivery("child", START, 7, [], []))
+    assert not pipeline.inbox.let_go("parent")
+    thread = threading.Thread(target=pipeline.run)
     thread.start()
-    until(lambda: lane.intake.let_go("parent") and lane.intake.settled("parent"), "the end to be durable")
-    assert lane.control.checkpoints("one")["parent"].finished
-    lane.end()
+    until(lambda: pipeline.inbox.let_go("parent") and pipeline.inbox.settled("parent"), "the end to be durable")
+    assert pipeline.control.checkpoints("one")["parent"].finished
+    pipeline.end()
     thread.join()
 
 
-def test_what_waits_of_a_shard_that_is_given_away_is_dropped(lane: Lane) -> None:
-    assert lane.intake.offer(Delivery("parent", START, 5, [], []))
-    assert lane.intake.let_go("parent")
-    assert lane.intake.settled("parent")
-    assert lane.intake.position("parent").handed == START
-    assert lane.intake.offer(Delivery("parent", START, 5, [], []))  # there is nothing to come back with
-    assert not lane.intake.wants("parent")
-    thread = threading.Thread(target=lane.run)
+def test_what_waits_of_a_shard_that_is_given_away_is_dropped(pipeline: ViewPipeline) -> None:
+    assert pipeline.inbox.offer(Delivery("parent", START, 5, [], []))
+    assert pipeline.inbox.let_go("parent")
+    assert pipeline.inbox.settled("parent")
+    assert pipeline.inbox.position("parent").handed == START
+    assert pipeline.inbox.offer(Delivery("parent", START, 5, [], []))  # there is nothing to come back with
+    assert not pipeline.inbox.wants("parent")
+    thread = threading.Thread(target=pipeline.run)
     thread.start()
-    until(lambda: "parent" in lane.control.checkpoints("one"), "a commit")
-    lane.end()
+    until(lambda: "parent" in pipeline.control.checkpoints("one"), "a commit")
+    pipeline.end()
     thread.join()
-    assert lane.control.checkpoints("one")["parent"].sequence is None
+    assert pipeline.control.checkpoints("one")["parent"].sequence is None
 
 
-def test_a_shard_is_not_settled_while_a_look_at_its_end_is_being_committed(lane: Lane) -> None:
+def test_a_shard_is_not_settled_while_a_look_at_its_end_is_being_committed(pipeline: ViewPipeline) -> None:
     seen: list[tuple[set[str], bool]] = []
-    commit = lane.control.commit
+    commit = pipeline.control.commit
 
     def look(view: str, progress: Progress, watermark: float | None) -> None:
-        lane.intake.let_go("parent")
-        seen.append((set(progress.tips), lane.intake.settled("parent")))
+        pipeline.inbox.let_go("parent")
+        seen.append((set(progress.tips), pipeline.inbox.settled("parent")))
         commit(view, progress, watermark)
 
-    lane.control.commit = look  # type: ignore[method-assign]  # what another thread sees meanwhile
-    lane.intake.tip("parent", START, 5.0)
-    thread = threading.Thread(target=lane.run)
+    pipeline.control.commit = look  # type: ignore[method-assign]  # what another thread sees meanwhile
+    pipeline.inbox.tip("parent", START, 5.0)
+    thread = threading.Thread(target=pipeline.run)
     thread.start()
     until(lambda: bool(seen), "a commit")
-    until(lambda: lane.intake.settled("parent"), "the commit to be over")
-    lane.end()
+    until(lambda: pipeline.inbox.settled("parent"), "the commit to be over")
+    pipeline.end()
     thread.join()
     assert seen[0] == ({"parent"}, False)
 
@@ -305,7 +305,7 @@ def test_whoever_comes_and_goes_every_change_is_counted_once(
     with tempfile.TemporaryDirectory() as folder, made_band(Path(folder)) as band:
         table = band.table
         table.page = page
-        band.lane.buffer, band.lane.batch = 6, 4
+        band.pipeline.buffer, band.pipeline.batch = 6, 4
         for _ in range(workers):
             band.join()
         for what, first, second in script:

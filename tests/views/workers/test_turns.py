@@ -15,7 +15,7 @@ from dynaview.sinks.memory import MemorySink
 from dynaview.views.control.store import ControlError, ControlStore
 from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.declarations.load import load
-from dynaview.views.workers.coordinator import Share
+from dynaview.views.workers.coordinator import ShardCoordinator
 from tests.support.house import until
 from tests.support.scripted import ScriptedTable
 
@@ -24,7 +24,7 @@ import sys, time
 from dynaview.views.control.store import ControlStore
 from dynaview.views.workers.coordinator import Share
 control = ControlStore(sys.argv[1])
-share = Share(control, "shop", {"one": "another"})
+share = ShardCoordinator(control, "shop", {"one": "another"})
 print(share.take_turn("one"), flush=True)
 time.sleep(60)
 """
@@ -54,7 +54,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_a_turn_is_free_again_when_its_process_is_killed(url: str) -> None:
     control = ControlStore(url)
     process = holder(url)
-    share = Share(control, "shop", {"one": "mine", "two": "mine"})
+    share = ShardCoordinator(control, "shop", {"one": "mine", "two": "mine"})
     try:
         assert not share.take_turn("one")
         assert share.take_turn("two")
@@ -73,10 +73,10 @@ def test_a_turn_is_free_again_when_its_process_is_killed(url: str) -> None:
 
 def test_workers_with_the_same_views_share_them(url: str) -> None:
     control = ControlStore(url)
-    one, two = (Share(control, "shop", {"one": "mine"}) for _ in range(2))
+    one, two = (ShardCoordinator(control, "shop", {"one": "mine"}) for _ in range(2))
     assert one.take_turn("one")
     assert two.take_turn("one")
-    other = Share(control, "shop", {"one": "declared in another way"})
+    other = ShardCoordinator(control, "shop", {"one": "declared in another way"})
     assert not other.take_turn("one")
     one.stop()
     assert not other.take_turn("one")

@@ -1,4 +1,4 @@
-"""The lane of a view, kept by one of two workers. Shared by the models.
+"""The pipeline of a view, kept by one of two workers. Shared by the models.
 
 The worker in office takes changes and writes them to the generations of the write order that it knows, one after the
 other; then it saves a checkpoint. It may die at any time: it starts anew from the checkpoint. It may also be paused
@@ -26,7 +26,7 @@ class Hand(NamedTuple):
     """All generations that it goes to."""
 
 
-class Lane(NamedTuple):
+class ViewPipeline(NamedTuple):
     """`at` is the last change whose writes are confirmed, as the worker in office knows it; `saved` the checkpoint."""
 
     at: int
@@ -67,63 +67,73 @@ class Habits:
 
 
 @cache
-def lane_steps(lane: Lane, made: int, order: Order, habits: Habits) -> tuple[tuple[str, Lane, Write | None], ...]:
-    """Whatever the workers may do next, with the write that is done with it. (Few lanes stand in many states.)"""
-    return tuple(_steps(lane, made, order, habits))
+def pipeline_steps(
+    pipeline: ViewPipeline, made: int, order: Order, habits: Habits
+) -> tuple[tuple[str, ViewPipeline, Write | None], ...]:
+    """Whatever the workers may do next, with the write that is done with it. (Few pipelines stand in many states.)"""
+    return tuple(_steps(pipeline, made, order, habits))
 
 
-def _steps(lane: Lane, made: int, order: Order, habits: Habits) -> Iterator[tuple[str, Lane, Write | None]]:
-    hand = lane.hand
+def _steps(
+    pipeline: ViewPipeline, made: int, order: Order, habits: Habits
+) -> Iterator[tuple[str, ViewPipeline, Write | None]]:
+    hand = pipeline.hand
     if hand is None:
-        for version in range(lane.at + 1, made + 1):  # a batch may hold several changes, coalesced to the last one
-            yield _write(lane, Hand(version, lane.knows, lane.knows))
-        if lane.knows != order:
-            yield f"the worker adopts the order {order}", lane._replace(knows=order), None
+        for version in range(pipeline.at + 1, made + 1):  # a batch may hold several changes, coalesced to the last one
+            yield _write(pipeline, Hand(version, pipeline.knows, pipeline.knows))
+        if pipeline.knows != order:
+            yield f"the worker adopts the order {order}", pipeline._replace(knows=order), None
     else:
-        yield _write(lane, hand)
-    if lane.saved < lane.at:
-        yield f"the checkpoint moves to {lane.at}", lane._replace(saved=lane.at), None
-    if lane.other is not None and lane.other != order:
-        yield f"the other worker adopts the order {order}", lane._replace(other=order), None
+        yield _write(pipeline, hand)
+    if pipeline.saved < pipeline.at:
+        yield f"the checkpoint moves to {pipeline.at}", pipeline._replace(saved=pipeline.at), None
+    if pipeline.other is not None and pipeline.other != order:
+        yield f"the other worker adopts the order {order}", pipeline._replace(other=order), None
 
-    after = lane.saved
+    after = pipeline.saved
     if habits.saves_what_is_unwritten and hand is not None:
         after = hand.version
-    if lane.at > lane.saved or hand is not None or lane.knows != order:
-        anew = Lane(after, after, order, lane.other, None, lane.late)
+    if pipeline.at > pipeline.saved or hand is not None or pipeline.knows != order:
+        anew = ViewPipeline(after, after, order, pipeline.other, None, pipeline.late)
         yield f"the worker dies and starts from checkpoint {after}", anew, None
-    if lane.other is not None:
-        knows = order if habits.reads_order_on_taking_over else lane.other
-        hands = [hand] if hand is not None else [Hand(v, lane.knows, lane.knows) for v in range(lane.at + 1, made + 1)]
+    if pipeline.other is not None:
+        knows = order if habits.reads_order_on_taking_over else pipeline.other
+        hands = (
+            [hand]
+            if hand is not None
+            else [Hand(v, pipeline.knows, pipeline.knows) for v in range(pipeline.at + 1, made + 1)]
+        )
         for kept in hands:
             text = f"the worker is paused with change {kept.version} for {kept.left} in its hands; the other takes over"
-            yield f"{text} from checkpoint {after}", Lane(after, after, knows, None, None, kept), None
-    if lane.late is not None:
-        yield from _late_steps(lane, lane.late, made, order, habits)
+            yield f"{text} from checkpoint {after}", ViewPipeline(after, after, knows, None, None, kept), None
+    if pipeline.late is not None:
+        yield from _late_steps(pipeline, pipeline.late, made, order, habits)
 
 
 def _late_steps(
-    lane: Lane, hand: Hand, made: int, order: Order, habits: Habits
-) -> Iterator[tuple[str, Lane, Write | None]]:
+    pipeline: ViewPipeline, hand: Hand, made: int, order: Order, habits: Habits
+) -> Iterator[tuple[str, ViewPipeline, Write | None]]:
     """What a paused worker does when it wakes up."""
     version, left, knew = hand
-    back = lane._replace(late=None, other=order)  # it reads the order before it takes anything again
+    back = pipeline._replace(late=None, other=order)  # it reads the order before it takes anything again
     yield "the paused worker is ended", back, None
     write = Write(version, left[0], True)
     text = f"late, change {version} is written to {left[0]}"
     if left[1:]:
-        yield text, lane._replace(late=hand._replace(left=left[1:])), write
+        yield text, pipeline._replace(late=hand._replace(left=left[1:])), write
         return
     if habits.late_writer_saves:
         back = back._replace(saved=version)
     yield text, back, write
     if habits.late_writer_goes_on:
         for newer in range(version + 1, made + 1):
-            yield f"{text}, and change {newer} taken", lane._replace(late=Hand(newer, knew, knew)), write
+            yield f"{text}, and change {newer} taken", pipeline._replace(late=Hand(newer, knew, knew)), write
 
 
-def _write(lane: Lane, hand: Hand) -> tuple[str, Lane, Write]:
+def _write(pipeline: ViewPipeline, hand: Hand) -> tuple[str, ViewPipeline, Write]:
     """The first (or next) write of a batch."""
     version, left, _ = hand
-    after = lane._replace(hand=hand._replace(left=left[1:])) if left[1:] else lane._replace(hand=None, at=version)
+    after = (
+        pipeline._replace(hand=hand._replace(left=left[1:])) if left[1:] else pipeline._replace(hand=None, at=version)
+    )
     return f"change {version} is written to {left[0]}", after, Write(version, left[0], False)
