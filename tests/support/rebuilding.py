@@ -81,7 +81,7 @@ class Held:
 
     def open(self, layout: Any, generation: int) -> Any:
         target, act = self._open(layout, generation), self._act
-        for name in ("write", "mend", "publish", "prepare", "finish", "drop"):
+        for name in ("write", "write_if_unchanged", "publish", "prepare", "finish", "drop"):
             setattr(target, name, _through(getattr(target, name), lambda name=name: act(name, target)))  # type: ignore[misc]
         return target
 

@@ -15,7 +15,7 @@ from dynaview.sinks.port import APPLIED
 from tests.sinks.postgres.database import Database, fresh
 from tests.sinks.postgres.test_values import FIELDS, ROWS, emptied
 
-ALL_TYPES = fresh("canonical bytes")
+ALL_TYPES = fresh("canonical")
 
 TEXT = 'é中😀 "quoted" \\ \b\f\n\r\t\x01\x1f\x7f / </script>'
 EXAMPLES: list[tuple[Field, Any]] = [
