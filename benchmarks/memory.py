@@ -27,7 +27,7 @@ from benchmarks.pipeline import PagesStream, WatchedControl
 from benchmarks.records import Pages
 from benchmarks.setting import Setting, View
 from dynaview.projections.rows import Write
-from dynaview.sinks.port import APPLIED, STALE, ConditionalWrite, Outcome, Target
+from dynaview.sinks.port import APPLIED, STALE, ConditionalWrite, Foreign, Outcome, RefusedRow, Target
 from dynaview.sources.port import Page
 from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.pipeline import ViewPipeline
@@ -58,7 +58,8 @@ class _Held:
 
     def prepare(self, bulk: bool = False) -> None: ...
 
-    def finish(self) -> None: ...
+    def finish(self) -> list[RefusedRow]:
+        return []
 
     def publish(self) -> None: ...
 
@@ -80,6 +81,14 @@ class _Held:
 
     def canonical_rows(self) -> Any:
         return iter(())
+
+    def show(self) -> None: ...
+
+    def foreign(self) -> Any:
+        return iter(())
+
+    def remove_foreign(self, foreign: Sequence[Foreign]) -> int:
+        return 0
 
     def count(self) -> int:
         return 0

@@ -25,7 +25,9 @@ from dynaview.sinks.port import (
     STALE,
     CanonicalRows,
     ConditionalWrite,
+    Foreign,
     Outcome,
+    RefusedRow,
     Rejected,
     RejectedKind,
     Room,
@@ -78,8 +80,10 @@ class MemoryTarget:
                 "use the next generation, or drop this one"
             )
 
-    def finish(self) -> None:
-        """A bulk load leaves nothing out here."""
+    def finish(self) -> list[RefusedRow]:
+        late = self._sink.refuses_late
+        reasons = ((row, late(row)) for row in self.rows()) if late is not None else ()
+        return [RefusedRow(row, Rejected(reason)) for row, reason in reasons if reason is not None]
 
     def publish(self) -> None:
         self._rows()
@@ -119,6 +123,15 @@ class MemoryTarget:
 
     def canonical_rows(self) -> Iterator[CanonicalRows]:
         return listed(self.rows())
+
+    def show(self) -> None:
+        """Readers see every write at once."""
+
+    def foreign(self) -> Iterator[Foreign]:
+        return iter(())
+
+    def remove_foreign(self, foreign: Sequence[Foreign]) -> int:
+        return 0
 
     def count(self) -> int:
         rows = self._rows()
@@ -213,9 +226,13 @@ def _version(mend: ConditionalWrite) -> int:
 class MemorySink:
     """A store in this process's memory."""
 
-    def __init__(self, name: str, in_place: bool = False) -> None:
+    def __init__(
+        self, name: str, in_place: bool = False, refuses_late: Callable[[Stored], str | None] | None = None
+    ) -> None:
+        """`refuses_late`: why `Target.finish` has to refuse a row, None where it does not."""
         self.name = name
         self.in_place = in_place
+        self.refuses_late = refuses_late
         self._lock = threading.Lock()
         self._made: dict[tuple[str, int], _Rows] = {}
         self._published: dict[str, int] = {}

@@ -20,20 +20,32 @@ Tombstones
 Duplicates and order
     Applying the same writes again, in any order, from any number of threads and processes at once, ends in the state
     of the highest version of each row. `write` may be called concurrently on one target.
-Mending
+Conditional writes
     `Target.write_if_unchanged` is compare-and-set: a row is written only where what stands under its key is exactly
     what was seen (version, owner, generation, live or tombstone; None: nothing at all), else it is STALE. The row then
     has the target's generation, and the version that was seen where it was of the same owner, else version 0 (versions
     of different items mean nothing to each other). So a row can be put right without knowing the version of its item,
-    and any change that comes between wins. A mend that deletes leaves a tombstone as a delete does. What a later
-    generation than the target's wrote is not mended: STALE. Generations Where `Sink.in_place` is false, each generation
-    has rows of its own, and readers see the one that was published last. Where it is true, all generations share the
-    row keys that readers address; a row carries the generation that wrote it, and under `Rule.NEWER` a write is applied
-    when neither its version nor its generation is lower than the row's and one of them is higher. Outcomes One for each
-    write, in the order of the batch: APPLIED, STALE, or a `Rejected` for content that the store cannot hold. A rejected
-    write changes nothing and never fails its neighbours. Durable When `write` returns, every APPLIED write survives a
-    crash of the store as far as the store is configured to survive one. When it raises `SinkUnavailable`, any part of
-    the batch may or may not have been applied: send the whole batch again. Sinks do not retry.
+    and any change that comes between wins. One that deletes leaves a tombstone as a delete does. What a later
+    generation than the target's wrote is left alone: STALE.
+Generations
+    Where `Sink.in_place` is false, each generation has rows of its own, and readers see the one that was published
+    last. Where it is true, all generations share the row keys that readers address; a row carries the generation that
+    wrote it, and under `Rule.NEWER` a write is applied when neither its version nor its generation is lower than the
+    row's and one of them is higher.
+Outcomes
+    One for each write, in the order of the batch: APPLIED, STALE, or a `Rejected` for content that the store cannot
+    hold. A rejected write changes nothing and never fails its neighbours. What a store can only tell after a load,
+    `Target.finish` tells.
+Durable
+    When `write` returns, every APPLIED write survives a crash of the store as far as the store is configured to
+    survive one. When it raises `SinkUnavailable`, any part of the batch may or may not have been applied: send the
+    whole batch again. Sinks do not retry.
+Visible
+    `Target.read` and `Target.rows` show a write as soon as it is applied. What readers ask may show it a moment later
+    (OpenSearch searches); `Target.show` ends when they see it too.
+Foreign
+    What dynaview did not put there is never touched by a write. `Target.foreign` lists it, `Target.remove_foreign`
+    takes it away on request.
 """
 
 from __future__ import annotations
@@ -112,6 +124,25 @@ class Stored:
     content: Any
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedRow:
+    """A row that was applied, and that the store turns out unable to hold (`Target.finish`)."""
+
+    row: Stored
+    """As it stands, with its content."""
+    refused: Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """Something where a row of the view could stand that dynaview did not put there."""
+
+    key: RowKey
+    """Of a Redis set the key and the member; the key alone where the whole of it is meant."""
+    what: str
+    """For people, without its values: "a string", "a member without a version"."""
+
+
 class CanonicalRows(NamedTuple):
     """Some live rows, of each the key, the state and the canonical bytes, see `dynaview.sinks.canonical`."""
 
@@ -160,9 +191,14 @@ class Target(Protocol):
         rights are missing, or where what stands there has another shape than the layout.
         """
 
-    def finish(self) -> None:
-        """Make good what `prepare` left out for a bulk load, while writes go on; idempotent. When it returns, readers
-        of this generation would miss nothing. Raises `SinkRefused` where the rows do not allow it (a unique index)."""
+    def finish(self) -> list[RefusedRow]:
+        """Make good what `prepare` left out for a bulk load, while writes go on; idempotent. When it answers an empty
+        list, readers of this generation would miss nothing.
+
+        Otherwise it names rows that stand in the way (of two with one value of a unique index the one with the higher
+        key, a value too long for an index), each once, and has changed none of them. The caller keeps dead letters of
+        their items, deletes them as they were seen (`write_if_unchanged`), so that neither a crash nor a newer change
+        is lost between the two, and calls again. Raises `SinkRefused` where it is not a matter of rows."""
 
     def publish(self) -> None:
         """Make this the generation that readers see, in one atomic step (no step at all where keys are direct): no
@@ -195,6 +231,18 @@ class Target(Protocol):
 
     def canonical_rows(self) -> Iterator[CanonicalRows]:
         """What `rows` lists, for comparing: page by page, at the lowest price that the store allows."""
+
+    def show(self) -> None:
+        """Let whoever reads the view see what was APPLIED before the call, at once; nothing to do where readers see
+        every write as it is applied. It costs the store something: not for every batch."""
+
+    def foreign(self) -> Iterator[Foreign]:
+        """What stands where rows of the view could, and was not put there by dynaview, in no order; memory bounded.
+        What carries a version in dynaview's form cannot be told from a row: `rows` lists it. Where a store keeps rows
+        in a table or index of dynaview's own there is nothing to list: whatever is put in there, `rows` lists."""
+
+    def remove_foreign(self, foreign: Sequence[Foreign]) -> int:
+        """Remove those of `foreign` that are still there and still not dynaview's; how many that were."""
 
     def count(self) -> int:
         """How many live rows readers would see."""

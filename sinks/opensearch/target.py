@@ -28,7 +28,16 @@ from dynaview.sinks.opensearch.values import (
     owned_canonical,
     stored,
 )
-from dynaview.sinks.port import CanonicalRows, ConditionalWrite, Outcome, SinkError, SinkUnavailable, Stored
+from dynaview.sinks.port import (
+    CanonicalRows,
+    ConditionalWrite,
+    Foreign,
+    Outcome,
+    RefusedRow,
+    SinkError,
+    SinkUnavailable,
+    Stored,
+)
 
 _READ_ROWS = 500
 _PAGE_ROWS = 1000
@@ -102,8 +111,10 @@ class OpenSearchTarget:
     def prepare(self, bulk: bool = False) -> None:
         self._enter(self._generation.prepare(bulk))
 
-    def finish(self) -> None:
+    def finish(self) -> list[RefusedRow]:
+        """OpenSearch indexes documents as they come, so none is refused late."""
         self._generation.finish()
+        return []
 
     def gone(self) -> str | None:
         return None if self._generation.find() is not None else f"index {self._generation.index} is gone"
@@ -179,6 +190,17 @@ class OpenSearchTarget:
             # The listing ends by itself after a while; an error here must not hide one from above.
             with contextlib.suppress(SinkError):
                 self._send("DELETE", "/_search/scroll", "reading", body=msgspec.json.encode({"scroll_id": page.scroll}))
+
+    def show(self) -> None:
+        """Refreshes the index."""
+        self._refreshed()
+
+    def foreign(self) -> Iterator[Foreign]:
+        """The index is dynaview's own, see the port."""
+        return iter(())
+
+    def remove_foreign(self, foreign: Sequence[Foreign]) -> int:
+        return 0
 
     def count(self) -> int:
         door = self._refreshed()

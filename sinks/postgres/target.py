@@ -10,7 +10,7 @@ from typing import Any
 from psycopg import Connection, sql
 
 from dynaview.projections.rows import Layout, RowKey, Write
-from dynaview.sinks.port import CanonicalRows, ConditionalWrite, Outcome, SinkRefused, Stored
+from dynaview.sinks.port import CanonicalRows, ConditionalWrite, Foreign, Outcome, RefusedRow, SinkRefused, Stored
 from dynaview.sinks.postgres.canonical import NONE, Canonical
 from dynaview.sinks.postgres.client import Connections, Mode
 from dynaview.sinks.postgres.errors import ContentError, Locked, reason_of
@@ -63,13 +63,14 @@ class PostgresTarget:
         if made == [False] and not bulk:
             self._indexes.complete(wait=False)
 
-    def finish(self) -> None:
+    def finish(self) -> list[RefusedRow]:
         table = self._schema.table(self.generation)
         with self._connections.transaction(self._right) as connection:
             self._schema.standing(connection, self.generation)
         self._indexes.complete(wait=True)
         with self._connections.transaction(self._right, Mode.LONG) as connection:
             connection.execute(sql.SQL("ANALYZE {}").format(self._schema.qualified(table)))
+        return []
 
     def gone(self) -> str | None:
         name = self._schema.table(self.generation)
@@ -155,6 +156,16 @@ class PostgresTarget:
                 return
             statement = page(_PAGE, True)
             parameters = [column.encode([value]) for column, value in zip(self._keys, key(rows[-1]), strict=False)]
+
+    def show(self) -> None:
+        """Readers see every transaction once it is committed."""
+
+    def foreign(self) -> Iterator[Foreign]:
+        """The table is dynaview's own, see the port."""
+        return iter(())
+
+    def remove_foreign(self, foreign: Sequence[Foreign]) -> int:
+        return 0
 
     def count(self) -> int:
         with self._connections.transaction(self._right, Mode.LONG) as connection:

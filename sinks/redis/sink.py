@@ -79,7 +79,7 @@ class RedisSink:
         if strangers:
             found.append(
                 f"{len(strangers)} keys of the view's family were not created by dynaview and will not be touched, "
-                f"such as {strangers[0]!r}: choose another key template, or remove them"
+                f"such as {strangers[0].key!r}: choose another key template, or remove them"
             )
         if generations.look(self._link, target.family) is None:
             found.append(generations.taken(target.family))

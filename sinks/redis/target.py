@@ -14,12 +14,24 @@ import redis
 
 from dynaview.projections.rows import Layout, RowKey, Rule, Write
 from dynaview.sinks.canonical import listed, plain
-from dynaview.sinks.port import APPLIED, STALE, CanonicalRows, ConditionalWrite, Outcome, Rejected, RejectedKind, Stored
+from dynaview.sinks.port import (
+    APPLIED,
+    STALE,
+    CanonicalRows,
+    ConditionalWrite,
+    Foreign,
+    Outcome,
+    RefusedRow,
+    Rejected,
+    RejectedKind,
+    Stored,
+)
 from dynaview.sinks.redis import generation as generations
 from dynaview.sinks.redis import guard as scripts
 from dynaview.sinks.redis import lookups
 from dynaview.sinks.redis.canonical import Listing, count_hashes
 from dynaview.sinks.redis.client import Link
+from dynaview.sinks.redis.foreign import Foreigners
 from dynaview.sinks.redis.names import Family, companion
 from dynaview.sinks.redis.scan import Scan
 from dynaview.sinks.redis.values import Content, Unstorable, hash_content, stored
@@ -80,6 +92,7 @@ class RedisTarget:
         self.family = Family(self._options.family)
         """The view's keys."""
         self._scan = Scan(link, self.family)
+        self._foreigners = Foreigners(link, self._scan, _REDIS_TYPE[self._content.type])
         self._listing = Listing(link, self._content, self.family) if Listing.suits(self._content) else None
         self._members = self._content.type in ("set", "sorted_set")
         lasts = (self._options.expire_after or 0) * 1000
@@ -89,8 +102,9 @@ class RedisTarget:
         """Keys need no preparation, but the view's highest generation is kept, see `RedisSink.highest`."""
         generations.lift(self._link, self.family, self.generation)
 
-    def finish(self) -> None:
+    def finish(self) -> list[RefusedRow]:
         """A bulk load leaves nothing out here."""
+        return []
 
     def publish(self) -> None:
         """Readers see keys at once."""
@@ -146,6 +160,16 @@ class RedisTarget:
     def canonical_rows(self) -> Iterator[CanonicalRows]:
         return listed(self.rows()) if self._listing is None else self._listing.pages()
 
+    def show(self) -> None:
+        """Readers see every write at once."""
+
+    def foreign(self) -> Iterator[Foreign]:
+        """As SCAN has it, see `rows` and `foreign`."""
+        return (one for _, page in self._foreigners.pages() for one in page)
+
+    def remove_foreign(self, foreign: Sequence[Foreign]) -> int:
+        return self._foreigners.remove([one.key for one in foreign])
+
     def count(self) -> int:
         """As SCAN has it, see `rows`."""
         if self._content.type == "hash":
@@ -164,12 +188,12 @@ class RedisTarget:
         # Last, so that a drop that broke off does not hide the rows that are left.
         generations.forget(self._link, self.family, self.generation)
 
-    def strangers(self, most: int = 1000) -> list[str]:
-        """Keys of the family, among the first `most` met, that dynaview did not create."""
-        found: list[str] = []
-        for keys in self._scan.keys(None):
-            found += [key for key in keys if self._is_strange(key)]
-            most -= len(keys)
+    def strangers(self, most: int = 1000) -> list[Foreign]:
+        """What is foreign among the first `most` keys met."""
+        found: list[Foreign] = []
+        for met, some in self._foreigners.pages():
+            found += some
+            most -= met
             if most <= 0:
                 break
         return found
@@ -364,13 +388,6 @@ class RedisTarget:
                 yield [["H", key] for key in rows]
         for pairs in self._scan.companions():
             yield [["C", name, key if self._content.type == "string" else None] for name, key in pairs]
-
-    def _is_strange(self, key: str) -> bool:
-        if self._link.call(lambda client: client.type(key)).decode() != _REDIS_TYPE[self._content.type]:
-            return True
-        if self._members:
-            return not self._link.call(lambda client: client.exists(companion(key)))
-        return next(self._read([key], full=False)) is None
 
 
 def _extra(write: Write, key: str, at: int | None) -> Any:

@@ -9,7 +9,17 @@ from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
 from dynaview.projections.rows import RowKey, Write
-from dynaview.sinks.port import CanonicalRows, ConditionalWrite, Outcome, SinkRefused, SinkUnavailable, Stored, Target
+from dynaview.sinks.port import (
+    CanonicalRows,
+    ConditionalWrite,
+    Foreign,
+    Outcome,
+    RefusedRow,
+    SinkRefused,
+    SinkUnavailable,
+    Stored,
+    Target,
+)
 
 Fault: TypeAlias = Literal["refuse", "lose", "half", "forbid"]
 """refuse: fail before the write. lose: write, then fail, as when the answer is lost. half: write half, then fail.
@@ -73,8 +83,8 @@ class FaultyTarget:
     def prepare(self, bulk: bool = False) -> None:
         self.inner.prepare(bulk)
 
-    def finish(self) -> None:
-        self.inner.finish()
+    def finish(self) -> list[RefusedRow]:
+        return self.inner.finish()
 
     def publish(self) -> None:
         self.inner.publish()
@@ -96,6 +106,15 @@ class FaultyTarget:
 
     def canonical_rows(self) -> Iterator[CanonicalRows]:
         return self.inner.canonical_rows()
+
+    def show(self) -> None:
+        self.inner.show()
+
+    def foreign(self) -> Iterator[Foreign]:
+        return self.inner.foreign()
+
+    def remove_foreign(self, foreign: Sequence[Foreign]) -> int:
+        return self.inner.remove_foreign(foreign)
 
     def count(self) -> int:
         return self.inner.count()

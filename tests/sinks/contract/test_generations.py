@@ -384,8 +384,8 @@ def test_a_bulk_load_is_finished_and_published(subject: Subject, generations: Ge
     if outcomes[0] is STALE:
         assert shop.mends(scanned[0], shop.seen("row 0")) is APPLIED
     assert shop.target.count() == 300
-    shop.target.finish()
-    shop.target.finish()
+    assert shop.target.finish() == []
+    assert shop.target.finish() == []
     later = shop.put("row 3", 6, 5)
     assert shop.does(later) is APPLIED
     shop.target.publish()
