@@ -18,7 +18,6 @@ from functools import cached_property
 from typing import Literal, NamedTuple, TypeAlias
 
 from tests.models.pipeline import Habits, Order, ViewPipeline, Write, pipeline_steps
-
 from tests.models.table import History, Value, changes, item, shown
 
 

@@ -22,7 +22,6 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from tests.models.pipeline import Habits, ViewPipeline, Write, pipeline_steps
-
 from tests.models.table import History, Value, changes, item, shown
 
 

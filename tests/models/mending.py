@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from tests.models.pipeline import Habits, ViewPipeline, Write, pipeline_steps
-
 from tests.models.table import History, Value, item, shown
 
 
