@@ -58,7 +58,7 @@ class _Held:
 
     def prepare(self, bulk: bool = False) -> None: ...
 
-    def finish(self) -> list[RefusedRow]:
+    def finish(self, kept: Sequence[RefusedRow] = ()) -> list[RefusedRow]:
         return []
 
     def publish(self) -> None: ...

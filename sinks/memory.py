@@ -80,7 +80,8 @@ class MemoryTarget:
                 "use the next generation, or drop this one"
             )
 
-    def finish(self) -> list[RefusedRow]:
+    def finish(self, kept: Sequence[RefusedRow] = ()) -> list[RefusedRow]:
+        self.write_if_unchanged([ConditionalWrite(Write(one.row.key, None, 0, one.row.owner), one.row) for one in kept])
         late = self._sink.refuses_late
         reasons = ((row, late(row)) for row in self.rows()) if late is not None else ()
         return [RefusedRow(row, Rejected(reason)) for row, reason in reasons if reason is not None]

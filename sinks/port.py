@@ -191,14 +191,15 @@ class Target(Protocol):
         rights are missing, or where what stands there has another shape than the layout.
         """
 
-    def finish(self) -> list[RefusedRow]:
+    def finish(self, kept: Sequence[RefusedRow] = ()) -> list[RefusedRow]:
         """Make good what `prepare` left out for a bulk load, while writes go on; idempotent. When it answers an empty
         list, readers of this generation would miss nothing.
 
         Otherwise it names rows that stand in the way (of two with one value of a unique index the one with the higher
-        key, a value too long for an index), each once, and has changed none of them. The caller keeps dead letters of
-        their items, deletes them as they were seen (`write_if_unchanged`), so that neither a crash nor a newer change
-        is lost between the two, and calls again. Raises `SinkRefused` where it is not a matter of rows."""
+        key, a value too long for an index), and has changed none of them. The caller keeps dead letters of their items
+        and calls again with them as `kept`: only now are they taken out, where they still stand as they were seen. So
+        neither a crash nor a newer change between the two loses anything. Raises `SinkRefused` where it is not a matter
+        of rows."""
 
     def publish(self) -> None:
         """Make this the generation that readers see, in one atomic step (no step at all where keys are direct): no

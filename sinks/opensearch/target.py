@@ -111,7 +111,7 @@ class OpenSearchTarget:
     def prepare(self, bulk: bool = False) -> None:
         self._enter(self._generation.prepare(bulk))
 
-    def finish(self) -> list[RefusedRow]:
+    def finish(self, kept: Sequence[RefusedRow] = ()) -> list[RefusedRow]:
         """OpenSearch indexes documents as they come, so none is refused late."""
         self._generation.finish()
         return []

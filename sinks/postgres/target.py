@@ -63,7 +63,7 @@ class PostgresTarget:
         if made == [False] and not bulk:
             self._indexes.complete(wait=False)
 
-    def finish(self) -> list[RefusedRow]:
+    def finish(self, kept: Sequence[RefusedRow] = ()) -> list[RefusedRow]:
         table = self._schema.table(self.generation)
         with self._connections.transaction(self._right) as connection:
             self._schema.standing(connection, self.generation)

@@ -102,7 +102,7 @@ class RedisTarget:
         """Keys need no preparation, but the view's highest generation is kept, see `RedisSink.highest`."""
         generations.lift(self._link, self.family, self.generation)
 
-    def finish(self) -> list[RefusedRow]:
+    def finish(self, kept: Sequence[RefusedRow] = ()) -> list[RefusedRow]:
         """A bulk load leaves nothing out here."""
         return []
 

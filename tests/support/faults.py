@@ -83,8 +83,8 @@ class FaultyTarget:
     def prepare(self, bulk: bool = False) -> None:
         self.inner.prepare(bulk)
 
-    def finish(self) -> list[RefusedRow]:
-        return self.inner.finish()
+    def finish(self, kept: Sequence[RefusedRow] = ()) -> list[RefusedRow]:
+        return self.inner.finish(kept)
 
     def publish(self) -> None:
         self.inner.publish()

@@ -9,7 +9,8 @@ from itertools import product
 import pytest
 
 from dynaview.projections.changes import SCANNED
-from dynaview.projections.rows import Layout, Rule, Write
+from dynaview.projections.rows import Field, Layout, RedisOptions, Rule, Write
+from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import APPLIED, STALE, ConditionalWrite, Rejected, RejectedKind, Room, Stored
 from tests.sinks.contract.shop import Shop
 from tests.sinks.contract.subjects import Subject
@@ -505,3 +506,22 @@ def test_the_highest_generation_is_that_of_all_who_prepare_at_once(generations: 
         thread.join(60)
     assert failures == []
     assert generations.sink.highest(generations.layout) == max(numbers)
+
+
+def test_a_row_that_is_refused_late_is_named_until_its_letter_is_kept() -> None:
+    sink = MemorySink("memory", refuses_late=lambda row: "too long" if row.key == "b" else None)
+    target = sink.open(Layout("v", (), (Field("a"),), RedisOptions()), 1)
+    target.prepare(bulk=True)
+    target.write([Write(key, ("x",), 5) for key in ("a", "b", "c")])
+    (named,) = target.finish()
+    assert (named.row.key, named.refused.reason) == ("b", "too long")
+    assert target.finish() == [named], "nothing was taken out yet"
+    assert target.count() == 3
+    assert target.finish([named]) == []
+    assert {row.key for row in target.rows()} == {"a", "c"}
+    (tombstone,) = target.read(["b"])
+    assert tombstone is not None
+    assert (tombstone.version, tombstone.content) == (5, None)
+    target.write([Write("b", ("y",), 6)])
+    assert target.finish([named]) != [], "what is newer than what was seen stays"
+    assert target.count() == 3
