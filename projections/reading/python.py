@@ -118,6 +118,12 @@ def declared(module: ModuleType) -> list[Declared]:
     return own + [each for each in others if any(each.function.call is value for value in held)]
 
 
+def declaration_of(function: Callable[..., Any]) -> Declared | None:
+    """What `@projection` said above this function; None where it did not."""
+    each = (one for all_ in list(_declared.values()) for one in all_)
+    return next((one for one in each if one.function.call is function), None)
+
+
 def forget(module_name: str) -> None:
     """Drop what a module has declared, before it is executed anew."""
     _declared.pop(module_name, None)
