@@ -54,6 +54,7 @@ class _Held:
         self.layout, self.generation = target.layout, target.generation
         self.content = target.content
         self.canonical = target.canonical
+        self.fault = target.fault
         self._free = free
 
     def prepare(self, bulk: bool = False) -> None: ...

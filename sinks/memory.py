@@ -104,6 +104,14 @@ class MemoryTarget:
         content = self.content(write)
         return None if content is None else plain(write.owner, content)
 
+    def fault(self, write: Write) -> str | None:
+        try:
+            self._encoded(write)
+            json_encoder.encode(write.key)
+        except (UnicodeEncodeError, TypeError, ValueError) as error:
+            return f"cannot be kept as JSON: {type(error).__name__}"
+        return None
+
     def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         rows = self._rows()
         with rows.lock:
@@ -157,11 +165,9 @@ class MemoryTarget:
     def _put(self, write: Write, version: int, verdict: Callable[[_Held | None], Outcome]) -> Outcome:
         """Apply `write` under `version` where `verdict` on what stands there says so."""
         rows = self._rows()
-        try:
-            content = self._encoded(write)
-            json_encoder.encode(write.key)
-        except (UnicodeEncodeError, TypeError, ValueError) as error:
-            return Rejected(f"cannot be kept as JSON: {type(error).__name__}")
+        if fault := self.fault(write):
+            return Rejected(fault)
+        content = self._encoded(write)
         with rows.lock:
             outcome = verdict(rows.held.get(write.key))
             if outcome is APPLIED:

@@ -219,6 +219,10 @@ class Target(Protocol):
         would stand. The same bytes only for the same owner and an equal content; mostly for all such. Pure; raises as
         `content`."""
 
+    def fault(self, write: Write) -> str | None:
+        """Why the store could not hold `write`, as far as that can be known without asking it; None where nothing
+        speaks against it. Pure; for people, without values, in the words of a `Rejected`."""
+
     def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         """What stands under each key, tombstones included, None where nothing does. Strongly consistent. Without
         `contents`, those of live rows may be anything but None: that is cheaper where only versions are looked at."""

@@ -343,3 +343,13 @@ def _of_content(item: _Item) -> bool:
 
 def _too_large(size: int) -> Rejected:
     return Rejected(f"the document of {size} bytes is longer than one request to OpenSearch may be")
+
+
+def fault(documents: Documents, write: Write) -> str | None:
+    """See `dynaview.sinks.port.Target.fault`."""
+    try:
+        key(write.key)
+        size = len(documents.encode(write, lambda: 0))
+    except Unstorable as error:
+        return str(error)
+    return _too_large(size).reason if size > REQUEST_BYTES else None

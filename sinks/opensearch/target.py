@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from dynaview.projections.rows import Layout, RowKey, Write
-from dynaview.sinks.opensearch.bulk import Bulk
+from dynaview.sinks.opensearch.bulk import Bulk, fault
 from dynaview.sinks.opensearch.client import Connection, path
 from dynaview.sinks.opensearch.errors import IndexMissing, ItemError, of_answer
 from dynaview.sinks.opensearch.generation import LIVE, Generation
@@ -141,6 +141,9 @@ class OpenSearchTarget:
 
     def canonical(self, write: Write) -> bytes | None:
         return None if write.values is None else self._documents.canonical(write)
+
+    def fault(self, write: Write) -> str | None:
+        return fault(self._documents, write)
 
     def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         if not keys:

@@ -160,7 +160,7 @@ class Guard:
         """Find the writes at fault. `error` is Postgres's, or None where the batch could not even be written down."""
         good = []
         for number in positions:
-            fault = self._fault(batch.writes[number])
+            fault = self.fault(batch.writes[number])
             if fault is None:
                 good.append(number)
             else:
@@ -178,7 +178,7 @@ class Guard:
             if error is not None and error.state == UNIQUE:
                 batch.clashes.append(good[0])
 
-    def _fault(self, write: Write) -> str | None:
+    def fault(self, write: Write) -> str | None:
         """Why Postgres could not hold the write, as far as its columns know."""
         key = write.key if isinstance(write.key, tuple) else ()
         if len(key) != self._keys:

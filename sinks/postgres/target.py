@@ -110,6 +110,9 @@ class PostgresTarget:
             self.content(write)  # which may raise; if not, no row is like this one
             return NONE
 
+    def fault(self, write: Write) -> str | None:
+        return self._guard.fault(write)
+
     def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         found: list[Stored | None] = [None] * len(keys)
         if not keys:

@@ -143,6 +143,15 @@ class RedisTarget:
         at = self._content.expires_at(write)
         return at is not None and at <= time.time() * 1000
 
+    def fault(self, write: Write) -> str | None:
+        try:
+            _pack(self._build(write))
+        except Unstorable as error:
+            return str(error)
+        except UnicodeEncodeError:
+            return NO_UNICODE
+        return None
+
     def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         return list(self._read(keys, full=contents))
 

@@ -95,6 +95,9 @@ class FaultyTarget:
     def canonical(self, write: Write) -> bytes | None:
         return self.inner.canonical(write)
 
+    def fault(self, write: Write) -> str | None:
+        return self.inner.fault(write)
+
     def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         return self.inner.read(keys, contents)
 

@@ -268,6 +268,17 @@ def test_a_batch_of_nothing_but_rejected_writes(subject: Subject, shop: Shop) ->
     assert shop.target.count() == 0
 
 
+def test_a_write_that_the_store_cannot_hold_is_known_without_asking_it(subject: Subject, shop: Shop) -> None:
+    key, bad = subject.unstorable(f"{shop.target.layout.view}:bad")
+    (outcome,) = shop.target.write([Write(key, bad, 1)])
+    assert isinstance(outcome, Rejected)
+    fault = shop.target.fault(Write(key, bad, 1))
+    assert fault is not None
+    assert "ud800" not in fault
+    assert shop.target.fault(shop.put("good", 1)) is None
+    assert shop.target.fault(shop.delete("good", 2)) is None
+
+
 # Content
 
 
