@@ -9,9 +9,6 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
-FAILED = "failed"
-"""The state of a view that met an error nobody expected."""
-
 
 def fault_reason(error: BaseException) -> str:
     """What the operator is told. The error's own text is left out: it may show values of rows."""

@@ -29,6 +29,7 @@ from dynaview.sources.errors import (
     Trimmed,
 )
 from dynaview.views.control.store import ControlError, ControlUnavailable
+from dynaview.views.states import ViewState
 
 
 class Action(enum.Enum):
@@ -51,108 +52,116 @@ class Policy:
 
     action: Action
     cap: float
-    state: str
+    state: ViewState | None
     what: str
     do: str
 
 
-def _retry(cap: float, state: str, what: str, do: str) -> Policy:
+def _retry(cap: float, state: ViewState, what: str, do: str) -> Policy:
     return Policy(Action.RETRY, cap, state, what, do)
 
 
-def _slow(cap: float, state: str, what: str, do: str) -> Policy:
+def _slow(cap: float, state: ViewState, what: str, do: str) -> Policy:
     return Policy(Action.SLOW, cap, state, what, do)
 
 
 POLICIES: Mapping[type[Exception], Policy] = {
     SourceError: _retry(
         10,
-        "waiting",
+        ViewState.WAITING,
         "AWS or the network does not answer",
         "nothing; if it lasts, look at the network and the endpoint",
     ),
     Throttled: _retry(
         10,
-        "waiting",
+        ViewState.WAITING,
         "AWS throttles",
         "nothing; if it lasts, look for other readers of this stream: AWS allows two a shard",
     ),
     BadPage: _retry(
         10,
-        "waiting",
+        ViewState.WAITING,
         "an answer was cut short or broken on its way",
         "nothing; if it lasts, look at proxies in between",
     ),
     IteratorExpired: Policy(
         Action.AGAIN,
         0,
-        "",
+        None,
         "a shard iterator is older than 15 minutes",
         "nothing; a new one goes on behind the last record",
     ),
     CredentialsMissing: _slow(
         30,
-        "waiting",
+        ViewState.WAITING,
         "no AWS credentials, or expired or not accepted",
         "renew them, the way the AWS tools take them; a wrong clock on the machine looks the same",
     ),
     AccessDenied: _slow(
-        30, "waiting", "an IAM action is missing", "grant the action that the message names, on the resource it names"
+        30,
+        ViewState.WAITING,
+        "an IAM action is missing",
+        "grant the action that the message names, on the resource it names",
     ),
     TableMissing: _slow(
         30,
-        "waiting",
+        ViewState.WAITING,
         "the table does not exist here",
         "check the region (AWS_DEFAULT_REGION), the profile, and the source in the declaration",
     ),
     StreamDisabled: _slow(
         30,
-        "waiting",
+        ViewState.WAITING,
         "the table's stream is off",
         "dynaview run --enable-stream, or switch it on with the view type NEW_AND_OLD_IMAGES",
     ),
     SourceRefused: _slow(
-        30, "waiting", "AWS refuses the request as such", "check the source in the declaration: table, region, endpoint"
+        30,
+        ViewState.WAITING,
+        "AWS refuses the request as such",
+        "check the source in the declaration: table, region, endpoint",
     ),
     BadExport: Policy(
         Action.STOP,
         0,
-        "",
+        None,
         "an export is none, not whole, or of another table",
         "do what the message says: copy it once more, or make another",
     ),
-    Trimmed: Policy(Action.GAP, 10, "gap", "records are gone that a view has not read", "dynaview rebuild"),
+    Trimmed: Policy(Action.GAP, 10, ViewState.GAP, "records are gone that a view has not read", "dynaview rebuild"),
     StreamGone: Policy(
-        Action.GAP, 10, "gap", "the stream, or a shard with unread records, is gone", "dynaview rebuild"
+        Action.GAP, 10, ViewState.GAP, "the stream, or a shard with unread records, is gone", "dynaview rebuild"
     ),
     SinkError: _retry(
         15,
-        "retrying",
+        ViewState.RETRYING,
         "a store is unreachable, overloaded, read-only or full",
         "mend the store; the view goes on by itself",
     ),
     SinkRefused: _slow(
         60,
-        "refused",
+        ViewState.REFUSED,
         "a store refuses: wrong password, missing rights, a table or index of another shape",
         "do what the reason says; the view goes on by itself",
     ),
     ControlUnavailable: _retry(
         15,
-        "waiting",
+        ViewState.WAITING,
         "the control store does not answer, or takes nothing: locked, read-only, its disk full",
         "bring its database back or make room; no checkpoint moves meanwhile, and a daemon that starts waits",
     ),
     ControlError: Policy(
         Action.STOP,
         0,
-        "",
+        None,
         "the control store cannot be used, or is a newer dynaview's",
         "do what the message says, and start again",
     ),
-    ProjectionError: Policy(Action.LETTER, 0, "", "no row can be made of an item", "see [dead letters](#dead-letters)"),
+    ProjectionError: Policy(
+        Action.LETTER, 0, None, "no row can be made of an item", "see [dead letters](#dead-letters)"
+    ),
     DeclarationError: Policy(
-        Action.STOP, 0, "", "the declaration is refused", "mend the lines that are named, and start again"
+        Action.STOP, 0, None, "the declaration is refused", "mend the lines that are named, and start again"
     ),
 }
 """By kind; a kind that is not here is what its parent is."""
@@ -160,7 +169,7 @@ POLICIES: Mapping[type[Exception], Policy] = {
 FAULT = Policy(
     Action.STOP,
     0,
-    "",
+    None,
     "an error nobody expected",
     "start again, and report the lines above it: it is a fault of dynaview",
 )

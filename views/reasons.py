@@ -13,9 +13,6 @@ from typing import Literal
 
 from dynaview.views.policy import anew
 
-GAP = "gap"
-"""The state of a view with a gap."""
-
 OnGap = Literal["stop", "rebuild"]
 
 

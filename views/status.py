@@ -14,12 +14,10 @@ from dynaview.views.control.rebuilds import Rebuild
 from dynaview.views.control.store import ControlStore, Generation, ViewRecord
 from dynaview.views.control.verifications import Result
 from dynaview.views.progress import plain
+from dynaview.views.states import ViewState
 
 ALIVE = 15.0
 """Seconds after its last sign of life in which a view counts as running."""
-
-LASTING = ("gap", "overrun", "changed", "refused", "failed")
-"""States that say more than that nothing runs."""
 
 
 def view_status(
@@ -48,7 +46,7 @@ def view_status(
         "source": record.source,
         "sink": record.sink,
         "generation": record.generation,
-        "state": record.state if running or record.state in LASTING else "stopped",
+        "state": record.state if running or record.state.lasts else ViewState.STOPPED,
         "reason": record.reason,
         "since": record.since,
         "seen": record.seen,

@@ -32,12 +32,10 @@ from dynaview.sinks.port import Sink, SinkRefused, SinkUnavailable, Target
 from dynaview.views.control.store import ControlStore, ControlUnavailable, ViewRecord
 from dynaview.views.declarations.row_keys import row_key
 from dynaview.views.reasons import moment
+from dynaview.views.states import ViewState
 from dynaview.views.status import ALIVE
 
-HOPELESS = ("gap", "changed", "refused", "overrun", "failed")
-"""States in which no time heals a view: somebody has to act."""
-
-UNMADE = ("starting", "waiting")
+UNMADE = (ViewState.STARTING, ViewState.WAITING)
 """States in which the view's index or table may not be there yet."""
 
 FIRST, LONGEST = 0.02, 0.5
@@ -203,7 +201,7 @@ def wait_for(
         standing = _standing(view, record, away, waited, pace.now())
         if reached:
             return standing
-        if standing.state in HOPELESS:
+        if record is not None and record.state.lasts:
             raise Hopeless(f"{view} will not show {goal}: {standing}", standing)
         if not told and (away or not standing.running):
             told = True
@@ -222,5 +220,5 @@ def _standing(view: str, record: ViewRecord | None, away: str, waited: float, no
         return Standing(view, waited, None, None, "unknown", reason, bool(away))
     running = now - record.seen < ALIVE
     lag = None if record.watermark is None else max(0.0, now - record.watermark)
-    state = record.state if running or record.state in HOPELESS else "stopped"
+    state = record.state if running or record.state.lasts else ViewState.STOPPED
     return Standing(view, waited, record.watermark, lag, state, record.reason, running)

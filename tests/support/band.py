@@ -22,6 +22,7 @@ from dynaview.views.control.store import ControlStore, ControlUnavailable, ViewR
 from dynaview.views.daemon.table_worker import Worker, WorkerSettings
 from dynaview.views.declarations.load import load
 from dynaview.views.streaming.pipeline import PipelineSettings, ViewPipeline
+from dynaview.views.threads import Threads
 from dynaview.views.workers.coordinator import CoordinatorSettings, ShardCoordinator
 from tests.support.house import QUICK, until
 from tests.support.scripted import ScriptedStream, ScriptedTable
@@ -167,7 +168,8 @@ class Hand:
 
     def __init__(self, band: Band, share: CoordinatorSettings) -> None:
         self.gate = Gate()
-        self.crashed = threading.Event()
+        self.threads = Threads()
+        self.crashed = self.threads.crashed
         self.failures: list[tuple[str, str]] = []
         """View and state of what it has said that cannot go on."""
         self.control = ControlStore(band.declaration.control)
@@ -182,7 +184,7 @@ class Hand:
         table: Any = _Table(band.table, self.gate)
         self.worker = Worker(
             band.declaration.sources["shop"], list(band.declaration.views.values()), table,
-            {"cache": _Sink(band.sink, self.gate)}, self.control, settings, self.crashed.set,
+            {"cache": _Sink(band.sink, self.gate)}, self.control, settings, self.threads,
             lambda view, state, reason: self.failures.append((view, state)),
         )  # fmt: skip
         self.worker.start()

@@ -17,6 +17,7 @@ from dynaview.views.streaming.fill import Fill
 from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.pipeline import PipelineSettings, ViewPipeline
 from dynaview.views.streaming.stream_reader import Follower, FollowerSettings
+from dynaview.views.threads import Threads
 from tests.support.faults import FaultyTarget
 from tests.support.scripted import ScriptedTable
 from tests.support.simple import SHAPE, SimpleBound, layout
@@ -63,8 +64,8 @@ class House:
         self.settings = QUICK
         self.pipelines: dict[str, ViewPipeline] = {}
         self.fills: dict[str, Fill] = {}
-        self.crashed = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self.threads = Threads()
+        self.crashed = self.threads.crashed
 
     def start(self) -> None:
         self.control = CutControl(self.url)
@@ -80,24 +81,21 @@ class House:
             self.table.stream(self.table.arn, SHAPE),
             list(self.pipelines.values()),
             self.settings,
-            crashed=self.crashed.set,
+            threads=self.threads.group(),
         )
-        self._threads = [
-            threading.Thread(target=pipeline.run, name=pipeline.name, daemon=True)
-            for pipeline in self.pipelines.values()
-        ]
-        for thread in self._threads:
-            thread.start()
+        self.running = self.threads.group()
+        for pipeline in self.pipelines.values():
+            self.running.spawn(pipeline.name, pipeline.run)
         self.follower.start()
         for pipeline in self.pipelines.values():
             if not pipeline.record.filled:
                 fill = self.fills[pipeline.name] = self._fill(pipeline)
-                self._threads += fill.start(fill.plan(0))
+                fill.start(fill.plan(0))
 
     def _fill(self, pipeline: ViewPipeline) -> Fill:
         return Fill(
             pipeline.name, 1, self.table, SHAPE, self.bound, pipeline.outputs[0].target, self.control,
-            pipeline.prepared, pipeline.stop, pipeline.filled, self.crashed.set,
+            pipeline.prepared, pipeline.stop, pipeline.filled, self.running,
             fault=pipeline.fault, lettered=pipeline.lettered,
         )  # fmt: skip
 
@@ -108,8 +106,7 @@ class House:
             pipeline.end()
         for target in self.targets.values():
             target.release()
-        for thread in self._threads:
-            thread.join()
+        assert self.running.join(60) == []
         self.control.close()
         assert not self.crashed.is_set()
 

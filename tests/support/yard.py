@@ -24,6 +24,7 @@ from dynaview.views.rebuild import context as site
 from dynaview.views.rebuild import job as driver
 from dynaview.views.rebuild import view_rebuild as member
 from dynaview.views.streaming.pipeline import PipelineSettings
+from dynaview.views.threads import Threads
 from dynaview.views.workers.coordinator import CoordinatorSettings
 from tests.support.house import QUICK, until
 from tests.support.scripted import ScriptedTable
@@ -101,6 +102,7 @@ class Yard:
 
     def start(self) -> None:
         self._kept = ControlStore(self.declaration.control)
+        self.threads = Threads()
         self.worker = Worker(
             self.declaration.sources["shop"],
             list(self.declaration.views.values()),
@@ -108,9 +110,8 @@ class Yard:
             self.sinks,
             self._kept,
             self.settings,
-            self._crash,
+            self.threads,
         )
-        self.crashed = False
         self.worker.start()
 
     def cut(self) -> None:
@@ -145,14 +146,11 @@ class Yard:
 
         return recorded
 
-    def _crash(self) -> None:
-        self.crashed = True
-
     def stop(self) -> None:
         """End in good order."""
         self.worker.stop()
         self._kept.close()
-        assert not self.crashed
+        assert not self.threads.crashed.is_set()
 
     def restart(self) -> None:
         self.stop()

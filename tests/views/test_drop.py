@@ -22,6 +22,7 @@ from dynaview.views.daemon.table_worker import WorkerSettings
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.load import load
+from dynaview.views.states import ViewState
 
 DECLARATION = """
 sources: {{shop: {{table: shop, region: eu-west-1}}}}
@@ -39,7 +40,7 @@ def started(tmp_path: Path, redis_url: str) -> tuple[Path, ControlStore]:
     file.write_text(DECLARATION.format(url=redis_url, control=url, prefix=uuid4().hex))
     control = ControlStore(url)
     control.add_view("cards", "shop", "cache", "f")
-    control.set_state("cards", "retrying", "the store is away")
+    control.states.set("cards", ViewState.RETRYING, "the store is away")
     return file, control
 
 
@@ -70,7 +71,7 @@ def test_a_view_whose_daemon_has_ended_is_dropped(
 ) -> None:
     file, control = started
     if ending == "stopped":
-        control.set_state("cards", "stopped")
+        control.states.set("cards", ViewState.STOPPED)
     monkeypatch.setattr("dynaview.views.cli.drop.WorkerSettings", lambda: WorkerSettings(alive_every=-0.5))
     done = CliRunner().invoke(cli, ["drop", "cards", "-f", str(file), "--yes"])
     assert (done.exit_code, done.stderr) == (0, "")
@@ -108,7 +109,7 @@ class Kept:
         control, sink = ControlStore(self.url), connect(declaration.sinks["cache"])
         for view in declaration.views.values():
             control.add_view(view.name, "shop", "cache", fingerprint(view, "shop"), declaration=encode(view))
-            control.set_state(view.name, "stopped")
+            control.states.set(view.name, ViewState.STOPPED)
             target = sink.open(view.layout, 1)
             target.prepare()
             key = str(view.key).replace("{id}", "1")
@@ -198,7 +199,7 @@ def test_a_view_of_which_nothing_is_known(kept: Kept, prefix: str) -> None:
     kept.declare(others)
     control = ControlStore(kept.url)
     control.add_view("cards", "shop", "cache", "f")
-    control.set_state("cards", "stopped")
+    control.states.set("cards", ViewState.STOPPED)
     control.close()
     done = kept.drop("cards", "--yes")
     assert done.exit_code == 1

@@ -23,11 +23,12 @@ from dynaview.views.cli import cli
 from dynaview.views.control.store import Checkpoint, ControlStore, ControlUnavailable, Part, Progress
 from dynaview.views.declarations.load import load
 from dynaview.views.declarations.row_keys import row_key
+from dynaview.views.states import ViewState
 from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.offsets import Delivery
 from dynaview.views.streaming.pipeline import PipelineSettings, ViewPipeline
 from dynaview.views.streaming.shard_discovery import Discovery
-from dynaview.views.waiting import HOPELESS, Hopeless, Moment, Pace, RowVersion, TimedOut, wait_for
+from dynaview.views.waiting import Hopeless, Moment, Pace, RowVersion, TimedOut, wait_for
 from tests.support.house import House, until
 from tests.support.shards import tree
 from tests.support.simple import SHAPE, SimpleBound, layout
@@ -60,7 +61,7 @@ class Book(ControlStore):
     def __init__(self, folder: Path) -> None:
         super().__init__(f"sqlite:///{folder / 'control.db'}")
         self.add_view("one", "shop", "memory", "f", "arn")
-        self.changed: dict[str, Any] = {"seen": START + 3600, "state": "following", "filled": True}
+        self.changed: dict[str, Any] = {"seen": START + 3600, "state": ViewState.FOLLOWING, "filled": True}
         self.away = 0
 
     def view(self, name: str) -> Any:
@@ -109,7 +110,7 @@ def test_it_looks_often_at_first_and_then_less_so(book: Book, clock: Clock) -> N
 
 
 def test_a_view_that_is_not_filled_does_not_show_what_was_before_the_stream(book: Book, clock: Clock) -> None:
-    book.changed.update(watermark=START + 5, filled=False, state="filling")
+    book.changed.update(watermark=START + 5, filled=False, state=ViewState.FILLING)
     with pytest.raises(TimedOut, match="its state is filling"):
         wait(book, clock)
     book.changed["filled"] = True
@@ -117,7 +118,7 @@ def test_a_view_that_is_not_filled_does_not_show_what_was_before_the_stream(book
 
 
 def test_a_time_out_says_how_far_the_view_was(book: Book, clock: Clock) -> None:
-    book.changed.update(watermark=START - 60, state="retrying", reason="the store is full")
+    book.changed.update(watermark=START - 60, state=ViewState.RETRYING, reason="the store is full")
     with pytest.raises(TimedOut) as caught:
         wait(book, clock, timeout=2)
     text = str(caught.value)
@@ -128,9 +129,11 @@ def test_a_time_out_says_how_far_the_view_was(book: Book, clock: Clock) -> None:
     assert clock.at == START + 2
 
 
-@pytest.mark.parametrize("state", HOPELESS)
+@pytest.mark.parametrize("state", [state for state in ViewState if state.lasts])
 @pytest.mark.parametrize("running", [True, False])
-def test_a_state_that_lasts_fails_at_once_with_its_reason(book: Book, clock: Clock, state: str, running: bool) -> None:
+def test_a_state_that_lasts_fails_at_once_with_its_reason(
+    book: Book, clock: Clock, state: ViewState, running: bool
+) -> None:
     book.changed.update(state=state, reason="do this", seen=START if running else START - 3600)
     with pytest.raises(Hopeless, match=f"{state}: do this"):
         wait(book, clock)
@@ -138,14 +141,14 @@ def test_a_state_that_lasts_fails_at_once_with_its_reason(book: Book, clock: Clo
 
 
 def test_a_view_that_gets_a_gap_meanwhile_fails_then(book: Book, clock: Clock) -> None:
-    clock.script = [(1.0, lambda: book.changed.update(state="gap", reason="lost"))]
+    clock.script = [(1.0, lambda: book.changed.update(state=ViewState.GAP, reason="lost"))]
     with pytest.raises(Hopeless):
         wait(book, clock)
     assert clock.at < START + 2
 
 
 def test_a_gap_does_not_take_back_what_was_proven_before_it(book: Book, clock: Clock) -> None:
-    book.changed.update(watermark=START + 1, state="gap")
+    book.changed.update(watermark=START + 1, state=ViewState.GAP)
     assert wait(book, clock).state == "gap"
 
 
@@ -457,7 +460,7 @@ def test_a_listing_that_is_half_tracked_makes_no_watermark(tmp_path: Path, monke
 
 
 def test_a_pipeline_that_is_ended_at_its_gap_says_it(half: Half) -> None:
-    half.pipeline.fail("gap", "lost")
+    half.pipeline.fail(ViewState.GAP, "lost")
     half.pipeline.end()
     half.pipeline.run()
     record = half.control.view("one")
@@ -507,7 +510,7 @@ def declared(tmp_path: Path) -> Path:
     control = ControlStore(f"sqlite:///{tmp_path / 'control.db'}")
     control.add_view("one", "shop", "cache", "f", "arn")
     control.set_filled("one")
-    control.set_state("one", "following")
+    control.states.set("one", ViewState.FOLLOWING)
     control.commit("one", Progress(), time.time() - 60)
     control.close()
     return file
@@ -536,7 +539,7 @@ def test_the_command_ends_with_1_when_time_is_up_and_says_how_far_it_was(declare
 
 def test_the_command_fails_at_once_at_a_gap(declared: Path, tmp_path: Path) -> None:
     control = ControlStore(f"sqlite:///{tmp_path / 'control.db'}")
-    control.set_state("one", "gap", "lost; dynaview drop one")
+    control.states.set("one", ViewState.GAP, "lost; dynaview drop one")
     control.close()
     begun = time.monotonic()
     done = asked(declared, "one", "--timeout", "60")

@@ -18,6 +18,7 @@ from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.control.store import ControlStore, Generation, ViewRecord
 from dynaview.views.daemon.table_worker import WorkerSettings
 from dynaview.views.declarations.codec import decode
+from dynaview.views.states import ViewState
 from dynaview.views.status import ALIVE
 
 
@@ -125,12 +126,12 @@ def _drop(sink: SinkDeclaration, layout: Layout, generation: int) -> None:
 def _followed(control: ControlStore, record: ViewRecord) -> bool:
     """Whether a daemon runs the view: it would go on writing rows that nobody knows of. Where the last sign of life is
     recent, the next one is waited for, as a daemon that was killed leaves no word."""
-    if record.state == "stopped" or time.time() - record.seen >= ALIVE:
+    if record.state is ViewState.STOPPED or time.time() - record.seen >= ALIVE:
         return False
     deadline = time.monotonic() + WorkerSettings().alive_every + 1.0
     while time.monotonic() < deadline:
         now = control.view(record.name)
         if now is not None and now.seen > record.seen:
-            return now.state != "stopped"
+            return now.state is not ViewState.STOPPED
         time.sleep(0.1)
     return False

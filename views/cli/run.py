@@ -101,7 +101,7 @@ def command(
         log.info("stopping")
     finally:
         daemon.stop()
-    if daemon.crashed:
+    if daemon.threads.crashed.is_set():
         sys.exit(1)
     if fail_on_gap and daemon.gaps:
         for view, reason in sorted(daemon.gaps.items()):

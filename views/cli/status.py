@@ -13,9 +13,9 @@ import click
 from dynaview.views.cli.columns import aligned
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.progress import under_way
+from dynaview.views.states import ViewState
 from dynaview.views.status import all_status
 
-GOOD = ("following", "filling", "rebuilding")
 HEAD = (
     *("VIEW", "SINK", "GEN", "STATE", "LAG", "WATERMARK", "READ", "APPLIED", "STALE", "UNMATCHED", "DEAD", "KEPT"),
     *("FILLED", "VERIFIED"),
@@ -46,7 +46,7 @@ def command(files: tuple[Path, ...], as_json: bool, check: bool, max_lag: float 
 
 def _good(view: dict[str, Any], max_lag: float | None) -> bool:
     late = max_lag is not None and (view["lag"] is None or view["lag"] > max_lag)
-    return view["state"] in GOOD and not late
+    return ViewState(view["state"]).well and not late
 
 
 def _print(views: list[dict[str, Any]], missing: list[str]) -> None:

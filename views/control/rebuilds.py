@@ -16,6 +16,8 @@ from dynaview.views.budget import Capacity
 from dynaview.views.control import tables
 from dynaview.views.control.database import Database
 from dynaview.views.control.segments import Segment
+from dynaview.views.control.view_states import entering
+from dynaview.views.states import ViewState
 
 if TYPE_CHECKING:
     from dynaview.views.control.store import ViewRecord
@@ -85,7 +87,7 @@ class Rebuild:
     letters: int
     units: float
     """Read capacity units consumed so far."""
-    before: tuple[str, str]
+    before: tuple[ViewState, str]
     """The view's state and reason when it was asked for."""
 
     @property
@@ -151,7 +153,7 @@ class RebuildStore:
                     "swept": 0,
                     "letters": 0,
                     "units": 0.0,
-                    "before_state": "" if found is None else found.state,
+                    "before_state": ViewState.STARTING if found is None else found.state,
                     "before_reason": "" if found is None else found.reason,
                 }
                 connection.execute(
@@ -278,9 +280,7 @@ class RebuildStore:
             values: dict[str, Any] = {
                 "numbered": number,
                 "write_order": _order([number, *live]),
-                "state": "rebuilding",
-                "reason": "",
-                "since": now,
+                **entering(ViewState.REBUILDING),
             }
             if fresh:
                 another = row["stream_arn"] is not None and row["stream_arn"] != stream_arn
@@ -322,9 +322,17 @@ class RebuildStore:
                 .values(filled=True)
             )
 
-    def swapped(self, view: str, generation: int, keep_until: float, *, filled: bool = True, **state: Any) -> None:
+    def swapped(
+        self,
+        view: str,
+        generation: int,
+        keep_until: float,
+        *,
+        filled: bool = True,
+        state: tuple[ViewState, str] | None = None,
+    ) -> None:
         """Readers see this generation now. The one they saw before is kept until a time (seconds since 1970). `filled`:
-        whether it holds all that it should; `state` are columns of the view that change with it."""
+        whether it holds all that it should; `state` is that of the view, with its reason, where it changes with it."""
         with self._database.write() as connection:
             chosen = tables.generations.c.view == view
             row = connection.execute(
@@ -340,13 +348,13 @@ class RebuildStore:
                 .where(chosen, tables.generations.c.generation == generation)
                 .values(role="live", keep_until=None, filled=filled)
             )
-            self._move(connection, view, generation=generation, fingerprint=row.fingerprint, filled=filled, **state)
+            changed = {} if state is None else entering(*state)
+            self._move(connection, view, generation=generation, fingerprint=row.fingerprint, filled=filled, **changed)
 
-    def unswapped(self, view: str, state: str, reason: str, generations: Sequence[int]) -> None:
+    def unswapped(self, view: str, state: ViewState, reason: str, generations: Sequence[int]) -> None:
         """The next generation is given up: pipelines write these generations again, from the state the view was in."""
         with self._database.write() as connection:
-            values = {"write_order": _order(generations), "state": state or "starting", "reason": reason}
-            self._move(connection, view, **values, since=time.time())
+            self._move(connection, view, write_order=_order(generations), **entering(state, reason))
 
     def forget(self, view: str, generation: int) -> None:
         """Nothing of a generation is left in its store: forget it, with its dead letters and its fill."""
@@ -372,5 +380,5 @@ def _rebuild(row: sa.RowMapping) -> Rebuild:
     return Rebuild(
         **{name: row[name] for name in names},
         options=msgspec.json.decode(row["options"], type=Options),
-        before=(row["before_state"], row["before_reason"]),
+        before=(ViewState(row["before_state"]), row["before_reason"]),
     )

@@ -20,6 +20,8 @@ from dynaview.views.control.leases import Fence, LeaseLost, LeaseStore, check, t
 from dynaview.views.control.rebuilds import RebuildStore
 from dynaview.views.control.segments import Segment
 from dynaview.views.control.verifications import Results, verifications
+from dynaview.views.control.view_states import StateStore, entering
+from dynaview.views.states import ViewState
 
 __all__ = [
     "Checkpoint",
@@ -92,7 +94,7 @@ class ViewRecord:
     generation: int
     stream_arn: str | None
     stream_count: int
-    state: str
+    state: ViewState
     reason: str
     since: float
     seen: float
@@ -151,7 +153,7 @@ class Progress:
 
 class ControlStore:
     """One control store. Safe to use from several threads; `letters` are its dead letters, `crew` says which
-    worker has what, `results` how views were last verified."""
+    worker has what, `results` how views were last verified, `states` what views are doing."""
 
     def __init__(self, url: str) -> None:
         """Open (and create where missing) the store at a SQLAlchemy URL.
@@ -164,6 +166,7 @@ class ControlStore:
         self.rebuilds = RebuildStore(self._database)
         self.crew = LeaseStore(self._database)
         self.results = Results(self._database)
+        self.states = StateStore(self._database)
 
     def close(self) -> None:
         """Give back connections; workers of this process are gone to others."""
@@ -206,9 +209,7 @@ class ControlStore:
                     numbered=1,
                     stream_arn=stream_arn,
                     stream_count=0,
-                    state="starting",
-                    reason="",
-                    since=now,
+                    **entering(ViewState.STARTING),
                     seen=now,
                     watermark=None,
                     filled=False,
@@ -235,32 +236,6 @@ class ControlStore:
                 )
             row = connection.execute(sa.select(tables.views).where(tables.views.c.name == name)).mappings().one()
         return _record(row)
-
-    def set_state(
-        self,
-        view: str,
-        state: str,
-        reason: str = "",
-        keep: Collection[str] = (),
-        fence: Fence | None = None,
-        step: int | None = None,
-    ) -> None:
-        """Say what a view is doing, unless its state is one to `keep`, or what its pipelines have to do is no longer
-        what it was at `step`; `since` moves only when the state changes.
-
-        Raises `LeaseLost` where the `fence` says that the worker has nothing to say any more.
-        """
-        now = time.time()
-        with self._database.write() as connection:
-            if fence is not None:
-                check(connection, view, fence)
-            since = sa.case((tables.views.c.state == state, tables.views.c.since), else_=now)
-            still = sa.true() if step is None else tables.views.c.step == step
-            connection.execute(
-                tables.views.update()
-                .where(tables.views.c.name == view, tables.views.c.state.not_in(keep), still)
-                .values(state=state, reason=reason, since=since, seen=now)
-            )
 
     def set_seen(self, views: Sequence[str]) -> None:
         """Say that these views are run."""
@@ -440,6 +415,7 @@ def _counts_columns(counts: Counts) -> dict[str, int]:
 
 def _record(row: Mapping[str, Any] | sa.RowMapping) -> ViewRecord:
     plain = {name: row[name] for name in ViewRecord.__dataclass_fields__ if name not in ("counts", "write_order")}
+    plain["state"] = ViewState(plain["state"])
     order = tuple(map(int, row["write_order"].split()))
     counts = Counts(**{name: row[name] for name in Counts.__dataclass_fields__})
     return ViewRecord(**plain, write_order=order, counts=counts)

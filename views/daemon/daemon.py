@@ -20,7 +20,8 @@ from dynaview.sources.port import TableReader
 from dynaview.sources.table import open_table
 from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.table_worker import Worker, WorkerSettings
-from dynaview.views.reasons import GAP
+from dynaview.views.states import ViewState
+from dynaview.views.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +48,10 @@ class Daemon:
     ) -> None:
         """Connects to the control store. Raises `ControlError`, and ValueError for a sink URL that is none."""
         self._ended = threading.Event()
+        self.threads = Threads(self._ended)
         self._fail_on_gap = fail_on_gap
         self.gaps: dict[str, str] = {}
         """Views that have a gap, with its reason."""
-        self.crashed = False
         self.identity = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.control = ControlStore(declaration.control)
         chosen = [view for name, view in declaration.views.items() if views is None or name in views]
@@ -64,7 +65,7 @@ class Daemon:
                 self.sinks,
                 self.control,
                 paced(settings or WorkerSettings(), len(chosen)),
-                self._crash,
+                self.threads,
                 self._failed,
                 self.identity,
             )
@@ -115,12 +116,8 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, ended)
 
-    def _failed(self, view: str, state: str, reason: str) -> None:
-        if state == GAP:
+    def _failed(self, view: str, state: ViewState, reason: str) -> None:
+        if state is ViewState.GAP:
             self.gaps[view] = reason
             if self._fail_on_gap:
                 self.end()
-
-    def _crash(self) -> None:
-        self.crashed = True
-        self.end()

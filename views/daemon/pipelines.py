@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 from dynaview.projections.declaration import SourceDeclaration, ViewDeclaration
@@ -16,13 +16,12 @@ from dynaview.sources.port import TableReader
 from dynaview.views.control.store import ControlStore, Segment, ViewRecord
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
-from dynaview.views.faults import FAILED
-from dynaview.views.streaming.dead_letter_limit import OVERRUN
+from dynaview.views.states import ViewState
 from dynaview.views.streaming.factory import PipelineFactory
 from dynaview.views.streaming.fill import Fill
-from dynaview.views.streaming.pipeline import ENDS, ViewPipeline
+from dynaview.views.streaming.pipeline import ViewPipeline
 from dynaview.views.streaming.stream_reader import Follower, FollowerSettings
-from dynaview.views.threads import join, spawn
+from dynaview.views.threads import Threads
 from dynaview.views.workers.coordinator import ShardCoordinator
 
 
@@ -38,7 +37,7 @@ class TablePipelines:
         control: ControlStore,
         opening: PipelineFactory,
         share: ShardCoordinator,
-        crashed: Callable[[], None],
+        threads: Threads,
         first: bool,
         patience: float,
     ) -> None:
@@ -52,13 +51,13 @@ class TablePipelines:
         self._table = table
         self._control = control
         self._share = share
-        self._crashed = crashed
+        self._threads = threads
         self._patience = patience
         self._follower: Follower | None = None
         self._lock = threading.Lock()
         """Held while pipelines are opened or left: whoever tends them is to find all or none."""
         self._pipelines: dict[str, ViewPipeline] = {}
-        self._running: dict[str, list[threading.Thread]] = {}
+        self._running = {view.name: threads.group() for view in views}
         """The threads of each pipeline and its fill."""
         self._filling: set[str] = set()
         """Views whose fill was begun here."""
@@ -83,7 +82,7 @@ class TablePipelines:
                 self._table.stream(self.opening.description.stream_arn or "", self.opening.shape),
                 [pipeline for _, pipeline, _ in self._planned_pipelines],
                 settings,
-                crashed=self._crashed,
+                threads=self._threads.group(),
                 on_ready=self._share.poke,
                 stands=self._share.stands,
             )
@@ -154,7 +153,7 @@ class TablePipelines:
             ):
                 fill, left = planned
                 self._filling.add(pipeline.name)
-                self._running[pipeline.name] += fill.start(left)
+                fill.start(left)
 
     def _reopen(self, follower: Follower, record: ViewRecord) -> None:
         """End the view's pipeline and open it anew as its record says now. Where the old one has not ended yet (its
@@ -163,7 +162,7 @@ class TablePipelines:
         if (pipeline := self._pipelines.get(name)) is not None:
             follower.leave(pipeline)
             pipeline.end()
-            if join(self._running[name], self._patience):
+            if self._running[name].join(self._patience):
                 return
             del self._pipelines[name]
             self._filling.discard(name)
@@ -185,9 +184,9 @@ class TablePipelines:
         if record.stream_arn is None and stream is not None:
             self._control.set_stream(view.name, stream)
             record = dataclasses.replace(record, stream_arn=stream)
-        if first and record.state in (OVERRUN, FAILED):
-            self._control.set_state(view.name, "starting")
-            record = dataclasses.replace(record, state="starting", reason="")
+        if first and record.state.healed_by_start:
+            self._control.states.set(view.name, ViewState.STARTING)
+            record = dataclasses.replace(record, state=ViewState.STARTING, reason="")
         return record
 
     def _plan(self, record: ViewRecord, pipeline: ViewPipeline) -> tuple[Fill, list[Segment]] | None:
@@ -207,16 +206,16 @@ class TablePipelines:
             done=pipeline.filled,
             lettered=pipeline.lettered,
             fault=pipeline.fault,
-            crashed=self._crashed,
+            threads=self._running[record.name],
         )
         return fill, fill.plan(self.opening.description.size)
 
     def _run(self, pipeline: ViewPipeline, fill: tuple[Fill, list[Segment]] | None) -> None:
         self._pipelines[pipeline.name] = pipeline
-        self._running[pipeline.name] = [spawn(f"view-{pipeline.name}", pipeline.run, self._crashed)]
+        self._running[pipeline.name].spawn(f"view-{pipeline.name}", pipeline.run)
         if fill is not None:
             self._filling.add(pipeline.name)
-            self._running[pipeline.name] += fill[0].start(fill[1])
+            fill[0].start(fill[1])
 
     # The end
 
@@ -234,7 +233,9 @@ class TablePipelines:
         store answer; the names of threads that have not ended in so many seconds. May be called again."""
         for pipeline in self.all():
             pipeline.end()
-        return join([thread for threads in self._running.values() for thread in threads], patience)
+        deadline = time.monotonic() + patience
+        running = list(self._running.values())
+        return [name for threads in running for name in threads.join(max(0.0, deadline - time.monotonic()))]
 
 
 def _unfilled(record: ViewRecord) -> bool:
@@ -246,7 +247,7 @@ def _heed(pipeline: ViewPipeline, record: ViewRecord) -> None:
     """Let a pipeline know what other workers have said of its view."""
     if record.filled:
         pipeline.filled()
-    if pipeline.failed is None and record.state in ENDS:
+    if pipeline.failed is None and record.state.ends:
         pipeline.fail(record.state, record.reason)
-    elif pipeline.failed is None and record.state == "stopped":
+    elif pipeline.failed is None and record.state is ViewState.STOPPED:
         pipeline.resay()

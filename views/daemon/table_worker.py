@@ -24,13 +24,14 @@ from dynaview.views.daemon.pipelines import TablePipelines
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.policy import Backoff
-from dynaview.views.reasons import GAP, stream_gap
+from dynaview.views.reasons import stream_gap
 from dynaview.views.rebuild.context import RebuildContext
 from dynaview.views.rebuild.job import RebuildScheduler
+from dynaview.views.states import ViewState
 from dynaview.views.streaming.factory import FULL_IMAGES, PipelineFactory
 from dynaview.views.streaming.pipeline import PipelineSettings
 from dynaview.views.streaming.stream_reader import FollowerSettings
-from dynaview.views.threads import join, spawn
+from dynaview.views.threads import Threads
 from dynaview.views.verify.schedule import Rounds
 from dynaview.views.workers.coordinator import CoordinatorSettings, ShardCoordinator
 
@@ -74,8 +75,8 @@ class Worker:
         sinks: Mapping[str, Sink],
         control: ControlStore,
         settings: WorkerSettings,
-        crashed: Callable[[], None],
-        on_fail: Callable[[str, str, str], None] = lambda view, state, reason: None,
+        threads: Threads,
+        on_fail: Callable[[str, ViewState, str], None] = lambda view, state, reason: None,
         identity: str = "worker",
     ) -> None:
         """`on_fail` hears view, state and reason of each view that cannot go on. `identity` tells this process from
@@ -89,7 +90,7 @@ class Worker:
         self._sinks = sinks
         self._control = control
         self._settings = settings
-        self._crashed = crashed
+        self._all_threads = threads
         self._on_fail = on_fail
         self._stop = threading.Event()
         self._over = threading.Event()
@@ -97,8 +98,7 @@ class Worker:
         self._share: ShardCoordinator | None = None
         self._pipelines: TablePipelines | None = None
         """Those of the stream that is followed."""
-        self._threads: list[threading.Thread] = []
-        self._supervisor: threading.Thread | None = None
+        self._supervisor, self._threads = threads.group(), threads.group()
         self._begun = False
         """Whether this process keeps the views: another one may."""
 
@@ -109,10 +109,10 @@ class Worker:
 
     def start(self) -> None:
         """Begin to work in the background."""
-        self._supervisor = spawn(f"table-{self.source.name}", self._supervise, self._crashed)
-        self._threads.append(spawn(f"alive-{self.source.name}", self._live, self._crashed))
-        self._threads.append(spawn(f"steps-{self.source.name}", self._tend, self._crashed))
-        self._threads.append(spawn(f"tombstones-{self.source.name}", self._purge, self._crashed))
+        self._supervisor.spawn(f"table-{self.source.name}", self._supervise)
+        self._threads.spawn(f"alive-{self.source.name}", self._live)
+        self._threads.spawn(f"steps-{self.source.name}", self._tend)
+        self._threads.spawn(f"tombstones-{self.source.name}", self._purge)
         rounds = Rounds(
             self.source.table,
             self._views,
@@ -122,17 +122,17 @@ class Worker:
             self._stop,
             mine=partial(self._holds, "verify"),
         )
-        self._threads.append(spawn(f"verify-{self.source.name}", rounds.run, self._crashed))
+        self._threads.spawn(f"verify-{self.source.name}", rounds.run)
 
     def stop(self) -> None:
         """End: batches in hand are finished and their checkpoints moved, as far as sinks and control store answer."""
         self._stop.set()
         self._over.set()
         patience = self._settings.patience
-        left = [] if self._supervisor is None else join([self._supervisor], patience)
+        left = self._supervisor.join(patience)
         if (pipelines := self._pipelines) is not None:
             left += pipelines.stop_reading(patience)
-        left += join(self._threads, patience)  # first: one of them may open pipelines
+        left += self._threads.join(patience)  # first: one of them may open pipelines
         if pipelines is not None:
             left += pipelines.end(patience)
         if left:
@@ -196,7 +196,7 @@ class Worker:
         if share is None:
             return False
         self.identity = share.id
-        share.start(self._crashed)
+        share.start(self._all_threads.group())
         return True
 
     def _holds(self, job: str) -> bool:
@@ -274,7 +274,8 @@ class Worker:
             for pipeline in pipelines:
                 if shards is not None and pipeline.failed is None and pipeline.inbox.drained(shards, seen):
                     pipeline.fail(
-                        GAP, stream_gap(self.source.table, other, pipeline.inbox.passed, pipeline.name, pipeline.on_gap)
+                        ViewState.GAP,
+                        stream_gap(self.source.table, other, pipeline.inbox.passed, pipeline.name, pipeline.on_gap),
                     )
             if all(pipeline.failed is not None for pipeline in pipelines):
                 return
@@ -314,13 +315,13 @@ class Worker:
             for view in self._views:
                 mark = fingerprint(view, self.source.table)
                 record = self._control.add_view(view.name, view.source, view.sink, mark, declaration=encode(view))
-                if record.state == GAP:  # it lasts, and waiting would hide it
-                    self._refuse(view.name, GAP, record.reason)
+                if record.state is ViewState.GAP:  # it lasts, and waiting would hide it
+                    self._refuse(view.name, ViewState.GAP, record.reason)
                 elif off and record.stream_arn is not None:
                     lost = stream_gap(self.source.table, None, record.watermark, view.name, view.on_gap)
-                    self._refuse(view.name, GAP, lost)
+                    self._refuse(view.name, ViewState.GAP, lost)
                 else:
-                    self._control.set_state(view.name, "waiting", reason)
+                    self._control.states.set(view.name, ViewState.WAITING, reason)
         except ControlUnavailable as error:
             log.error("%s", error)
 
@@ -335,7 +336,7 @@ class Worker:
             self._control,
             self._opening(description),
             share,
-            self._crashed,
+            self._all_threads,
             first,
             self._settings.patience,
         )
@@ -359,7 +360,7 @@ class Worker:
             stop=self._over,
             left=pipelines.left,
         )
-        self._threads.append(spawn(f"rebuilds-{self.source.name}", RebuildScheduler(site).run, self._crashed))
+        self._threads.spawn(f"rebuilds-{self.source.name}", RebuildScheduler(site).run)
 
     def _opening(self, description: TableDescription) -> PipelineFactory:
         return PipelineFactory(
@@ -374,7 +375,7 @@ class Worker:
             self._share,
         )
 
-    def _refuse(self, view: str, state: str, reason: str) -> None:
+    def _refuse(self, view: str, state: ViewState, reason: str) -> None:
         log.error("view %s: %s: %s", view, state, reason)
-        self._control.set_state(view, state, reason)
+        self._control.states.set(view, state, reason)
         self._on_fail(view, state, reason)

@@ -26,7 +26,6 @@ from dynaview.views.control.store import ControlUnavailable, Generation, ViewRec
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.faults import fault_reason
 from dynaview.views.policy import Backoff
-from dynaview.views.reasons import GAP
 from dynaview.views.rebuild.catch_up import History, TooLate
 from dynaview.views.rebuild.context import Cancelled, Interrupted, RebuildContext, RebuildFailed, describe
 from dynaview.views.rebuild.disputes import settle
@@ -34,6 +33,7 @@ from dynaview.views.rebuild.exports import Exports, Part
 from dynaview.views.rebuild.side_by_side import FillStrategy, PageResult, PendingPage
 from dynaview.views.rebuild.view_rebuild import ViewRebuild, retire
 from dynaview.views.scanning.parallel_scan import SegmentScan, run_all
+from dynaview.views.states import ViewState
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ class RebuildScheduler:
                 continue
             known = {each.fingerprint for each in site.control.generations(view.name)}
             why = ""
-            if record.state == GAP and view.on_gap == "rebuild":
+            if record.state is ViewState.GAP and view.on_gap == "rebuild":
                 why = "on_gap"
             elif record.fingerprint != mark and view.on_change == "rebuild" and mark not in known:  # not rolled back
                 why = "on_change"
@@ -149,7 +149,7 @@ class RebuildScheduler:
         """Whether a kept generation was removed by hand. Asked only where a store refuses to write something."""
         site = self._site
         record = site.control.view(generation.view)
-        if record is None or record.state != "refused":
+        if record is None or record.state is not ViewState.REFUSED:
             return False
         declared = site.opening.declared(site.views[generation.view], generation)
         if declared is None or declared.sink not in site.sinks:

@@ -19,7 +19,7 @@ from dynaview.views.control.store import Generation, ViewRecord
 from dynaview.views.declarations.codec import decode, encode
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.policy import Backoff
-from dynaview.views.reasons import GAP, gap_reason, moment
+from dynaview.views.reasons import gap_reason, moment
 from dynaview.views.rebuild.checks import Checks
 from dynaview.views.rebuild.context import (
     Cancelled,
@@ -32,7 +32,7 @@ from dynaview.views.rebuild.context import (
 )
 from dynaview.views.rebuild.in_place import InPlace
 from dynaview.views.rebuild.side_by_side import FillStrategy, PageResult, SideBySide
-from dynaview.views.status import LASTING
+from dynaview.views.states import ViewState
 from dynaview.views.streaming.dead_letter_limit import DeadLetterLimit
 from dynaview.views.streaming.generation_writer import GenerationWriter
 
@@ -92,9 +92,9 @@ class ViewRebuild:
         if self.rebuild.phase == "requested":
             return
         record = self.site.insist(lambda: self.site.record(self.view), describe(self.rebuild))
-        if record.state == "refused" and time.time() - record.since < self._may_refuse():
+        if record.state is ViewState.REFUSED and time.time() - record.since < self._may_refuse():
             return
-        if record.state in LASTING and record.state != "changed":
+        if record.state.lasts and record.state is not ViewState.CHANGED:
             raise RebuildFailed(
                 f"the view stopped meanwhile ({record.state}: {record.reason}); when that is mended, "
                 f"dynaview rebuild {self.view} begins again"
@@ -199,10 +199,9 @@ class ViewRebuild:
         if not place and before is not None and not self._is_gone(before, live):
             self._check_room(before, live.generation)
         items = description.items if self._admit is None else self._admit(self, place)
-        fresh = record.state == GAP or record.stream_arn != description.stream_arn
-        stopped = (
-            fresh or record.state in ("overrun", "failed", "refused") or before is None or self._is_gone(before, live)
-        )
+        fresh = record.state is ViewState.GAP or record.stream_arn != description.stream_arn
+        ended = record.state.healed_by_start or record.state is ViewState.REFUSED
+        stopped = fresh or ended or before is None or self._is_gone(before, live)
         number = self.insist(self._next_number)
         if not place:
             self._prepare_next(number)
@@ -436,12 +435,12 @@ class ViewRebuild:
 
     def _stay(self, record: ViewRecord) -> None:
         rebuild = self.rebuild
-        state: dict[str, str] = {}
-        if rebuild.fresh or record.state == GAP:
-            state["state"], state["reason"] = self._gap(record)
+        state = None
+        if rebuild.fresh or record.state is ViewState.GAP:
+            state = self._gap(record)
         self.insist_once(
             lambda: self.site.store.swapped(
-                self.view, rebuild.generation, time.time(), filled=record.filled and not rebuild.fresh, **state
+                self.view, rebuild.generation, time.time(), filled=record.filled and not rebuild.fresh, state=state
             )
         )
         told = f"rows that were not reached stay as they were; dynaview rebuild {self.view} ends it"
@@ -450,22 +449,22 @@ class ViewRebuild:
     def _take_back(self, record: ViewRecord) -> None:
         rebuild = self.rebuild
         state, reason = rebuild.before
-        if record.state == GAP or rebuild.fresh or record.generation not in record.write_order:
+        if record.state is ViewState.GAP or rebuild.fresh or record.generation not in record.write_order:
             state, reason = self._gap(record)
-        if record.write_order != (record.generation,) or record.state == "rebuilding":
+        if record.write_order != (record.generation,) or record.state is ViewState.REBUILDING:
             self.insist_once(lambda: self.site.store.unswapped(self.view, state, reason, [record.generation]))
         self.site.wait_written(self.view, self.site.check)
         retire(self.site, self.view, rebuild.generation, partial(self.site.insist, what=describe(rebuild)))
 
-    def _gap(self, record: ViewRecord) -> tuple[str, str]:
+    def _gap(self, record: ViewRecord) -> tuple[ViewState, str]:
         """The state of a view whose rows lack changes."""
-        if record.state == GAP:
-            return GAP, record.reason
-        if self.rebuild.before[0] == GAP:
+        if record.state is ViewState.GAP:
+            return ViewState.GAP, record.reason
+        if self.rebuild.before[0] is ViewState.GAP:
             return self.rebuild.before
         what = "a rebuild that had stopped the writing of what readers see was given up"
         start, end = moment(self.rebuild.written or self.rebuild.requested), moment(time.time())
-        return GAP, gap_reason(what, start, end, self.view, self.declared.on_gap)
+        return ViewState.GAP, gap_reason(what, start, end, self.view, self.declared.on_gap)
 
 
 def retire(site: RebuildContext, view: str, generation: int, insist: Callable[[Callable[[], Any]], Any]) -> None:

@@ -9,18 +9,16 @@ from dynaview.projections.declaration import ViewDeclaration
 from dynaview.sources.port import TableDescription
 from dynaview.views.control.store import Checkpoint, ViewRecord
 from dynaview.views.policy import anew
-from dynaview.views.reasons import GAP, gap_reason, moment, stream_gap
+from dynaview.views.reasons import gap_reason, moment, stream_gap
+from dynaview.views.states import ViewState
 from dynaview.views.streaming.stream_reader import RETENTION
-
-CHANGED = "changed"
-"""The state of a view whose declaration is not the one that built its rows."""
 
 
 def lost(
     view: ViewDeclaration, record: ViewRecord, description: TableDescription, checkpoints: Mapping[str, Checkpoint]
 ) -> str | None:
     """Why changes are lost to a view that begins now, for its state `gap`; None where none are known to be."""
-    if record.state == GAP:  # its checkpoints may stand behind what was lost, so nothing else may show it
+    if record.state is ViewState.GAP:  # its checkpoints may stand behind what was lost, so nothing else may show it
         return record.reason
     if record.stream_arn != description.stream_arn:
         return stream_gap(description.name, description.stream_arn, record.watermark, view.name, view.on_gap)

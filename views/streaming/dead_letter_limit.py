@@ -7,9 +7,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-OVERRUN = "overrun"
-"""The state of a view that left too many dead letters in too short a time."""
-
 
 class DeadLetterLimit:
     """Counts dead letters over the last `within` seconds. Safe to use from several threads: a view is followed and

@@ -18,9 +18,9 @@ from dynaview.views.control.store import ControlStore, ControlUnavailable, Gener
 from dynaview.views.declarations.codec import decode_runnable
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.functions import functions_of
-from dynaview.views.faults import FAILED, fault_reason
-from dynaview.views.reasons import GAP
-from dynaview.views.streaming.admission import CHANGED, changed, lost
+from dynaview.views.faults import fault_reason
+from dynaview.views.states import ViewState
+from dynaview.views.streaming.admission import changed, lost
 from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.pipeline import PipelineSettings, ViewPipeline
 from dynaview.views.workers.coordinator import ShardCoordinator
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 FULL_IMAGES: ViewType = "NEW_AND_OLD_IMAGES"
 
-Refuse = Callable[[str, str, str], None]
+Refuse = Callable[[str, ViewState, str], None]
 """Takes view, state and reason of a view that may not run."""
 
 
@@ -79,14 +79,14 @@ class PipelineFactory:
         except (SourceError, ControlUnavailable):
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this view's alone (law 7)
-            self._refuse(view.name, FAILED, fault_reason(error))
+            self._refuse(view.name, ViewState.FAILED, fault_reason(error))
             return None
 
     def _pipeline(self, view: ViewDeclaration, record: ViewRecord) -> ViewPipeline | None:
         checkpoints = self._control.checkpoints(view.name)
         reason = lost(view, record, self.description, checkpoints)
         if reason is not None:
-            self._refuse(view.name, GAP, reason)
+            self._refuse(view.name, ViewState.GAP, reason)
             return None
         generations = {each.generation: each for each in self._control.generations(view.name)}
         outputs: list[GenerationWriter] = []
@@ -96,7 +96,7 @@ class PipelineFactory:
             if declared is None or declared.sink not in self._sinks:
                 continue  # it is shown as it is
             if problems := compile_view(declared).problems(self.description.key, self._images):
-                self._refuse(view.name, "refused", "; ".join(str(problem) for problem in problems))
+                self._refuse(view.name, ViewState.REFUSED, "; ".join(str(problem) for problem in problems))
                 return None
             outputs.append(self.output(declared, generations[number], record.stream_count))
             if generations[number].role != "next" or self._was_prepared(view.name, number):
@@ -106,7 +106,7 @@ class PipelineFactory:
         # A view that was rolled back, or is being rebuilt, has a generation of the declaration beside it.
         is_changed = fingerprint(view, self._table) not in {each.fingerprint for each in generations.values()}
         if is_changed and (not outputs or view.on_change == "stop"):
-            self._refuse(view.name, CHANGED, changed(view))
+            self._refuse(view.name, ViewState.CHANGED, changed(view))
             return None
         limits = view.dead_letters
         settings = dataclasses.replace(self._settings, letters=limits.limit, letters_within=limits.within)
@@ -119,9 +119,9 @@ class PipelineFactory:
         if pipeline.live is not None and len(outputs) > 1:
             pipeline.published = partial(self._sinks[pipeline.live.sink].published, pipeline.live.target.layout)
         if is_changed:
-            pipeline.doing = ("following", f"rows are made as they were declared before: {changed(view)}")
+            pipeline.doing = (ViewState.FOLLOWING, f"rows are made as they were declared before: {changed(view)}")
         elif any(generations[number].role == "next" for number in record.write_order):
-            pipeline.doing = ("rebuilding", "")
+            pipeline.doing = (ViewState.REBUILDING, "")
         if pipeline.live is not None:
             pipeline.highest = partial(self._sinks[pipeline.live.sink].highest, pipeline.live.target.layout)
         pipeline.on_fail = partial(self._on_fail, view.name)

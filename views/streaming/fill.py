@@ -21,7 +21,7 @@ from dynaview.sources.port import ScanPage, TableReader
 from dynaview.views.control.store import ControlStore, ControlUnavailable, DeadLetter, Segment
 from dynaview.views.policy import Backoff
 from dynaview.views.scanning.page_writer import Scanned
-from dynaview.views.threads import spawn
+from dynaview.views.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Fill:
     """Set once the target is prepared (or the pipeline ends)."""
     stop: threading.Event
     done: Callable[[], None]
-    crashed: Callable[[], None] = lambda: None
+    threads: Threads
     fault: Callable[[Exception], None] = lambda error: None
     """Hears of an error that nobody expected; the fill has stopped."""
     lettered: Callable[[Sequence[DeadLetter]], bool] = lambda letters: False
@@ -67,14 +67,15 @@ class Fill:
                 self.control.save_segment(self.view, self.generation, known[index])
         return [segment for segment in known.values() if not segment.finished]
 
-    def start(self, left: Sequence[Segment]) -> list[threading.Thread]:
+    def start(self, left: Sequence[Segment]) -> None:
         """Begin what is left; the threads end by themselves."""
         if not left:  # ended between the last segment and the record of it
-            return [self._spawn("end", self._complete)]
+            self._spawn("end", self._complete)
         waiting = _CountDown(len(left), self._complete)
-        return [self._spawn(str(segment.segment), partial(self._run, segment, waiting)) for segment in left]
+        for segment in left:
+            self._spawn(str(segment.segment), partial(self._run, segment, waiting))
 
-    def _spawn(self, name: str, act: Callable[[], None]) -> threading.Thread:
+    def _spawn(self, name: str, act: Callable[[], None]) -> None:
         def run() -> None:
             try:
                 act()
@@ -83,7 +84,7 @@ class Fill:
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this view's alone (law 7)
                 self.fault(error)
 
-        return spawn(f"fill-{self.view}-{name}", run, self.crashed)
+        self.threads.spawn(f"fill-{self.view}-{name}", run)
 
     def _run(self, segment: Segment, waiting: _CountDown) -> None:
         backoff = Backoff()

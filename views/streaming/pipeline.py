@@ -30,10 +30,11 @@ from dynaview.views.control.store import (
     Superseded,
     ViewRecord,
 )
-from dynaview.views.faults import FAILED, fault_reason
+from dynaview.views.faults import fault_reason
 from dynaview.views.policy import Backoff, anew, policy
-from dynaview.views.reasons import GAP, OnGap, gap_reason, moment, shard_gap
-from dynaview.views.streaming.dead_letter_limit import OVERRUN, DeadLetterLimit
+from dynaview.views.reasons import OnGap, gap_reason, moment, shard_gap
+from dynaview.views.states import ViewState
+from dynaview.views.streaming.dead_letter_limit import DeadLetterLimit
 from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.inbox import Inbox
 from dynaview.views.streaming.offsets import Delivery
@@ -42,9 +43,6 @@ log = logging.getLogger(__name__)
 
 TOMBSTONES = 25 * 3600.0
 """Seconds for which a tombstone is kept at the least: longer than DynamoDB keeps stream records."""
-
-ENDS = (GAP, OVERRUN, FAILED)
-"""States in which no pipeline of a view takes anything any more, in any worker."""
 
 T = TypeVar("T")
 
@@ -85,13 +83,13 @@ class ViewPipeline:
     """Called whenever the pipeline has taken from its buffer."""
     on_gap: OnGap = "stop"
     """What the declaration asks for when changes are lost."""
-    on_fail: Callable[[str, str], None] = lambda state, reason: None
+    on_fail: Callable[[ViewState, str], None] = lambda state, reason: None
     """Called once, with state and reason, when the pipeline takes nothing any more."""
     gone: Callable[[], str | None] = lambda: None
     """What the sink has lost of the view, if anything (`Sink.gone`)."""
     published: Callable[[], int | None] = lambda: None
     """The generation that readers see already, where the view has several (`Sink.published`)."""
-    doing: tuple[str, str] = ("following", "")
+    doing: tuple[ViewState, str] = (ViewState.FOLLOWING, "")
     """State and reason while all is well and the first fill is complete."""
     highest: Callable[[], int] = lambda: 0
     """The highest generation of the view in its store (`Sink.highest`)."""
@@ -116,13 +114,13 @@ class ViewPipeline:
         )
         self.prepared = threading.Event()
         """Set once the sink has what the view needs, or the pipeline has ended."""
-        self.failed: tuple[str, str] | None = None
+        self.failed: tuple[ViewState, str] | None = None
         """State and reason where the pipeline takes nothing any more (a gap), or None."""
         self._failing = threading.Lock()
         self._limit = DeadLetterLimit(self.settings.letters, self.settings.letters_within)
         self._progress: dict[str, Part] = {}
         self._committed = 0.0
-        self._said = ("", "")
+        self._said: tuple[ViewState, str] | None = None
         self._filling = not self.record.filled
         self.live = next((each for each in self.outputs if each.generation == self.record.generation), None)
         """The output that readers see; None where it cannot be written any more."""
@@ -135,13 +133,15 @@ class ViewPipeline:
     def lose(self, shard: str, what: str) -> None:
         """Stop, because of `what` happened to a shard: changes behind what the pipeline has of it are lost."""
         handed, passed = self.inbox.handed(shard), self.inbox.passed
-        self.fail(GAP, shard_gap(what, shard, handed, passed, self.name, self.on_gap))
+        self.fail(ViewState.GAP, shard_gap(what, shard, handed, passed, self.name, self.on_gap))
 
     def lose_stream(self, what: str) -> None:
         """Stop, because of `what` happened to the stream: changes behind the watermark are lost."""
-        self.fail(GAP, gap_reason(what, moment(self.inbox.passed), moment(time.time()), self.name, self.on_gap))
+        self.fail(
+            ViewState.GAP, gap_reason(what, moment(self.inbox.passed), moment(time.time()), self.name, self.on_gap)
+        )
 
-    def fail(self, state: str, reason: str) -> None:
+    def fail(self, state: ViewState, reason: str) -> None:
         """Take nothing any more: `state` says what stands in the way (a gap, an error), `reason` what mends it."""
         with self._failing:
             if self.failed is not None:
@@ -154,7 +154,7 @@ class ViewPipeline:
     def lettered(self, letters: Sequence[DeadLetter]) -> bool:
         """Hear of dead letters; True where they are too many and the pipeline takes nothing any more."""
         if self._limit.passed(len(letters)):
-            self.fail(OVERRUN, self._limit.reason(self.name, letters[-1].reason))
+            self.fail(ViewState.OVERRUN, self._limit.reason(self.name, letters[-1].reason))
         return self._overrun()
 
     def fault(self, error: Exception) -> None:
@@ -163,10 +163,10 @@ class ViewPipeline:
         if self.stop.is_set():  # connections that are taken away may look like anything
             log.warning("view %s: while it ended: %s", self.name, reason)
         else:
-            self.fail(FAILED, reason)
+            self.fail(ViewState.FAILED, reason)
 
     def _overrun(self) -> bool:
-        return self.failed is not None and self.failed[0] == OVERRUN
+        return self.failed is not None and self.failed[0] is ViewState.OVERRUN
 
     def end(self) -> None:
         """Ask the pipeline to end after the batch in hand."""
@@ -207,7 +207,7 @@ class ViewPipeline:
             self._commit_when_due(bool(deliveries))
         self._commit()
         if self.failed is None and (self.holder is None or self.holder.alone):
-            self._say("stopped")
+            self._say(ViewState.STOPPED)
 
     def _stand_still(self) -> None:
         """After a fault: hold nothing, commit nothing, let status show why."""
@@ -342,31 +342,28 @@ class ViewPipeline:
         if self.failed is not None:
             self._say(*self.failed)
         elif (trouble := self.trouble()) is not None:
-            self._say("waiting", trouble)
+            self._say(ViewState.WAITING, trouble)
         else:
-            self._say(*(("filling", "") if self._filling else self.doing))
+            self._say(*((ViewState.FILLING, "") if self._filling else self.doing))
 
     def resay(self) -> None:
         """Say the state once more: somebody else has said another one."""
-        self._said = ("", "")
+        self._said = None
 
-    def _say(self, state: str, reason: str = "") -> None:
+    def _say(self, state: ViewState, reason: str = "") -> None:
         if (state, reason) == self._said:
             return
         self._said = (state, reason)
         if self.holder is None:
-            self._retry(lambda: self.control.set_state(self.name, state, reason))
-        elif state in ENDS:
+            self._retry(lambda: self.control.states.set(self.name, state, reason))
+        else:
             fence = self.holder.fence(())
-            self._retry(lambda: self.control.set_state(self.name, state, reason, fence=fence))
-        else:  # what one worker says of the view's end holds for all
-            step = self.record.step
-            self._retry(lambda: self.control.set_state(self.name, state, reason, keep=ENDS, step=step))
+            self._retry(lambda: self.control.states.report(self.name, state, reason, self.record.step, fence))
 
-    def _say_if_possible(self, state: str, reason: str) -> None:
+    def _say_if_possible(self, state: ViewState, reason: str) -> None:
         """Say what is wrong with the control store, where it takes that much: a full disk may."""
         with contextlib.suppress(ControlUnavailable):
-            self.control.set_state(self.name, state, reason)
+            self.control.states.set(self.name, state, reason)
             self._said = (state, reason)
 
     def _retry(self, act: Callable[[], T]) -> T:
@@ -379,8 +376,8 @@ class ViewPipeline:
                 if backoff.meet(error):
                     log.warning("view %s: %s", self.name, error)
                     if isinstance(error, ControlUnavailable):
-                        self._say_if_possible(policy(error).state, str(error))
+                        self._say_if_possible(ViewState.WAITING, str(error))
                 if isinstance(error, SinkError):
-                    self._say(policy(error).state, str(error))
+                    self._say(policy(error).state or ViewState.RETRYING, str(error))
             if backoff.wait(self.stop):
                 raise Stopped

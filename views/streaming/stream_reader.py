@@ -25,7 +25,7 @@ from dynaview.views.policy import Action, ActiveErrors, Backoff, policy
 from dynaview.views.streaming.offsets import START, Delivery
 from dynaview.views.streaming.pipeline import ViewPipeline
 from dynaview.views.streaming.shard_discovery import Cursor, Discovery
-from dynaview.views.threads import join, spawn
+from dynaview.views.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Follower:
         pipelines: Sequence[ViewPipeline],
         settings: FollowerSettings | None = None,
         now: Callable[[], float] = time.time,
-        crashed: Callable[[], None] = lambda: None,
+        threads: Threads | None = None,
         on_ready: Callable[[], None] | None = None,
         stands: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -85,7 +85,6 @@ class Follower:
         self._members = threading.Lock()
         self.settings = settings or FollowerSettings()
         self._now = now
-        self._crashed = crashed
         self._on_ready = on_ready
         self._stands = stands
         self._stop = threading.Event()
@@ -96,7 +95,7 @@ class Follower:
         self._look = threading.Condition()
         self._behind: set[str] = set()
         self._catching_up = threading.Condition()
-        self._threads: list[threading.Thread] = []
+        self._threads = threads or Threads()
         self._troubles = ActiveErrors()
         self._listing_due = 0.0
         for pipeline in self.pipelines:
@@ -106,7 +105,8 @@ class Follower:
         """Begin to read in threads of its own."""
         names: list[tuple[str, Callable[[], None]]] = [("discovery", self._discover_loop), ("catch-up", self._catch_up)]
         names += [(f"front-{index}", self._front_loop) for index in range(self.settings.readers)]
-        self._threads = [spawn(name, target, self._crashed) for name, target in names]
+        for name, target in names:
+            self._threads.spawn(name, target)
 
     def stop(self, within: float = 60.0) -> list[str]:
         """End all threads and wait for them, so many seconds at the most; what pipelines have taken is theirs. Answers
@@ -115,7 +115,7 @@ class Follower:
         for condition in (self._wake, self._look, self._catching_up):
             with condition:
                 condition.notify_all()
-        return join(self._threads, within)
+        return self._threads.join(within)
 
     def join(self, pipeline: ViewPipeline) -> None:
         """Let a pipeline follow from now on: it is brought to the front by the catch-up reader."""

@@ -29,7 +29,6 @@ from dynaview.views.verify.origins import item_key_of, item_of, item_of_row
 from dynaview.views.verify.selection import Listed, Named, named_rows
 from dynaview.views.verify.verifier import Limits, Verification
 from dynaview.views.verify.view_check import Subject
-from dynaview.views.waiting import HOPELESS
 
 FULL_IMAGES: ViewType = "NEW_AND_OLD_IMAGES"
 
@@ -75,7 +74,7 @@ def ready(control: ControlStore, view: ViewDeclaration, table: str, mending: boo
         raise VerifyError(f"{name} was never started: start dynaview run")
     if record.fingerprint != fingerprint(view, table):
         raise VerifyError(f"the declaration ({view.at}) is not the one that built the view; {anew(name)}")
-    if record.state in HOPELESS:
+    if record.state.lasts:
         raise VerifyError(f"{name} cannot be verified, its state is {record.state}: {record.reason}")
     if not record.filled:
         raise VerifyError(f"the first fill of {name} is not complete; dynaview status shows how far it is")

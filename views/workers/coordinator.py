@@ -23,7 +23,7 @@ from dynaview.views.control.store import ControlStore, ControlUnavailable
 from dynaview.views.policy import Backoff
 from dynaview.views.streaming.pipeline import ViewPipeline
 from dynaview.views.streaming.stream_reader import Follower
-from dynaview.views.threads import join, spawn
+from dynaview.views.threads import Threads
 from dynaview.views.workers.assignment import assign
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class ShardCoordinator:
         self._stop = threading.Event()
         self._wake = threading.Condition()
         self._poked = False
-        self._thread: threading.Thread | None = None
+        self._threads = Threads()
         self._follower: Follower | None = None
         self._served: list[ViewPipeline] = []
         """Pipelines that know which shards are this worker's."""
@@ -97,9 +97,10 @@ class ShardCoordinator:
 
     # The worker's life
 
-    def start(self, crashed: Callable[[], None] = lambda: None) -> None:
+    def start(self, threads: Threads | None = None) -> None:
         """Give signs of life from now on, and share once a follower is there."""
-        self._thread = spawn("share", self._run, crashed)
+        self._threads = threads or self._threads
+        self._threads.spawn("share", self._run)
 
     def take_turn(self, view: str) -> bool:
         """Whether the worker's group keeps a view; False while another group does. Raises `ControlUnavailable`."""
@@ -137,8 +138,7 @@ class ShardCoordinator:
         """End, and leave everything to others."""
         self._stop.set()
         self.poke()
-        if self._thread is not None:
-            join([self._thread], within)
+        self._threads.join(within)
         try:
             self._crew.resign(self.id)
         except ControlUnavailable as error:

@@ -19,6 +19,7 @@ from dynaview.local.servers import CREDENTIALS
 from dynaview.projections.attributes import Attr
 from dynaview.views.control.store import ControlError, ControlStore, ControlUnavailable, Part, Progress
 from dynaview.views.dead_letters import scanned_letter
+from dynaview.views.states import ViewState
 from tests.support.house import until
 from tests.support.processes import Mark
 from tests.support.proxy import Proxy, address_of
@@ -88,10 +89,10 @@ def test_what_an_operator_can_mend_is_waited_for(
     broken, mended = TROUBLES[trouble]
     run(broken)
     with pytest.raises(ControlUnavailable) as raised:
-        control.set_state("one", "following", SECRET)
+        control.states.set("one", ViewState.FOLLOWING, SECRET)
     assert SECRET not in str(raised.value)
     run(mended)
-    control.set_state("one", "following")
+    control.states.set("one", ViewState.FOLLOWING)
     assert [record.state for record in control.views()] == ["following"]
     control.close()
 
@@ -111,7 +112,7 @@ def test_more_threads_than_connections_wait_while_the_file_is_locked(
     def write() -> None:
         waiting.wait()
         try:
-            control.set_state("one", "following")
+            control.states.set("one", ViewState.FOLLOWING)
         except (ControlUnavailable, sa.exc.TimeoutError) as error:
             errors.append(error)
 
@@ -131,7 +132,7 @@ def test_values_are_in_no_error(tmp_path: Path) -> None:
     control = ControlStore(f"sqlite:///{tmp_path / 'control.db'}")
     control.add_view("one", "shop", "reads", "f")
     with pytest.raises(sa.exc.IntegrityError) as raised:
-        control.set_state("one", None, SECRET)  # type: ignore[arg-type] # what the database refuses
+        control.states.set("one", None, SECRET)  # type: ignore[arg-type] # what the database refuses
     assert SECRET not in "".join(traceback.format_exception(raised.value))
     control.close()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -32,6 +31,7 @@ from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.load import load
 from dynaview.views.declarations.plan import READ_UNIT, Planned, Rows, Size, Standing, plan
 from dynaview.views.streaming.pipeline import PipelineSettings
+from dynaview.views.threads import Threads
 from tests.support.house import QUICK, until
 from tests.support.scripted import ScriptedTable
 
@@ -318,18 +318,18 @@ def test_what_does_not_touch_rows_is_no_change_any_more_once_the_daemon_has_star
         return plan(new, Standing(records, started.generations, asked.source, asked.sink), ["cards"])[0]
 
     assert (planned().state, planned().to_do) == ("changed", False)
-    crashed = threading.Event()
+    threads = Threads()
     settings = WorkerSettings(PipelineSettings(), QUICK)
     table = ScriptedTable(clock=time.time)
     worker = Worker(
-        new.sources["shop"], [new.views["cards"]], table, {"cache": asked.memory}, started, settings, crashed.set
+        new.sources["shop"], [new.views["cards"]], table, {"cache": asked.memory}, started, settings, threads
     )
     worker.start()
     try:
         until(lambda: planned().state == "unchanged", "the declaration to be recorded")
     finally:
         worker.stop()
-    assert not crashed.is_set()
+    assert not threads.crashed.is_set()
     assert [each.declaration for each in started.generations("orders")] == [encode(declare(VIEWS).views["orders"])]
 
 

@@ -25,6 +25,7 @@ from dynaview.views.control.store import (
     Segment,
 )
 from dynaview.views.dead_letters import key_text
+from dynaview.views.states import ViewState
 from dynaview.views.status import view_status
 from dynaview.views.streaming.batch import Batch
 from tests.support.house import QUICK, House, until
@@ -335,7 +336,7 @@ def test_a_stream_that_no_view_can_take_is_not_read(house: House) -> None:
     house.start()
     put(house, 1, 1)
     house.wait_counted()
-    house.pipelines["one"].fail("gap", "scripted")
+    house.pipelines["one"].fail(ViewState.GAP, "scripted")
     until(lambda: house.state("one") == "gap", "the gap to show")
     cursor = house.follower._discovery.cursors["shard-0"]
     until(lambda: cursor.refused > 1, "the front to rest")

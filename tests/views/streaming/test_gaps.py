@@ -24,6 +24,7 @@ from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.daemon.table_worker import Worker, WorkerSettings
 from dynaview.views.declarations.load import load
 from dynaview.views.streaming.pipeline import PipelineSettings
+from dynaview.views.threads import Threads
 from tests.support.faults import FaultyTarget
 from tests.support.house import QUICK, House, until
 from tests.support.scripted import ScriptedTable
@@ -82,7 +83,8 @@ class RebuildContext:
         self.table = ScriptedTable(clock=time.time)
         self.sink = Targets()
         self.control = ControlStore(self.declaration.control)
-        self.crashed = threading.Event()
+        self.threads = Threads()
+        self.crashed = self.threads.crashed
         self.failures: list[tuple[str, str]] = []
         self.worker: Worker | None = None
 
@@ -106,7 +108,7 @@ class RebuildContext:
         )
         self.worker = Worker(
             self.declaration.sources["shop"], views, self.table, {"cache": self.sink}, self.control, settings,
-            self.crashed.set, lambda view, state, reason: self.failures.append((view, state)),
+            self.threads, lambda view, state, reason: self.failures.append((view, state)),
         )  # fmt: skip
         self.worker.start()
 

@@ -29,7 +29,7 @@ def site(
     urls = {"dynamodb": dynamodb_endpoint, "redis": redis_url, "postgres": postgres_url, "opensearch": opensearch_url}
     with stand(tmp_path_factory.mktemp("stand"), urls, dynamodb) as made:
         yield made
-        assert not made.daemon.crashed
+        assert not made.daemon.threads.crashed.is_set()
 
 
 def test_connections_that_are_reset_at_random_bytes_lose_nothing(site: Stand) -> None:

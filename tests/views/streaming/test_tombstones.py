@@ -12,6 +12,7 @@ from dynaview.sinks.memory import MemorySink, MemoryTarget
 from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.daemon.table_worker import WorkerSettings
 from dynaview.views.declarations.load import load
+from dynaview.views.states import ViewState
 from dynaview.views.streaming.pipeline import TOMBSTONES
 from tests.support.house import House, until
 from tests.support.scripted import ScriptedTable
@@ -59,6 +60,6 @@ def test_a_tombstone_outlives_what_the_view_has_not_read(tmp_path: Path) -> None
     now = pipeline.inbox.passed or 0.0
     assert pipeline.purgeable(now) == TOMBSTONES
     assert pipeline.purgeable(now + 5 * TOMBSTONES) == 5 * TOMBSTONES + 3600  # the view is behind by so much
-    pipeline.fail("gap", "scripted")
+    pipeline.fail(ViewState.GAP, "scripted")
     assert pipeline.purgeable(now) is None
     house.stop()

@@ -17,6 +17,7 @@ from dynaview.projections.rows import Write
 from dynaview.sinks.port import APPLIED, ConditionalWrite, SinkUnavailable
 from dynaview.views.cli import cli
 from dynaview.views.control.store import ControlStore
+from dynaview.views.states import ViewState
 from dynaview.views.status import all_status
 from dynaview.views.verify.schedule import Rounds
 from tests.support.house import until
@@ -185,7 +186,7 @@ def test_a_view_that_cannot_be_verified_ends_with_2_and_is_not_started_by_it(yar
     yard.control.add_view("never", "shop", "cache", "another")
     assert "is not the one that built the view" in asked(yard, "verify", "never").stderr
     yard.declare(CARDS + READS)
-    yard.control.set_state("cards", "gap", "lost; dynaview rebuild cards")
+    yard.control.states.set("cards", ViewState.GAP, "lost; dynaview rebuild cards")
     assert "its state is gap: lost; dynaview rebuild cards" in asked(yard, "repair", "cards").stderr
 
 

@@ -26,6 +26,7 @@ from dynaview.views.control.dead_letters import DeadLetterFilter
 from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.table_worker import Worker, WorkerSettings
 from dynaview.views.declarations.load import load
+from dynaview.views.threads import Threads
 from dynaview.views.verify.findings import Report, VerifyError
 from dynaview.views.verify.repair import Repair, Repairer
 from dynaview.views.verify.service import Asked, verify_declared
@@ -119,7 +120,7 @@ class Shop:
         self.table = ScriptedTable(clock=time.time)
         self.control = ControlStore(self.declaration.control)
         self.sinks = {name: connect(declared) for name, declared in self.declaration.sinks.items()}
-        self.crashed = threading.Event()
+        self.threads = Threads()
         self.worker = Worker(
             self.declaration.sources["shop"],
             list(self.declaration.views.values()),
@@ -127,7 +128,7 @@ class Shop:
             self.sinks,
             self.control,
             WorkerSettings(follower=QUICK, watch_every=0.1, tend_every=0.05),
-            self.crashed.set,
+            self.threads,
         )
         self.redis = redis.Redis.from_url(redis_url)
         self.http = urllib3.PoolManager()
@@ -158,7 +159,7 @@ class Shop:
             sink.close()
         self.control.close()
         self.redis.close()
-        assert not self.crashed.is_set()
+        assert not self.threads.crashed.is_set()
 
     def verify(self, *views: str, **asked: Any) -> dict[str, Report]:
         reports = verify_declared(

@@ -23,6 +23,7 @@ from dynaview.sources.port import Key
 from dynaview.views.budget import Capacity
 from dynaview.views.control.dead_letters import DeadLetterFilter
 from dynaview.views.retry import Retrier
+from dynaview.views.states import ViewState
 from dynaview.views.verify import changed_since as recent
 from dynaview.views.verify import mismatches as suspects
 from dynaview.views.verify import view_check as check
@@ -577,7 +578,7 @@ def test_a_view_that_does_not_catch_up_is_no_result(house: House) -> None:
     filled(house)
     patience = Retrier(0.2)
     by_hand(house.targets["one"], row(1), ("x",))
-    house.pipelines["one"].fail("gap", "lost; dynaview drop one")
+    house.pipelines["one"].fail(ViewState.GAP, "lost; dynaview drop one")
     until(lambda: house.state("one") == "gap", "the gap")
     (report,) = Verification(house.table, [subject(house, patience)], SHAPE, patience=patience).whole()
     assert "gap: lost; dynaview drop one" in report.error

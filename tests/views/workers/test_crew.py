@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from dynaview.views.control.leases import Fence
 from dynaview.views.control.store import Checkpoint, ControlStore, Counts, LeaseLost, Part, Progress, Superseded
+from dynaview.views.states import ViewState
 from dynaview.views.status import all_status
 from dynaview.views.workers.assignment import assign
 from dynaview.views.workers.coordinator import CoordinatorSettings, ShardCoordinator
@@ -127,7 +128,7 @@ def test_a_commit_without_the_lease_moves_nothing(control: ControlStore) -> None
         with pytest.raises(LeaseLost):
             control.commit("one", progress(9, late), 9.0)
     with pytest.raises(LeaseLost):
-        control.set_state("one", "gap", "it was asleep", fence=fence("a"))
+        control.states.report("one", ViewState.GAP, "it was asleep", 0, fence("a"))
     with pytest.raises(LeaseLost):
         control.crew.acquire("a", "g", ["shard-9"])
     record = control.view("one")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from dynaview.sinks.memory import MemorySink
 from dynaview.views.control.store import ControlStore, Progress
+from dynaview.views.states import ViewState
 from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.offsets import START, Delivery
 from dynaview.views.streaming.pipeline import PipelineSettings, ViewPipeline
@@ -194,7 +195,7 @@ def test_what_one_worker_says_of_a_views_end_holds_for_all(band: Band) -> None:
     band.wait_shared([1, 1])
     fill(band, 50)
     band.wait_done()
-    one.pipeline("one").fail("gap", "scripted")
+    one.pipeline("one").fail(ViewState.GAP, "scripted")
     until(lambda: two.pipeline("one").failed is not None, "the other worker to hear of it")
     until(lambda: band.record("one").state == "gap", "the gap to show")
     fill(band, 50, 50)

@@ -22,7 +22,7 @@ from tests.support.scripted import ScriptedTable
 HOLDER = """
 import sys, time
 from dynaview.views.control.store import ControlStore
-from dynaview.views.workers.coordinator import Share
+from dynaview.views.workers.coordinator import ShardCoordinator
 control = ControlStore(sys.argv[1])
 share = ShardCoordinator(control, "shop", {"one": "another"})
 print(share.take_turn("one"), flush=True)

@@ -1,0 +1,55 @@
+"""The states of views in the control store: nothing else writes them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import sqlalchemy as sa
+
+from dynaview.views.control import tables
+from dynaview.views.control.database import Database
+from dynaview.views.control.leases import Fence, check
+from dynaview.views.states import ViewState
+
+_ENDS = [state for state in ViewState if state.ends]
+
+
+class StateStore:
+    """Says what views are doing. Every method may raise `ControlUnavailable`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def set(self, view: str, state: ViewState, reason: str = "") -> None:
+        """The view's state, whatever it was."""
+        with self._database.write() as connection:
+            _write(connection, tables.views.c.name == view, state, reason)
+
+    def report(self, view: str, state: ViewState, reason: str, step: int, fence: Fence) -> None:
+        """The view's state as one of several workers sees it. Nothing is written where what pipelines of the view have
+        to do is no longer what it was at `step`: what was seen is of the past. A state that ends the view stays until
+        something ends it (see `ViewState`).
+
+        Raises `LeaseLost` where the `fence` says that the worker has nothing to say any more; asked only where the
+        state ends the view.
+        """
+        where = (tables.views.c.name == view) & (tables.views.c.step == step)
+        with self._database.write() as connection:
+            if state.ends:
+                check(connection, view, fence)
+            else:
+                where &= tables.views.c.state.not_in(_ENDS)
+            _write(connection, where, state, reason)
+
+
+def entering(state: ViewState, reason: str = "") -> dict[str, Any]:
+    """The columns of a view that enters a state, for a transaction that moves more than that."""
+    return {"state": state, "reason": reason, "since": time.time()}
+
+
+def _write(connection: sa.Connection, where: sa.ColumnElement[bool], state: ViewState, reason: str) -> None:
+    """`since` moves only when the state changes."""
+    values = entering(state, reason)
+    values["since"] = sa.case((tables.views.c.state == state, tables.views.c.since), else_=values["since"])
+    connection.execute(tables.views.update().where(where).values(**values, seen=time.time()))
