@@ -28,7 +28,11 @@ def test_a_thread_that_dies_of_an_error_is_told_to_the_whole() -> None:
 def test_a_part_waits_for_its_own_threads_and_names_those_that_go_on() -> None:
     whole, held = Threads(), threading.Event()
     one, two = whole.group(), whole.group()
-    one.spawn("held", lambda: bool(held.wait()) or None)
+
+    def hold() -> None:
+        held.wait()
+
+    one.spawn("held", hold)
     two.spawn("quick", lambda: None)
     assert two.join(10) == []
     assert one.join(0.001) == ["held"]
