@@ -15,9 +15,11 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from dynaview.projections.canonical import canonical_number, number_text
+
 Value: TypeAlias = "bool | Decimal | str | bytes | list[Value] | dict[str, Value] | None"
 """What an attribute is in Python: NULL is None, N an exact Decimal, B bytes, L and every set a list (sets sorted),
-M a dict. Functions of JMESPath expressions may also yield int and float."""
+M a dict sorted by name. Functions of JMESPath expressions may also yield int and float."""
 
 Image: TypeAlias = Any
 """One item as decoded by a `Shape`: a struct made for the needed attributes, or a dict of all `Attr`s."""
@@ -51,29 +53,22 @@ class Attr(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fields=T
 def number(text: str) -> Decimal:
     """The exact number that DynamoDB wrote as `text` (up to 38 digits, 1E-130 to 9.9E+125).
 
+    It has the form of `canonical_number`.
+
     Raises `AttributeValueError` for anything that DynamoDB would not have written.
     """
     try:
-        return _EXACT.create_decimal(text)
+        exact = _EXACT.create_decimal(text)
     except DecimalException as error:
         raise AttributeValueError(f"not a DynamoDB number: {text[:60]!r}") from error
-
-
-def number_text(value: Decimal | int) -> str:
-    """The one way dynaview writes a number as text: no exponent, no trailing zeros, no sign on zero.
-
-    Used wherever a number becomes part of a row key or a text, so that 1, 1.0 and 1E0 are one key.
-    """
-    if isinstance(value, int):
-        return str(value)
-    if not value:
-        return "0"
-    text = format(value, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    # Digits alone are of that form already; only zero may carry a sign.
+    plain = exact and len(text) <= 38 and "." not in text and "E" not in text and "e" not in text
+    return exact if plain else canonical_number(exact)
 
 
 def value(attr: Attr) -> Value:
-    """Decode one attribute value exactly. Sets become sorted lists, so that equal sets are equal values."""
+    """Decode one attribute value exactly. Sets become sorted lists and maps are sorted by name, so that equal sets and
+    maps are equal values, in whichever order they came."""
     if attr.S is not None:
         return attr.S
     if attr.N is not None:
@@ -81,7 +76,7 @@ def value(attr: Attr) -> Value:
     if attr.BOOL is not None:
         return attr.BOOL
     if attr.M is not None:
-        return {name: value(inner) for name, inner in attr.M.items()}
+        return {name: value(attr.M[name]) for name in sorted(attr.M)}
     if attr.L is not None:
         return [value(inner) for inner in attr.L]
     if attr.NULL is not None:
@@ -173,9 +168,9 @@ class Shape:
         return self.type(**known)
 
     def unpack(self, image: Image) -> dict[str, Value]:
-        """The plain Python item of `image`: every attribute that this shape keeps, decoded."""
+        """The plain Python item of `image`: every attribute that this shape keeps, decoded, sorted by name."""
         if self.names is None:
-            return {name: value(attr) for name, attr in image.items()}
+            return {name: value(image[name]) for name in sorted(image)}
         found = ((name, getattr(image, field)) for name, field in self._fields.items())
         return {name: value(attr) for name, attr in found if attr is not None}
 

@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias
 
-from dynaview.projections.attributes import number_text
+from dynaview.projections.canonical import canonical_number, canonical_value, number_text
 from dynaview.projections.functions import EXACT, parse_number
 from dynaview.projections.rows import SCALARS
 
@@ -119,7 +119,7 @@ def decimal(value: Any) -> Decimal:
         case bool():
             raise _unfit("decimal", value)
         case Decimal() if value.is_finite():
-            return value
+            return canonical_number(value)
         case int():
             return Decimal(value)
         case float():
@@ -310,18 +310,7 @@ def convert_default(type_: str, plain: Any) -> Any:
         return None
     if type_ in NATURAL and isinstance(plain, date):
         raise ConversionError("a date has no natural value here: put it in quotes, or give the field a type")
-    return converter(type_)(_exact(plain))
-
-
-def _exact(plain: Any) -> Any:
-    match plain:
-        case float():
-            return decimal(plain)
-        case list() | tuple():
-            return [_exact(element) for element in plain]
-        case dict():
-            return {name: _exact(element) for name, element in plain.items()}
-    return plain
+    return converter(type_)(canonical_value([*plain] if isinstance(plain, tuple) else plain))
 
 
 def expire_seconds(value: Any, unit: Unit | None) -> int:

@@ -7,8 +7,6 @@ which JSON does not know, are opaque: `type` calls them ``binary`` and `to_strin
 
 from __future__ import annotations
 
-import base64
-import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -16,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow, Underflow
 from typing import Any
 
-from dynaview.projections.attributes import number_text
+from dynaview.projections.canonical import canonical_number, canonical_value, json_text
 
 Evaluate = Callable[[Any], Any]
 """An expression given to a function with ``&``, compiled."""
@@ -71,7 +69,7 @@ def parse_number(text: str) -> Decimal | None:
         value = EXACT.create_decimal(text.strip())
     except DecimalException:
         return None
-    return value if abs(value.adjusted()) <= _LARGEST_EXPONENT else None
+    return canonical_number(value) if abs(value.adjusted()) <= _LARGEST_EXPONENT else None
 
 
 def _wanted(name: str, argument: Any, *kinds: str) -> None:
@@ -115,14 +113,14 @@ def _add(name: str, left: Decimal | int, right: Decimal | int) -> Decimal | int:
     if isinstance(left, int) and isinstance(right, int):
         return left + right
     try:
-        return EXACT.add(left, right)
+        return canonical_number(EXACT.add(left, right))
     except DecimalException as error:
         raise FunctionError(f"{name}() would need more than {EXACT.prec} digits to stay exact") from error
 
 
 def _avg(array: Any) -> Any:
     _elements("avg", array, "number")
-    return _QUOTIENT.divide(Decimal(_total("avg", array)), len(array)) if array else None
+    return canonical_number(_QUOTIENT.divide(Decimal(_total("avg", array)), len(array))) if array else None
 
 
 def _ceil(value: Any) -> Any:
@@ -248,34 +246,28 @@ def _to_number(value: Any) -> Any:
 
 
 def to_string(value: Any) -> str:
-    """JSON text as the package's ``to_string`` writes it (compact, ASCII), numbers in `number_text` form."""
-    match value:
-        case str():
-            return value
-        case _:
-            return "".join(_json(value))
+    """Text as it is; of all else the canonical JSON text: names sorted, letters as they are."""
+    if isinstance(value, str):
+        return value
+    try:
+        text = json_text(canonical_value(value))
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise FunctionError("to_string() cannot write what JSON does not have") from None
+    # A number that is not finite, which only a Python projection can return, is written as null.
+    if "null" in text and not _finite(value):
+        raise FunctionError("to_string() cannot write a number that is not finite")
+    return text
 
 
-def _json(value: Any) -> list[str]:
+def _finite(value: Any) -> bool:
     match value:
-        case bool() | None | str():
-            return [json.dumps(value)]
-        case Decimal() | int() | float():
-            return [number_text(_exact(value))]
+        case Decimal() | float():
+            return math.isfinite(value)
         case list():
-            parts = ["["]
-            for index, element in enumerate(value):
-                parts += [",", *_json(element)] if index else _json(element)
-            return [*parts, "]"]
+            return all(map(_finite, value))
         case dict():
-            parts = ["{"]
-            for index, (name, element) in enumerate(value.items()):
-                parts += [",", json.dumps(name), ":"] if index else [json.dumps(name), ":"]
-                parts += _json(element)
-            return [*parts, "}"]
-        case bytes():
-            return [json.dumps(base64.b64encode(value).decode())]
-    raise FunctionError(f"to_string() cannot write {kind(value)}")
+            return all(map(_finite, value.values()))
+    return True
 
 
 _LISTED: tuple[tuple[str, Function], ...] = (

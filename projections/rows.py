@@ -127,7 +127,3 @@ class Layout:
     key: tuple[str, ...]
     fields: tuple[Field, ...] | None
     options: Options
-
-
-json_encoder = msgspec.json.Encoder(decimal_format="number")
-"""The one way dynaview writes JSON for stores: numbers exact, bytes as base64, times as ISO 8601."""

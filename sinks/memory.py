@@ -18,7 +18,8 @@ from typing import Any
 
 import msgspec
 
-from dynaview.projections.rows import Layout, RowKey, RowValues, Rule, Write, json_encoder
+from dynaview.projections.canonical import json_encoder
+from dynaview.projections.rows import Layout, RowKey, RowValues, Rule, Write
 from dynaview.sinks.canonical import listed, plain
 from dynaview.sinks.port import (
     APPLIED,

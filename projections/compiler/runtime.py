@@ -9,7 +9,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from dynaview.projections.attributes import Attr, AttributeValueError, number, number_text
+from dynaview.projections.attributes import Attr, AttributeValueError, number
+from dynaview.projections.canonical import canonical_value, number_text
 from dynaview.projections.conversions import ConversionError, decimal, found, natural, timestamp_text
 from dynaview.projections.functions import FunctionError
 from dynaview.projections.rows import EXPIRE, RowKey
@@ -99,7 +100,7 @@ def caller(function: Callable[[dict[str, Any]], Any], name: str) -> Callable[[di
         for row in rows:
             if not isinstance(row, dict):
                 raise RowError(f"{name} returned {found(row)}, where a dict, a list of dicts or None is wanted")
-        return [*rows]
+        return [canonical_value(row) for row in rows]
 
     return call
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from dynaview.projections.rows import Field, Layout, RowKey, RowValues, Write, json_encoder
+from dynaview.projections.canonical import json_encoder
+from dynaview.projections.rows import Field, Layout, RowKey, RowValues, Write
 from dynaview.sinks.port import Stored
 
 VERSION = "_v"

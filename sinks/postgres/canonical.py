@@ -16,7 +16,8 @@ from uuid import UUID
 
 import msgspec
 
-from dynaview.projections.rows import RowKey, json_encoder
+from dynaview.projections.canonical import json_encoder
+from dynaview.projections.rows import RowKey
 from dynaview.sinks.canonical import owned
 from dynaview.sinks.port import CanonicalRows, state_of
 from dynaview.sinks.postgres.values import Column

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, TypeAlias
 
-from dynaview.projections.rows import json_encoder
+from dynaview.projections.canonical import json_encoder
 
 Encode: TypeAlias = Callable[[Sequence[Any]], str]
 

@@ -16,7 +16,8 @@ from json import loads
 from typing import Any
 from uuid import UUID
 
-from dynaview.projections.rows import Field, Layout, PostgresOptions, json_encoder
+from dynaview.projections.canonical import json_encoder
+from dynaview.projections.rows import Field, Layout, PostgresOptions
 from dynaview.sinks.postgres import literals
 from dynaview.sinks.postgres.literals import Encode
 

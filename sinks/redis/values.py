@@ -11,8 +11,8 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from dynaview.projections.attributes import number_text
-from dynaview.projections.rows import EXPIRE, Field, Layout, RedisOptions, Write, json_encoder
+from dynaview.projections.canonical import json_encoder, number_text
+from dynaview.projections.rows import EXPIRE, Field, Layout, RedisOptions, Write
 
 Cell: TypeAlias = "str | msgspec.Raw"
 """A value as it travels: text, or bytes under the header of a MessagePack text (Redis's reader has no bytes)."""

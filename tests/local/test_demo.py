@@ -15,7 +15,7 @@ import pytest
 import redis
 from rich.console import Console
 
-from dynaview.projections.attributes import number_text
+from dynaview.projections.canonical import number_text
 from dynaview.views.demo import play as demo
 from dynaview.views.demo.arrivals import Arrival
 from dynaview.views.demo.screen import Picture, Screen, ViewPicture

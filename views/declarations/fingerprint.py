@@ -16,7 +16,6 @@ from dynaview.projections.rows import (
     OpenSearchOptions,
     Options,
     PostgresOptions,
-    RedisOptions,
 )
 from dynaview.views.declarations.notation import plain
 
@@ -35,27 +34,20 @@ def fingerprint(view: ViewDeclaration, table: str) -> str:
 
 
 def _settled(view: ViewDeclaration) -> ViewDeclaration:
-    """The view without what does not matter to rows: the order of keys in the file, indexes that stores make in place.
-
-    Only a Redis string shows the order of its fields: they are one JSON text.
-    """
-    options = view.layout.options
-    ordered = isinstance(options, RedisOptions) and options.type == "string"
+    """The view without what does not matter to rows: the order of keys, indexes that stores make in place."""
     fields = view.fields
     return replace(
         view,
         match=tuple(_sorted(alternative) for alternative in view.match),
-        fields=fields if ordered or fields is None else dict(sorted(fields.items())),
-        layout=_settled_layout(view.layout, ordered),
+        fields=None if fields is None else dict(sorted(fields.items())),
+        layout=_settled_layout(view.layout),
     )
 
 
-def _settled_layout(layout: Layout, ordered: bool) -> Layout:
+def _settled_layout(layout: Layout) -> Layout:
     fields = layout.fields
     if fields is not None:
-        fields = tuple(replace(field, mapping=_sorted(field.mapping)) for field in fields)
-    if fields is not None and not ordered:
-        fields = tuple(sorted(fields, key=_name))
+        fields = tuple(sorted((replace(field, mapping=_sorted(field.mapping)) for field in fields), key=_name))
     return replace(layout, fields=fields, options=_settled_options(layout.options))
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from random import Random
 from typing import Any, Literal, TypeAlias
 
-from dynaview.projections.attributes import number_text
+from dynaview.projections.canonical import number_text
 
 Item: TypeAlias = dict[str, Any]
 Kind: TypeAlias = Literal["insert", "update", "delete"]

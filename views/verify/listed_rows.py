@@ -15,7 +15,7 @@ from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 
-from dynaview.projections.attributes import number_text
+from dynaview.projections.canonical import number_text
 from dynaview.projections.rows import RowKey
 from dynaview.sinks.port import CanonicalRows, Stored, state_of
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jmespath.exceptions import JMESPathError
+from jmespath.functions import Functions, signature
 
 from dynaview.projections.compiler.jmespath import translate_alone
 from dynaview.projections.expressions import ExpressionError, parse
@@ -67,12 +68,22 @@ def compiled(expression: str, data: Any) -> Any:
         return ERROR
 
 
+class Canonical(Functions):
+    """The package's functions, but for the form of JSON text."""
+
+    @signature({"types": []})
+    def _func_to_string(self, value: Any) -> str:
+        if isinstance(value, str):
+            return value
+        return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+
+
 def reference(expression: str, data: Any) -> Any:
     """The package's answer, or `ERROR`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PendingDeprecationWarning)
         try:
-            return jmespath.search(expression, data)
+            return jmespath.search(expression, data, jmespath.Options(custom_functions=Canonical()))
         except (JMESPathError, ValueError):
             return ERROR
 

@@ -14,10 +14,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from dynaview.projections.attributes import Attr, number_text, value
+from dynaview.projections.attributes import Attr, value
+from dynaview.projections.canonical import json_encoder, number_text
 from dynaview.projections.conversions import ConversionError, converter
 from dynaview.projections.patterns import parse_pattern, parse_template
-from dynaview.projections.rows import SCALARS, Field, Layout, PostgresOptions, RedisOptions, Write, json_encoder
+from dynaview.projections.rows import SCALARS, Field, Layout, PostgresOptions, RedisOptions, Write
 from dynaview.sinks.opensearch.mapping import DERIVED
 from dynaview.sinks.postgres.values import columns_of
 from dynaview.sinks.redis.values import Content, stored

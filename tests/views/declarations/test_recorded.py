@@ -432,6 +432,13 @@ EDITS: list[Edit] = [
         "nothing",
         ["fields: in the order [a, b] -> in the order [b, a]"],
     ),
+    (
+        "text",
+        "fields",
+        {"b": "b", "a": "a"},
+        "nothing",
+        ["fields: in the order [a, b] -> in the order [b, a]"],
+    ),
     # column
     ("search", "fields.city", "shipping.city", "column", ["fields.city: added {from: shipping.city, type: any}"]),
     (
@@ -514,13 +521,6 @@ EDITS: list[Edit] = [
     ),
     ("hash", "type", "string", "rebuild", ["type: hash -> string"]),
     ("hash", "key", "g:{a}", "rebuild", ["key: h:{a} -> g:{a}"]),
-    (
-        "text",
-        "fields",
-        {"b": "b", "a": "a"},
-        "rebuild",
-        ["fields: in the order [a, b] -> in the order [b, a]"],
-    ),
     ("best", "score", {"from": "points", "default": 0}, "rebuild", ["score.default: added 0.0"]),
     ("best", "member", "p:{pk}", "rebuild", ["member: {pk} -> p:{pk}"]),
 ]
