@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from dynaview.projections.attributes import Attr, AttributeValueError, Image, Shape
+from dynaview.projections.canonical import json_encoder
 from dynaview.projections.changes import Body, Change
 from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.compiler.runtime import key_text
@@ -19,7 +20,7 @@ from dynaview.projections.declaration import FieldExpression, ViewDeclaration
 from dynaview.projections.expressions import Path, parse
 from dynaview.projections.patterns import Pattern, parse_pattern
 from dynaview.projections.projection import Bound, ProjectionError
-from dynaview.projections.rows import Field, Layout, PostgresOptions, RowKey, RowValues, Write, json_encoder
+from dynaview.projections.rows import Field, Layout, PostgresOptions, RowKey, RowValues, Write
 
 Result: TypeAlias = Literal["rows", "unmatched", "filtered", "empty", "dead-letter"]
 """What an item is to a view: it gives rows; its key does not fit ``match``; ``where`` is not true; ``each`` or the
