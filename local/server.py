@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
-from dynaview.local import guard
+from dynaview.local import guard, private
 from dynaview.local.errors import LocalServerError
 
 
@@ -29,8 +29,8 @@ def free_port() -> int:
 class Server(abc.ABC):
     """A real server on this machine, on the loopback interface only. Use it as a context manager.
 
-    `directory` holds its files and its log; it is made when missing. Nothing of the server outlives the process that
-    started it, however that one ends (see `dynaview.local.guard`).
+    `directory` holds its files and its log; it is made when missing, and closed to other users. Nothing of the server
+    outlives the process that started it, however that one ends (see `dynaview.local.guard`).
     """
 
     name: ClassVar[str]
@@ -71,7 +71,7 @@ class Server(abc.ABC):
         """Start the process without waiting for it; `ready` has to follow. Raises `LocalServerError`."""
         if self._process is not None:
             raise LocalServerError(f"{self.title} has been started already")
-        self.directory.mkdir(parents=True, exist_ok=True)
+        private.folder(self.directory)
         self._process = self._launch()
 
     def ready(self) -> Self:
@@ -130,7 +130,7 @@ class Server(abc.ABC):
         self.stop()
 
     def _guarded(self, job: str, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-        with self.log.open("ab") as log:
+        with private.opened(self.log, "a") as log:
             return subprocess.Popen(
                 [sys.executable, "-I", "-S", guard.__file__, job],
                 stdin=subprocess.PIPE,

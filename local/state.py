@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from dynaview.local import private
 from dynaview.local.errors import LocalServerError
 
 
@@ -66,8 +67,8 @@ class State:
         Raises `LocalServerError` where the directory cannot be written.
         """
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            lock = self._lock.open("a")
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = private.opened(self._lock, "a")
         except OSError as error:
             raise LocalServerError(
                 f"the directory {self.directory} cannot be written ({error.strerror}): choose another with --dir"

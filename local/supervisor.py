@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from dynaview.local import private
 from dynaview.local.errors import LocalServerError
 from dynaview.local.servers import Server, prepare, started
 from dynaview.local.state import Run, Running, State
@@ -41,7 +42,7 @@ def serve(directory: Path, names: Sequence[str], console: Console, ready: Callab
     # A shell's background job would ignore Ctrl-C's signal; here it ends it, whoever sends it.
     previous = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with lock, started(names, state.data, console) as servers:
+        with lock, started(names, private.folder(state.data), console) as servers:
             run = _run(servers, time.time())
             state.write(run)
             ready(run)
@@ -61,9 +62,8 @@ def detach(directory: Path, names: Sequence[str], console: Console) -> Run:
     """Start a process that serves in the background, and return when its servers answer. Raises `LocalServerError`."""
     state = State(directory)
     prepare(names, console)  # here, where somebody looks on
-    state.data.mkdir(parents=True, exist_ok=True)
-    log = state.data / "supervisor.log"
-    with log.open("w") as output:
+    log = private.folder(state.data) / "supervisor.log"
+    with private.opened(log, "w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", __name__, str(directory), *names],
             stdin=subprocess.DEVNULL,

