@@ -34,8 +34,9 @@ Generations
     row's and one of them is higher.
 Outcomes
     One for each write, in the order of the batch: APPLIED, STALE, or a `Rejected` for content that the store cannot
-    hold. A rejected write changes nothing and never fails its neighbours. What a store can only tell after a load,
-    `Target.finish` tells.
+    hold. A rejected write changes nothing (but see `RejectedKind.UNIQUE`) and never fails its neighbours; the same
+    write again is rejected again. Rows of one batch may hand unique values round as they like. What a store can only
+    tell after a load, `Target.finish` tells.
 Durable
     When `write` returns, every APPLIED write survives a crash of the store as far as the store is configured to
     survive one. When it raises `SinkUnavailable`, any part of the batch may or may not have been applied: send the
@@ -100,6 +101,9 @@ class RejectedKind(enum.Enum):
     """The store cannot hold this value, key or size."""
     OWNER = "owner"
     """The live row under this key belongs to another item (law 10)."""
+    UNIQUE = "unique"
+    """A live row of another key has a value that is to be unique. The row waits in the store under its version, hidden
+    from readers and not counted (to `read` it is a tombstone), and shows by itself once the value is free."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ class Mode(enum.Enum):
     READ = "read"
     """Times and floats are read as text, so their form must not depend on the role's or the database's settings."""
     LONG = "long"
-    """Index builds and counts take as long as they take; only waiting for a lock has an end."""
+    """As READ, but index builds and counts take as long as they take; only waiting for a lock has an end."""
 
 
 _SHOWN = "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL extra_float_digits = 1"
@@ -50,7 +50,8 @@ _BEGIN = {
     Mode.WRITE: sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {limit}"),
     Mode.READ: sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {limit}; " + _SHOWN),
     Mode.LONG: sql.SQL(
-        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {limit}"
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {limit}; "
+        + _SHOWN
     ),
 }
 

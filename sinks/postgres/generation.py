@@ -279,6 +279,10 @@ class Schema:
         name = self.table(generation)
         return {self._index_name(name, index): index for index in self._layout.options.indexes}
 
+    def unique_indexes(self, generation: int) -> dict[str, tuple[str, ...]]:
+        """The columns of each declared index that is unique, by its name."""
+        return {name: index.columns for name, index in self.indexes(generation).items() if index.unique}
+
     def _index_name(self, name: str, index: Index) -> str:
         digest = hashlib.sha256(repr((name, index.columns, index.unique, index.method)).encode()).hexdigest()[:12]
         readable = f"{name}_{'_'.join(index.columns)}".encode()[: _IDENTIFIER_BYTES - 13].decode(errors="ignore")

@@ -3,6 +3,9 @@
 The usual batch is one statement. Where its content is refused, each write is first held against its columns here,
 which costs no statement and names the column; what is left is found by halving, so that a bad write among a thousand
 costs about twenty statements and no neighbour.
+
+Where a unique index refuses, the batch is written again as rows that wait (`waiting`), and those of them whose values
+are free in the end are shown, all in one transaction: rows of a batch may hand values round as they like.
 """
 
 from __future__ import annotations
@@ -12,18 +15,30 @@ from itertools import repeat
 from typing import Any
 
 from dynaview.projections.rows import RowKey, Rule, Write
-from dynaview.sinks.port import APPLIED, STALE, ConditionalWrite, Outcome, Rejected, RejectedKind, Stored
+from dynaview.sinks.port import (
+    APPLIED,
+    STALE,
+    ConditionalWrite,
+    Outcome,
+    Rejected,
+    RejectedKind,
+    SinkUnavailable,
+    Stored,
+)
 from dynaview.sinks.postgres import literals
 from dynaview.sinks.postgres.client import Connections, Mode
 from dynaview.sinks.postgres.errors import REPEATED_KEY, UNIQUE, ContentError, reason_of
 from dynaview.sinks.postgres.generation import Schema
 from dynaview.sinks.postgres.statements import Statements
 from dynaview.sinks.postgres.values import Column
+from dynaview.sinks.postgres.waiting import CLASH, Waiting
 
 _NO_LITERAL = (ValueError, TypeError, AttributeError, ArithmeticError)
 """What writing a value down raises where it is not of its column's type."""
 
-_ROUNDS = 3
+_ATTEMPTS = 5
+"""How often a value may be taken by another transaction while a row that waits for it is being shown."""
+
 _TWICE = "one batch holds a row key twice"
 
 
@@ -37,6 +52,7 @@ class Guard:
         generation: int,
         statements: Statements,
         places: Sequence[int | None],
+        waiting: Waiting,
     ) -> None:
         """`places`: for each column, where `Write.values` has it (None: it comes from the key)."""
         self._connections = connections
@@ -48,6 +64,11 @@ class Guard:
         self._places = tuple(place for place in places if place is not None)
         self._width = len(self._columns)
         self._right = schema.write_right(connections.role, generation)
+        self._unique = schema.unique_indexes(generation)
+        """The columns of each declared one, by its name."""
+        self._waiting = waiting
+        columns = "; ".join(", ".join(columns) for columns in self._unique.values())
+        self._clash = Rejected(f"column {columns}: {CLASH}", RejectedKind.UNIQUE)
 
     def apply(self, writes: Sequence[Write]) -> list[Outcome]:
         """One outcome for each write. Raises `SinkError`; ValueError where a row key comes twice."""
@@ -85,11 +106,14 @@ class Guard:
         except _NO_LITERAL:
             self._sift(batch, positions, None)
             return
+        looks = [] if seen is None else _looks(seen)
         try:
-            if seen is None:
-                outcomes = self._send(writes, parameters, owners, deletes)
-            else:
-                outcomes = self._send_mends(parameters + _looks(seen), len(writes))
+            try:
+                outcomes = self._send(writes, parameters, looks, owners, deletes, hidden=False)
+            except ContentError as error:
+                if error.state != UNIQUE or error.constraint not in self._unique:
+                    raise
+                outcomes = self._send_hidden(writes, parameters, looks, owners, deletes)
             batch.take(positions, outcomes)
         except ContentError as error:
             if error.state == REPEATED_KEY:
@@ -122,37 +146,69 @@ class Guard:
             arrays.append(literals.plain(flags))
         return arrays, owned, flags is not None
 
-    def _send(self, writes: Sequence[Write], parameters: list[str], owners: bool, deletes: bool) -> list[Outcome]:
+    def _send(
+        self,
+        writes: Sequence[Write],
+        parameters: list[str],
+        looks: list[str],
+        owners: bool,
+        deletes: bool,
+        hidden: bool,
+    ) -> list[Outcome]:
+        """One transaction. `looks`: of conditional writes what was seen, else empty. `hidden`: as rows that wait."""
         size = len(writes)
-        statement = self._statements.write(writes[0].rule, owners, deletes)
+        conditional = bool(looks)
+        if conditional:
+            statement = self._statements.write_if_unchanged(hidden)
+        else:
+            statement = self._statements.write(writes[0].rule, owners, deletes, hidden)
+        keys = parameters[: self._keys]
         with self._connections.transaction(self._right, Mode.WRITE) as connection:
-            applied = connection.execute(statement, parameters).rowcount
-            if applied == size:
+            applied = connection.execute(statement, parameters + looks).rowcount
+            if not conditional and applied == size and not hidden:
+                self._waiting.show(connection)
                 return [APPLIED] * size
-            if not applied and not owners:
+            if not conditional and not applied and not owners and not self._unique:
                 return [STALE] * size
-            looked = connection.execute(self._statements.look(), parameters[: self._keys]).fetchall()
-        outcomes: list[Outcome] = [STALE] * size
-        for number, written, live, owner in looked:
-            write = writes[number - 1]
-            if written:
-                outcomes[number - 1] = APPLIED
-            elif live and write.owner and write.owner != owner and write.values is not None:
-                outcomes[number - 1] = Rejected(
-                    f"row {write.key!r} belongs to item {owner}, so item {write.owner} cannot have it",
-                    RejectedKind.OWNER,
-                )
+            looked = connection.execute(self._statements.look(), keys).fetchall()
+            outcomes: list[Outcome] = [STALE] * size
+            for number, written, live, waits, version, owner in looked:
+                write = writes[number - 1]
+                theirs = write.owner and write.owner != owner
+                if written:
+                    outcomes[number - 1] = APPLIED
+                elif write.values is None or conditional:
+                    continue
+                elif live and theirs:
+                    outcomes[number - 1] = Rejected(
+                        f"row {write.key!r} belongs to item {owner}, so item {write.owner} cannot have it",
+                        RejectedKind.OWNER,
+                    )
+                elif waits and not theirs and version == write.version:
+                    outcomes[number - 1] = self._clash  # a scan that comes again
+            if self._waiting.show(connection) or hidden:
+                looked = connection.execute(self._statements.look(), keys).fetchall()
+                for number, _, live, waits, *_ in looked:
+                    if outcomes[number - 1] is APPLIED and waits:
+                        outcomes[number - 1] = self._clash
+                    elif outcomes[number - 1] is self._clash and live:
+                        outcomes[number - 1] = APPLIED
         return outcomes
 
-    def _send_mends(self, parameters: list[str], size: int) -> list[Outcome]:
-        outcomes: list[Outcome] = [STALE] * size
-        with self._connections.transaction(self._right, Mode.WRITE) as connection:
-            connection.execute(self._statements.write_if_unchanged(), parameters)
-            looked = connection.execute(self._statements.look(), parameters[: self._keys]).fetchall()
-        for number, written, *_ in looked:
-            if written:
-                outcomes[number - 1] = APPLIED
-        return outcomes
+    def _send_hidden(
+        self, writes: Sequence[Write], parameters: list[str], looks: list[str], owners: bool, deletes: bool
+    ) -> list[Outcome]:
+        """`_send`, where a unique index refused it."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._send(writes, parameters, looks, owners, deletes, hidden=True)
+            except ContentError as error:
+                # Another transaction took a value between the look and the showing, and will be seen now.
+                if error.state != UNIQUE or error.constraint not in self._unique:
+                    raise
+        raise SinkUnavailable(
+            f"others keep taking values of a unique index of {self._schema.shown(self._schema.readers)}"
+        )
 
     # Content that Postgres refuses
 
@@ -175,8 +231,6 @@ class Guard:
         else:
             reason = "a value that cannot be written down for its column" if error is None else self._reason(error)
             batch.outcomes[good[0]] = Rejected(reason)
-            if error is not None and error.state == UNIQUE:
-                batch.clashes.append(good[0])
 
     def fault(self, write: Write) -> str | None:
         """Why Postgres could not hold the write, as far as its columns know."""
@@ -204,29 +258,33 @@ class Guard:
         return f"column {', '.join(columns)}: {reason}" if columns else reason
 
     def _settle(self, batch: _Batch) -> None:
-        """Rows of one batch may hand a value of a unique index on to each other; which went first was chance."""
-        for _ in range(_ROUNDS):
-            clashes, batch.clashes = batch.clashes, []
-            if not clashes or APPLIED not in batch.outcomes:
-                return
-            for number in clashes:
-                self._apply(batch, [number])
-            if len(batch.clashes) == len(clashes):
-                return
+        """Where a batch was taken apart, a row that had to wait in one part may have been shown by another."""
+        waited = [at for at, one in enumerate(batch.outcomes) if one is self._clash]
+        if not waited or APPLIED not in batch.outcomes:
+            return
+        writes = [batch.writes[at] for at in waited]
+        keys = [
+            column.encode(one)
+            for column, one in zip(self._columns, zip(*[w.key for w in writes], strict=True), strict=False)
+        ]
+        with self._connections.transaction(self._right) as connection:
+            looked = connection.execute(self._statements.look(), keys).fetchall()
+        for number, _, live, _, version, owner in looked:
+            write = writes[number - 1]
+            if live and version == write.version and owner == write.owner:
+                batch.outcomes[waited[number - 1]] = APPLIED
 
 
 class _Batch:
     """Writes, and what became of them so far."""
 
-    __slots__ = ("clashes", "outcomes", "seen", "writes")
+    __slots__ = ("outcomes", "seen", "writes")
 
     def __init__(self, writes: Sequence[Write], seen: Sequence[Stored | None] | None = None) -> None:
         self.writes = writes
         self.seen = seen
         """For mends: what has to stand there."""
         self.outcomes: list[Outcome] = [*repeat(STALE, len(writes))]
-        self.clashes: list[int] = []
-        """Refused by a unique index."""
 
     def take(self, positions: Sequence[int], outcomes: list[Outcome]) -> None:
         if len(outcomes) == len(self.outcomes) == outcomes.count(outcomes[0]):

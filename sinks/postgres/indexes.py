@@ -15,10 +15,14 @@ from typing import Any
 from psycopg import Connection, sql
 
 from dynaview.projections.rows import Index
-from dynaview.sinks.port import SinkRefused
+from dynaview.sinks.port import RefusedRow, SinkRefused
 from dynaview.sinks.postgres.client import Connections, Mode
 from dynaview.sinks.postgres.errors import UNIQUE, ContentError, reason_of
 from dynaview.sinks.postgres.generation import Schema, identifiers
+from dynaview.sinks.postgres.unfit import Unfit
+
+_ATTEMPTS = 3
+"""How often an index is refused for rows that nobody can name any more."""
 
 _PAUSE = 0.2
 """Seconds between two looks whether another worker is done."""
@@ -46,6 +50,15 @@ class _Standing:
         return bool(self.missing or self.broken or self.unmarked or self.undeclared)
 
 
+class _Violated(Exception):
+    """The rows do not allow an index."""
+
+    def __init__(self, name: str, error: ContentError) -> None:
+        super().__init__(name)
+        self.name = name
+        self.error = error
+
+
 class Indexes:
     """One table's. Safe to use from several threads and processes."""
 
@@ -63,17 +76,31 @@ class Indexes:
             connection.execute(self._making(name))
             self._schema.comment(connection, "INDEX", name, self._generation)
 
-    def complete(self, wait: bool) -> None:
-        """Make what is missing and drop what is no longer declared, while readers and writers go on.
+    def complete(self) -> None:
+        """Make what is missing and drop what is no longer declared, while readers and writers go on; left to another
+        worker where one is at it already. Raises `SinkRefused` where the rows do not allow an index."""
+        try:
+            self._try()
+        except _Violated as violated:
+            raise SinkRefused(self._complaint(self._wanted[violated.name], violated.error)) from None
 
-        Where another worker is at it already, `wait` for it; else leave it to that one. Raises `SinkRefused` where
-        the rows do not allow an index.
-        """
-        while not self._try():
-            if not wait:
-                return
-            # Nothing may wait in the database itself: making an index waits for all who do.
-            threading.Event().wait(_PAUSE)
+    def finish(self, unfit: Unfit) -> list[RefusedRow]:
+        """As `complete`, but where another worker is at it already, wait for it, and name the rows that do not allow
+        an index. Raises `SinkRefused` where none can be named."""
+        for _ in range(_ATTEMPTS):
+            try:
+                while not self._try():
+                    # Nothing may wait in the database itself: making an index waits for all who do.
+                    threading.Event().wait(_PAUSE)
+            except _Violated as violated:
+                index = self._wanted[violated.name]
+                found = unfit.repeating(index) if violated.error.state == UNIQUE else unfit.unindexable(index)
+                if found:
+                    return found
+                complaint = self._complaint(index, violated.error)  # or they are gone by now: try again
+            else:
+                return []
+        raise SinkRefused(complaint)
 
     def _try(self) -> bool:
         """Whether nobody else was at it, so that all is done now."""
@@ -126,7 +153,7 @@ class Indexes:
         except ContentError as error:
             # An invalid unique index would refuse writes all the same.
             self._drop(name)
-            raise SinkRefused(self._violated(self._wanted[name], error)) from None
+            raise _Violated(name, error) from None
         self._mark(name)
 
     def _mark(self, name: str) -> None:
@@ -137,14 +164,15 @@ class Indexes:
         with self._connections.single(self._right) as connection:
             connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(self._schema.qualified(name)))
 
-    def _violated(self, index: Index, error: ContentError) -> str:
+    def _complaint(self, index: Index, error: ContentError) -> str:
         columns = ", ".join(index.columns)
         what = f"view {self._schema.view}: the {'unique ' * index.unique}index on {columns} cannot be made"
         if error.state != UNIQUE:
             return f"{what}: {reason_of(error)}; take it out of the declaration, or declare another method"
-        query = sql.SQL("SELECT {0}, count(*) FROM {1} WHERE _deleted IS NULL GROUP BY {0} HAVING count(*) > 1").format(
-            identifiers(index.columns), self._schema.qualified(self._table)
-        )
+        query = sql.SQL(
+            "SELECT {0}, count(*) FROM {1} WHERE _deleted IS NULL AND ({0}) IS NOT NULL GROUP BY {0} "
+            "HAVING count(*) > 1"
+        ).format(identifiers(index.columns), self._schema.qualified(self._table))
         return (
             f"{what}, because rows share values there: change their items, or take `unique` off the index, and try "
             f"again; this lists them: {query.as_string()}"

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from psycopg import sql
 
 from dynaview.projections.rows import Rule
+from dynaview.sinks.port import Stored
+from dynaview.sinks.postgres.names import Name, listed
 from dynaview.sinks.postgres.values import DELETED, OWNER, VERSION, Column
-
-
-class _Name(sql.Identifier):
-    """An identifier in a statement with parameters, where a percent sign has to be doubled."""
-
-    def as_bytes(self, context: object = None) -> bytes:
-        return super().as_bytes(None).replace(b"%", b"%%")
+from dynaview.sinks.postgres.waiting import HIDDEN
 
 
 @dataclass
@@ -27,69 +24,77 @@ class Statements:
     keys: tuple[Column, ...]
     columns: tuple[Column, ...]
     """All, the key's first."""
-    _writes: dict[tuple[Rule, bool, bool], bytes] = field(default_factory=dict)
-    _mend: bytes | None = None
+    unique: bool = False
+    """Whether rows may wait for a value of a unique index (`dynaview.sinks.postgres.waiting`)."""
+    _writes: dict[tuple[Rule, bool, bool, bool], bytes] = field(default_factory=dict)
+    _conditional: dict[bool, bytes] = field(default_factory=dict)
 
     @property
     def relation(self) -> sql.Composable:
         """The table, qualified."""
-        return sql.SQL("{}.{}").format(_Name(self.schema), _Name(self.table))
+        return sql.SQL("{}.{}").format(Name(self.schema), Name(self.table))
 
-    def write(self, rule: Rule, owners: bool, deletes: bool) -> bytes:
-        """Apply a batch; the rows affected are the writes applied.
+    def write(self, rule: Rule, owners: bool, deletes: bool, hidden: bool = False) -> bytes:
+        """Apply a batch; the rows affected are the writes applied. Where `hidden`, upserts become waiting rows.
 
         Parameters: an array for each column, the versions, the owners if any write names one, and, if there are
         deletes, which writes are deletes.
         """
-        found = self._writes.get((rule, owners, deletes))
+        found = self._writes.get((rule, owners, deletes, hidden))
         if found is None:
-            found = self._writes[rule, owners, deletes] = self._composed(rule, owners, deletes).as_bytes()
+            made = self._composed(rule, owners, deletes, hidden)
+            found = self._writes[rule, owners, deletes, hidden] = made.as_bytes()
         return found
 
-    def _composed(self, rule: Rule, owners: bool, deletes: bool) -> sql.Composed:
+    def _composed(self, rule: Rule, owners: bool, deletes: bool, hidden: bool) -> sql.Composed:
         given = [f"c{number}" for number in range(len(self.columns))]
         types = [column.wire for column in self.columns]
         values: list[sql.Composable] = [_given(name, column) for name, column in zip(given, self.columns, strict=True)]
         extras = [("v", "numeric")] + [("o", "text")] * owners + [("d", "boolean")] * deletes
         names = [*(column.name for column in self.columns), VERSION, OWNER, DELETED]
+        live = HIDDEN if hidden else "NULL::timestamptz"
         values += [
             sql.SQL("u.v"),
             sql.SQL("u.o") if owners else sql.SQL("''"),
-            sql.SQL("CASE WHEN u.d THEN now() END") if deletes else sql.SQL("NULL::timestamptz"),
+            sql.SQL(f"CASE WHEN u.d THEN now() ELSE {live} END" if deletes else live),
         ]
         return sql.SQL(
             "INSERT INTO {relation} AS t ({names}) SELECT {values} FROM (SELECT {arrays}) AS u "
             "ON CONFLICT ({keys}) {action}"
         ).format(
             relation=self.relation,
-            names=_listed(names),
+            names=listed(names),
             values=sql.SQL(", ").join(values),
             # Side by side in a select list, unnest hands on row by row; in FROM it would fill a store first.
             arrays=_unnested([*zip(given, types, strict=True), *extras]),
-            keys=_listed([column.name for column in self.keys]),
+            keys=listed([column.name for column in self.keys]),
             action=self._guard(names, owners, deletes) if rule is Rule.NEWER else sql.SQL("DO NOTHING"),
         )
 
     def _guard(self, names: Sequence[str], owners: bool, deletes: bool) -> sql.Composed:
         """Which writes may replace what stands; the words of `dynaview.sinks.port` in SQL."""
         kept = {column.name for column in self.keys}
-        sets = [sql.SQL("{0} = excluded.{0}").format(_Name(name)) for name in names if name not in kept]
-        condition: sql.Composable = sql.SQL("excluded._version > t._version")
+        sets = [sql.SQL("{0} = excluded.{0}").format(Name(name)) for name in names if name not in kept]
+        upserts = f"(excluded._deleted IS NULL OR excluded._deleted = {HIDDEN})"
+        newer = "excluded._version > t._version"
+        if self.unique:
+            newer += f" OR (excluded._version = t._version AND t._deleted = {HIDDEN} AND {upserts})"
+        condition = sql.SQL(newer)
         if owners:
-            takes_over = "t._deleted IS NOT NULL" + (" AND excluded._deleted IS NULL" if deletes else "")
+            takes_over = "t._deleted IS NOT NULL" + (f" AND {upserts}" if deletes else "")
             condition = sql.SQL(
-                "CASE WHEN excluded._owner = '' OR excluded._owner = t._owner THEN {} ELSE {} END"
-            ).format(condition, sql.SQL(takes_over))
+                f"CASE WHEN excluded._owner = '' OR excluded._owner = t._owner THEN {newer} ELSE {takes_over} END"
+            )
         return sql.SQL("DO UPDATE SET {} WHERE {}").format(sql.SQL(", ").join(sets), condition)
 
-    def write_if_unchanged(self) -> bytes:
+    def write_if_unchanged(self, hidden: bool = False) -> bytes:
         """Put rows right that stand as they were seen, and only those. Which ones, `look` tells.
 
         Parameters: an array for each column, the versions, the owners and which are deletes; then what was seen:
         versions, owners, and which were live (null where there was nothing). Rows are locked in the order of the
-        batch, as `write` does, and those that came or went meanwhile are left alone.
+        batch, as `write` does, and those that came or went meanwhile are left alone. `hidden` as for `write`.
         """
-        if self._mend is None:
+        if hidden not in self._conditional:
             given = [f"c{number}" for number in range(len(self.columns))]
             types = [column.wire for column in self.columns]
             extras = [("v", "numeric"), ("o", "text"), ("d", "boolean")]
@@ -98,7 +103,8 @@ class Statements:
             values: list[sql.Composable] = [
                 _given(one, column) for one, column in zip(given, self.columns, strict=True)
             ]
-            values += [sql.SQL("u.v"), sql.SQL("u.o"), sql.SQL("CASE WHEN u.d THEN now() END")]
+            live = HIDDEN if hidden else "NULL"
+            values += [sql.SQL("u.v"), sql.SQL("u.o"), sql.SQL(f"CASE WHEN u.d THEN now() ELSE {live} END")]
             fixed = len(self.keys)
             text = sql.SQL(
                 "WITH u AS MATERIALIZED (SELECT *, row_number() OVER () AS n FROM (SELECT {arrays}) AS given), "
@@ -114,23 +120,24 @@ class Statements:
                 arrays=_unnested([*zip(given, types, strict=True), *extras, *seen]),
                 same=_same(self.keys, given[:fixed]),
                 sets=sql.SQL(", ").join(
-                    sql.SQL("{} = {}").format(_Name(name), value)
+                    sql.SQL("{} = {}").format(Name(name), value)
                     for name, value in zip(names[fixed:], values[fixed:], strict=True)
                 ),
-                names=_listed(names),
+                names=listed(names),
                 values=sql.SQL(", ").join(values),
-                keys=_listed([column.name for column in self.keys]),
+                keys=listed([column.name for column in self.keys]),
             )
-            self._mend = text.as_bytes()
-        return self._mend
+            self._conditional[hidden] = text.as_bytes()
+        return self._conditional[hidden]
 
     def look(self) -> sql.Composed:
         """After a write in the same transaction: position from 1, whether this transaction wrote the row, whether it
-        is live, and its owner. The rows cannot have changed since: ON CONFLICT DO UPDATE locks also those that its
-        guard kept as they were. Parameters: an array for each key column."""
-        return sql.SQL("SELECT u.n, t.xmin = pg_current_xact_id()::xid, t._deleted IS NULL, t._owner FROM {}").format(
-            self._joined()
-        )
+        is live, whether it waits, its version and its owner. The rows cannot have changed since: ON CONFLICT DO UPDATE
+        locks also those that its guard kept as they were. Parameters: an array for each key column."""
+        return sql.SQL(
+            "SELECT u.n, t.xmin = pg_current_xact_id()::xid, t._deleted IS NULL, "
+            "coalesce(t._deleted = {}, false), t._version, t._owner FROM {}"
+        ).format(sql.SQL(HIDDEN), self._joined())
 
     def read(self) -> sql.Composed:
         """Position from 1, then what `row` selects. Parameters: an array for each key column."""
@@ -141,7 +148,7 @@ class Statements:
         return self._page(self._row(), size, after)
 
     def _page(self, selected: sql.Composable, size: int, after: bool) -> sql.Composed:
-        keys = _listed([column.name for column in self.keys], "t")
+        keys = listed([column.name for column in self.keys], "t")
         beyond: sql.Composable = sql.SQL("")
         if after:
             last = [sql.SQL("({})[1]{}").format(_array(key.wire), sql.SQL(key.cast)) for key in self.keys]
@@ -155,6 +162,59 @@ class Statements:
         and its key."""
         return self._page(self._canonical(generation), size, after)
 
+    def repeating(self, columns: Sequence[str], size: int) -> sql.Composed:
+        """Live rows, as `page` selects them, that repeat the values of a row with a lower key in all `columns`."""
+        return sql.SQL(
+            "SELECT {row} FROM {relation} AS t WHERE t._deleted IS NULL AND t.ctid = ANY (ARRAY("
+            "SELECT ranked.place FROM (SELECT ctid AS place, "
+            "row_number() OVER (PARTITION BY {columns} ORDER BY {keys}) AS nth "
+            "FROM {relation} WHERE _deleted IS NULL AND {given}) AS ranked WHERE ranked.nth > 1 LIMIT {size}))"
+        ).format(
+            row=self._row(),
+            relation=self.relation,
+            columns=listed(columns),
+            keys=listed([key.name for key in self.keys]),
+            given=sql.SQL(" AND ").join([sql.SQL("{} IS NOT NULL").format(Name(name)) for name in columns]),
+            size=sql.Literal(size),
+        )
+
+    def as_seen(self, columns: Sequence[str]) -> sql.Composed:
+        """These columns of live rows that stand as they were seen. Parameters: an array for each key column, and the
+        versions."""
+        given = [f"k{number}" for number in range(len(self.keys))]
+        return sql.SQL(
+            "SELECT {columns} FROM unnest({keys}, %s::numeric[]) AS u ({given}) JOIN {relation} AS t ON {same} "
+            "WHERE t._version = u.v AND t._deleted IS NULL"
+        ).format(
+            columns=listed(columns, "t"),
+            keys=sql.SQL(", ").join([_array(key.wire) for key in self.keys]),
+            given=listed([*given, "v"]),
+            relation=self.relation,
+            same=_same(self.keys, given),
+        )
+
+    def hide(self) -> sql.Composed:
+        """Let live rows that stand as they were seen wait. Parameters: an array for each key column, and the
+        versions."""
+        given = [f"k{number}" for number in range(len(self.keys))]
+        return sql.SQL(
+            "UPDATE {relation} AS t SET _deleted = {hidden} FROM unnest({keys}, %s::numeric[]) AS u ({given}) "
+            "WHERE {same} AND t._version = u.v AND t._deleted IS NULL"
+        ).format(
+            relation=self.relation,
+            hidden=sql.SQL(HIDDEN),
+            keys=sql.SQL(", ").join([_array(key.wire) for key in self.keys]),
+            given=listed([*given, "v"]),
+            same=_same(self.keys, given),
+        )
+
+    def stored(self, row: Sequence[Any], deleted: bool, generation: int) -> Stored:
+        """What `page` selected of a row."""
+        *values, version, owner = row
+        names = (column.name for column in self.columns)
+        content = None if deleted else dict(zip(names, values, strict=True))
+        return Stored(tuple(values[: len(self.keys)]), int(version), owner, generation, content)
+
     def count(self) -> sql.Composed:
         """How many rows are live."""
         return sql.SQL("SELECT count(*) FROM {} WHERE _deleted IS NULL").format(self.relation)
@@ -167,13 +227,13 @@ class Statements:
         ).format(self.relation, sql.Literal(size))
 
     def _row(self) -> sql.Composed:
-        selected = [sql.SQL("t.{}{}").format(_Name(one.name), sql.SQL(one.select)) for one in self.columns]
+        selected = [sql.SQL("t.{}{}").format(Name(one.name), sql.SQL(one.select)) for one in self.columns]
         return sql.SQL(", ").join([*selected, sql.SQL("t._version"), sql.SQL("t._owner")])
 
     def _canonical(self, generation: int) -> sql.Composed:
-        keys = [sql.SQL("t.{}{}").format(_Name(one.name), sql.SQL(one.select)) for one in self.keys]
+        keys = [sql.SQL("t.{}{}").format(Name(one.name), sql.SQL(one.select)) for one in self.keys]
         shown = [
-            sql.SQL("t.{}{}").format(_Name(one.name), sql.SQL(one.select)) for one in self.columns[len(self.keys) :]
+            sql.SQL("t.{}{}").format(Name(one.name), sql.SQL(one.select)) for one in self.columns[len(self.keys) :]
         ]
         return sql.SQL("t._version::text || {} || t._owner, t._owner, row_to_json(ROW({}))::text, {}").format(
             sql.Literal(f" {generation} "), sql.SQL(", ").join(shown), sql.SQL(", ").join(keys)
@@ -183,7 +243,7 @@ class Statements:
         given = [f"k{number}" for number in range(len(self.keys))]
         return sql.SQL("unnest({}) WITH ORDINALITY AS u ({}) JOIN {} AS t ON {}").format(
             sql.SQL(", ").join([_array(key.wire) for key in self.keys]),
-            _listed([*given, "n"]),
+            listed([*given, "n"]),
             self.relation,
             _same(self.keys, given),
         )
@@ -192,7 +252,7 @@ class Statements:
 def _same(keys: Sequence[Column], given: Sequence[str]) -> sql.Composed:
     """Whether a row of the table has a given key."""
     return sql.SQL(" AND ").join(
-        sql.SQL("t.{} = {}").format(_Name(key.name), _given(name, key)) for key, name in zip(keys, given, strict=True)
+        sql.SQL("t.{} = {}").format(Name(key.name), _given(name, key)) for key, name in zip(keys, given, strict=True)
     )
 
 
@@ -202,13 +262,8 @@ def _unnested(arrays: Sequence[tuple[str, str]]) -> sql.Composed:
 
 
 def _given(name: str, column: Column) -> sql.Composed:
-    return sql.SQL("u.{}{}").format(_Name(name), sql.SQL(column.cast))
+    return sql.SQL("u.{}{}").format(Name(name), sql.SQL(column.cast))
 
 
 def _array(type: str) -> sql.Composed:
     return sql.SQL("%s::{}[]").format(sql.SQL(type))
-
-
-def _listed(names: Sequence[str], alias: str = "") -> sql.Composed:
-    prefix = sql.SQL(f"{alias}." if alias else "")
-    return sql.SQL(", ").join([sql.SQL("{}{}").format(prefix, _Name(name)) for name in names])

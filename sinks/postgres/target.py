@@ -10,7 +10,17 @@ from typing import Any
 from psycopg import Connection, sql
 
 from dynaview.projections.rows import Layout, RowKey, Write
-from dynaview.sinks.port import CanonicalRows, ConditionalWrite, Foreign, Outcome, RefusedRow, SinkRefused, Stored
+from dynaview.sinks.port import (
+    CanonicalRows,
+    ConditionalWrite,
+    Foreign,
+    Outcome,
+    RefusedRow,
+    RejectedKind,
+    SinkRefused,
+    Stored,
+)
+from dynaview.sinks.postgres import literals
 from dynaview.sinks.postgres.canonical import NONE, Canonical
 from dynaview.sinks.postgres.client import Connections, Mode
 from dynaview.sinks.postgres.errors import ContentError, Locked, reason_of
@@ -19,7 +29,9 @@ from dynaview.sinks.postgres.guard import Guard
 from dynaview.sinks.postgres.indexes import Indexes
 from dynaview.sinks.postgres.readers import Readers
 from dynaview.sinks.postgres.statements import Statements
+from dynaview.sinks.postgres.unfit import Unfit
 from dynaview.sinks.postgres.values import columns_of
+from dynaview.sinks.postgres.waiting import Waiting
 
 _PAGE = 2000
 _PURGED = 5000
@@ -41,11 +53,20 @@ class PostgresTarget:
         self._schema = Schema(layout, columns)
         self._keys = columns[: len(layout.key)]
         self._columns = columns
-        self._statements = Statements(self._schema.name, self._schema.table(generation), self._keys, columns)
+        self._statements = Statements(
+            self._schema.name,
+            self._schema.table(generation),
+            self._keys,
+            columns,
+            unique=bool(self._schema.unique_indexes(generation)),
+        )
         order = {field.name: number for number, field in enumerate(layout.fields or ())}
         self._places = [None if column.name in layout.key else order[column.name] for column in columns]
         self._canonical_rows = Canonical(columns[len(layout.key) :], self._places[len(layout.key) :])
-        self._guard = Guard(connections, self._schema, generation, self._statements, self._places)
+        unique = tuple(self._schema.unique_indexes(generation).values())
+        self._waiting = Waiting(self._schema.name, self._schema.table(generation), layout.key, unique)
+        self._guard = Guard(connections, self._schema, generation, self._statements, self._places, self._waiting)
+        self._unfit = Unfit(connections, self._statements, generation)
         self._indexes = Indexes(connections, self._schema, generation)
         self._readers = Readers(layout, self._schema)
         self._right = self._schema.write_right(connections.role, generation)
@@ -61,16 +82,34 @@ class PostgresTarget:
 
         self._alter(make, self._make)
         if made == [False] and not bulk:
-            self._indexes.complete(wait=False)
+            self._indexes.complete()
 
     def finish(self, kept: Sequence[RefusedRow] = ()) -> list[RefusedRow]:
+        """See the port. A row whose values repeat waits until they are free, see `waiting`; any other gets a
+        tombstone."""
         table = self._schema.table(self.generation)
         with self._connections.transaction(self._right) as connection:
             self._schema.standing(connection, self.generation)
-        self._indexes.complete(wait=True)
+        self._take_out(kept)
+        refused = self._indexes.finish(self._unfit)
+        if refused:
+            return refused
         with self._connections.transaction(self._right, Mode.LONG) as connection:
+            self._waiting.show(connection)
             connection.execute(sql.SQL("ANALYZE {}").format(self._schema.qualified(table)))
         return []
+
+    def _take_out(self, kept: Sequence[RefusedRow]) -> None:
+        repeating = [one.row for one in kept if one.refused.kind is RejectedKind.UNIQUE]
+        others = [one.row for one in kept if one.refused.kind is not RejectedKind.UNIQUE]
+        if others:
+            self.write_if_unchanged([ConditionalWrite(Write(row.key, None, 0, row.owner), row) for row in others])
+        if repeating:
+            keys = zip(*[row.key for row in repeating], strict=True)
+            arrays = [column.encode(one) for column, one in zip(self._keys, keys, strict=True)]
+            arrays.append(literals.plain([row.version for row in repeating]))
+            with self._connections.transaction(self._right, Mode.WRITE) as connection:
+                connection.execute(self._statements.hide(), arrays)
 
     def gone(self) -> str | None:
         name = self._schema.table(self.generation)
@@ -125,14 +164,14 @@ class PostgresTarget:
             # A key that Postgres cannot hold is not there; the others may be.
             return [None] if len(keys) == 1 else [self.read([key])[0] for key in keys]
         for number, deleted, *row in rows:
-            found[number - 1] = self._stored(row, deleted)
+            found[number - 1] = self._statements.stored(row, deleted, self.generation)
         return found
 
     def rows(self) -> Iterator[Stored]:
         """Pages in the order of the key, each in a transaction of its own: nothing stays open between two rows."""
         for rows in self._pages(self._statements.page, lambda row: row):
             for row in rows:
-                yield self._stored(row, False)
+                yield self._statements.stored(row, False, self.generation)
 
     def earlier(self) -> Iterator[Stored]:
         return iter(())
@@ -183,12 +222,6 @@ class PostgresTarget:
             purged += removed
             if removed < _PURGED:
                 return purged
-
-    def _stored(self, row: Sequence[Any], deleted: bool) -> Stored:
-        *values, version, owner = row
-        names = (column.name for column in self._columns)
-        content = None if deleted else dict(zip(names, values, strict=True))
-        return Stored(tuple(values[: len(self._keys)]), int(version), owner, self.generation, content)
 
     def _alter(self, action: Callable[[Connection[Any], int], None], remedy: str) -> None:
         """Change relations. A lock that is not had at once is given up soon and tried again, so that readers queueing

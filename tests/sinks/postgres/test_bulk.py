@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from dynaview.projections.rows import Index, Layout, Write
-from dynaview.sinks.port import APPLIED, Rejected, SinkRefused, SinkUnavailable
+from dynaview.sinks.port import APPLIED, Rejected, RejectedKind, SinkRefused, SinkUnavailable
 from tests.sinks.postgres.database import Database, fresh, until, waiting
 
 INDEXES = (Index(("city",)), Index(("city", "total"), unique=True))
@@ -157,31 +157,64 @@ def test_rows_that_a_unique_index_does_not_allow(database: Database) -> None:
     layout = database.layout(indexes=INDEXES)
     target = database.sink().open(layout, 1)
     target.prepare(bulk=True)
-    target.write([put("a", "Basel", 42), put("b", "Basel", 42), put("c", "Basel", 43)])
-    for act in (target.finish, target.prepare):
-        with pytest.raises(SinkRefused) as refused:
-            act()
-        message = str(refused.value)
-        assert f"view {layout.view}: the unique index on city, total cannot be made" in message
-        assert "42" not in message.replace(layout.view, "")
-        assert set(indexes(database, layout)) == {"city"}, "what is left of it would refuse writes"
+    target.write(
+        [put("b", "Basel", 42), put("a", "Basel", 42), put("c", "Basel", 43), put("d"), put("e"), put("z", "", 42)]
+    )
+    with pytest.raises(SinkRefused) as refused:
+        target.prepare()
+    message = str(refused.value)
+    assert f"view {layout.view}: the unique index on city, total cannot be made" in message
+    assert "42" not in message.replace(layout.view, "")
     query = message[message.index("SELECT") :]
     assert [(city, int(total), count) for city, total, count in database.rows(query)] == [("Basel", 42, 2)]
-    assert target.write([put("d", "Basel", 42)]) == [APPLIED]
-    assert target.write([put(key, "Basel", number, 2) for number, key in enumerate("abd")]) == [APPLIED] * 3
-    target.finish()
+    for _ in range(2):
+        (named,) = target.finish()
+        assert named.row == target.read([("b",)])[0]
+        assert named.refused.kind is RejectedKind.UNIQUE
+        assert "42" not in named.refused.reason
+        assert set(indexes(database, layout)) == {"city"}, "what is left of it would refuse writes"
+        assert target.count() == 6
+    assert target.finish([named]) == []
     assert are_made(database, layout)
+    assert {row.key for row in target.rows()} == {("a",), ("c",), ("d",), ("e",), ("z",)}
+    assert target.write([put("a", "Basel", 1, 2)]) == [APPLIED]
+    (shown,) = target.read([("b",)])
+    assert shown == named.row, "the value is free: it is shown as it was"
 
 
-def test_values_that_an_index_cannot_hold(database: Database) -> None:
+def test_a_row_that_changes_while_its_letter_is_kept_is_not_taken_out(database: Database) -> None:
+    target = database.sink().open(database.layout(indexes=INDEXES), 1)
+    target.prepare(bulk=True)
+    target.write([put("a", "Basel", 42), put("b", "Basel", 42)])
+    named = target.finish()
+    target.write([put("b", "Basel", 43, 2)])
+    assert target.finish(named) == []
+    assert target.count() == 2
+
+
+def test_rows_that_an_index_cannot_hold(database: Database) -> None:
     target = database.sink().open(database.layout(indexes=[Index(("city",))]), 1)
     target.prepare(bulk=True)
     long = "".join(chr(0x4E00 + number * 7919 % 20000) for number in range(9000))
-    assert target.write([put("a", long)]) == [APPLIED]
-    with pytest.raises(SinkRefused, match=r"index on city cannot be made: .* declare another method") as refused:
-        target.finish()
-    assert long[:10] not in str(refused.value)
-    assert indexes(database, target.layout) == {}
+    assert (
+        target.write([put(f"{number:05}", long if number in (7, 2500) else "") for number in range(3000)])
+        == [APPLIED] * 3000
+    )
+    for _ in range(2):
+        named = target.finish()
+        assert [one.row.key for one in named] == [("00007",), ("02500",)]
+        for one in named:
+            assert one.refused.kind is RejectedKind.CONTENT
+            assert one.refused.reason == "column city: a value that is too long for an index or a row (SQLSTATE 54000)"
+            assert one.row.content["city"] == long
+        assert indexes(database, target.layout) == {}
+    assert target.finish(named) == []
+    assert target.count() == 2998
+    assert [valid for valid, *_ in indexes(database, target.layout).values()] == [True]
+    assert isinstance(target.write([put("00007", long, version=2)])[0], Rejected)
+    (tombstone,) = target.read([("00007",)])
+    assert tombstone is not None
+    assert (tombstone.version, tombstone.content) == (1, None)
 
 
 def test_limits_of_the_role_do_not_end_the_making_of_an_index(database: Database) -> None:

@@ -113,7 +113,8 @@ def test_a_mend_that_a_unique_index_refuses_fails_no_neighbour(database: Databas
     assert "city" in rejected.reason
     assert "Basel" not in rejected.reason
     assert applied is APPLIED
-    # Rows of one batch may hand values on to each other.
+    # It waits, and rows of one batch may hand values on to each other.
+    looks["b"] = seen(target, "b")
     assert (
         target.write_if_unchanged(
             [ConditionalWrite(put("a", "Bern"), looks["a"]), ConditionalWrite(put("b", "Ulm"), looks["b"])]

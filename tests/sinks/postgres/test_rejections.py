@@ -125,30 +125,6 @@ def test_a_key_that_postgres_cannot_hold_is_not_there(database: Database) -> Non
     assert [row and row.key for row in found] == [None, ("00001",), None]
 
 
-def test_a_unique_index_refuses_the_second_row(database: Database) -> None:
-    target = database.open(database.layout(indexes=[Index(("city",), unique=True)]))
-    assert target.write([put(1, "Basel", None), put(2, "Bern", None)]) == [APPLIED] * 2
-    outcomes = target.write([put(3, "Basel", None), put(4, "Chur", None), put(2, "Basel", None, version=2)])
-    assert outcomes[1] is APPLIED
-    for outcome in (outcomes[0], outcomes[2]):
-        assert isinstance(outcome, Rejected)
-        assert outcome.kind is RejectedKind.CONTENT
-        assert outcome.reason == "column city: another row has the same values in a unique index (SQLSTATE 23505)"
-    # A tombstone holds no value of the index.
-    assert target.write([Write(("00001",), None, 3)]) == [APPLIED]
-    assert target.write([put(3, "Basel", None)]) == [APPLIED]
-    assert target.write([put(5, None, None), put(6, None, None)]) == [APPLIED] * 2
-
-
-def test_rows_of_one_batch_hand_on_a_unique_value(database: Database) -> None:
-    target = database.open(database.layout(indexes=[Index(("city",), unique=True)]))
-    assert target.write([put(1, "a", None), put(2, "b", None), put(3, "c", None), put(4, "d", None)]) == [APPLIED] * 4
-    # In the order of keys every one of them meets the next one's old value.
-    shifted = [put(1, "b", None, version=2), put(2, "c", None, version=2), put(3, "d", None, version=2)]
-    assert target.write([*shifted, put(4, "e", None, version=2)]) == [APPLIED] * 4
-    assert target.write([put(1, "e", None, version=3), Write(("00004",), None, 3)]) == [APPLIED] * 2
-
-
 def test_a_whole_batch_of_bad_rows(database: Database) -> None:
     target, _, bad = bad_in_the_store(database)
     outcomes = target.write([put(number, bad) for number in range(20)])
@@ -189,5 +165,5 @@ def test_rejections_of_a_mixed_batch_keep_their_places(database: Database) -> No
     ]
     outcomes = target.write(batch)
     kinds = [outcome.kind if isinstance(outcome, Rejected) else outcome for outcome in outcomes]
-    content, owner = RejectedKind.CONTENT, RejectedKind.OWNER
-    assert kinds == [APPLIED, content, owner, STALE, content, APPLIED, APPLIED]
+    content, owner, unique = RejectedKind.CONTENT, RejectedKind.OWNER, RejectedKind.UNIQUE
+    assert kinds == [APPLIED, content, owner, STALE, unique, APPLIED, APPLIED]
