@@ -8,7 +8,8 @@ from __future__ import annotations
 import enum
 import random
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dynaview.projections.declaration import DeclarationError
@@ -218,6 +219,56 @@ class Backoff:
     def wait(self, stop: threading.Event) -> bool:
         """Wait before the next attempt; True where `stop` was set meanwhile."""
         return stop.wait(self.next())
+
+
+class Repeats:
+    """How often one trouble is told: when it begins, and then in one line for all that come within `every` seconds. A
+    trouble that comes and goes is told `LINES` times within them at the most. Safe to use from several threads."""
+
+    LINES = 3
+
+    def __init__(self, every: float = 300.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._every = every
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: dict[tuple[str, type[Exception]], _Repeated] = {}
+
+    def line(self, place: str, error: Exception, news: bool) -> str | None:
+        """What to say of an error at a place; None where nothing is to be said now. `news`: all was well before it, or
+        it is of another kind."""
+        with self._lock:
+            now, key = self._clock(), (place, type(error))
+            known = self._known.get(key)
+            if known is None or now - known.last >= self._every:
+                self._forget(now)
+                self._known[key] = _Repeated(now, now)
+                return str(error)
+            known.times, known.last = known.times + 1, now
+            if now - known.since >= self._every:
+                minutes = max(1, round((now - known.since) / 60))
+                text = f"still, {known.times} times in {minutes} min: {error}"
+                known.since, known.times, known.lines = now, 0, 0
+                return text
+            if news and known.lines < self.LINES:
+                known.lines += 1
+                return str(error)
+            return None
+
+    def _forget(self, now: float) -> None:
+        """Drop what is over: places (shards, say) come and go."""
+        for key, known in list(self._known.items()):
+            if now - known.last >= self._every:
+                del self._known[key]
+
+
+@dataclass(slots=True)
+class _Repeated:
+    """A trouble within one span: when it began, when it last came, how often it came and was told."""
+
+    since: float
+    last: float
+    times: int = 1
+    lines: int = 1
 
 
 class ActiveErrors:

@@ -260,7 +260,7 @@ def test_a_store_that_is_away_is_waited_for_and_one_that_refuses_is_not(book: Bo
     rows.error = SinkRefused("grant SELECT")
     with pytest.raises(SinkRefused):
         wait(book, clock, rows.goal(7))
-    book.changed["state"] = "starting"  # its table is not made yet
+    book.changed["state"] = ViewState.STARTING  # its table is not made yet
     with pytest.raises(TimedOut):
         wait(book, clock, rows.goal(7), timeout=1)
 

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -15,11 +14,11 @@ from typing import NoReturn
 import click
 
 from dynaview.views.cli.options import files_option, load_files
-from dynaview.views.control.store import ControlError, ControlUnavailable
+from dynaview.views.control.store import ControlError
 from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.daemon.interpreter import tune
 from dynaview.views.daemon.table_worker import WorkerSettings
-from dynaview.views.policy import Backoff
+from dynaview.views.retry import Retrier
 from dynaview.views.workers.coordinator import CoordinatorSettings
 
 GAP_CODE = 3
@@ -112,14 +111,7 @@ def command(
 
 def _as_soon_as_it_can(make: Callable[[], Daemon]) -> Daemon:
     """The daemon, once its control store answers: a machine that comes up before its database needs nobody's help."""
-    backoff = Backoff()
-    while True:
-        try:
-            return make()
-        except ControlUnavailable as error:
-            if backoff.meet(error):
-                logging.getLogger("dynaview").warning("%s; it is tried again until it does", error)
-            time.sleep(backoff.next())
+    return Retrier(subject="start").insist(make)
 
 
 def _become_parent(workers: int, options: Sequence[str]) -> NoReturn:

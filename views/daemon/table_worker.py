@@ -6,27 +6,28 @@ or forbidden holds up no view of another.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
 
 from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.declaration import Problem, SourceDeclaration, ViewDeclaration
 from dynaview.sinks.port import Sink, SinkError
-from dynaview.sources.errors import SourceError, StreamDisabled
+from dynaview.sources.errors import StreamDisabled
 from dynaview.sources.port import TableDescription, TableReader
 from dynaview.views.control.store import ControlStore, ControlUnavailable
 from dynaview.views.daemon.pipelines import TablePipelines
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
-from dynaview.views.policy import Backoff
+from dynaview.views.policy import Repeats
 from dynaview.views.reasons import stream_gap
 from dynaview.views.rebuild.context import RebuildContext
 from dynaview.views.rebuild.job import RebuildScheduler
+from dynaview.views.retry import Retrier, Stopped
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.factory import FULL_IMAGES, PipelineFactory
 from dynaview.views.streaming.pipeline import PipelineSettings
@@ -36,8 +37,6 @@ from dynaview.views.verify.schedule import Rounds
 from dynaview.views.workers.coordinator import CoordinatorSettings, ShardCoordinator
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -99,6 +98,9 @@ class Worker:
         self._pipelines: TablePipelines | None = None
         """Those of the stream that is followed."""
         self._supervisor, self._threads = threads.group(), threads.group()
+        self._retrier = Retrier(self._over)
+        self._repeats = Repeats()
+        self._shown = ""
         self._begun = False
         """Whether this process keeps the views: another one may."""
 
@@ -153,7 +155,7 @@ class Worker:
             try:
                 self._control.set_seen(names)
             except ControlUnavailable as error:
-                log.warning("%s", error)
+                self._told(error)
 
     def _purge(self) -> None:
         """Remove tombstones that no change can come too late for: see `purgeable`."""
@@ -173,48 +175,53 @@ class Worker:
                 try:
                     pipelines.tend()
                 except ControlUnavailable as error:
-                    log.warning("%s", error)
+                    self._told(error)
 
     # The supervisor's own thread
 
     def _supervise(self) -> None:
         while not self._stop.is_set():
-            self._over = threading.Event()
-            if self._stop.is_set() or not self._enlist():
+            self._over = over = threading.Event()
+            self._retrier = Retrier(over, f"table {self.source.table}", self._show)
+            if self._stop.is_set():
                 return
-            if self._take_turns():
-                while (description := self._insist(self._open)) is not None and description.stream_arn is not None:
-                    self._follow(description)
+            with contextlib.suppress(Stopped):
+                self._keep()
             self._begun = False
-            self._over.wait()
+            over.wait()
 
-    def _enlist(self) -> bool:
-        """Register this process with the others; False where it is to stop meanwhile."""
+    def _keep(self) -> None:
+        """Register this process with the others, and follow the table's streams, one after the other. Raises
+        `Stopped`."""
         marks = {view.name: fingerprint(view, self.source.table) for view in self._views}
         make = partial(ShardCoordinator, self._control, self.source.name, marks, self._identity, self._settings.share)
-        self._share = share = self._insist(partial(make, self._over.set))
-        if share is None:
-            return False
+        self._share = share = self._retrier.insist(partial(make, self._over.set))
         self.identity = share.id
         share.start(self._all_threads.group())
-        return True
+        self._take_turns(share)
+        while True:
+            self._follow(self._retrier.insist(self._open))
 
     def _holds(self, job: str) -> bool:
         """Whether a job that one worker does for all is this one's."""
         try:
             return self._share is not None and self._share.hold(job)
         except ControlUnavailable as error:
-            log.warning("%s", error)
+            self._told(error)
             return False
 
     def _follow(self, description: TableDescription) -> None:
-        """Follow the table's stream until the worker is to stop, or every view has come to the stream's end."""
-        self._insist(partial(self._begin, description))
-        while not self._over.wait(self._settings.watch_every):
-            now = self._insist(self.table.describe)
-            if now is not None and now.stream_arn != description.stream_arn:
-                self._end_stream(now.stream_arn)
-                break
+        """Follow the table's stream until every view has come to the stream's end. Raises `Stopped`."""
+        try:
+            self._retrier.insist(partial(self._begin, description))
+            while not self._over.wait(self._settings.watch_every):
+                now = self._retrier.insist(self.table.describe)
+                if now.stream_arn != description.stream_arn:
+                    self._end_stream(now.stream_arn)
+                    break
+        except Stopped:
+            self._leave()
+            raise
         self._leave()
 
     def _leave(self) -> None:
@@ -234,13 +241,11 @@ class Worker:
         if self._share is not None:
             self._share.serve(None)
 
-    def _take_turns(self) -> bool:
-        """Wait until no other process keeps these views; False where the worker is to stop meanwhile."""
+    def _take_turns(self, share: ShardCoordinator) -> None:
+        """Wait until no other process keeps these views. Raises `Stopped`."""
         for name in sorted(view.name for view in self._views):
             said = False
-            while not self._takes_turn(name):
-                if self._over.is_set():
-                    return False
+            while not self._retrier.insist(lambda name=name: share.take_turn(name)):  # type: ignore[misc]  # a default is not inferred
                 if not said:
                     log.warning(
                         "view %s is kept by another dynaview run, with other views or declarations, on this control "
@@ -250,11 +255,6 @@ class Worker:
                     said = True
                 self._over.wait(self._settings.turn_every)
         self._begun = True
-        return True
-
-    def _takes_turn(self, view: str) -> bool:
-        share = self._share
-        return share is not None and bool(self._insist(lambda: share.take_turn(view)))
 
     def _end_stream(self, other: str | None) -> None:
         """The followed stream is no longer the table's: read what it still holds, then every view has a gap.
@@ -269,10 +269,10 @@ class Worker:
         )
         seen = time.time()
         while not self._over.is_set():
-            shards = None if self._pipelines is None else self._insist(self._pipelines.shards)
+            shards = [] if self._pipelines is None else self._retrier.insist(self._pipelines.shards)
             pipelines = [] if self._pipelines is None else self._pipelines.all()
             for pipeline in pipelines:
-                if shards is not None and pipeline.failed is None and pipeline.inbox.drained(shards, seen):
+                if pipeline.failed is None and pipeline.inbox.drained(shards, seen):
                     pipeline.fail(
                         ViewState.GAP,
                         stream_gap(self.source.table, other, pipeline.inbox.passed, pipeline.name, pipeline.on_gap),
@@ -290,40 +290,34 @@ class Worker:
             log.info("table %s: its stream is on now (%s)", description.name, FULL_IMAGES)
         return description
 
-    def _insist(self, act: Callable[[], T]) -> T | None:
-        """Do it, however long the source or the control store is away; None where the worker is to stop."""
-        backoff = Backoff()
-        over = self._over
-        while not over.is_set():
-            try:
-                return act()
-            except (SourceError, ControlUnavailable) as error:
-                if backoff.meet(error):
-                    log.error("table %s: %s", self.source.table, error)
-                    self._say_waiting(str(error), isinstance(error, StreamDisabled))
-            backoff.wait(over)
-        return None
-
-    def _say_waiting(self, reason: str, off: bool) -> None:
-        """Let status show what views without a pipeline wait for. `off`: there is no stream, which is a gap to a view
-        that has followed one."""
-        if self._pipelines is not None and self._pipelines.all():
+    def _show(self, error: Exception, times: int) -> None:
+        """Let status show what views without a pipeline wait for, while it is tried again."""
+        if (self._pipelines is not None and self._pipelines.all()) or (times > 1 and str(error) == self._shown):
             return
+        self._shown = str(error)
         try:
             if any(self._control.crew.sharing(view.name) for view in self._views):
                 return  # other workers can go on, and say what there is to say
             for view in self._views:
-                mark = fingerprint(view, self.source.table)
-                record = self._control.add_view(view.name, view.source, view.sink, mark, declaration=encode(view))
-                if record.state is ViewState.GAP:  # it lasts, and waiting would hide it
-                    self._refuse(view.name, ViewState.GAP, record.reason)
-                elif off and record.stream_arn is not None:
-                    lost = stream_gap(self.source.table, None, record.watermark, view.name, view.on_gap)
-                    self._refuse(view.name, ViewState.GAP, lost)
-                else:
-                    self._control.states.set(view.name, ViewState.WAITING, reason)
-        except ControlUnavailable as error:
-            log.error("%s", error)
+                self._show_waiting(view, error)
+        except ControlUnavailable as away:
+            self._told(away)
+
+    def _show_waiting(self, view: ViewDeclaration, error: Exception) -> None:
+        mark = fingerprint(view, self.source.table)
+        record = self._control.add_view(view.name, view.source, view.sink, mark, declaration=encode(view))
+        if record.state is ViewState.GAP:  # it lasts, and waiting would hide it
+            self._refuse(view.name, ViewState.GAP, record.reason)
+        elif isinstance(error, StreamDisabled) and record.stream_arn is not None:  # it was followed once
+            lost = stream_gap(self.source.table, None, record.watermark, view.name, view.on_gap)
+            self._refuse(view.name, ViewState.GAP, lost)
+        else:
+            self._control.states.set(view.name, ViewState.WAITING, str(error))
+
+    def _told(self, error: ControlUnavailable) -> None:
+        """Log that the control store is away, once for everything that asks it time and again."""
+        if (line := self._repeats.line("control", error, news=False)) is not None:
+            log.warning("table %s: %s", self.source.table, line)
 
     def _begin(self, description: TableDescription) -> None:
         share = self._share
@@ -343,7 +337,7 @@ class Worker:
         # Nothing below fails or is tried again.
         pipelines.start(self._settings.follower)
         self._pipelines = pipelines
-        self._insist(pipelines.tell)
+        self._retrier.insist(pipelines.tell)
         self._begin_rebuilds(pipelines)
 
     def _begin_rebuilds(self, pipelines: TablePipelines) -> None:

@@ -14,7 +14,7 @@ from dynaview.views.policy import Backoff
 from dynaview.views.rebuild.context import RebuildContext
 from dynaview.views.rebuild.in_place import Hold
 from dynaview.views.rebuild.side_by_side import Insist
-from dynaview.views.retry import Retrier
+from dynaview.views.retry import Retrier, Stop
 from dynaview.views.verify.findings import Report
 from dynaview.views.verify.verifier import Limits, Verification
 from dynaview.views.verify.view_check import Subject
@@ -74,7 +74,7 @@ class Checks:
         subject = Subject(view, output.bound, output.target, self.hold, site.control.letters)
         verification = self.insist(
             lambda: Verification(
-                site.table, [subject], site.opening.shape, patience=Retrier(stop=site.stop),
+                site.table, [subject], site.opening.shape, patience=Retrier(Stop(site.stop), seconds=60.0),
                 limits=Limits(segments=1), only=scan_filter([self.declared.match]),
             )
         )  # fmt: skip

@@ -25,7 +25,7 @@ from dynaview.views.control.segments import Segment
 from dynaview.views.control.store import ControlUnavailable, Generation, ViewRecord
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.faults import fault_reason
-from dynaview.views.policy import Backoff
+from dynaview.views.policy import Backoff, Repeats
 from dynaview.views.rebuild.catch_up import History, TooLate
 from dynaview.views.rebuild.context import Cancelled, Interrupted, RebuildContext, RebuildFailed, describe
 from dynaview.views.rebuild.disputes import settle
@@ -63,14 +63,15 @@ class RebuildScheduler:
 
     def run(self) -> None:
         """Until the site's `stop` is set, or its `left`."""
-        site = self._site
+        site, repeats = self._site, Repeats()
         while not (site.stop.wait(LOOK) or site.left.is_set()):
             self._running = {views: thread for views, thread in self._running.items() if thread.is_alive()}
             try:
                 if site.mine():
                     self._look()
             except ControlUnavailable as error:
-                log.warning("%s", error)
+                if (line := repeats.line(site.source.name, error, news=False)) is not None:
+                    log.warning("rebuilds of table %s: %s", site.source.table, line)
         for thread in self._running.values():
             thread.join()
 
@@ -104,7 +105,7 @@ class RebuildScheduler:
             except Interrupted:
                 pass
             except ControlUnavailable as error:
-                log.warning("%s", error)
+                log.warning("rebuilding %s: %s; it is tried again", ", ".join(sorted(named)), error)
             except Exception:
                 # Whatever it is, it ends nothing else (law 7). What it did is recorded, so it is tried again.
                 log.exception("rebuilding %s: a fault of dynaview, please report it", ", ".join(sorted(named)))

@@ -50,7 +50,7 @@ def compare(view: ViewDeclaration, table: TableReader, target: Target) -> Compar
     bound = projection.bind(shape, description.key, description.view_type or FULL_IMAGES)
     found: list[Finding] = []
     subject = Subject(view.name, bound, target, hold=lambda at: None, found=found.extend)
-    (report,) = Verification(table, [subject], shape, patience=Retrier(0.0), limits=Limits(listed=0)).whole()
+    (report,) = Verification(table, [subject], shape, patience=Retrier(seconds=0.0), limits=Limits(listed=0)).whole()
     if report.error:
         raise SinkUnavailable(report.error)
     comparison = Comparison(view.name, unprojected=report.dead_lettered)

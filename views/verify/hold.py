@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from dynaview.views.control.store import ControlStore, ViewRecord
@@ -31,7 +32,14 @@ def holding(
             raise Stopped
 
     def hold(at: float) -> None:
-        wait_for(control, record.name, Moment(at), timeout=patience.seconds, notice=notice, pace=Pace(pause=pause))
+        wait_for(
+            control,
+            record.name,
+            Moment(at),
+            timeout=math.inf if patience.seconds is None else patience.seconds,
+            notice=notice,
+            pace=Pace(pause=pause),
+        )
         now = patience.insist(lambda: control.view(record.name))
         if now is None or (now.generation, now.fingerprint) != (record.generation, record.fingerprint):
             raise Overtaken(f"{record.name} was rebuilt, rolled back or dropped meanwhile: verify again")

@@ -14,7 +14,7 @@ from dynaview.sources.port import TableReader
 from dynaview.views.control.store import ControlError, ControlStore
 from dynaview.views.control.verifications import Result
 from dynaview.views.faults import fault_reason
-from dynaview.views.retry import Retrier, Stopped
+from dynaview.views.retry import Retrier, Stop, Stopped
 from dynaview.views.verify.findings import Report, VerifyError
 from dynaview.views.verify.repair import Repairer
 from dynaview.views.verify.service import Opened, prepare, ready
@@ -99,7 +99,7 @@ class Rounds:
                 [opened],
                 self._table,
                 self._control,
-                Retrier(PATIENCE, self._stop),
+                Retrier(Stop(self._stop), seconds=PATIENCE),
                 limits=Limits(listed=10),
                 found=mender if view.verify.repair else None,
             )

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 from dynaview.projections.attributes import Shape
 from dynaview.projections.compiler.compiler import compile_view, owner
@@ -144,7 +145,7 @@ def verify_declared(
                 continue
             by_source.setdefault(view.source, []).append(Opened(view, record, target))
         for source, opened in by_source.items():
-            patience = Retrier(asked.patience, notice=notice)
+            patience = Retrier(on_error=partial(_tell, notice), seconds=asked.patience)
             try:
                 table = open_source(source) if open_source else open_table(declaration.sources[source])
                 made = prepare(
@@ -156,6 +157,12 @@ def verify_declared(
             for each, report in zip(opened, done, strict=True):
                 reports[report.view] = dataclasses.replace(report, fingerprint=each.record.fingerprint)
     return [reports[name] for name in dict.fromkeys(names)]
+
+
+def _tell(notice: Callable[[str], None], error: Exception, times: int) -> None:
+    """Say what is waited for, once it has come twice in a row."""
+    if times == 2:
+        notice(str(error))
 
 
 def _perform(made: Verification, opened: Sequence[Opened], table: TableDescription, asked: Asked) -> list[Report]:

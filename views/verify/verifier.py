@@ -88,7 +88,7 @@ class Verification:
         self._table = table
         self._shape = shape
         self._only = only
-        self._patience = patience or Retrier()
+        self._patience = patience or Retrier(seconds=60.0)
         self._halt = self._patience.stop
         self._progress = progress
         self._description = self._patience.insist(table.describe)

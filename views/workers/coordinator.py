@@ -17,10 +17,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from dynaview.views.control.leases import JOB, Fence, LeaseLost
 from dynaview.views.control.store import ControlStore, ControlUnavailable
-from dynaview.views.policy import Backoff
+from dynaview.views.retry import Retrier, Stopped
 from dynaview.views.streaming.pipeline import ViewPipeline
 from dynaview.views.streaming.stream_reader import Follower
 from dynaview.views.threads import Threads
@@ -77,6 +78,7 @@ class ShardCoordinator:
         self._on_lost = on_lost
         self._lock = threading.RLock()
         self._stop = threading.Event()
+        self._retrier = Retrier(self._stop, f"worker {self.id}")
         self._wake = threading.Condition()
         self._poked = False
         self._threads = Threads()
@@ -93,6 +95,8 @@ class ShardCoordinator:
         self._asked: dict[str, float] = {}
         self._renewed = time.monotonic()
         self._reviewed = 0.0
+        self._due = 0.0
+        """When the next look is due."""
         self._crew.enlist(self.id, self.group, source, socket.gethostname()[:200], os.getpid(), self.settings.lease)
 
     # The worker's life
@@ -142,7 +146,7 @@ class ShardCoordinator:
         try:
             self._crew.resign(self.id)
         except ControlUnavailable as error:
-            log.warning("%s; other workers go on when this process has ended", error)
+            log.warning("worker %s: %s; other workers go on when this process has ended", self.id, error)
 
     def lose(self) -> None:
         """Hear that others have taken this worker for dead."""
@@ -203,58 +207,48 @@ class ShardCoordinator:
 
     def missing(self, view: str, shard: str, child: str | None) -> bool:
         """See `Pipeline.missing`. Waits for the control store."""
-        backoff = Backoff()
-        while not self._stop.is_set():
-            try:
-                kept = self._control.checkpoints(view)
-                leases = {lease.resource: lease.owner for lease in self._crew.leases(self.group)}
-            except ControlUnavailable as error:
-                backoff.meet(error)
-                backoff.wait(self._stop)
-                continue
-            at = kept.get(shard)
-            if child is not None:
-                return child not in kept and (at is None or not at.finished)
-            return at is not None and not at.finished and leases.get(shard) in (None, self.id)
-        return False
+        try:
+            kept = self._retrier.insist(lambda: self._control.checkpoints(view))
+            leases = self._retrier.insist(lambda: self._crew.leases(self.group))
+        except Stopped:
+            return False
+        at = kept.get(shard)
+        if child is not None:
+            return child not in kept and (at is None or not at.finished)
+        owner = next((lease.owner for lease in leases if lease.resource == shard), None)
+        return at is not None and not at.finished and owner in (None, self.id)
 
     # Its own thread
 
     def _run(self) -> None:
-        backoff = Backoff(first=0.2, cap=5.0)
         settle = SETTLE[0]
-        due = 0.0
         while not self._stop.is_set():
             try:
                 with self._wake:
                     poked, self._poked = self._poked, False
-                if poked or time.monotonic() >= due:
-                    began = time.monotonic()
-                    self.turn(poked)
-                    taken = time.monotonic() - began
-                    due = began + max(self.settings.look_every, 20 * taken)
+                if poked or time.monotonic() >= self._due:
+                    self._retrier.insist(partial(self.turn, poked))
                 elif self._leaving:
-                    self._settle()
-                backoff.reset()
-            except ControlUnavailable as error:
-                if backoff.meet(error):
-                    log.warning("%s", error)
-                backoff.wait(self._stop)
-                due = 0.0
-                continue
+                    self._retrier.insist(self._settle)
+            except Stopped:
+                return
             except LeaseLost as lost:
-                log.warning("this worker was taken for dead after a pause, and begins anew: %s", lost)
+                log.warning("worker %s: lease lost, another worker took over; rejoining: %s", self.id, lost)
                 self.lose()
                 return
             settle = min(2 * settle, SETTLE[1]) if self._leaving else SETTLE[0]
             with self._wake:
                 if not self._poked and not self._stop.is_set():
-                    wait = due - time.monotonic()
+                    wait = self._due - time.monotonic()
                     self._wake.wait(max(0.0, min(wait, settle) if self._leaving else wait))
 
     def turn(self, poked: bool = True) -> None:
         """One look at what others do, and what follows. Raises `LeaseLost` and `ControlUnavailable`."""
-        now = time.monotonic()
+        began = time.monotonic()
+        self._look(began, poked)
+        self._due = began + max(self.settings.look_every, 20 * (time.monotonic() - began))
+
+    def _look(self, now: float, poked: bool) -> None:
         if now - self._renewed >= self.settings.lease / 4:
             if not self._crew.renew(self.id, self.settings.lease):
                 raise LeaseLost(self.id)

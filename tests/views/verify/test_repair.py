@@ -61,7 +61,7 @@ class Mending:
 
 
 def repaired(house: House, target: Any = None) -> tuple[Repair, list[Mended]]:
-    patience = Retrier(20)
+    patience = Retrier(seconds=20)
     told: list[Mended] = []
     mender = Repairer("one", target or house.targets["one"], patience, told.append)
     made = Verification(house.table, [subject(house, patience, found=mender)], SHAPE, patience=patience)
@@ -200,7 +200,7 @@ def test_a_change_that_was_refused_while_the_owner_was_wrong_shows_after_the_men
         house.wait_counted()
 
     target.before = change
-    patience = Retrier(20)
+    patience = Retrier(seconds=20)
     mender = Repairer("one", target, patience)
     made = Verification(house.table, [subject(house, patience, found=mender)], SHAPE, patience=patience)
     (report,) = made.whole()
@@ -212,7 +212,7 @@ def test_a_change_that_was_refused_while_the_owner_was_wrong_shows_after_the_men
 def test_batches_hold_no_key_twice(house: House) -> None:
     filled(house)
     target = Mending(house.targets["one"])
-    mender = Repairer("one", target, Retrier(5))
+    mender = Repairer("one", target, Retrier(seconds=5))
     by_hand(house.targets["one"], row(1), ("x",))
     found: list[Finding] = []
     whole(house, found=found.extend)

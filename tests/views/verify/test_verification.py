@@ -118,7 +118,7 @@ def subject(
 
 
 def verification(house: House, limits: Limits | None = None, **about: Any) -> Verification:
-    patience = Retrier(20)
+    patience = Retrier(seconds=20)
     return Verification(house.table, [subject(house, patience, **about)], SHAPE, patience=patience, limits=limits)
 
 
@@ -209,7 +209,7 @@ def test_a_change_on_its_way_is_waited_for(house: House) -> None:
         reached = threading.Event()
         record = house.control.view("one")
         assert record is not None
-        hold = holding(house.control, record, Retrier(20))
+        hold = holding(house.control, record, Retrier(seconds=20))
 
         def held(at: float) -> None:
             reached.set()
@@ -233,7 +233,7 @@ def test_a_delete_on_its_way_leaves_no_orphan(house: House) -> None:
     asked = threading.Event()
     record = house.control.view("one")
     assert record is not None
-    wait = holding(house.control, record, Retrier(20))
+    wait = holding(house.control, record, Retrier(seconds=20))
 
     def hold(at: float) -> None:
         asked.set()
@@ -296,7 +296,7 @@ def test_an_item_that_moves_there_and_back_during_the_scan_leaves_no_orphan(hous
         until(lambda: set(house.rows("one")) == {"a"}, "the row")
         record = house.control.view("one")
         assert record is not None
-        holding(house.control, record, Retrier(20))(at)
+        holding(house.control, record, Retrier(seconds=20))(at)
 
     target.after = away
     assert whole(house, target=target, hold=back).drift == 0
@@ -308,7 +308,7 @@ def test_a_row_that_changes_at_every_look_is_told_as_a_number(house: House) -> N
     values = iter(range(1000, 2000))
     record = house.control.view("one")
     assert record is not None
-    wait = holding(house.control, record, Retrier(20))
+    wait = holding(house.control, record, Retrier(seconds=20))
 
     def change() -> None:
         house.table.put(item(1, next(values)))
@@ -331,7 +331,7 @@ def test_a_value_that_goes_to_and_fro_is_no_difference(house: House) -> None:
     target = Listing(house.targets["one"])
     record = house.control.view("one")
     assert record is not None
-    wait = holding(house.control, record, Retrier(20))
+    wait = holding(house.control, record, Retrier(seconds=20))
 
     def wrote(value: str) -> None:
         house.table.put(item(1, value))
@@ -381,7 +381,7 @@ def test_a_busy_table_yields_no_false_alarm(tmp_path: Path, moving: bool) -> Non
     work = threading.Thread(target=write)
     record = house.control.view("one")
     assert record is not None
-    wait = holding(house.control, record, Retrier(20))
+    wait = holding(house.control, record, Retrier(seconds=20))
     held_for: list[float] = []
 
     def hold(at: float) -> None:
@@ -566,7 +566,7 @@ def test_a_right_that_is_missing_ends_it_at_once(house: House) -> None:
 def test_a_store_that_refuses_ends_the_verification_of_its_view_only(house: House) -> None:
     filled(house)
     by_hand(house.targets["one"], row(1), ("x",))
-    patience = Retrier(20)
+    patience = Retrier(seconds=20)
     target = Listing(house.targets["one"])
     target.refusing = True
     broken = replace(subject(house, patience, target), view="two")
@@ -576,7 +576,7 @@ def test_a_store_that_refuses_ends_the_verification_of_its_view_only(house: Hous
 
 def test_a_view_that_does_not_catch_up_is_no_result(house: House) -> None:
     filled(house)
-    patience = Retrier(0.2)
+    patience = Retrier(seconds=0.2)
     by_hand(house.targets["one"], row(1), ("x",))
     house.pipelines["one"].fail(ViewState.GAP, "lost; dynaview drop one")
     until(lambda: house.state("one") == "gap", "the gap")
