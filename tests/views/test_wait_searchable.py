@@ -29,7 +29,7 @@ views:
     index: {index}
     key: "{{id}}"
     settings: {{number_of_replicas: 0, refresh_interval: "-1"}}
-    fields: {{name: name}}
+    fields: {{id: id, name: name}}
 """
 
 
@@ -91,7 +91,7 @@ def test_a_search_finds_what_was_waited_for(tmp_path: Path, opensearch_url: str,
     target.publish()
     with closing(ControlStore(declaration.control)) as control:
         control.add_view(index, "shop", "search", "f", "arn")
-    target.write([Write("a", ("x",), 10**40 + 7)])
+    target.write([Write("a", ("a", "x"), 10**40 + 7)])
     client = OpenSearch(opensearch_url)
 
     def found() -> int:
