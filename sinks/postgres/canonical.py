@@ -74,11 +74,10 @@ def _written_oddly(state: str) -> bool:
 def _show_of(column: Column) -> _Show | None:
     """What makes of a value what encodes as Postgres shows it; None where the value itself does."""
     element = column.cast.removeprefix("::") or column.wire
-    if not element.endswith("[]"):
-        scaled = _SCALED.fullmatch(column.sql)
-        return partial(_scaled, int(scaled[1] or 0)) if scaled is not None else _SHOWS.get(element)
-    show = _SHOWS.get(element[:-2])
-    return None if show is None else partial(_list, show)
+    scaled = _SCALED.fullmatch(column.sql.removesuffix("[]").rstrip())
+    kind = element.removesuffix("[]")
+    show = partial(_scaled, int(scaled[1] or 0)) if scaled is not None else _SHOWS.get(kind)
+    return show if show is None or kind == element else partial(_list, show)
 
 
 def _list(show: _Show, value: Any) -> Any:

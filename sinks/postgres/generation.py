@@ -268,10 +268,25 @@ class Schema:
                 self.qualified(name), sql.SQL(", ").join(lines), sql.Literal(FILLFACTOR)
             )
         )
+        self._check_collations(connection, name)
         self.comment(connection, "TABLE", name, generation)
         connection.execute(
             sql.SQL("CREATE INDEX ON {} (_deleted) WHERE _deleted IS NOT NULL").format(self.qualified(name))
         )
+
+    def _check_collations(self, connection: Connection[Any], name: str) -> None:
+        """Raises `SinkRefused` where a column of the key has a collation to which different texts may be equal: one
+        item would take the other's row."""
+        found = connection.execute(
+            "SELECT a.attname FROM pg_attribute a JOIN pg_collation c ON c.oid = a.attcollation "
+            "WHERE a.attrelid = %s::regclass AND a.attname = ANY (%s) AND NOT c.collisdeterministic ORDER BY a.attnum",
+            (self.qualified(name).as_string(), list(self._layout.key)),
+        ).fetchall()
+        if found:
+            raise SinkRefused(
+                f"column {', '.join(column for (column,) in found)} of view {self.view}: a key cannot have a collation "
+                "that takes different texts for one: declare another collation"
+            )
 
     def indexes(self, generation: int) -> dict[str, Index]:
         """The declared indexes by the names they have."""

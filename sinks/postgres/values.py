@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
@@ -102,10 +102,26 @@ _RESPELT = frozenset(
         *("inet", "cidr", "macaddr", "macaddr8", "tsvector", "tsquery"),
         *("point", "line", "lseg", "box", "path", "polygon", "circle"),
         *("int4range", "int8range", "numrange", "tsrange", "tstzrange", "daterange"),
+        *("int4multirange", "int8multirange", "nummultirange", "tsmultirange", "tstzmultirange", "datemultirange"),
+        *("regclass", "regcollation", "regconfig", "regdictionary", "regnamespace", "regoper", "regoperator"),
+        *("regproc", "regprocedure", "regrole", "regtype", "aclitem", "cid", "tid", "xid", "xid8", "jsonpath"),
+        *("int2vector", "oidvector", "pg_snapshot", "txid_snapshot", "gtsvector"),
     )
 )
 _NOT_FROM_TEXT = _RESPELT | {name for names in _ALLOWED.values() for name in names}
 """Types that text may not be poured into: they cut or respell it, so it would not come back as it was."""
+
+_KEY_TYPES = frozenset(
+    (
+        *("text", "bpchar", "jsonb", "smallint", "integer", "bigint", "numeric", "float8", "boolean"),
+        *("timestamptz", "timestamp", "date", "bytea"),
+    )
+)
+"""Types whose values are equal only where those of their field are."""
+
+_BUILT_IN = re.compile(r"^pg_catalog\.", re.IGNORECASE)
+_REAL_BITS = 24
+"""``float(N)`` of up to so many bits is a real, beyond it a double."""
 
 _BITS = {"smallint": 16, "integer": 32, "bigint": 64}
 
@@ -146,7 +162,21 @@ def columns_of(layout: Layout) -> tuple[Column, ...]:
             if name not in fields:
                 raise ValueError(f"indexed column {name} of view {layout.view} is not one of its fields")
     ordered = [*layout.key, *(name for name in fields if name not in layout.key)]
-    return tuple(_column(fields[name]) for name in ordered)
+    columns = tuple(_column(fields[name]) for name in ordered)
+    return (*map(_key_column, columns[: len(layout.key)]), *columns[len(layout.key) :])
+
+
+def _key_column(column: Column) -> Column:
+    """A column of the key. Where two texts are one value of its type, one item would take the other's row."""
+    type = column.cast.removeprefix("::") or column.wire
+    if type.removesuffix("[]") in _KEY_TYPES:
+        return column
+    if type != "uuid":
+        raise ValueError(
+            f"field {column.name}: a key column of type {column.sql} may take two keys for one; declare another type, "
+            f"or leave column away"
+        )
+    return replace(column, encode=_plain_uuids, fault=partial(_uuid_fault, plain=True))
 
 
 def _column(field: Field) -> Column:
@@ -193,8 +223,11 @@ class _Type:
                 f"field {field.name}: type {field.type} and column {field.column!r} differ in being an array"
             )
         words = " ".join(found["name"].split()) + (" " + " ".join(found["zone"].split()) if found["zone"] else "")
+        words = _BUILT_IN.sub("", words)
         name = _ALIASES.get(words.lower(), words if "." in words else words.lower())
         arguments = tuple(int(part) for part in (found["first"], found["second"]) if part is not None)
+        if words.lower() == "float" and arguments and arguments[0] <= _REAL_BITS:
+            name = "real"
         allowed = _ALLOWED[kind]
         if name not in allowed and (kind != "text" or name in _NOT_FROM_TEXT):
             raise ValueError(
@@ -232,7 +265,8 @@ def _element(name: str, kind: str, type: _Type) -> Column:
         case "boolean":
             return make("boolean", "", "", literals.plain, partial(_kind_fault, bool, "a boolean"), _same)
         case "timestamptz" | "timestamp":
-            select = " AT TIME ZONE 'UTC'" if type.name == "timestamp" else ""
+            # Sessions that read are in UTC (`client.Mode`), which such a column holds.
+            select = "::timestamptz" if type.name == "timestamp" else ""
             digits = 6 if first is None else first
             encode = literals.plain if digits >= 6 else partial(_rounded_times, digits)
             return make(type.name, "", select, encode, partial(_timestamp_fault, digits), _same)
@@ -291,14 +325,20 @@ def _text_fault(value: Any, limit: int | None = None, padded: bool = False) -> s
     return None
 
 
-def _uuid_fault(value: Any) -> str | None:
+def _uuid_fault(value: Any, plain: bool = False) -> str | None:
     if not isinstance(value, str):
         return f"not text but {_python(value)}"
     try:
-        UUID(value)
+        respelt = str(UUID(value)) != value
     except ValueError:
         return "text that is no UUID"
-    return None
+    return "a UUID in a key that is not in lower case with four hyphens" if plain and respelt else None
+
+
+def _plain_uuids(values: Sequence[Any]) -> str:
+    if any(value is not None and _uuid_fault(value, plain=True) for value in values):
+        raise literals.Unfit
+    return literals.texts(values)
 
 
 def _number_fault(value: Any) -> str | None:

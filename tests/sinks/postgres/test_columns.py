@@ -37,6 +37,10 @@ def test_every_field_type_has_a_column_type() -> None:
         ("decimal", "NUMERIC ( 12 , 2 )"),
         ("decimal[]", "numeric(12,2)[]"),
         ("decimal", "bigint"),
+        ("double", "float(25)"),
+        ("double", "pg_catalog.float8"),
+        ("double[]", "float(53)[]"),
+        ("timestamp[]", "timestamp(3)[]"),
         ("integer", "smallint"),
         ("text", "varchar(20)"),
         ("text", "character varying(20)"),
@@ -68,6 +72,19 @@ def test_a_declared_column_type_is_taken_as_it_is(type: str, column: str) -> Non
         ("decimal[]", "numeric"),
         ("text", "text); DROP TABLE x; --"),
         ("text", "text DEFAULT 1"),
+        ("double", "float(24)"),
+        ("double", "FLOAT ( 1 )"),
+        ("double[]", "float(24)[]"),
+        ("double", "pg_catalog.float4"),
+        ("double", "float4"),
+        ("double[]", "real[]"),
+        ("text", "pg_catalog.name"),
+        ("text", "regclass"),
+        ("text", "nummultirange"),
+        ("timestamp", "time"),
+        ("timestamp[]", "date[]"),
+        ("decimal[]", "float8[]"),
+        ("bigint", "double precision"),
     ],
 )
 def test_a_column_type_that_would_cut_or_round_is_refused(type: str, column: str) -> None:
@@ -93,6 +110,24 @@ def test_layouts_of_other_sinks_are_refused() -> None:
     long = Layout("view", ("id",), (Field("id", "text"),), PostgresOptions("t" * 62))
     with pytest.raises(ValueError, match="63 bytes"):
         Schema(long, columns_of(long)).table(1)
+
+
+@pytest.mark.parametrize("column", ["public.citext", "uuid[]", "public.mine[]"])
+def test_a_key_has_no_type_that_takes_two_keys_for_one(column: str) -> None:
+    field = Field("f", "text[]" if column.endswith("[]") else "text", column)
+    columns_of(layout(field))
+    with pytest.raises(ValueError, match=r"field f: a key column of type .* declare another type"):
+        columns_of(layout(field, key=("id", "f")))
+
+
+def test_a_uuid_in_a_key_is_spelled_in_one_way() -> None:
+    (_, made) = columns_of(layout(Field("f", "text", "uuid"), key=("id", "f")))
+    assert made.fault("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11") is None
+    made.encode(["a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"])
+    for respelt in ("A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11", "{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}"):
+        assert made.fault(respelt) is not None
+        with pytest.raises(literals.Unfit):
+            made.encode([respelt])
 
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, 123456, UTC)
@@ -125,6 +160,10 @@ NOON = datetime(2026, 1, 2, 12, 0, 0, 123456, UTC)
         ("decimal", "numeric(4,2)", Decimal("100")),
         ("decimal", "numeric(4)", Decimal("0.5")),
         ("decimal[]", "numeric(4,2)[]", [Decimal("1.005")]),
+        ("decimal[]", "integer[]", [Decimal("1.5")]),
+        ("integer[]", "smallint[]", [2**15]),
+        ("text[]", "char(3)[]", ["ab "]),
+        ("timestamp[]", "timestamp(3)[]", [NOON]),
         ("double", None, Decimal(1)),
         ("boolean", None, 1),
         ("timestamp", None, "2026-01-01"),

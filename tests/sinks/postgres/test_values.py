@@ -6,11 +6,12 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dynaview.projections.rows import Field, Layout, Write
-from dynaview.sinks.port import APPLIED
+from dynaview.sinks.port import APPLIED, SinkRefused
 from dynaview.sinks.postgres.target import PostgresTarget
 from tests.sinks.postgres.database import Database, fresh
 
@@ -140,3 +141,37 @@ def test_times_do_not_depend_on_the_settings_of_the_role(database: Database) -> 
         assert (found.key, found.content) == (write.key, target.content(write))
         assert [row.content for row in target.rows()] == [found.content]
         database.run("DROP SCHEMA {} CASCADE", schema)
+
+
+COLUMNS = (
+    Field("id", "text"),
+    Field("plain", "timestamp", "timestamp(3)"),
+    Field("times", "timestamp[]", "timestamp without time zone[]"),
+    Field("scaled", "decimal[]", "numeric(12,2)[]"),
+    Field("doubles", "double[]", "float(53)[]"),
+    Field("short", "text[]", "varchar(3)[]"),
+    Field("padded", "text[]", "char(3)[]"),
+)
+
+
+def test_declared_columns_give_back_what_went_in(database: Database) -> None:
+    noon = datetime(2026, 1, 2, 12, 0, 0, 123000, UTC)
+    target = database.open(database.layout(COLUMNS))
+    values = ("a", noon, [noon, None], [Decimal("1.5"), None], [0.1, 5e-324, None], ["abc", " a"], ["ab", None])
+    write = Write(("a",), values, 1)
+    assert target.write([write]) == [APPLIED]
+    (stored,) = target.read([("a",)])
+    assert stored is not None
+    assert stored.content == target.content(write)
+    assert [bytes(one) for page in target.canonical_rows() for one in page.canonical_rows] == [target.canonical(write)]
+
+
+def test_a_key_with_a_collation_that_takes_two_texts_for_one_is_refused(database: Database) -> None:
+    name = fresh("anycase")
+    # Only ICU can make one, which not every server has.
+    database.run('CREATE COLLATION {} FROM "C"', name)
+    database.admin.execute("UPDATE pg_collation SET collisdeterministic = false WHERE collname = %s", (name,))
+    fields = (Field("id", "text", f'text COLLATE "{name}"'), Field("city", "text"))
+    with pytest.raises(SinkRefused, match=r"column id of view .*declare another collation"):
+        database.open(database.layout(fields))
+    database.run("DROP COLLATION {}", name)
