@@ -1,8 +1,8 @@
 """Typed fields: from natural values to the Python types that sinks store.
 
 Strict where a value could be changed silently, kind where it has one meaning only; docs/types.md shows every pair.
-A conversion gets a value that is not None and returns the field's Python type (see `rows.Field`), or raises
-`ConversionError`, which names what was wanted and the type found, never the value.
+A conversion gets a value that is not None and returns the field's Python type (see `rows.Field`; blank text is no time,
+so there it is None), or raises `ConversionError`, which names what was wanted and the type found, never the value.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
+from dynaview.projections import times
 from dynaview.projections.canonical import canonical_number, canonical_value, number_text
-from dynaview.projections.functions import EXACT, parse_number
+from dynaview.projections.functions import parse_number
 from dynaview.projections.rows import SCALARS
+from dynaview.projections.times import UNITS, TimeError, Unit, timestamp_text, with_zone
 
-Unit: TypeAlias = Literal["seconds", "milliseconds"]
 Convert: TypeAlias = Callable[[Any], Any]
+T = TypeVar("T")
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_PER_SECOND = {"seconds": 1, "milliseconds": 1000}
 _WHOLE = re.compile(r"[+-]?[0-9]{1,60}", re.ASCII)
 _BOOLEANS = {"true": True, "false": False}
 
@@ -69,15 +69,13 @@ def text(value: Any) -> str:
         case float():
             return number_text(decimal(value))
         case datetime():
-            return timestamp_text(timestamp(value, None))
+            try:
+                return timestamp_text(with_zone(value))
+            except TimeError as error:
+                raise _unfit("text", value, str(error)) from None
         case date():
             return value.isoformat()
     raise _unfit("text", value)
-
-
-def timestamp_text(value: datetime) -> str:
-    """The one way dynaview writes a timestamp as text: ISO 8601 in UTC with Z, fractions only where there are any."""
-    return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
 def _whole(value: Any, wanted: str, bits: int) -> int:
@@ -164,60 +162,42 @@ def boolean(value: Any) -> bool:
     raise _unfit("boolean", value)
 
 
-def timestamp(value: Any, unit: Unit | None) -> datetime:
-    """A moment in UTC: from ISO 8601 text (without an offset it is taken as UTC; a date is its midnight), or from a
-    number of `unit` since 1970. Digits beyond the microsecond are cut off. With a `unit`, text that writes a number
-    counts as that number."""
-    match value:
-        case datetime():
-            return _utc(value)
-        case date():
-            return datetime(value.year, value.month, value.day, tzinfo=UTC)
-        case bool():
-            raise _unfit("timestamp", value)
-        case Decimal() | int() | float():
-            return _since_1970(decimal(value), value, unit)
-        case str():
-            exact = parse_number(value) if unit else None
-            if exact is not None:
-                return _since_1970(exact, value, unit)
-            try:
-                return _utc(datetime.fromisoformat(value))
-            except ValueError:
-                raise _unfit("timestamp", value, " that is not ISO 8601") from None
-    raise _unfit("timestamp", value)
+def timestamp(value: Any, unit: Unit | None) -> datetime | None:
+    """A moment in UTC: from text as `times` has it (without an offset it is taken as UTC; a date is its midnight), or
+    from a number of `unit` since 1970. With a `unit`, text that writes a number counts as that number. Blank text is
+    null."""
+    return _time("timestamp", value, unit, times.moment)
 
 
-def _utc(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        return moment.replace(tzinfo=UTC)
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise _unfit("timestamp", moment, " outside the years 1 to 9999") from None
-
-
-def _since_1970(exact: Decimal, value: Any, unit: Unit | None) -> datetime:
-    if unit is None:
-        raise _unfit("timestamp", value, ": say in which unit (unit: seconds or unit: milliseconds)")
-    # The bound keeps the multiplication exact and small.
-    if not -(10**15) < exact < 10**15:
-        raise _unfit("timestamp", value, " outside the years 1 to 9999")
-    microseconds = math.floor(exact.scaleb(6, EXACT)) // _PER_SECOND[unit]
-    try:
-        return _EPOCH + timedelta(microseconds=microseconds)
-    except OverflowError:
-        raise _unfit("timestamp", value, " outside the years 1 to 9999") from None
-
-
-def day(value: Any, unit: Unit | None) -> date:
-    """A date: from ISO 8601 text (of a moment its date in UTC), or from a number of `unit` since 1970."""
+def day(value: Any, unit: Unit | None) -> date | None:
+    """A date: from text of a date, whatever its offset, or from a moment, of which it is the date in UTC."""
     if isinstance(value, date) and not isinstance(value, datetime):
         return value
+    found = _time("date", value, unit, times.day)
+    return found.date() if isinstance(found, datetime) else found
+
+
+def _time(wanted: str, value: Any, unit: Unit | None, read: Callable[[str], T]) -> T | datetime | None:
     try:
-        return timestamp(value, unit).date()
-    except ConversionError as error:
-        raise ConversionError(str(error).replace("wanted timestamp", "wanted date", 1)) from None
+        match value:
+            case datetime():
+                return times.with_zone(value)
+            case date():
+                return datetime(value.year, value.month, value.day, tzinfo=UTC)
+            case bool():
+                raise _unfit(wanted, value)
+            case Decimal() | int() | float():
+                if unit is None:
+                    raise _unfit(wanted, value, f": say what it counts (unit: {', '.join(UNITS[:-1])} or {UNITS[-1]})")
+                return times.since_1970(decimal(value), unit)
+            case str():
+                exact = parse_number(value) if unit else None
+                if exact is not None and unit is not None:
+                    return times.since_1970(exact, unit)
+                return read(value) if value and not value.isspace() else None
+    except TimeError as error:
+        raise _unfit(wanted, value, str(error)) from None
+    raise _unfit(wanted, value)
 
 
 def binary(value: Any) -> bytes:
@@ -313,11 +293,23 @@ def convert_default(type_: str, plain: Any) -> Any:
     return converter(type_)(canonical_value([*plain] if isinstance(plain, tuple) else plain))
 
 
-def expire_seconds(value: Any, unit: Unit | None) -> int:
-    """When a row expires, in whole seconds since 1970: from a number of `unit` (seconds where none is given, as
-    DynamoDB's own time to live is) or from a timestamp."""
+def expire_seconds(value: Any, unit: Unit | None) -> Decimal | None:
+    """When a row expires, in seconds since 1970, exact; None where it never does.
+
+    A number counts `unit` (seconds where none is given), as DynamoDB's own time to live does, and what that one never
+    deletes stays here too: 0, numbers below it, and text that writes a number. Other text has to be a time.
+    """
+    match value:
+        case bool():
+            pass
+        case Decimal() | int() | float() if decimal(value) <= 0:
+            return None
+        case str() if parse_number(value) is not None:
+            return None
     try:
         moment = timestamp(value, unit or "seconds")
     except ConversionError as error:
-        raise ConversionError(str(error).replace("wanted timestamp", "wanted a time", 1)) from None
-    return (moment - _EPOCH) // timedelta(seconds=1)
+        raise ConversionError(str(error).replace("wanted timestamp", "wanted a time to live", 1)) from None
+    if moment is None:
+        raise _unfit("a time to live", value, " that is blank")
+    return canonical_number(times.seconds_of(moment))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from dynaview.projections.rows import Layout
+from dynaview.projections.times import Unit
 
 SinkKind: TypeAlias = Literal["redis", "opensearch", "postgres"]
 
@@ -76,7 +77,7 @@ class FieldExpression:
     expression: str
     type: str
     """One of `dynaview.projections.rows.SCALARS`, or an array of it (``text[]``)."""
-    unit: Literal["seconds", "milliseconds"] | None
+    unit: Unit | None
     """For timestamps and dates made from numbers."""
     default: Any
     """The value (already of the field's Python type) where the expression yields null; None for none."""
@@ -139,7 +140,7 @@ class ViewDeclaration:
     score: FieldExpression | None
     """Redis sorted set."""
     expire: FieldExpression | None
-    """Redis: seconds since 1970, where ``expire: {from: …}``."""
+    """Redis: when a row ends, where ``expire: {from: …}``."""
     fields: Mapping[str, FieldExpression] | None
     """In order. None where a Python function leaves its fields open."""
     layout: Layout

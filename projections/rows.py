@@ -67,10 +67,20 @@ class Field:
 
 
 EXPIRE = "_expire"
-"""The hidden last field of a Redis view with ``expire: {from: …}``: seconds since 1970, or None for no expiry."""
+"""The hidden last field of a Redis view with ``expire: {from: …}``: seconds since 1970 as a Decimal, exact to the
+microsecond, or None for no expiry. `ends_at` tells what it means at a moment."""
+
+LONG_AGO = 1826 * 86_400.0
+"""Seconds after which DynamoDB's time to live lets an item stand that should have ended: five years."""
 
 SCORE = "score"
 """The only field of a Redis sorted set (double)."""
+
+
+def ends_at(expire: Any, now: float) -> Any:
+    """When a row ends that has this `EXPIRE`; None for never, also where it lies so long ago that DynamoDB would not
+    delete the item."""
+    return None if expire is None or expire <= now - LONG_AGO else expire
 
 
 @dataclass(frozen=True, slots=True)

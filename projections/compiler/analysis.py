@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dynaview.projections.conversions import Unit
 from dynaview.projections.declaration import FieldExpression, ViewDeclaration
 from dynaview.projections.expressions import ITEM, Expression, parse
 from dynaview.projections.patterns import Pattern, Template, parse_pattern, parse_template
+from dynaview.projections.times import Unit
 
 _UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
 from dynaview.projections.attributes import Attr, AttributeValueError, number
 from dynaview.projections.canonical import canonical_value, number_text
-from dynaview.projections.conversions import ConversionError, decimal, found, natural, timestamp_text
+from dynaview.projections.conversions import ConversionError, decimal, found, natural, text
 from dynaview.projections.functions import FunctionError
 from dynaview.projections.rows import EXPIRE, RowKey
 
@@ -46,10 +46,8 @@ def key_part(value: Any, name: str) -> str:
             return number_text(decimal(value))
         case bytes() if value:
             return base64.b64encode(value).decode()
-        case datetime():
-            return timestamp_text(value)
         case date():
-            return value.isoformat()
+            return text(value)
     raise RowError(f"{{{name}}} is {found(value)}, which cannot be part of a key")
 
 
@@ -136,6 +134,6 @@ def open_fields(row: Mapping[Any, Any]) -> dict[str, Any]:
     return values
 
 
-def with_expire(row: Mapping[str, Any], seconds: int | None) -> dict[str, Any]:
+def with_expire(row: Mapping[str, Any], seconds: Decimal | None) -> dict[str, Any]:
     """Open fields and when the row expires."""
     return {**row, EXPIRE: seconds}

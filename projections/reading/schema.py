@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from dynaview.projections.quantities import DURATION, SHARE
 from dynaview.projections.rows import SCALARS
+from dynaview.projections.times import UNITS
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -233,7 +234,7 @@ def _unit() -> Schema:
     return {
         "description": "What a number counts since 1970, for timestamps and dates that come as numbers.",
         "type": "string",
-        "enum": ["seconds", "milliseconds"],
+        "enum": list(UNITS),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -12,7 +13,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from dynaview.projections.canonical import json_encoder, number_text
-from dynaview.projections.rows import EXPIRE, Field, Layout, RedisOptions, Write
+from dynaview.projections.rows import EXPIRE, Field, Layout, RedisOptions, Write, ends_at
 
 Cell: TypeAlias = "str | msgspec.Raw"
 """A value as it travels: text, or bytes under the header of a MessagePack text (Redis's reader has no bytes)."""
@@ -188,6 +189,7 @@ class Content:
         if not self.options.expire_field or not write.values:
             return None
         at = write.values.get(EXPIRE) if isinstance(write.values, dict) else write.values[-1]
+        at = ends_at(at, time.time())
         if at is None:
             return None
         milliseconds = int(at * 1000)

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from dynaview.projections.rows import EXPIRE, Layout, RedisOptions, Write
+from dynaview.projections.rows import EXPIRE, LONG_AGO, Layout, RedisOptions, Write
 from dynaview.sinks.port import Stored
 
 NEAR = 60.0
-"""Seconds around a row's expiry in which it may or may not stand: clocks differ, and stores take their time."""
+"""Seconds around a row's expiry, and around the time from when on it lies too long ago to count, in which the row may
+or may not stand: clocks differ, and stores take their time."""
 
 
 class Agreement:
@@ -33,7 +34,7 @@ class Agreement:
         if not self._expires_at or not write.values:
             return False
         at = write.values.get(EXPIRE) if isinstance(write.values, dict) else write.values[-1]
-        return at is not None and abs(float(at) - self._now()) < NEAR
+        return at is not None and any(abs(float(at) + ago - self._now()) < NEAR for ago in (0.0, LONG_AGO))
 
 
 def is_of(write: Write, row: Stored) -> bool:

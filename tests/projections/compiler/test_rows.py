@@ -111,7 +111,7 @@ def test_errors_name_field_and_types_and_no_value(view: Make, table: Make, field
     for item, message in (
         ({"n": "secret", "s": "x"}, "field n: wanted integer, found text that is not a whole number"),
         ({"s": Decimal(4711)}, "field s: length() takes string or array or object, found number"),
-        ({"s": "", "t": Decimal(4711)}, "field t: wanted timestamp, found a number: say in which unit"),
+        ({"s": "", "t": Decimal(4711)}, "field t: wanted timestamp, found a number: say what it counts"),
     ):
         with pytest.raises(ProjectionError) as caught:
             made.rows({"pk": "p", "sk": "s", **item})
@@ -252,18 +252,18 @@ def test_redis_sets(view: Make, table: Make, field: Make) -> None:
         table(view(key="ranks", member="{pk}", sink="set")).rows({"sk": "s"})
 
 
-def test_expiry_is_the_last_value_in_whole_seconds(view: Make, table: Make, field: Make) -> None:
+def test_expiry_is_the_last_value_in_exact_seconds(view: Make, table: Make, field: Make) -> None:
     item = {"pk": "p", "sk": "s", "ttl": Decimal("1700000000.9"), "at": "2023-11-14T22:13:20.5Z"}
     for expire, seconds in (
-        (field("ttl", "timestamp", unit="seconds"), 1_700_000_000),
-        (field("ttl"), 1_700_000_000),
-        (field("ttl", "timestamp", unit="milliseconds"), 1_700_000),
-        (field("at", "timestamp"), 1_700_000_000),
+        (field("ttl", "timestamp", unit="seconds"), Decimal("1700000000.9")),
+        (field("ttl"), Decimal("1700000000.9")),
+        (field("ttl", "timestamp", unit="milliseconds"), Decimal("1700000.0009")),
+        (field("at", "timestamp"), Decimal("1700000000.5")),
         (field("missing", "timestamp", unit="seconds"), None),
     ):
         made = table(view(key="{pk}", sink="hash", fields={"a": "pk"}, expire=expire))
         assert made.rows(item) == [("p", ("p", seconds))]
-    with pytest.raises(ProjectionError, match=r"^expire: wanted a time, found a boolean$"):
+    with pytest.raises(ProjectionError, match=r"^expire: wanted a time to live, found a boolean$"):
         table(view(key="{pk}", sink="hash", fields={"a": "pk"}, expire=field("ttl"))).rows({**item, "ttl": True})
 
 

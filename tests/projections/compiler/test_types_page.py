@@ -16,14 +16,16 @@ import pytest
 
 from dynaview.projections.attributes import Attr, value
 from dynaview.projections.canonical import json_encoder, number_text
-from dynaview.projections.conversions import ConversionError, converter
+from dynaview.projections.conversions import ConversionError, converter, expire_seconds
 from dynaview.projections.patterns import parse_pattern, parse_template
-from dynaview.projections.rows import SCALARS, Field, Layout, PostgresOptions, RedisOptions, Write
+from dynaview.projections.rows import SCALARS, Field, Layout, PostgresOptions, RedisOptions, Write, ends_at
+from dynaview.projections.times import since_1970, timestamp_text
 from dynaview.sinks.opensearch.mapping import DERIVED
 from dynaview.sinks.postgres.values import columns_of
 from dynaview.sinks.redis.values import Content, stored
 
 PAGE = (Path(__file__).parents[3] / "docs" / "types.md").read_text(encoding="utf-8")
+NOW = 1_800_000_000.0
 DECODER = msgspec.json.Decoder(Attr)
 
 
@@ -117,8 +119,37 @@ def test_every_attribute_type_and_every_field_type_is_there() -> None:
     assert {row[0] for row in stores} >= set(SCALARS)
 
 
+@pytest.mark.parametrize("row", the_table("text", "timestamp")[1], ids=lambda row: str(row[0]))
+def test_times(row: list[str]) -> None:
+    for type_, cell in zip(("timestamp", "date"), row[1:], strict=True):
+        assert converted(type_, Attr(S=code(row[0]))) == cell
+        assert converted(type_, Attr(S=code(row[0])), "seconds") == cell or code(row[0]).isdigit()
+
+
+@pytest.mark.parametrize("row", the_table("text", "reason")[1], ids=lambda row: str(row[0]))
+def test_refused_times(row: list[str]) -> None:
+    for type_ in ("timestamp", "date"):
+        with pytest.raises(ConversionError) as caught:
+            converter(type_)(code(row[0]))
+        assert str(caught.value) == f"wanted {type_}, found text {row[1]}"
+
+
+def test_when_rows_end() -> None:
+    _, rows = the_table("DynamoDB", "unit", "the row ends")
+    assert len(rows) > 10
+    for written, unit, cell in rows:
+        plain = value(attribute(written))
+        try:
+            seconds = None if plain is None else expire_seconds(plain, None if unit == "-" else unit)  # type: ignore[arg-type]  # a unit
+        except ConversionError:
+            assert cell == "refused", written
+            continue
+        end = ends_at(seconds, NOW)
+        assert cell == ("never" if end is None else f"at `{timestamp_text(since_1970(end, 'seconds'))}`"), written
+
+
 def test_units() -> None:
-    _, rows = the_table("DynamoDB", "unit")
+    _, rows = the_table("DynamoDB", "unit", "timestamp")
     assert len(rows) > 5
     for written, unit, *cells in rows:
         assert [converted(type_, attribute(written), unit) for type_ in ("timestamp", "date")] == cells

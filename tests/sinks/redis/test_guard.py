@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dynaview.projections.rows import Rule, Write
+from dynaview.projections.rows import LONG_AGO, Rule, Write
 from dynaview.sinks.port import APPLIED, STALE, Rejected, RejectedKind, Stored
 from dynaview.sinks.redis import RedisSink
 from dynaview.sinks.redis.names import companion
@@ -152,7 +153,16 @@ def test_a_row_expires_when_its_item_says(sink: RedisSink, client: redis.Redis, 
     assert client.ttl(key) == -1
     assert target.write([Write(key, ("a", now + 2000), 7)]) == [APPLIED]
     assert client.expiretime(key) == now + 2000
-    outcome = target.write([Write(key, ("a", 10**18), 8)])[0]
+    moment = Decimal(now + 3000) + Decimal("0.123456")
+    assert target.write([Write(key, ("a", moment), 8)]) == [APPLIED]
+    assert client.pexpiretime(key) == (now + 3000) * 1000 + 123
+    # So long ago that DynamoDB's own time to live would let the item stand.
+    long_ago = Write(key, ("a", now - LONG_AGO - 1), 9)
+    assert target.write([long_ago]) == [APPLIED]
+    assert client.ttl(key) == -1
+    assert target.content(long_ago) is not None
+    assert target.content(Write(key, ("a", now - LONG_AGO + 60), 9)) is None
+    outcome = target.write([Write(key, ("a", 10**18), 10)])[0]
     assert isinstance(outcome, Rejected)
 
 
@@ -165,7 +175,7 @@ def test_a_row_that_has_expired_already_is_not_there(
     key = f"{prefix}1"
     if stood:
         target.write([Write(key, ("a", None), 4)])
-    for version, past in ((5, int(time.time()) - 10), (6, 0), (7, -5)):
+    for version, past in ((5, int(time.time()) - 10), (6, int(time.time() - LONG_AGO) + 60)):
         write = Write(key, ("a", past), version)
         assert target.write([write]) == [APPLIED]
         assert client.exists(key) == 0

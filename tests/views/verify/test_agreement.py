@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dynaview.projections.rows import EXPIRE, Field, Layout, RedisOptions, Write
+from dynaview.projections.rows import EXPIRE, LONG_AGO, Field, Layout, RedisOptions, Write
 from dynaview.sinks.port import Stored
 from dynaview.views.verify.agreement import NEAR, Agreement
 
@@ -57,5 +57,7 @@ def test_long_before_its_expiry_a_row_stands_and_long_after_it_does_not() -> Non
     some = agreement(RedisOptions(expire_field=True))
     assert not some.is_right(write(NOW + NEAR + 1), CONTENT, None)
     assert not some.is_right(write(NOW - NEAR - 1), None, row())
+    assert some.is_right(write(NOW - LONG_AGO), CONTENT, None)
+    assert not some.is_right(write(NOW - LONG_AGO - NEAR - 1), CONTENT, None)
     assert some.is_right(write(NOW - NEAR - 1), None, None)
     assert not some.is_right(write(None), CONTENT, None)
