@@ -77,6 +77,9 @@ class _Held:
     def rows(self) -> Any:
         return iter(())
 
+    def rows_of(self, owners: Any) -> Any:
+        return iter(())
+
     def earlier(self) -> Any:
         return iter(())
 

@@ -8,6 +8,7 @@ asks of the view).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 from dynaview.projections.attributes import Image, Shape
@@ -21,7 +22,20 @@ ViewType: TypeAlias = Literal["KEYS_ONLY", "NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OL
 
 class ProjectionError(Exception):
     """An item of the view's from which no row can be made. Its text is the dead letter's reason: it names the field
-    and the type found, not the value."""
+    and the type found, not the value.
+
+    A change from which no row can be made leaves none standing either: `asked` and `owner` say what goes (law 9).
+    """
+
+    asked: Sequence[Write] = ()
+    """What the change asks for all the same: deletes of the rows that its images and its key name."""
+    owner: str = ""
+    """The item, as rows name it, of which rows may stand that neither tells: those its store has to be asked for."""
+
+
+class OldRowsUnknown(ProjectionError):
+    """No dead letter: all rows of the change could be made, and are in `asked`, but its old image does not tell which
+    rows its item had before (a Python function that raises for it, a record without one). `owner` is its item's."""
 
 
 class Bound(Protocol):
@@ -37,8 +51,9 @@ class Bound(Protocol):
         """What the change asks of the view: upserts of what the item now yields and deletes of what it yielded before
         and no longer does; empty where neither state is the view's (unmatched). Never one row key twice.
 
-        Raises `ProjectionError`. Of the old image only row keys are read: a state whose fields could not be made still
-        gives up its keys, as an earlier one may have left a row there; one whose key cannot be made yielded no rows.
+        Raises `ProjectionError` and `OldRowsUnknown`. Of the old image only row keys are read. Where they cannot be
+        made, no rows were made of that state either, and the change that brought it has taken the rows before it: so
+        it is with everything but Python functions, which may raise for what they took before.
         """
 
     def inserts(self, image: Image) -> list[Write]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -109,7 +109,7 @@ class MemoryTarget:
         try:
             self._encoded(write)
             json_encoder.encode(write.key)
-        except (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        except (UnicodeEncodeError, TypeError, ValueError) as error:
             return f"cannot be kept as JSON: {type(error).__name__}"
         return None
 
@@ -127,6 +127,9 @@ class MemoryTarget:
                 stored = _stored(key, rows.held.get(key))
             if stored is not None and stored.content is not None:
                 yield stored
+
+    def rows_of(self, owners: Collection[str]) -> Iterator[Stored]:
+        return (row for row in self.rows() if row.owner in owners)
 
     def earlier(self) -> Iterator[Stored]:
         return (row for row in self.rows() if row.generation < self.generation)

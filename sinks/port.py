@@ -52,7 +52,7 @@ Foreign
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -233,6 +233,11 @@ class Target(Protocol):
 
     def rows(self) -> Iterator[Stored]:
         """All live rows, in no order, at once visible after `write`; memory bounded whatever their number."""
+
+    def rows_of(self, owners: Collection[str]) -> Iterator[Stored]:
+        """Of the rows that `rows` lists (and of those that wait for a value, see `RejectedKind.UNIQUE`) those of these
+        owners, as `read` without contents has them. For the few items of which nothing else tells the rows: it may
+        look at every row."""
 
     def earlier(self) -> Iterator[Stored]:
         """Of the rows that `rows` lists those that an earlier generation wrote, as `read` without contents has them;

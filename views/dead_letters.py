@@ -1,18 +1,21 @@
-"""Dead letters: a change (or scanned item) that cannot be applied, kept with its reason."""
+"""Dead letters: a change (or scanned item) that cannot be applied, kept with its reason; made, and read again."""
 
 from __future__ import annotations
 
 import hashlib
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from dynaview.projections.attributes import Attr, item_key
-from dynaview.projections.changes import SCANNED, Change
+from dynaview.projections.attributes import Attr, AttributeValueError, Shape, item_key
+from dynaview.projections.changes import SCANNED, STREAM_SPAN, Change, version_of
 from dynaview.projections.rows import RowKey
-from dynaview.sources.port import Broken
+from dynaview.sources.errors import BadPage
+from dynaview.sources.pages import ItemsDecoder, RecordsDecoder
+from dynaview.sources.port import Broken, Key
 from dynaview.views.control.dead_letters import SCAN, DeadLetter
 
 LONGEST = 1000
@@ -44,6 +47,83 @@ def unreadable_letter(view: str, record: Broken, shard: str, version: int) -> De
     return DeadLetter(
         view, name, "", version, shard, time.time(), "unreadable", record.reason, record.raw, counted=shard != SCAN
     )
+
+
+@dataclass(frozen=True, slots=True)
+class LetterContent:
+    """What a letter kept. A scanned item is a state without a state before it."""
+
+    key: Key
+    new: Any
+    """The image of the state that could not be applied; None where the item was deleted, or it cannot be read."""
+    old: Any
+    """The image of the state before; None where there was none, or none is kept."""
+    version: int
+    """That of the change; `SCANNED` of a scanned item."""
+    trouble: str = ""
+    """Why the images cannot be read; empty where they can."""
+
+
+class LetterReader:
+    """Reads letters of one view, as its items are read now. For one thread at a time."""
+
+    def __init__(self, shape: Shape, key: tuple[str, ...]) -> None:
+        """`key` are the names of the table's key attributes."""
+        self._records = RecordsDecoder(shape)
+        self._items = ItemsDecoder(shape, key)
+
+    def read(self, letter: DeadLetter) -> LetterContent | str:
+        """What it kept; or why not even its item can be told."""
+        try:
+            return self._scanned(letter) if letter.shard == SCAN else self._changed(letter)
+        except (BadPage, AttributeValueError) as error:
+            trouble = error.what if isinstance(error, BadPage) else str(error)
+        except _Broken as error:
+            trouble = str(error)
+        key = key_of_record(letter.change)
+        return trouble if key is None else LetterContent(key, None, None, letter.version, trouble)
+
+    def _changed(self, letter: DeadLetter) -> LetterContent:
+        self._records.view_type = None  # letters may be of several streams, with other promises
+        page = self._records.decode(b'{"Records":[' + letter.change + b"]}")
+        if page.broken:
+            raise _Broken(page.broken[0].reason)
+        body = page.changes[0].body
+        item_key(body.key)
+        version = version_of(letter.version // STREAM_SPAN, body.sequence)
+        return LetterContent(body.key, body.new, body.old, version)
+
+    def _scanned(self, letter: DeadLetter) -> LetterContent:
+        page = self._items.decode(b'{"Items":[' + letter.change + b"]}")
+        if page.broken:
+            raise _Broken(page.broken[0].reason)
+        item_key(page.keys[0])
+        return LetterContent(page.keys[0], page.images[0], None, SCANNED)
+
+
+class _Broken(Exception):
+    pass
+
+
+class _Body(msgspec.Struct):
+    key: dict[str, Attr] = msgspec.field(name="Keys")
+
+
+class _Record(msgspec.Struct):
+    body: _Body = msgspec.field(name="dynamodb")
+
+
+_record = msgspec.json.Decoder(_Record)
+
+
+def key_of_record(raw: bytes) -> dict[str, Attr] | None:
+    """The item key of a stream record that cannot be read as a whole; None where that cannot be read either."""
+    try:
+        key = _record.decode(raw).body.key
+        item_key(key)
+    except (msgspec.DecodeError, ValueError):  # ValueError: no text, or not what a key can be
+        return None
+    return key
 
 
 def key_text(key: RowKey | None) -> str:

@@ -1,32 +1,32 @@
-"""Replaying dead letters: what was kept is decoded and projected as the view does it now, and written under its guard.
+"""Replaying dead letters: the item of each is read again, and its rows are made what it asks for now.
 
-The guard alone is not enough for a letter that has lain for long: the tombstone of a newer delete may be purged by
-now, and a row that a rebuild has scanned stands at version 0. So the item is read again, strongly consistent, and a
-write goes out only where the item as it is now still asks for it; everything else has been superseded. A change that
-comes after that look carries a higher version, which is what the guard is for.
+What a letter kept is of the past: the item may be gone, or right again, or no item of the view. So the item is read
+first, strongly consistent, and whatever it does not ask for any more has been superseded. What it asks for and does not
+stand is written where nothing has changed since the look: under the change's own version where the letter's change is
+what the item still asks for, else by compare-and-set. Rows that the letter's images name and the item does not ask for
+are removed likewise. So a replay needs no trust in what a letter says, brings nothing back, and loses to any change.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
 
-from dynaview.projections.attributes import Attr, AttributeValueError, Image, Shape, item_key
-from dynaview.projections.changes import STREAM_SPAN, Change, version_of
+from dynaview.projections.attributes import Image, Shape, item_key
+from dynaview.projections.changes import SCANNED, Body, Change
 from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.declaration import ViewDeclaration
 from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey, Write
-from dynaview.sinks.port import APPLIED, Rejected, Target
+from dynaview.sinks.port import APPLIED, ConditionalWrite, Outcome, Rejected, Stored, Target
 from dynaview.sources.errors import BadPage
-from dynaview.sources.pages import ItemsDecoder, RecordsDecoder
-from dynaview.sources.port import TableReader
-from dynaview.views.control.dead_letters import SCAN, DeadLetter, DeadLetterStore, KeptLetter
-from dynaview.views.dead_letters import key_text
+from dynaview.sources.port import Key, TableReader
+from dynaview.views.control.dead_letters import DeadLetter, DeadLetterStore, KeptLetter
+from dynaview.views.dead_letters import LetterContent, LetterReader, key_text
 
-Result: TypeAlias = Literal["applied", "stale", "unmatched", "rejected", "gone"]
+Result: TypeAlias = Literal["applied", "stale", "unmatched", "rejected", "gone", "needed"]
 
 MEANINGS: dict[Result, str] = {
     "applied": "the row is in the view now",
@@ -34,31 +34,48 @@ MEANINGS: dict[Result, str] = {
     "unmatched": "the item does not belong to the view",
     "rejected": "still rejected, and kept",
     "gone": "settled or discarded by somebody else meanwhile",
+    "needed": "kept: the view is not what the item asks for, see dynaview dead-letters replay",
 }
 
 TOGETHER = 100
 """Changes whose items are read together (one BatchGetItem)."""
 
+_UNSTORABLE = (ValueError, TypeError, ArithmeticError)
+"""What `Target.content` raises for content that its store cannot hold."""
+
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What became of one change. `letters` are all that were chosen of it; `reason` says why it is still rejected."""
+    """What became of one change. `letters` are all that were chosen of it; `reason` says why it is still kept."""
 
     letters: Sequence[KeptLetter]
     result: Result
     reason: str = ""
 
 
-class _Unreadable(Exception):
-    pass
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """An item as it is: the rows that it asks for, or why none can be made (`trouble`)."""
+
+    stands: bool
+    asked: Mapping[RowKey, Write] = field(default_factory=dict)
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """A decoded letter: the item's key and what it asks of the view."""
+class _Pending:
+    """A letter's change, and the rows that it has to do with."""
 
-    key: dict[str, Attr]
-    writes: list[Write]
+    letters: Sequence[KeptLetter]
+    content: LetterContent
+    asks: Mapping[RowKey, Write] | None
+    """What the letter's own state asks for; None where no row can be made of it."""
+    named: Mapping[RowKey, str]
+    """The keys of rows that its item may have had, as its images and its key tell, and how these name it."""
+
+    @property
+    def name(self) -> str:
+        return item_key(self.content.key)
 
 
 class Replay:
@@ -71,98 +88,169 @@ class Replay:
         self._shape = shape
         self._table = table
         self._target = target
-        self._records = RecordsDecoder(shape)
-        self._items = ItemsDecoder(shape, table.describe().key)
+        self._reader = LetterReader(shape, table.describe().key)
 
-    def run(self, letters: Iterable[KeptLetter]) -> Iterator[Replayed]:
-        """Replay the changes of these letters, oldest first; each is settled as its result is given.
+    def run(self, letters: Iterable[KeptLetter], *, write: bool = True) -> Iterator[Replayed]:
+        """Replay the changes of these letters, which come oldest first; each is settled as its result is given.
 
-        Letters of one change are one: it is applied as a whole. Raises `SourceError`, `SinkError` and
+        Letters of one change are one: it is applied as a whole. Unless `write`, nothing is written to the store, and
+        letters are kept ("needed") where something would have to be. Raises `SourceError`, `SinkError` and
         `ControlUnavailable`; what was not yet replayed is kept, and replaying twice does no harm.
         """
-        changes: dict[tuple[str, int, int, str, str], list[KeptLetter]] = {}
-        for kept in sorted(letters, key=lambda kept: kept.id):
-            changes.setdefault(kept.letter.origin, []).append(kept)
-        waiting = iter(changes.values())
+        waiting = iter(letters)
         while some := list(itertools.islice(waiting, TOGETHER)):
-            yield from self._some(some)
+            changes: dict[tuple[str, int, int, str, str], list[KeptLetter]] = {}
+            for kept in some:
+                changes.setdefault(kept.letter.origin, []).append(kept)
+            yield from self._some([*changes.values()], write)
 
-    def _some(self, changes: Sequence[list[KeptLetter]]) -> Iterator[Replayed]:
-        asked = [self._asked(letters[0].letter) for letters in changes]
-        keys = {item_key(each.key): each.key for each in asked if isinstance(each, _Asked) and each.writes}
-        images = dict(zip(keys, self._table.get(list(keys.values()), self._shape), strict=True)) if keys else {}
-        for letters, each in zip(changes, asked, strict=True):
-            if isinstance(each, DeadLetter):
-                yield self._rejected(letters, [each])
-            elif not each.writes:
-                yield self._settled(letters, "unmatched")
+    def _some(self, changes: Sequence[list[KeptLetter]], write: bool) -> Iterator[Replayed]:
+        pending: list[_Pending] = []
+        for letters in changes:
+            content = self._reader.read(letters[0].letter)
+            if isinstance(content, str):
+                yield self._rejected(letters, "unreadable", content)
             else:
-                yield self._written(letters, self._confirmed(each.writes, images[item_key(each.key)]))
+                pending.append(self._pending(letters, content))
+        now = self._look({each.name: each.content.key for each in pending})
+        keys = dict.fromkeys(key for each in pending for key in (*each.named, *now[each.name].asked))
+        rows = dict(zip(keys, self._target.read([*keys]), strict=True)) if keys else {}
+        due = {each.name: each.content.key for each in pending if self._due(each, now[each.name], rows)}
+        again = self._look(due) if write else {}
+        for each in pending:
+            yield self._settle(each, now[each.name], again.get(each.name), rows, write)
 
-    def _asked(self, letter: DeadLetter) -> _Asked | DeadLetter:
-        """What the letter asks for; or the letter as it has to be kept on."""
+    # What a letter and an item ask for
+
+    def _pending(self, letters: Sequence[KeptLetter], content: LetterContent) -> _Pending:
+        asks: dict[RowKey, Write] | None = None if content.trouble else {}
+        if content.new is not None:
+            try:
+                asks = {each.key: each for each in self._bound.inserts(content.new)}
+            except ProjectionError:
+                asks = None
+        named = {each.key: each.owner for each in (asks or {}).values()}
+        for image in (content.new, content.old):
+            named |= {each.key: each.owner for each in leavings(self._bound, content.key, image)}
+        return _Pending(letters, content, asks, named)
+
+    def _look(self, keys: Mapping[str, Key]) -> dict[str, _Now]:
+        names = [*keys]
+        return {name: self._asked(image) for name, image in zip(names, self._images([*keys.values()]), strict=True)}
+
+    def _images(self, keys: Sequence[Key]) -> list[Image | BadPage | None]:
+        """The items now; where one cannot be read, why: it keeps no other one from being read."""
+        if not keys:
+            return []
         try:
-            if letter.shard == SCAN:
-                key, image = self._image(letter)
-                return _Asked(key, self._bound.inserts(image))
-            change = self._change(letter)
-            version = version_of(letter.version // STREAM_SPAN, change.body.sequence)
-            return _Asked(change.body.key, self._bound.writes(change, version))
-        except _Unreadable as error:
-            return replace(letter, row_key="", kind="unreadable", reason=str(error))
+            return [*self._table.get(keys, self._shape)]
+        except BadPage as error:
+            if len(keys) == 1:
+                return [error]
+        half = len(keys) // 2
+        return self._images(keys[:half]) + self._images(keys[half:])
+
+    def _asked(self, image: Image | BadPage | None) -> _Now:
+        if image is None:
+            return _Now(stands=False)
+        if isinstance(image, BadPage):
+            return _Now(stands=True, trouble=image.what)
+        try:
+            return _Now(True, {each.key: each for each in self._bound.inserts(image)})
         except ProjectionError as error:
-            return replace(letter, row_key="", kind="projection", reason=str(error))
+            return _Now(stands=True, trouble=str(error))
 
-    def _change(self, letter: DeadLetter) -> Change[Any]:
+    def _due(self, each: _Pending, now: _Now, rows: Mapping[RowKey, Stored | None]) -> list[Write]:
+        """What has to be written so that the rows are what the item asks for."""
+        due = [write for write in now.asked.values() if not self._is_right(write, rows[write.key])]
+        for key, owner in each.named.items():
+            row = rows[key]
+            if key not in now.asked and row is not None and row.content is not None and row.owner == owner:
+                due.append(Write(key, None, SCANNED, owner))
+        return due
+
+    def _is_right(self, write: Write, row: Stored | None) -> bool:
+        if row is None or row.content is None or (write.owner and row.owner != write.owner):
+            return False
         try:
-            page = self._records.decode(b'{"Records":[' + letter.change + b"]}")
-            if page.broken:
-                raise _Unreadable(page.broken[0].reason)
-            item_key(page.changes[0].body.key)
-        except BadPage as error:
-            raise _Unreadable(error.what) from error
-        except AttributeValueError as error:
-            raise _Unreadable(str(error)) from error
-        return page.changes[0]
+            return bool(self._target.content(write) == row.content)
+        except _UNSTORABLE:
+            return False
 
-    def _image(self, letter: DeadLetter) -> tuple[dict[str, Attr], Image]:
-        try:
-            page = self._items.decode(b'{"Items":[' + letter.change + b"]}")
-            if page.broken:
-                raise _Unreadable(page.broken[0].reason)
-            item_key(page.keys[0])
-        except BadPage as error:
-            raise _Unreadable(error.what) from error
-        except AttributeValueError as error:
-            raise _Unreadable(str(error)) from error
-        return page.keys[0], page.images[0]
+    # What becomes of it
 
-    def _confirmed(self, writes: Sequence[Write], image: Image | None) -> list[Write]:
-        """The writes that the item as it is now still asks for."""
-        try:
-            now = {} if image is None else dict(self._bound.rows(image))
-        except ProjectionError:  # a newer change that is a dead letter itself
-            now = {}
-        return [write for write in writes if _asks(now, write)]
-
-    def _written(self, letters: Sequence[KeptLetter], writes: Sequence[Write]) -> Replayed:
-        outcomes = self._target.write(writes) if writes else []
+    def _settle(
+        self,
+        each: _Pending,
+        now: _Now,
+        again: _Now | None,
+        rows: Mapping[RowKey, Stored | None],
+        write: bool,
+    ) -> Replayed:
+        due = self._due(each, now, rows)
+        if due and not write:
+            return Replayed(each.letters, "needed", MEANINGS["needed"])
+        if due and again != now:  # a change came meanwhile, which the stream brings
+            return self._settled(each.letters, "stale")
+        outcomes = self._write(each, due, rows)
+        if now.trouble:
+            if each.asks is not None:  # its state could be applied: the item's is another one, with its own letter
+                return self._settled(each.letters, "stale")
+            kind = each.letters[0].letter.kind if each.content.trouble else "projection"
+            return self._rejected(each.letters, kind, now.trouble, write)
         rejected = [
-            replace(letters[0].letter, row_key=key_text(write.key), kind=outcome.kind.value, reason=outcome.reason)
-            for write, outcome in zip(writes, outcomes, strict=True)
-            if isinstance(outcome, Rejected)
+            replace(each.letters[0].letter, row_key=key_text(one.key), kind=outcome.kind.value, reason=outcome.reason)
+            for one, outcome in zip(due, outcomes, strict=True)
+            if isinstance(outcome, Rejected) and one.values is not None
         ]
         if rejected:
-            return self._rejected(letters, rejected)
-        return self._settled(letters, "applied" if any(outcome is APPLIED for outcome in outcomes) else "stale")
+            return self._renewed(each.letters, rejected)
+        if any(outcome is APPLIED for outcome in outcomes):
+            return self._settled(each.letters, "applied")
+        return self._settled(each.letters, "unmatched" if now.stands and not now.asked else "stale")
+
+    def _write(self, each: _Pending, due: Sequence[Write], rows: Mapping[RowKey, Stored | None]) -> list[Outcome]:
+        """Write what is due: under the letter's version where the item still asks for what it asks, and nothing newer
+        of the item stands; else where nothing has changed since it was seen."""
+        version = each.content.version
+        outcomes: dict[RowKey, Outcome] = {}
+        guarded: list[Write] = []
+        conditional: list[ConditionalWrite] = []
+        for write in due:
+            row, asks = rows[write.key], (each.asks or {}).get(write.key)
+            is_newest = row is None or row.version < version or (row.content is None and row.owner != write.owner)
+            if version != SCANNED and asks is not None and asks.values == write.values and is_newest:
+                guarded.append(Write(write.key, write.values, version, write.owner))
+            else:
+                conditional.append(ConditionalWrite(write, row))
+        if guarded:
+            outcomes |= dict(zip((one.key for one in guarded), self._target.write(guarded), strict=True))
+        if conditional:
+            written = self._target.write_if_unchanged(conditional)
+            outcomes |= dict(zip((one.write.key for one in conditional), written, strict=True))
+        return [outcomes[write.key] for write in due]
 
     def _settled(self, letters: Sequence[KeptLetter], result: Literal["applied", "stale", "unmatched"]) -> Replayed:
         return Replayed(letters, result if self._box.settle(letters[0].letter, result) else "gone")
 
-    def _rejected(self, letters: Sequence[KeptLetter], rejected: Sequence[DeadLetter]) -> Replayed:
+    def _rejected(self, letters: Sequence[KeptLetter], kind: str, reason: str, write: bool = True) -> Replayed:
+        if not write:
+            return Replayed(letters, "needed", reason)
+        return self._renewed(letters, [replace(letters[0].letter, row_key="", kind=kind, reason=reason)])
+
+    def _renewed(self, letters: Sequence[KeptLetter], rejected: Sequence[DeadLetter]) -> Replayed:
         if not self._box.renew(rejected):
             return Replayed(letters, "gone")
         return Replayed(letters, "rejected", rejected[0].reason)
+
+
+def leavings(bound: Bound, key: Key, image: Image | None) -> list[Write]:
+    """Deletes of the rows that the item `key` had in a state (None: as far as its key tells)."""
+    body: Body[Image] = Body(sequence="0", key=key, old=image)
+    try:
+        return bound.writes(Change("REMOVE", body), SCANNED)
+    except ProjectionError as error:
+        return list(error.asked)
 
 
 def replay_of(view: ViewDeclaration, box: DeadLetterStore, table: TableReader, target: Target) -> Replay:
@@ -173,9 +261,3 @@ def replay_of(view: ViewDeclaration, box: DeadLetterStore, table: TableReader, t
     shape = Shape(names)
     bound = projection.bind(shape, description.key, description.view_type or "NEW_AND_OLD_IMAGES")
     return Replay(box, bound, shape, table, target)
-
-
-def _asks(now: dict[RowKey, Any], write: Write) -> bool:
-    if write.values is None:
-        return write.key not in now
-    return write.key in now and now[write.key] == write.values

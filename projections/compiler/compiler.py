@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from dynaview.projections.attributes import Attr, AttributeValueError, Image, Shape, item_key
@@ -14,7 +15,7 @@ from dynaview.projections.compiler.row_function import CALLED, write_function
 from dynaview.projections.compiler.runtime import caller
 from dynaview.projections.declaration import Problem, ViewDeclaration
 from dynaview.projections.patterns import Pattern
-from dynaview.projections.projection import Bound, Projection, ProjectionError, ViewType
+from dynaview.projections.projection import Bound, OldRowsUnknown, Projection, ProjectionError, ViewType
 from dynaview.projections.rows import RowKey, RowValues, Rule, Write
 
 _BOTH: ViewType = "NEW_AND_OLD_IMAGES"
@@ -72,11 +73,13 @@ class CompiledView:
 
     def bind(self, shape: Shape, key: tuple[str, ...], images: ViewType) -> Bound:
         """See `Projection.bind`."""
-        owned = not self._plan.holds_item_key(key)
         generated = _generate(self._plan, shape, key)
         fixed = within(self._plan.key_attributes, key)
+        # So all rows of an item can be found: by its key where that tells them, else by who wrote them.
+        owned = not (fixed and self._plan.holds_item_key(key))
         if images == _BOTH:
-            return _FromBothImages(generated, shape, key, owned, fixed)
+            repeats = self._plan.view.function is None
+            return _FromBothImages(generated, shape, key, owned, fixed, repeats)
         if within(self._plan.attributes, key):
             return _FromKeys(generated, shape, key, owned, fixed)
         if images == "NEW_IMAGE" and fixed:
@@ -197,33 +200,87 @@ class _Bound:
             writes += [Write(key, None, version, by) for key in before if key not in now]
         return writes
 
+    def _fixed_keys(self, change: Change[Any]) -> list[RowKey]:
+        """The keys of the rows that the item can have at all, where its key tells."""
+        if not self._fixed:
+            return []
+        try:
+            return self._generated.key_keys(change.body.key)
+        except ProjectionError:  # as ever: it never had any
+            return []
+
+    def _name(self, error: ProjectionError, change: Change[Any], version: int, keys: Iterable[RowKey]) -> None:
+        """Let the error say that the rows under these keys have to go."""
+        try:
+            by = owner(change.body.key) if self._owned else ""
+        except ProjectionError:  # no item that ever had a row
+            return
+        error.asked = [Write(key, None, version, by) for key in keys]
+
 
 class _FromBothImages(_Bound):
     """The stream carries old and new images: what the old one yields and the new one does not is deleted."""
 
+    def __init__(
+        self, generated: _Generated, shape: Shape, key: tuple[str, ...], owned: bool, fixed: bool, repeats: bool
+    ) -> None:
+        """`repeats`: what cannot be made of a state could not be made of it before. Not so with Python functions."""
+        super().__init__(generated, shape, key, owned, fixed)
+        self._repeats = repeats
+
     def writes(self, change: Change[Any], version: int) -> list[Write]:
         """See `Bound.writes`."""
         body = change.body
-        if _removes(change):
-            if body.old is not None:
-                return self._writes(change, version, [], self._before(body.old))
-            return self._writes(change, version, [], self._generated.key_keys(body.key))
-        if body.new is None:
-            raise ProjectionError(f"the record of {_article(change.event)} carries no new image")
-        if body.old is None and change.event != "INSERT":
-            raise ProjectionError("the record of a MODIFY carries no old image")
-        rows = self.rows(body.new)
-        # Where the item key alone tells the row key, an item that has its row left none behind.
-        before = [] if body.old is None or (rows and self._fixed) else self._before(body.old)
-        return self._writes(change, version, rows, before)
-
-    def _before(self, old: Image) -> list[RowKey]:
-        # Row keys only: a state whose fields could not be made wrote nothing itself, but an earlier one may have left
-        # a row under its key.
         try:
-            return self._generated.keys(old)
+            if _removes(change):
+                rows = []
+            elif body.new is None:
+                raise ProjectionError(f"the record of {_article(change.event)} carries no new image")
+            else:
+                rows = self.rows(body.new)
+        except ProjectionError as error:
+            self._leave_none(error, change, version)
+            raise
+        if rows and self._fixed:
+            # Where the item key alone tells the row key, an item that has its row left none behind.
+            return self._writes(change, version, rows, [])
+        before, are_all = self._before(change)
+        writes = self._writes(change, version, rows, before)
+        if not are_all:
+            raise self._unknown(change, writes)
+        return writes
+
+    def _before(self, change: Change[Any]) -> tuple[list[RowKey], bool]:
+        """The keys of the rows that the item had, and whether these are all."""
+        body = change.body
+        if body.old is not None:
+            try:
+                return self._generated.keys(body.old), True
+            except ProjectionError:
+                return self._fixed_keys(change), self._fixed or self._repeats
+        if change.event == "INSERT":
+            return [], True
+        try:
+            return self._generated.key_keys(body.key), True
         except ProjectionError:
-            return []
+            return [], self._fixed
+
+    def _leave_none(self, error: ProjectionError, change: Change[Any], version: int) -> None:
+        """Let the error name the rows that have to go: those of both images, as far as they tell."""
+        before, are_all = self._before(change)
+        keys = dict.fromkeys([*before, *self._fixed_keys(change)])
+        if change.body.new is not None:
+            with contextlib.suppress(ProjectionError):
+                keys |= dict.fromkeys(self._generated.keys(change.body.new))
+        self._name(error, change, version, keys)
+        if not are_all:
+            with contextlib.suppress(ProjectionError):
+                error.owner = owner(change.body.key)
+
+    def _unknown(self, change: Change[Any], writes: list[Write]) -> OldRowsUnknown:
+        error = OldRowsUnknown("the old image does not tell which rows the item had")
+        error.asked, error.owner = writes, owner(change.body.key)
+        return error
 
 
 class _FromNewImages(_Bound):
@@ -233,9 +290,13 @@ class _FromNewImages(_Bound):
         """See `Bound.writes`."""
         if _removes(change):
             return self._writes(change, version, [], self._generated.key_keys(change.body.key))
-        if change.body.new is None:
-            raise ProjectionError(f"the record of {_article(change.event)} carries no new image")
-        rows = self.rows(change.body.new)
+        try:
+            if change.body.new is None:
+                raise ProjectionError(f"the record of {_article(change.event)} carries no new image")
+            rows = self.rows(change.body.new)
+        except ProjectionError as error:
+            self._name(error, change, version, self._fixed_keys(change))
+            raise
         gone = not rows and change.event != "INSERT"
         return self._writes(change, version, rows, self._generated.key_keys(change.body.key) if gone else [])
 

@@ -31,7 +31,7 @@ _UNINDEXED = {"type": "keyword", "index": False, "doc_values": False}
 
 _CONTROL_MAPPING: Mapping[str, Mapping[str, Any]] = {
     VERSION: _UNINDEXED,
-    OWNER: _UNINDEXED,
+    OWNER: {"type": "keyword", "doc_values": False},
     DELETED: {"type": "boolean"},
     DELETED_AT: {"type": "date"},
 }

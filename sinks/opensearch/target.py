@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -20,6 +20,7 @@ from dynaview.sinks.opensearch.generation import LIVE, Generation
 from dynaview.sinks.opensearch.values import (
     DELETED,
     DELETED_AT,
+    OWNER,
     Documents,
     Unstorable,
     canonical_of,
@@ -159,6 +160,14 @@ class OpenSearchTarget:
             for hit in page:
                 yield stored(hit.key, self.generation, decoder.decode(hit.source))
 
+    def rows_of(self, owners: Collection[str]) -> Iterator[Stored]:
+        chosen = [*owners]
+        for start in range(0, len(chosen), _PAGE_ROWS):
+            theirs = {"terms": {OWNER: chosen[start : start + _PAGE_ROWS]}}
+            for page in self._listed({"bool": {"filter": [LIVE, theirs]}}):
+                for hit in page:
+                    yield stored(hit.key, self.generation, decoder.decode(hit.source))
+
     def earlier(self) -> Iterator[Stored]:
         return iter(())
 
@@ -179,16 +188,16 @@ class OpenSearchTarget:
                 canonical_rows.append(found[1])
             yield CanonicalRows([hit.key for hit in page], states, canonical_rows)
 
-    def _listed(self) -> Iterator[list[_Hit]]:
-        """Pages of all live documents."""
+    def _listed(self, query: Mapping[str, Any] = LIVE) -> Iterator[list[_Hit]]:
+        """Pages of all live documents, or of those that a query finds."""
         door = self._refreshed()
-        query = {"query": LIVE, "sort": ["_doc"], "size": _PAGE_ROWS}
-        page = self._search(door, {"scroll": _SCROLL}, query)
+        body = {"query": query, "sort": ["_doc"], "size": _PAGE_ROWS}
+        page = self._search(door, {"scroll": _SCROLL}, body)
         try:
             while page.hits.hits:
                 yield page.hits.hits
-                body = msgspec.json.encode({"scroll": _SCROLL, "scroll_id": page.scroll})
-                page = self._page(self._send("POST", "/_search/scroll", "reading", body=body))
+                more = msgspec.json.encode({"scroll": _SCROLL, "scroll_id": page.scroll})
+                page = self._page(self._send("POST", "/_search/scroll", "reading", body=more))
         finally:
             # The listing ends by itself after a while; an error here must not hide one from above.
             with contextlib.suppress(SinkError):

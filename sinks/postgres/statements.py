@@ -143,6 +143,12 @@ class Statements:
         """Position from 1, then what `row` selects. Parameters: an array for each key column."""
         return sql.SQL("SELECT u.n, t._deleted IS NOT NULL, {} FROM {}").format(self._row(), self._joined())
 
+    def rows_of(self) -> sql.Composed:
+        """The live rows of some owners, and those that wait, as `row` selects them. Parameter: the owners."""
+        return sql.SQL(
+            "SELECT {} FROM {} AS t WHERE (t._deleted IS NULL OR t._deleted = {}) AND t._owner = ANY (%s::text[])"
+        ).format(self._row(), self.relation, sql.SQL(HIDDEN))
+
     def page(self, size: int, after: bool) -> sql.Composed:
         """The next live rows in the order of the key. Parameters where `after`: the last key, as arrays of one."""
         return self._page(self._row(), size, after)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -172,6 +172,12 @@ class PostgresTarget:
         for rows in self._pages(self._statements.page, lambda row: row):
             for row in rows:
                 yield self._statements.stored(row, False, self.generation)
+
+    def rows_of(self, owners: Collection[str]) -> Iterator[Stored]:
+        """By a scan of the table: an index on owners would cost every write for what is asked for hardly ever."""
+        with self._connections.transaction(self._right, Mode.LONG) as connection:
+            rows = connection.execute(self._statements.rows_of(), ([*owners],)).fetchall()
+        return (self._statements.stored(row, False, self.generation) for row in rows)
 
     def earlier(self) -> Iterator[Stored]:
         return iter(())

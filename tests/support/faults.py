@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias
@@ -103,6 +103,9 @@ class FaultyTarget:
 
     def rows(self) -> Iterator[Stored]:
         return self.inner.rows()
+
+    def rows_of(self, owners: Collection[str]) -> Iterator[Stored]:
+        return self.inner.rows_of(owners)
 
     def earlier(self) -> Iterator[Stored]:
         return self.inner.earlier()

@@ -29,11 +29,17 @@ class SimpleBound:
         return [("/".join((str(item["pk"]), str(item["sk"]))), (item.get("value"),))]
 
     def writes(self, change: Change[Any], version: int) -> list[Write]:
-        new = [] if change.body.new is None else self.rows(change.body.new)
+        item = SHAPE.unpack(change.body.key)
+        own: RowKey = "/".join((str(item["pk"]), str(item["sk"])))
         try:
             old = [] if change.body.old is None else self.rows(change.body.old)
         except ProjectionError:
-            old = []
+            old = [(own, ())]
+        try:
+            new = [] if change.body.new is None else self.rows(change.body.new)
+        except ProjectionError as error:
+            error.asked = [Write(key, None, version) for key in dict.fromkeys([*(key for key, _ in old), own])]
+            raise
         kept = {key for key, _ in new}
         gone = [Write(key, None, version) for key, _ in old if key not in kept]
         return [Write(key, values, version) for key, values in new] + gone

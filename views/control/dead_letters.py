@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -81,10 +82,34 @@ class DeadLetterStore:
         self._database = database
 
     def add(self, connection: sa.Connection, letters: Sequence[DeadLetter], now: float) -> None:
-        """Keep letters, in the transaction that counts their changes; one that is there already stays as it is."""
+        """Keep letters, in the transaction that counts their changes; one that is there already stays as it is.
+
+        Of an item only the letters of its newest state are kept: it is that state that the view lacks. What a change
+        overtakes moves from dead-lettered to stale; a scanned item is as old as can be, and in no count (law 8).
+        """
+        overtaken: set[tuple[str, int, int, str, str]] = set()
         for letter in letters:
+            same = [_letters.c.view == letter.view, _letters.c.generation == letter.generation]
+            columns = (_letters.c.id, _letters.c.version, _letters.c.shard, _letters.c.counted)
+            kept = connection.execute(sa.select(*columns).where(*same, _letters.c.item_key == letter.item_key)).all()
+            if any(int(row.version) > letter.version for row in kept):
+                if letter.counted:
+                    overtaken.add(letter.origin)
+                continue
+            older = [row for row in kept if int(row.version) < letter.version]
+            if older:
+                connection.execute(_letters.delete().where(_letters.c.id.in_([row.id for row in older])))
+                overtaken |= {
+                    (letter.view, letter.generation, int(row.version), row.shard, letter.item_key)
+                    for row in older
+                    if row.counted
+                }
             values = _columns(letter)
             connection.execute(self._database.insert(_letters).values(**values, created=now).on_conflict_do_nothing())
+        for view, number in Counter(view for view, *_ in overtaken).items():
+            column = _views.c
+            moved = {"dead_lettered": column.dead_lettered - number, "stale": column.stale + number}
+            connection.execute(_views.update().where(column.name == view).values(moved))
 
     def keep(self, letters: Sequence[DeadLetter]) -> None:
         """Keep letters that no count goes with."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import TypeVar
@@ -198,7 +198,8 @@ class History:
         return Delivery(delivery.shard, delivery.start, delivery.last, changes, positions, broken)
 
     def _take(self, member: ViewRebuild, output: GenerationWriter, part: Delivery, send: Sending) -> None:
-        letters = output.take([part], partial(send, member, output.bound, part))
+        find = partial(_rows_of, member)
+        letters = output.take([part], partial(send, member, output.bound, part), find)
         output.drain()  # the pipeline has counted them
         if left := uncounted(standing(member, letters)):
             member.taken(PageResult(0, left), 0, 0.0)
@@ -341,6 +342,10 @@ class History:
 
     def _once(self, act: Callable[[], T]) -> T:
         return self._site.insist(act, f"table {self._site.source.table}")
+
+
+def _rows_of(member: ViewRebuild, target: Target, owners: Collection[str]) -> list[Stored]:
+    return member.insist(lambda: list(target.rows_of(owners)))
 
 
 def _is_lost(write: Write, row: Stored | None) -> bool:

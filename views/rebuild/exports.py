@@ -23,9 +23,9 @@ import msgspec
 from dynaview.projections.attributes import Image, Shape
 from dynaview.projections.changes import SCANNED, Change
 from dynaview.projections.compiler.compiler import compile_view
-from dynaview.projections.projection import Bound
+from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey, RowValues, Rule, Write
-from dynaview.sinks.port import STALE, ConditionalWrite, Outcome, Stored, Target
+from dynaview.sinks.port import STALE, ConditionalWrite, Outcome, Rejected, RejectedKind, Stored, Target
 from dynaview.sources.errors import AccessDenied, BadExport, CredentialsMissing, SourceRefused
 from dynaview.sources.export import Export, open_export
 from dynaview.sources.port import ScanFilter, ScanPage
@@ -283,10 +283,18 @@ class _Versioned:
         """Of a change as well."""
         if not isinstance(image, Change):
             return self.items.inserts(image)
-        return [
-            Write(each.key, each.values, each.version, each.owner, Rule.NEWER if each.values is None else Rule.ABSENT)
-            for each in self.changes.writes(image, self.version)
-        ]
+        try:
+            return _inserted(self.changes.writes(image, self.version))
+        except ProjectionError as error:
+            error.asked = _inserted(error.asked)
+            raise
+
+
+def _inserted(writes: Sequence[Write]) -> list[Write]:
+    return [
+        Write(each.key, each.values, each.version, each.owner, Rule.NEWER if each.values is None else Rule.ABSENT)
+        for each in writes
+    ]
 
 
 def _insert(target: Target, writes: Sequence[Write]) -> list[Outcome]:
@@ -303,7 +311,15 @@ def _insert(target: Target, writes: Sequence[Write]) -> list[Outcome]:
         }
         for index, outcome in zip(mends, target.write_if_unchanged(list(mends.values())), strict=True):
             outcomes[index] = outcome
+    # An older export must not bring in the state before one that the store cannot hold.
+    refused = [write for write, outcome in zip(writes, outcomes, strict=True) if _is_content(outcome)]
+    if refused:
+        target.write([Write(write.key, None, write.version, write.owner) for write in refused])
     return outcomes
+
+
+def _is_content(outcome: Outcome) -> bool:
+    return isinstance(outcome, Rejected) and outcome.kind is RejectedKind.CONTENT
 
 
 def _same_export(write: Write, row: Stored) -> bool:

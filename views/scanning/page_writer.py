@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dynaview.projections.projection import Bound, ProjectionError
+from dynaview.projections.projection import Bound, OldRowsUnknown, ProjectionError
 from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.port import Outcome, Rejected
 from dynaview.sources.port import ScanPage
@@ -37,9 +37,10 @@ class Scanned:
             try:
                 asked = bound.inserts(image)
             except ProjectionError as error:
-                key = self.page.keys[index]
-                self._keep(scanned_letter(self.view, key, image, str(error), "projection", None))
-                continue
+                if not isinstance(error, OldRowsUnknown):
+                    key = self.page.keys[index]
+                    self._keep(scanned_letter(self.view, key, image, str(error), "projection", None))
+                asked = list(error.asked)  # of what an export tells in changes
             for write in asked:
                 if len(writes) >= BATCH or write.key in keys:
                     yield places, writes

@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from operator import itemgetter
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeAlias
 
 from dynaview.projections.changes import Change
 from dynaview.projections.rows import RowKey, Write
-from dynaview.sinks.port import APPLIED, Outcome, Rejected
+from dynaview.sinks.port import APPLIED, STALE, Outcome, Rejected, RejectedKind
 from dynaview.views.control.store import Counts
 
-WriteBatch = Callable[[Sequence[Write]], list[Outcome]]
+WriteBatch: TypeAlias = Callable[[Sequence[Write]], list[Outcome]]
 
-Origin = tuple[str, Change[Any], list[Write]]
-"""The shard, the change, and what the change asks for."""
+
+class Origin(NamedTuple):
+    """A change in a batch, and what it asks for."""
+
+    shard: str
+    change: Change[Any]
+    writes: Sequence[Write]
+    dead: bool
+    """No row can be made of it: it is a dead letter, whatever becomes of the rows that it takes with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A write that the sink rejected, and the change that asks for it."""
+
+    origin: Origin
+    write: Write
+    rejected: Rejected
 
 
 class Batch:
     """Changes of one view that are written together.
 
-    Of several writes to one row key only the newest is sent. Where a sink rejects it, the next older one is sent in its
-    place, so a change that cannot be applied never hides one that can. A superseded change shares the outcome of the
-    write that took its place.
+    Of several writes to one row key only the newest is sent; a superseded change shares the outcome of the write that
+    took its place. Where a sink rejects the newest for its content, the row that stands is deleted under its version:
+    it shows an earlier state of the item, and a rebuild would give none (law 9).
     """
 
     __slots__ = ("_newest", "_origins")
@@ -35,7 +52,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self._newest)
 
-    def add(self, shard: str, change: Change[Any], writes: list[Write]) -> bool:
+    def add(self, shard: str, change: Change[Any], writes: Sequence[Write], *, dead: bool = False) -> bool:
         """Take a change in; False where the batch has to be settled first.
 
         That is so where another item wrote the same row key: whose row it is depends on the store (law 10).
@@ -59,65 +76,54 @@ class Batch:
                 held = newest.get(write.key)
                 if held is None or write.version > held.version:
                     newest[write.key] = write
-        self._origins.append((shard, change, writes))
+        self._origins.append(Origin(shard, change, writes, dead))
         return True
 
-    def settle(self, send: WriteBatch) -> tuple[dict[str, Counts], list[tuple[Origin, Write, Rejected]]]:
+    def settle(self, send: WriteBatch) -> tuple[dict[str, Counts], list[Refusal]]:
         """Write everything and say what became of the changes of each shard; the batch is empty afterwards.
 
         Whatever `send` raises leaves the batch as it was.
         """
         writes = list(self._newest.values())
         outcomes = send(writes) if writes else []
-        rejections: list[tuple[Origin, Write, Rejected]] = []
-        if all(outcome is APPLIED for outcome in outcomes):
-            by_shard = Counter(map(itemgetter(0), self._origins))
+        refusals: list[Refusal] = []
+        if all(outcome is APPLIED for outcome in outcomes) and not any(map(attrgetter("dead"), self._origins)):
+            by_shard = Counter(map(attrgetter("shard"), self._origins))
             counts = {shard: Counts(read=number, applied=number) for shard, number in by_shard.items()}
         else:
-            counts, rejections = self._account(self._settle_rejected(writes, outcomes, send))
+            sent = {write.key: outcome for write, outcome in zip(writes, outcomes, strict=True)}
+            counts, refusals = self._account(sent, self._take(sent, send))
         self._origins, self._newest = [], {}
-        return counts, rejections
+        return counts, refusals
 
-    def _settle_rejected(
-        self, writes: list[Write], outcomes: list[Outcome], send: WriteBatch
-    ) -> dict[tuple[RowKey, int], Outcome]:
-        """The outcome of every write that was sent, after older writes took the place of rejected ones."""
-        settled = {(write.key, write.version): outcome for write, outcome in zip(writes, outcomes, strict=True)}
-        rejected = {write.key for write, outcome in zip(writes, outcomes, strict=True) if isinstance(outcome, Rejected)}
-        older: dict[RowKey, list[Write]] = {key: [] for key in rejected}
-        for _, _, asked in self._origins:
-            for write in asked:
-                if write.key in older and (write.key, write.version) not in settled:
-                    older[write.key].append(write)
-        for chain in older.values():
-            chain.sort(key=lambda write: write.version)
-        while again := [chain.pop() for chain in older.values() if chain]:
-            for write, outcome in zip(again, send(again), strict=True):
-                settled[write.key, write.version] = outcome
-                if not isinstance(outcome, Rejected):
-                    older[write.key].clear()
-        return settled
+    def _take(self, sent: Mapping[RowKey, Outcome], send: WriteBatch) -> dict[RowKey, Outcome]:
+        """Delete what stands where an upsert was rejected for its content; what became of that."""
+        deletes = [
+            Write(write.key, None, write.version, write.owner)
+            for write in self._newest.values()
+            if write.values is not None and _is_refused(sent[write.key], RejectedKind.CONTENT)
+        ]
+        outcomes = send(deletes) if deletes else []
+        return {write.key: _deleted(outcome) for write, outcome in zip(deletes, outcomes, strict=True)}
 
     def _account(
-        self, settled: dict[tuple[RowKey, int], Outcome]
-    ) -> tuple[dict[str, Counts], list[tuple[Origin, Write, Rejected]]]:
-        by_key: dict[RowKey, list[tuple[int, Outcome]]] = {}
-        for (key, version), outcome in settled.items():
-            by_key.setdefault(key, []).append((version, outcome))
-        for sent in by_key.values():
-            sent.sort(key=lambda pair: pair[0])
+        self, sent: Mapping[RowKey, Outcome], taken: Mapping[RowKey, Outcome]
+    ) -> tuple[dict[str, Counts], list[Refusal]]:
         by_shard: dict[str, Counts] = {}
-        rejections: list[tuple[Origin, Write, Rejected]] = []
+        refusals: list[Refusal] = []
         for origin in self._origins:
-            counts = by_shard.setdefault(origin[0], Counts())
+            counts = by_shard.setdefault(origin.shard, Counts())
             counts.read += 1
-            refused = applied = False
-            for write in origin[2]:
-                # the write itself, or the next newer one that was sent instead of it
-                outcome = next(outcome for version, outcome in by_key[write.key] if version >= write.version)
-                if isinstance(outcome, Rejected):
+            refused, applied = origin.dead, False
+            for write in origin.writes:
+                newest, outcome = self._newest[write.key], sent[write.key]
+                if newest.values is None:
+                    outcome = _deleted(outcome)
+                elif isinstance(outcome, Rejected) and write.version == newest.version:
                     refused = True
-                    rejections.append((origin, write, outcome))
+                    refusals.append(Refusal(origin, write, outcome))
+                elif isinstance(outcome, Rejected):  # superseded by what could not be written
+                    outcome = taken.get(write.key, STALE)
                 applied = applied or outcome is APPLIED
             if refused:
                 counts.dead_lettered += 1
@@ -125,4 +131,13 @@ class Batch:
                 counts.applied += 1
             else:
                 counts.stale += 1
-        return by_shard, rejections
+        return by_shard, refusals
+
+
+def _is_refused(outcome: Outcome, kind: RejectedKind) -> bool:
+    return isinstance(outcome, Rejected) and outcome.kind is kind
+
+
+def _deleted(outcome: Outcome) -> Outcome:
+    """What became of a delete: under a key that a store cannot hold, none of its rows stands."""
+    return STALE if isinstance(outcome, Rejected) else outcome

@@ -1,23 +1,32 @@
-"""An output: one generation that a pipeline keeps. Changes are projected, coalesced and written to its target."""
+"""A generation that a pipeline keeps: changes are projected, coalesced and written to its target.
+
+A view is at every moment what a rebuild from the table would give (law 9). So a change that becomes a dead letter takes
+the rows that its item had, under its version: those that its images and its key name, and, where these do not tell,
+those that the store finds by their owner. The store is asked before the change counts as done, so nothing is forgotten.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from dynaview.projections.changes import version_of
-from dynaview.projections.projection import Bound, ProjectionError
+from dynaview.projections.changes import Body, Change, version_of
+from dynaview.projections.projection import Bound, OldRowsUnknown, ProjectionError
 from dynaview.projections.rows import Write
-from dynaview.sinks.port import Outcome, Target
+from dynaview.sinks.port import APPLIED, Outcome, Stored, Target
+from dynaview.sources.port import Broken
 from dynaview.views.control.store import Counts, DeadLetter
-from dynaview.views.dead_letters import change_letter, unreadable_letter
+from dynaview.views.dead_letters import change_letter, key_of_record, unreadable_letter
 from dynaview.views.streaming.batch import Batch
 from dynaview.views.streaming.offsets import Delivery
 
 Send: TypeAlias = Callable[[Target, Sequence[Write]], list[Outcome]]
 """Writes a batch to a target, however long that takes."""
+
+Find: TypeAlias = Callable[[Target, Collection[str]], Sequence[Stored]]
+"""The rows of some owners in a target (`Target.rows_of`), however long that takes."""
 
 
 @dataclass(slots=True)
@@ -26,6 +35,16 @@ class ShardResult:
 
     counts: Counts = field(default_factory=Counts)
     letters: list[DeadLetter] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unknown:
+    """A change that leaves open which rows its item had."""
+
+    shard: str
+    version: int
+    counted: bool
+    """Whether it is in a batch or a dead letter, which count it."""
 
 
 class GenerationWriter:
@@ -56,13 +75,16 @@ class GenerationWriter:
         self._batch = Batch()
         self._tallies: dict[str, ShardResult] = {}
 
-    def take(self, deliveries: Sequence[Delivery], send: Send) -> list[DeadLetter]:
+    def take(self, deliveries: Sequence[Delivery], send: Send, find: Find) -> list[DeadLetter]:
         """Bring deliveries into the target; when it returns, all of them are durable there. Answers the dead letters
         that they left."""
         letters: list[DeadLetter] = []
+        unknown: dict[str, list[_Unknown]] = {}
         for delivery in deliveries:
-            self._apply(delivery, send, letters)
+            self._apply(delivery, send, letters, unknown)
         self._settle(send, letters)
+        if unknown:
+            self._take_unknown(unknown, send, find)
         return letters
 
     def drain(self) -> dict[str, ShardResult]:
@@ -70,50 +92,131 @@ class GenerationWriter:
         tallies, self._tallies = self._tallies, {}
         return tallies
 
-    def _apply(self, delivery: Delivery, send: Send, letters: list[DeadLetter]) -> None:
-        shard, offset, limit = delivery.shard, self._offset, self.limit
-        writes_of, batch = self.bound.writes, self._batch
+    def _apply(
+        self, delivery: Delivery, send: Send, letters: list[DeadLetter], unknown: dict[str, list[_Unknown]]
+    ) -> None:
+        shard, offset = delivery.shard, self._offset
+        writes_of = self.bound.writes
         unmatched = 0
         for change, position in zip(delivery.changes, delivery.positions, strict=True):
             try:
                 writes = writes_of(change, position + offset)
             except ProjectionError as error:
-                self._reject(
-                    shard,
-                    change_letter(self.view, shard, change, position + offset, str(error), "projection", None),
-                    letters,
-                )
+                self._without_rows(shard, change, position + offset, error, send, letters, unknown)
                 continue
-            if not writes:
+            if writes:
+                self._add(shard, change, writes, send, letters)
+            else:
                 unmatched += 1
-                continue
-            if len(batch) >= limit or not batch.add(shard, change, writes):
-                self._settle(send, letters)
-                batch.add(shard, change, writes)
         if unmatched:
             counts = self._tally(shard).counts
             counts.read += unmatched
             counts.unmatched += unmatched
         for position, record in delivery.broken:
-            self._reject(shard, unreadable_letter(self.view, record, shard, position + offset), letters)
+            self._unreadable(shard, record, position + offset, send, letters, unknown)
+
+    def _add(
+        self,
+        shard: str,
+        change: Change[Any],
+        writes: Sequence[Write],
+        send: Send,
+        letters: list[DeadLetter],
+        dead: bool = False,
+    ) -> None:
+        batch = self._batch
+        if len(batch) >= self.limit or not batch.add(shard, change, writes, dead=dead):
+            self._settle(send, letters)
+            batch.add(shard, change, writes, dead=dead)
+
+    def _without_rows(
+        self,
+        shard: str,
+        change: Change[Any],
+        version: int,
+        error: ProjectionError,
+        send: Send,
+        letters: list[DeadLetter],
+        unknown: dict[str, list[_Unknown]],
+    ) -> None:
+        """A change of which no row can be made, or that leaves open which rows its item had."""
+        dead = not isinstance(error, OldRowsUnknown)
+        if dead:
+            letter = change_letter(self.view, shard, change, version, str(error), "projection", None)
+            self._keep(shard, letter, letters)
+        if error.asked:
+            self._add(shard, change, error.asked, send, letters, dead)
+        elif dead:
+            self._count_dead(shard)
+        if error.owner:
+            counted = dead or bool(error.asked)
+            unknown.setdefault(error.owner, []).append(_Unknown(shard, version, counted))
+
+    def _unreadable(
+        self,
+        shard: str,
+        record: Broken,
+        version: int,
+        send: Send,
+        letters: list[DeadLetter],
+        unknown: dict[str, list[_Unknown]],
+    ) -> None:
+        """A record that cannot be read; where its key can, the rows of its item go."""
+        self._keep(shard, unreadable_letter(self.view, record, shard, version), letters)
+        key = key_of_record(record.raw)
+        if key is not None:
+            change: Change[Any] = Change("MODIFY", Body(record.sequence or "0", key))
+            try:
+                asked = self.bound.writes(change, version)
+            except ProjectionError as error:
+                asked = list(error.asked)
+                if error.owner:
+                    unknown.setdefault(error.owner, []).append(_Unknown(shard, version, counted=True))
+            deletes = [Write(write.key, None, version, write.owner) for write in asked]
+            if deletes:
+                self._add(shard, change, deletes, send, letters, dead=True)
+                return
+        self._count_dead(shard)
 
     def _settle(self, send: Send, letters: list[DeadLetter]) -> None:
         if not len(self._batch):
             return
-        counted, rejections = self._batch.settle(lambda writes: send(self.target, writes))
+        counted, refusals = self._batch.settle(lambda writes: send(self.target, writes))
         for shard, counts in counted.items():
             self._tally(shard).counts.add(counts)
-        for (shard, change, _), write, rejected in rejections:
+        for refusal in refusals:
+            (shard, change, _, _), write, rejected = refusal.origin, refusal.write, refusal.rejected
             letter = change_letter(
                 self.view, shard, change, write.version, rejected.reason, rejected.kind.value, write.key
             )
             self._keep(shard, letter, letters)
 
-    def _reject(self, shard: str, letter: DeadLetter, letters: list[DeadLetter]) -> None:
+    def _take_unknown(self, unknown: dict[str, list[_Unknown]], send: Send, find: Find) -> None:
+        """Delete the rows of items that had some before the last of these changes, as the store knows them."""
+        newest = {owner: max(each.version for each in changes) for owner, changes in unknown.items()}
+        deletes = [
+            Write(row.key, None, newest[row.owner], row.owner)
+            for row in find(self.target, newest.keys())
+            if row.version < newest[row.owner]
+        ]
+        deleted: set[str] = set()
+        for start in range(0, len(deletes), self.limit):
+            part = deletes[start : start + self.limit]
+            for write, outcome in zip(part, send(self.target, part), strict=True):
+                if outcome is APPLIED:
+                    deleted.add(write.owner)
+        for owner, changes in unknown.items():
+            for each in changes:
+                if not each.counted:
+                    counts = self._tally(each.shard).counts
+                    counts.read += 1
+                    counts.applied += owner in deleted
+                    counts.unmatched += owner not in deleted
+
+    def _count_dead(self, shard: str) -> None:
         counts = self._tally(shard).counts
         counts.read += 1
         counts.dead_lettered += 1
-        self._keep(shard, letter, letters)
 
     def _keep(self, shard: str, letter: DeadLetter, letters: list[DeadLetter]) -> None:
         letter = dataclasses.replace(letter, generation=self.generation)

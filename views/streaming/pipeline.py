@@ -12,12 +12,12 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from typing import TypeVar
 
 from dynaview.projections.rows import Write
-from dynaview.sinks.port import Outcome, SinkError, SinkRefused, Target
+from dynaview.sinks.port import Outcome, SinkError, SinkRefused, Stored, Target
 from dynaview.views.control.leases import ShardOwner
 from dynaview.views.control.store import (
     Checkpoint,
@@ -245,7 +245,7 @@ class ViewPipeline:
 
     def _apply(self, deliveries: Sequence[Delivery]) -> None:
         for output in self.outputs:
-            letters = output.take(deliveries, self._send)
+            letters = output.take(deliveries, self._send, self._find)
             if output is self._counted:  # what another generation cannot take is no reason to stop this one
                 self.lettered(letters)
         for output in self.outputs:
@@ -269,6 +269,9 @@ class ViewPipeline:
         outcomes = self._retry(lambda: target.write(writes))
         self._healthy()
         return outcomes
+
+    def _find(self, target: Target, owners: Collection[str]) -> list[Stored]:
+        return self._retry(lambda: list(target.rows_of(owners)))
 
     # Checkpoints
 

@@ -1,28 +1,37 @@
-"""What dead letters explain: their changes never reached the view, so its rows are not as their items ask for.
+"""What dead letters explain: a row that its item asks for and that does not stand, because the store or a function
+refused that very state of the item.
 
-That is no drift: replaying the letters (or mending what they name) is what brings these rows.
+That is no drift: replaying the letter is what brings the row. A letter of another state explains nothing: of that one
+the item asks nothing any more. Nor does it explain a row that stands: whatever became a dead letter has taken it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Collection
+from dataclasses import dataclass
 
-from dynaview.projections.attributes import AttributeValueError, Shape, item_key
-from dynaview.projections.changes import SCANNED, Body, Change
+from dynaview.projections.attributes import Shape, item_key
+from dynaview.projections.changes import SCANNED
 from dynaview.projections.projection import Bound, ProjectionError
-from dynaview.projections.rows import RowKey, Write
-from dynaview.sources.errors import BadPage
-from dynaview.sources.pages import ItemsDecoder, RecordsDecoder
+from dynaview.projections.rows import Write
+from dynaview.sinks.port import Stored
 from dynaview.sources.port import Key
-from dynaview.views.control.dead_letters import SCAN, DeadLetter, DeadLetterFilter, DeadLetterStore
-from dynaview.views.dead_letters import key_text
+from dynaview.views.control.dead_letters import DeadLetter, DeadLetterFilter, DeadLetterStore
+from dynaview.views.dead_letters import LetterReader, key_text
 
 _PAGE = 500
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A letter of an item: the version of its change, and what the state that it kept asks for. None: nobody knows."""
+
+    version: int
+    asks: Collection[Write] | None
+
+
 class Explained:
-    """The letters of one view that were kept when `load` was last called."""
+    """The letters of some items of one view, as they were kept when `load` was last called."""
 
     def __init__(
         self, box: DeadLetterStore | None, view: str, generation: int, bound: Bound, shape: Shape, key: tuple[str, ...]
@@ -32,59 +41,41 @@ class Explained:
         self._view = view
         self._generation = generation
         self._bound = bound
-        self._records = RecordsDecoder(shape)
-        self._items = ItemsDecoder(shape, key)
-        self._by_item: set[str] = set()
-        self._rows: set[RowKey] = set()
+        self._reader = LetterReader(shape, key)
+        self._by_item: dict[str, list[_Kept]] = {}
 
-    def load(self, rows: bool = False) -> None:
-        """Look what is kept now; with `rows` also which rows the changes had to do with.
-
-        Raises `ControlUnavailable`.
-        """
+    def load(self, items: Collection[Key]) -> None:
+        """Look what is kept of these items now. Raises `ControlUnavailable`."""
         if self._box is None:
             return
-        by_item: set[str] = set()
-        of_rows: set[RowKey] = set()
+        names = {key_text(item_key(key)) for key in items}
+        found: dict[str, list[_Kept]] = {}
         last = 0
-        while page := self._box.find(DeadLetterFilter(view=self._view), _PAGE, last):
+        while names and (page := self._box.find(DeadLetterFilter(view=self._view), _PAGE, last)):
             last = page[-1].id
             for kept in page:
-                if kept.letter.generation < self._generation:  # of rows that readers see no more
-                    continue
-                by_item.add(kept.letter.item_key)
-                if rows:
-                    of_rows.update(self._rows_of(kept.letter))
-        self._by_item, self._rows = by_item, of_rows
+                # Of a generation that readers see no more, nothing is of interest.
+                if kept.letter.generation >= self._generation and kept.letter.item_key in names:
+                    found.setdefault(kept.letter.item_key, []).append(self._kept(kept.letter))
+        self._by_item = found
 
-    def item(self, key: Key) -> bool:
-        """Whether a letter of this item is kept."""
-        return bool(self._by_item) and key_text(item_key(key)) in self._by_item
+    def row(self, item: Key, write: Write, seen: Stored | None) -> bool:
+        """Whether a letter explains that `seen` stands where the item asks for `write`."""
+        kept = self._by_item.get(key_text(item_key(item)), ()) if self._by_item else ()
+        return any(self._explains(each, write, seen) for each in kept)
 
-    def row(self, key: RowKey) -> bool:
-        """Whether a kept letter's item had this row, or was to get it."""
-        return key in self._rows
+    def _explains(self, kept: _Kept, write: Write, seen: Stored | None) -> bool:
+        if kept.version != SCANNED and seen is not None and seen.owner == write.owner and seen.version > kept.version:
+            return False  # the row has been written since
+        if kept.asks is None:
+            return True
+        return any(each.key == write.key and each.values == write.values for each in kept.asks)
 
-    def _rows_of(self, letter: DeadLetter) -> Iterator[RowKey]:
+    def _kept(self, letter: DeadLetter) -> _Kept:
+        content = self._reader.read(letter)
+        if isinstance(content, str) or content.trouble:
+            return _Kept(letter.version, None)
         try:
-            if letter.shard == SCAN:
-                page = self._items.decode(b'{"Items":[' + letter.change + b"]}")
-                states: list[tuple[Key, Any]] = [*zip(page.keys, page.images, strict=True)]
-            else:
-                changes = self._records.decode(b'{"Records":[' + letter.change + b"]}").changes
-                states = [(each.body.key, image) for each in changes for image in (each.body.new, each.body.old)]
-        except (BadPage, AttributeValueError):  # then the letter tells no rows
-            return
-        for key, image in states:
-            if image is not None:
-                yield from (write.key for write in leavings(self._bound, key, image))
-
-
-def leavings(bound: Bound, key: Key, image: Any) -> list[Write]:
-    """Deletes of the rows that a state of the item `key` yielded, also where their fields could not be made; empty
-    where not even their keys can."""
-    body: Body[Any] = Body(sequence="0", key=key, old=image)
-    try:
-        return bound.writes(Change("REMOVE", body), SCANNED)
-    except ProjectionError:
-        return []
+            return _Kept(content.version, () if content.new is None else self._bound.inserts(content.new))
+        except ProjectionError:  # the item, of which a row can be made, is in another state
+            return _Kept(content.version, ())

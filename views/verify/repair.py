@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from dynaview.projections.rows import RowKey
-from dynaview.sinks.port import APPLIED, ConditionalWrite, Rejected, Target
+from dynaview.projections.rows import RowKey, Write
+from dynaview.sinks.port import APPLIED, ConditionalWrite, Rejected, RejectedKind, Target
 from dynaview.views.retry import Retrier
 from dynaview.views.verify.findings import DRIFT, Finding
 
@@ -78,17 +78,33 @@ class Repairer:
         for batch in _batches(mendable):
             mends = [ConditionalWrite(finding.write, finding.seen) for finding in batch]
             outcomes = self._patience.insist(lambda mends=mends: self._target.write_if_unchanged(mends))  # type: ignore[misc]
+            self._take([finding for finding, outcome in zip(batch, outcomes, strict=True) if _is_refused(outcome)])
             for finding, outcome in zip(batch, outcomes, strict=True):
                 if isinstance(outcome, Rejected):
                     self._count(Mended(finding, "left", outcome.reason))
                 else:
                     self._count(Mended(finding, "mended" if outcome is APPLIED else "changed"))
 
+    def _take(self, findings: Sequence[Finding]) -> None:
+        """Remove rows of an earlier state where the store cannot hold what their items ask for: a rebuild would give
+        none (law 9)."""
+        deletes = [
+            ConditionalWrite(Write(finding.key, None, 0, finding.write.owner), finding.seen)
+            for finding in findings
+            if finding.kind == "different"
+        ]
+        if deletes:
+            self._patience.insist(lambda: self._target.write_if_unchanged(deletes))
+
     def _count(self, mended: Mended) -> None:
         self.repair.counts[mended.finding.kind, mended.outcome] += 1
         if mended.outcome == "left" and len(self.repair.left) < self._listed:
             self.repair.left.append(mended)
         self._told(mended)
+
+
+def _is_refused(outcome: object) -> bool:
+    return isinstance(outcome, Rejected) and outcome.kind is RejectedKind.CONTENT
 
 
 def _batches(findings: Sequence[Finding]) -> Iterator[list[Finding]]:

@@ -24,9 +24,9 @@ from dynaview.sources.errors import SourceError
 from dynaview.sources.port import Key, ScanFilter, ScanPage, TableReader
 from dynaview.views.budget import Budget, Capacity
 from dynaview.views.control.store import ControlError
+from dynaview.views.replay import leavings
 from dynaview.views.retry import Retrier, Stopped
 from dynaview.views.verify.changed_since import Recent
-from dynaview.views.verify.explained import leavings
 from dynaview.views.verify.findings import Report, VerifyError
 from dynaview.views.verify.hold import Overtaken
 from dynaview.views.verify.selection import Named, standing

@@ -15,8 +15,10 @@ A check of one view has three parts, in this order:
    they are listed again; one that stands in the very state of the first listing is extra. Had an item come to ask for
    it or ceased to, a change would have written the row or left a tombstone.
 
-What dead letters explain is told apart, and rows that changed at every look are told as a number. Each finding carries
-what was seen, so that a repair can write where nothing has changed since.
+An item of which no row can be made, or whose row the store cannot hold, asks for none: what stands of it is extra. A
+row that is missing because the store or a function refused the very state that its item is in has a dead letter, and is
+told apart. Rows that changed at every look are told as a number. Each finding carries what was seen, so that a repair
+can write where nothing has changed since.
 """
 
 from __future__ import annotations
@@ -29,17 +31,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dynaview.projections.attributes import Image, Shape, item_key
-from dynaview.projections.compiler.compiler import owner as owner_of
 from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.port import Stored, Target
 from dynaview.sources.port import Key, TableReader
 from dynaview.views.control.dead_letters import DeadLetterStore
-from dynaview.views.dead_letters import key_text
+from dynaview.views.replay import leavings
 from dynaview.views.retry import Retrier, Stopped
 from dynaview.views.scanning.ahead import ahead
 from dynaview.views.verify.agreement import Agreement, is_of
-from dynaview.views.verify.explained import Explained, leavings
+from dynaview.views.verify.explained import Explained
 from dynaview.views.verify.findings import Finding, Kind, Report, differing
 from dynaview.views.verify.listed_rows import ListedRows
 from dynaview.views.verify.mismatches import Mismatch, Mismatches
@@ -52,9 +53,6 @@ ROUNDS = 5
 
 CONTESTED = 10_000
 """Rows of another item's that are remembered until the end of the scan."""
-
-UNTOLD = 1000
-"""Items without rows that are remembered: one without a dead letter is enough to judge no row without an owner."""
 
 UNKNOWN_OWNER = (
     "whether the other item asks for this row too only a whole verification can tell: dynaview verify without "
@@ -89,6 +87,8 @@ class _Counts:
     rows: int = 0
     dead_lettered: int = 0
     wanted: list[tuple[Key, Write, Any]] = field(default_factory=list)
+    unasked: list[Mismatch] = field(default_factory=list)
+    """Rows that items had before no row could be made of them."""
 
 
 class ViewCheck:
@@ -123,11 +123,6 @@ class ViewCheck:
         self._contested: dict[RowKey, Key] = {}
         self._taken: list[Mismatch] = []
         """Rows of another item's that were told, to be looked at once more."""
-        self._unmade: set[str] = set()
-        """Owners of items of which not even row keys can be made."""
-        self._untold: list[Key] = []
-        """Some of these items."""
-        self._unreadable = False
         self._agreement = Agreement(subject.target.layout, now)
 
     # The store
@@ -170,14 +165,16 @@ class ViewCheck:
             self.report.items += counts.items
             self.report.rows += counts.rows
             self.report.dead_lettered += counts.dead_lettered
-            self._unreadable |= unreadable > 0
+        self._put_standing(counts.unasked)
 
     def _look(self, key: Key, image: Image, counts: _Counts) -> None:
         try:
             writes = self.subject.bound.inserts(image)
         except ProjectionError:
             counts.dead_lettered += 1
-            self._unmakeable(key, image)
+            counts.unasked += [
+                Mismatch(key, each.key, each.owner, None) for each in leavings(self.subject.bound, key, image)
+            ]
             return
         ledger, target = self._ledger, self.subject.target
         for write in writes:
@@ -188,7 +185,7 @@ class ViewCheck:
                 content = target.content(write)
             except _UNSTORABLE:
                 counts.dead_lettered += 1
-                self._want(write.key)
+                counts.unasked.append(Mismatch(key, write.key, write.owner, None))
                 continue
             counts.wanted.append((key, write, content))
 
@@ -197,21 +194,16 @@ class ViewCheck:
         for start in range(0, len(left), READ):
             suspects = [Mismatch(key, write.key, write.owner, None) for key, write in left[start : start + READ]]
             asked = self._asked_now(suspects)
-            suspects = [each for each in suspects if each.key not in (asked[item_key(each.item)] or {})]
-            for suspect, stored in zip(suspects, self._read([each.key for each in suspects]), strict=True):
-                if stored is not None and stored.content is not None:
+            self._put_standing([each for each in suspects if each.key not in asked[item_key(each.item)]])
+
+    def _put_standing(self, suspects: Sequence[Mismatch]) -> None:
+        """Let those be judged whose rows stand, of items that ask for none."""
+        for start in range(0, len(suspects), READ):
+            part = suspects[start : start + READ]
+            for suspect, stored in zip(part, self._read([each.key for each in part]), strict=True):
+                if stored is not None and stored.content is not None and suspect.owner in ("", stored.owner):
                     suspect.seen = stored
                     self._suspects.put(suspect)
-
-    def _unmakeable(self, key: Key, image: Image) -> None:
-        """An item of which no row can be made: what stands of it is of an earlier state, and is left."""
-        rows = leavings(self.subject.bound, key, image)
-        for row in rows:
-            self._want(row.key)
-        if not rows:
-            self._unmade.add(owner_of(key))
-            if len(self._untold) < UNTOLD:
-                self._untold.append(key)
 
     # Judging
 
@@ -227,7 +219,8 @@ class ViewCheck:
         """Judge suspects whose rows were looked at before; those that are to be judged again."""
         asked = self._asked_now(suspects)
         self.subject.hold(self._now())
-        self._patience.insist(self._explained.load)  # before the last look: a letter may be settled at any time
+        # Before the last look: a letter may be settled at any time.
+        self._patience.insist(lambda: self._explained.load([suspect.item for suspect in suspects]))
         rows: list[Stored | None] = []
         for start in range(0, len(suspects), READ):
             rows += self._read([suspect.key for suspect in suspects[start : start + READ]])
@@ -235,29 +228,26 @@ class ViewCheck:
         findings: list[Finding] = []
         with self._lock:
             for suspect, row in zip(suspects, rows, strict=True):
-                writes = asked[item_key(suspect.item)]
-                if writes is None:
-                    self.report.dead_lettered += 1
-                    self._want(suspect.key)
-                elif (found := self._verdict(suspect, writes.get(suspect.key), row, again)) is not None:
+                write = asked[item_key(suspect.item)].get(suspect.key)
+                if (found := self._verdict(suspect, write, row, again)) is not None:
                     findings.append(found)
         self.tell(findings)
         return again
 
-    def _asked_now(self, suspects: Sequence[Mismatch]) -> dict[str, dict[RowKey, Write] | None]:
-        """What each item asks for now, by item key; None where no row can be made of it."""
+    def _asked_now(self, suspects: Sequence[Mismatch]) -> dict[str, dict[RowKey, Write]]:
+        """What each item asks for now, by item key; nothing where no row can be made of it."""
         items = {item_key(suspect.item): suspect.item for suspect in suspects}
         keys = [*items.values()]
         images: list[Image | None] = []
         for start in range(0, len(keys), READ):
             part = keys[start : start + READ]
             images += self._patience.insist(lambda part=part: self._table.get(part, self._shape))  # type: ignore[misc]
-        asked: dict[str, dict[RowKey, Write] | None] = {}
+        asked: dict[str, dict[RowKey, Write]] = {}
         for name, image in zip(items, images, strict=True):
             try:
                 asked[name] = {} if image is None else {write.key: write for write in self.subject.bound.inserts(image)}
             except ProjectionError:
-                asked[name] = None
+                asked[name] = {}
         return asked
 
     def _verdict(
@@ -270,9 +260,7 @@ class ViewCheck:
         try:
             content = self.subject.target.content(write)
         except _UNSTORABLE:
-            self.report.dead_lettered += 1
-            self._want(suspect.key)
-            return None
+            return self._unasked(suspect, row, again)
         if self._agreement.is_right(write, content, row):
             self.report.stale += row != suspect.seen  # a mended row is as it was seen
             self._want(suspect.key)
@@ -281,13 +269,21 @@ class ViewCheck:
             self._once_more(suspect, row, again)
             return None
         if row is None or row.content is None:
-            return self._finding("missing", write, row, suspect.item, content)
+            return self._missing(write, row, suspect.item, content)
         if not is_of(write, row):
             return self._of_another(write, row, suspect.item, content)
         if content is None:  # it has expired, and stands
             return self._finding("extra", write, row, suspect.item, None)
         self._want(suspect.key)
         return self._finding("different", write, row, suspect.item, content, differing(content, row.content))
+
+    def _missing(self, write: Write, row: Stored | None, item: Key, content: Any) -> Finding | None:
+        if self._explained.row(item, write, row):
+            return self._dead_lettered(write, row, item, content)
+        if self.subject.target.fault(write) is not None:  # a rebuild would give no row either
+            self.report.dead_lettered += 1
+            return None
+        return self._finding("missing", write, row, item, content)
 
     def _unasked(self, suspect: Mismatch, row: Stored | None, again: list[Mismatch]) -> Finding | None:
         """The item does not ask for the row (any more)."""
@@ -310,7 +306,9 @@ class ViewCheck:
 
     def _of_another(self, write: Write, row: Stored, item: Key, content: Any) -> Finding | None:
         """The row belongs to another item. Whether that one asks for it as well shows when all of the table is read."""
-        if self._explained.item(item) or self._ledger is None:
+        if self._explained.row(item, write, row):
+            return self._dead_lettered(write, row, item, content)
+        if self._ledger is None:
             return self._finding("owner", write, row, item, content, stuck=UNKNOWN_OWNER)
         if len(self._contested) >= CONTESTED:
             return self._finding("owner", write, row, item, content, stuck=TOO_MANY)
@@ -327,9 +325,11 @@ class ViewCheck:
         fields: tuple[str, ...] = (),
         stuck: str = "",
     ) -> Finding:
-        if item is not None and self._explained.item(item):
-            kind, stuck = "dead-lettered", f"replay it: dynaview dead-letters replay --view {self.subject.view}"
         return Finding(self.subject.view, kind, write, row, item, content, fields, stuck)
+
+    def _dead_lettered(self, write: Write, row: Stored | None, item: Key, content: Any) -> Finding:
+        stuck = f"replay it: dynaview dead-letters replay --view {self.subject.view}"
+        return self._finding("dead-lettered", write, row, item, content, stuck=stuck)
 
     # The end
 
@@ -338,7 +338,7 @@ class ViewCheck:
         ledger = self._ledger
         if ledger is not None and (ledger.orphans or self._contested):
             self.subject.hold(self._now())
-            self._patience.insist(lambda: self._explained.load(rows=True))
+            self._patience.insist(lambda: self._explained.load([*self._contested.values()]))
             self._patience.insist(lambda: self._orphans(ledger))
             self._conflicts(ledger)
         self._look_again()
@@ -359,7 +359,6 @@ class ViewCheck:
     def _extra(self, ledger: ListedRows, listed: dict[RowKey, Stored]) -> list[Finding]:
         """What is found of rows that nothing wants, listed after the watermark had passed the end of the scan."""
         findings: list[Finding] = []
-        untold = next((key for key in self._untold if not self._explained.item(key)), None)
         contested = [Mismatch(self._contested[key], key, "", None) for key in listed if key in self._contested]
         asked = self._asked_now(contested)
         for key, row in zip(listed, self._read([*listed]), strict=True):
@@ -367,26 +366,13 @@ class ViewCheck:
                 continue
             ledger.want(key)
             item = self._contested.pop(key, None)
-            write = None if item is None else (asked[item_key(item)] or {}).get(key)
+            write = None if item is None else asked[item_key(item)].get(key)
             if write is not None:
                 content = self.subject.target.content(write)
                 findings.append(self._finding("owner", write, row, item, content))
-            elif self._explained.row(key) or row.owner in self._unmade:
-                findings.append(self._letters_finding(row))
-            elif self._unreadable or (untold is not None and not row.owner):
-                of = "items that cannot be read" if untold is None else f"item {key_text(item_key(untold))}"
-                self.report.note(
-                    f"rows that no item asks for are not judged: they may be of {of}, of which no row can be made; "
-                    "mend the item first"
-                )
             else:
                 findings.append(self._finding("extra", Write(key, None, 0, row.owner), row, None, None))
         return findings
-
-    def _letters_finding(self, row: Stored) -> Finding:
-        write = Write(row.key, None, 0, row.owner)
-        stuck = "no row can be made of its item as it is; see dynaview dead-letters list"
-        return Finding(self.subject.view, "dead-lettered", write, row, stuck=stuck)
 
     def _conflicts(self, ledger: ListedRows) -> None:
         """Rows of another item's which that item wants too; of the others the owner has changed meanwhile."""
@@ -397,7 +383,7 @@ class ViewCheck:
             findings = []
             for key, row in zip(part, self._read(part), strict=True):
                 item = self._contested[key]
-                write = (asked[item_key(item)] or {}).get(key)
+                write = asked[item_key(item)].get(key)
                 if write is None or row is None or row.content is None or is_of(write, row):
                     continue
                 if ledger.is_wanted(key):

@@ -123,13 +123,6 @@ def test_a_failing_function_is_named_without_values(view: Make, table: Make) -> 
         made.rows(ITEM)
     line = fails.__code__.co_firstlineno + 1
     assert str(caught.value) == f"python: shop:card raised ValueError in line {line}"
-    # An old state it fails on left no row behind.
-    assert [
-        write.values
-        for write in table(view(match=MATCH, function=lambda item: {"n": int(item["n"])}, key="{n}")).writes(
-            {**ITEM, "n": "x"}, {**ITEM, "n": "1"}
-        )
-    ] == [{"n": 1}]
 
 
 def test_interrupts_pass(view: Make, table: Make) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dynaview.projections.attributes import Attr
 from dynaview.projections.changes import SCANNED, Body, Change
 from dynaview.projections.compiler.compiler import compile_view
-from dynaview.projections.projection import ProjectionError, ViewType
+from dynaview.projections.projection import OldRowsUnknown, ProjectionError, ViewType
 from dynaview.projections.rows import Rule, Write
 
 Make = Callable[..., Any]
@@ -85,13 +85,58 @@ def test_an_old_state_without_rows_still_gives_up_its_keys(view: Make, table: Ma
     assert [one.key for one in made.writes(item(id=[]), item(id="y"))] == ["y"]
 
 
+def test_a_change_from_which_no_row_can_be_made_names_the_rows_that_go(view: Make, table: Make, field: Make) -> None:
+    made = table(view(match={"pk": "P#{p}"}, where="active", key="{id}", fields={"n": field("n", "integer")}))
+    before, wrong = item(id="x", n=Decimal(1), active=True), item(id="y", n="not a number", active=True)
+    assert asked(made, before, wrong) == ({"x", "y"}, "")  # where it was, and where it would be
+    assert asked(made, before, item(id=[], active=True)) == ({"x"}, "")
+    assert asked(made, None, wrong) == ({"y"}, "")
+    # No row was made of a state whose key cannot be made, and the change that brought it has taken those before.
+    assert asked(made, item(id=[], active=True), wrong) == ({"y"}, "")
+    assert made.writes(item(id=[], active=True), None) == []
+
+
+def test_what_the_key_tells_goes_whatever_the_images_say(view: Make, table: Make) -> None:
+    made = table(view(match={"pk": "P#{p}"}, where="contains(tags, 'open')", key="{p}:{sk}"))
+    assert asked(made, item(tags=["open"]), item()) == ({"1:s"}, "")
+    assert asked(made, item(), item(tags=7)) == ({"1:s"}, "")
+    assert [(one.key, one.values) for one in made.writes(item(), None)] == [("1:s", None)]
+    assert [(one.key, one.values) for one in made.writes(item(), item(tags=[]))] == [("1:s", None)]
+    made = table(view(match={"pk": "P#{p}"}, where="contains(tags, 'open')", key="{p}:{sk}"), images="NEW_IMAGE")
+    assert asked(made, None, item(), "MODIFY") == ({"1:s"}, "")
+
+
+def test_what_a_function_forgot_is_asked_of_the_store(view: Make, table: Make) -> None:
+    def row(item: dict[str, Any]) -> Any:
+        return {"room": item["room"]}
+
+    made = table(view(match={"pk": "P#{p}"}, function=row, key="{room}"))
+    (write,) = made.writes(None, item(room="1"))
+    assert write.owner
+    assert asked(made, item(room="1"), item()) == ({"1"}, "")
+    assert asked(made, item(), item(room=[])) == (set(), write.owner)
+    with pytest.raises(OldRowsUnknown) as caught:
+        made.writes(item(), item(room="2"))
+    assert [(one.key, one.owner) for one in caught.value.asked] == [("2", write.owner)]
+    assert caught.value.owner == write.owner
+    with pytest.raises(OldRowsUnknown):
+        made.writes(item(), None)
+
+
+def asked(made: Any, old: Any, new: Any, event: str = "") -> tuple[set[Any], str]:
+    """The rows that go with a change of which no row can be made, and whose other rows the store is asked for."""
+    with pytest.raises(ProjectionError) as caught:
+        made.bound.writes(made.change(old, new, event), 5)
+    assert not isinstance(caught.value, OldRowsUnknown)
+    assert all(one.values is None and one.version == 5 for one in caught.value.asked)
+    return {one.key for one in caught.value.asked}, caught.value.owner
+
+
 @pytest.mark.parametrize(
     ("event", "new", "old", "words"),
     [
         ("INSERT", None, None, "an INSERT carries no new image"),
         ("MODIFY", None, {"pk": "P#1"}, "a MODIFY carries no new image"),
-        ("MODIFY", {"pk": "P#1"}, None, "a MODIFY carries no old image"),
-        ("REMOVE", None, None, "a REMOVE carries no old image"),
         ("TRUNCATE", {"pk": "P#1"}, {"pk": "P#1"}, "unknown kind: 'TRUNCATE'"),
     ],
 )
@@ -104,6 +149,17 @@ def test_records_that_lack_what_they_should_carry(
     with pytest.raises(ProjectionError) as caught:
         made.bound.writes(Change(event, body), 5)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(("event", "new"), [("MODIFY", {"pk": "P#1"}), ("REMOVE", None)])
+def test_what_a_record_without_an_old_image_leaves_open_is_asked_of_the_store(
+    lines: Any, table: Make, event: str, new: Any
+) -> None:
+    made = table(lines)
+    body = Body("1", {"pk": Attr(S="P#1"), "sk": Attr(S="s")}, 0.0, new and made.shape.pack(new), None)
+    with pytest.raises(OldRowsUnknown) as caught:
+        made.bound.writes(Change(event, body), 5)
+    assert caught.value.owner
 
 
 def test_a_delete_without_its_old_image_is_made_from_the_key_where_that_is_enough(view: Make, table: Make) -> None:
@@ -199,8 +255,8 @@ def test_owners_through_fields(view: Make, table: Make, field: Make) -> None:
     assert owned({"x": a, "y": field("b", "text", default="none")})
     assert owned({"x": a, "y": field("to_string(b)", "text", required=True)})
     assert owned({"x": a, "y": field("a", "text", required=True)})
-    # Beside each, the row key still holds the captures.
-    assert not owned({"x": a, "y": b}, each="n")
+    # Beside each the key of an item does not tell how many rows it has: they are found by their owner.
+    assert owned({"x": a, "y": b}, each="n")
 
 
 def test_owners_differ_by_item_and_only_by_item(view: Make, table: Make) -> None:

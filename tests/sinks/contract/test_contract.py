@@ -418,6 +418,21 @@ def test_drop_removes_everything_and_can_be_repeated(subject: Subject, shop: Sho
     assert bystander.stands(stays)
 
 
+def test_rows_are_found_by_their_owners(shop: Shop) -> None:
+    mine = [shop.put(f"mine {number}", 5, number, owner="0011223344556677") for number in range(3)]
+    others = [shop.put("theirs", 5, 1, owner="8899aabbccddeeff"), shop.put("nobody's", 5)]
+    gone = shop.put("gone", 5, owner="0011223344556677")
+    shop.target.write([*mine, *others, gone])
+    assert list(shop.target.rows_of([])) == []
+    assert {row.key for row in shop.target.rows_of(["0011223344556677"])} == {write.key for write in [*mine, gone]}
+    shop.target.write([shop.delete("gone", 6, owner="0011223344556677")])
+    found = {row.key: row for row in shop.target.rows_of({"0011223344556677", "never there"})}
+    assert found.keys() == {write.key for write in mine}
+    assert {(row.version, row.owner, row.content is None) for row in found.values()} == {(5, "0011223344556677", False)}
+    both = shop.target.rows_of({"0011223344556677", "8899aabbccddeeff"})
+    assert {row.key for row in both} == {write.key for write in [*mine, others[0]]}
+
+
 def test_what_was_prepared_and_is_gone_is_told(subject: Subject, shop: Shop) -> None:
     shop.does(shop.put("row", 5))
     where = shop.target.layout, shop.target.generation

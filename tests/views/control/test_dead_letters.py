@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 import uuid
@@ -215,6 +216,28 @@ def test_a_scanned_item_is_replayed_and_in_no_count(house: House) -> None:
     house.stop()
 
 
+def test_of_an_item_only_the_newest_letter_is_kept(house: House) -> None:
+    """Overtaken letters explain nothing: a change of the same item has taken their place, or a scanned state of it."""
+    house.table.put(bad(1, "scanned"))
+    house.table.trim("shard-0")
+    house.start()
+    until(lambda: len(house.control.letters.find()) == 1, "the letter of the scan")
+    for number in range(4):
+        house.table.put(bad(1, number))
+    house.table.put(bad(2))
+    until(lambda: house.counts("one").read == 5, "all but the trimmed record to be counted")
+    kept = [kept.letter for kept in house.control.letters.find()]
+    assert [letter.item_key for letter in kept] == [
+        '{"pk":{"S":"p1"},"sk":{"S":"s"}}',
+        '{"pk":{"S":"p2"},"sk":{"S":"s"}}',
+    ]
+    assert b'{"N":"3"}' in kept[0].change
+    assert tally(house) == (5, 0, 3, 0, 2)
+    house.control.letters.keep([dataclasses.replace(kept[0], version=0, shard="scan", counted=False)])
+    assert [each.letter for each in house.control.letters.find()] == kept
+    house.stop()
+
+
 def raw_record(sequence: int, value: dict[str, Any]) -> bytes:
     image = {"pk": {"S": "p1"}, "sk": {"S": "s"}, "value": value}
     body = {"SequenceNumber": str(sequence), "Keys": {"pk": {"S": "p1"}, "sk": {"S": "s"}}, "NewImage": image}
@@ -230,12 +253,23 @@ def test_unreadable_records_are_read_again(house: House) -> None:
         letter = unreadable_letter("one", Broken(0, raw_record(77, value), "odd"), "shard-0", 50)
         house.control.commit("one", Progress({"shard-0": Part(None, Counts(read=1, dead_lettered=1), [letter])}), None)
     assert len(house.control.letters.find()) == 2
-    assert sorted(replay(house, SimpleBound())) == ["applied", "rejected"]
+    # The second one tells its item all the same, and that item is right by now.
+    assert sorted(replay(house, SimpleBound())) == ["applied", "stale"]
+    assert house.control.letters.find() == []
+    assert [(stored.content, stored.version) for stored in house.targets["one"].rows()] == [({"value": "seen"}, 77)]
+    assert tally(house) == (2, 1, 1, 0, 0)
+    house.stop()
+
+
+def test_what_does_not_even_tell_its_item_is_kept(house: House) -> None:
+    follow(house)
+    letter = unreadable_letter("one", Broken(0, b'{"dynamodb":{"Keys":7}}', "odd"), "shard-0", 50)
+    house.control.commit("one", Progress({"shard-0": Part(None, Counts(read=1, dead_lettered=1), [letter])}), None)
+    assert replay(house, SimpleBound()) == ["rejected"]
     (left,) = house.control.letters.find()
     assert left.letter.kind == "unreadable"
     assert "cannot be read" in left.letter.reason
-    assert [(stored.content, stored.version) for stored in house.targets["one"].rows()] == [({"value": "seen"}, 77)]
-    assert tally(house) == (2, 1, 0, 0, 1)
+    assert tally(house) == (1, 0, 0, 0, 1)
     house.stop()
 
 

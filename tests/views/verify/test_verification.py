@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -404,28 +405,71 @@ def test_a_busy_table_yields_no_false_alarm(tmp_path: Path, moving: bool) -> Non
 # What dead letters explain
 
 
-def test_what_a_dead_letter_explains_is_no_drift(house: House) -> None:
+def test_items_of_which_no_row_can_be_made_ask_for_none(house: House) -> None:
     filled(house)
-    house.table.put(item(1, bad=True))  # its row stays as it was
+    house.table.put(item(1, bad=True))  # its row has gone with it
     house.table.put(item(20, bad=True))  # it never had one
     until(lambda: house.control.letters.count()[0] == 2, "the letters")
     report = whole(house)
-    assert (report.drift, report.dead_lettered) == (0, 3)  # two items, and the row that one of them left
-    assert found(report) == {("dead-lettered", row(1))}
-    by_hand(house.targets["one"], "orphan", (1,))
-    assert found(whole(house)) == {("dead-lettered", row(1)), ("extra", "orphan")}
-
-
-def test_without_the_letter_no_row_is_taken_for_extra_that_may_be_the_items(house: House) -> None:
-    filled(house)
-    house.table.put(item(1, bad=True))
-    until(lambda: house.control.letters.count()[0] == 1, "the letter")
+    assert (report.drift, report.dead_lettered, report.listed) == (0, 2, [])
     house.control.letters.discard(DeadLetterFilter(view="one"))
     by_hand(house.targets["one"], "orphan", (1,))
+    assert found(whole(house)) == {("extra", "orphan")}
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_row_that_such_an_item_left_is_extra_whether_or_not_its_letter_is_kept(house: House, kept: bool) -> None:
+    """As it was left before dead letters took the rows of their items."""
+    filled(house)
+    house.table.put(item(1, bad=True))
+    house.wait_counted()
+    by_hand(house.targets["one"], row(1), (1,))
+    if not kept:
+        house.control.letters.discard(DeadLetterFilter(view="one"))
     report = whole(house)
-    assert (report.drift, report.dead_lettered) == (0, 1)
-    assert "rows that no item asks for are not judged" in report.notes[0]
-    assert "p1" in report.notes[0]
+    assert (report.drift, found(report)) == (1, {("extra", row(1))})
+    (report,) = verification(house).sample(1.0)
+    assert found(report) == {("extra", row(1))}
+    assert report.listed[0].write.values is None
+
+
+def test_a_letter_explains_that_the_row_of_its_very_state_is_missing(house: House) -> None:
+    class Down(SimpleBound):
+        def rows(self, image: Image) -> list[tuple[RowKey, RowValues]]:
+            raise ProjectionError("down")
+
+    filled(house)
+    writer = house.pipelines["one"].outputs[0]
+    working, writer.bound = writer.bound, Down()
+    house.table.put(item(1, "while it was down"))
+    house.wait_counted()
+    writer.bound = working
+    report = whole(house)
+    assert (report.drift, found(report)) == (0, {("dead-lettered", row(1))})
+    house.table.put(item(1, "later"))
+    house.wait_counted()
+    assert whole(house).drift == 0
+    assert house.control.letters.count()[0] == 1  # overtaken, so it explains nothing
+    held(house).pop(row(1))
+    assert found(whole(house)) == {("missing", row(1))}
+
+
+def test_an_overtaken_letter_does_not_explain_the_same_content_of_a_newer_version(house: House) -> None:
+    filled(house)
+    house.table.put(item(1, bad=True))
+    house.wait_counted()
+    (letter,) = [kept.letter for kept in house.control.letters.find()]
+    house.table.put(item(1, "as it is"))
+    house.wait_counted()
+    house.control.letters.discard(DeadLetterFilter(view="one"))
+    body = {"SequenceNumber": str(letter.version), "Keys": {"pk": {"S": "p1"}, "sk": {"S": "s"}}}
+    image = {"pk": {"S": "p1"}, "sk": {"S": "s"}, "value": {"S": "as it is"}}
+    change = json.dumps({"eventName": "MODIFY", "dynamodb": {**body, "NewImage": image, "OldImage": image}})
+    house.control.letters.keep([replace(letter, change=change.encode())])
+    by_hand(house.targets["one"], row(1), None)
+    assert found(whole(house)) == {("missing", row(1))}
+    held(house).pop(row(1))  # nothing is left to tell
+    assert found(whole(house)) == {("dead-lettered", row(1))}
 
 
 def test_a_row_that_a_letter_did_not_bring_is_explained_until_the_letter_is_gone(house: House) -> None:

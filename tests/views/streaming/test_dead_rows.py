@@ -1,0 +1,192 @@
+"""Rows of items that become dead letters: a view shows what a rebuild from the table would give (law 9)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.rooms import KINDS, UNSTORABLE, Kind, Rooms, state
+
+OPEN, CLOSED = ["open"], ["closed"]
+
+
+@pytest.fixture
+def rooms(tmp_path: Path) -> Iterator[Callable[[Kind], Rooms]]:
+    made: list[Rooms] = []
+
+    def make(kind: Kind) -> Rooms:
+        house = Rooms(tmp_path, kind)
+        house.start()
+        made.append(house)
+        return house
+
+    yield make
+    for house in made:
+        house.stop()
+
+
+def counted(house: Rooms, *changes: dict[str, Any]) -> None:
+    for item in changes:
+        house.table.put(item)
+    house.wait_counted()
+    assert house.rows("one") == house.expected()
+    counts = house.counts("one")
+    assert counts.read == counts.applied + counts.stale + counts.unmatched + counts.dead_lettered
+
+
+good = state(1, [1], 1, OPEN)
+bad = {
+    "fields": state(1, [2], "no number", OPEN),
+    "filter": state(1, [2], 2),
+    "each": state(1, [1, None], 2, OPEN),
+    "function": state(1, [2, None], 2, OPEN),
+    "fixed": state(1, [2], 2),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_change_of_which_no_row_can_be_made_takes_the_rows_before(rooms: Callable[[Kind], Rooms], kind: Kind) -> None:
+    house = rooms(kind)
+    counted(house, good)
+    assert house.rows("one")
+    counted(house, bad[kind])
+    assert house.rows("one") == {}
+    assert house.counts("one").dead_lettered == 1
+    counted(house, state(1, [3], 3, OPEN))
+    assert len(house.rows("one")) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_store_refuses_takes_the_row_before(rooms: Callable[[Kind], Rooms], kind: Kind) -> None:
+    house = rooms(kind)
+    counted(house, good, state(2, [1], 1, OPEN))
+    counted(house, state(1, [1], UNSTORABLE, OPEN))
+    assert len(house.rows("one")) == 1
+    assert house.counts("one").dead_lettered == 1
+    counted(house, state(1, [1], 2, OPEN))
+    assert len(house.rows("one")) == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_deletion_takes_all_rows_whatever_came_before(rooms: Callable[[Kind], Rooms], kind: Kind) -> None:
+    house = rooms(kind)
+    counted(house, good, bad[kind])
+    house.table.delete(good)
+    house.wait_counted()
+    assert house.rows("one") == {}
+
+
+def test_what_a_function_that_is_down_forgets_is_found_in_the_store(rooms: Callable[[Kind], Rooms]) -> None:
+    house = rooms("function")
+    others = [state(number, [1, 2], 1) for number in range(2, 5)]
+    counted(house, state(1, [1, 2], 1), *others)
+    house.function.down = True
+    house.table.put(state(1, [2, 3], 2))  # neither state tells its rows now
+    house.table.delete(others[0])
+    house.wait_counted()
+    house.function.down = False
+    assert house.rows("one").keys() == {"p3-r1", "p3-r2", "p4-r1", "p4-r2"}
+    assert house.counts("one").dead_lettered == 1
+    assert house.replay() == ["applied"]
+    assert house.rows("one") == house.expected()
+
+
+def test_a_row_that_is_refused_leaves_the_others_of_its_item(rooms: Callable[[Kind], Rooms]) -> None:
+    """Of one item some rows can be stored and some cannot."""
+    house = rooms("each")
+    counted(house, state(1, [1, 2, 3], 1))
+    inner = house.targets["one"].inner
+    refused = {"p1-r2"}
+    house.targets["one"].inner = Refusing(inner, refused)
+    house.table.put(state(1, [1, 2, 3], 2))
+    house.wait_counted()
+    assert house.rows("one") == {"p1-r1": {"value": 2}, "p1-r3": {"value": 2}}
+    assert [kept.letter.row_key for kept in house.control.letters.find()] == ["p1-r2"]
+    refused.clear()
+    assert house.replay() == ["applied"]
+    assert house.rows("one") == house.expected()
+
+
+class Refusing:
+    def __init__(self, inner: Any, refused: set[str]) -> None:
+        self._inner, self._refused = inner, refused
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def write(self, writes: Any) -> Any:
+        from dynaview.sinks.port import Rejected
+
+        return [
+            Rejected("not this one")
+            if write.key in self._refused and write.values is not None
+            else self._inner.write([write])[0]
+            for write in writes
+        ]
+
+
+numbers = st.integers(0, 4)
+operation = st.one_of(
+    st.builds(
+        lambda *state: ("put", state),
+        numbers,
+        st.lists(st.one_of(st.integers(0, 3), st.integers(0, 3), st.none()), min_size=1, max_size=3, unique=True),
+        st.sampled_from([1, 2, 3, "no number", UNSTORABLE]),
+        st.sampled_from([OPEN, OPEN, CLOSED, None, 7]),
+    ),
+    st.tuples(st.just("delete"), numbers),
+    st.tuples(st.just("down"), st.booleans()),
+    st.tuples(st.just("crash"), st.none()),
+    st.tuples(st.just("restart"), st.none()),
+    st.tuples(st.just("roll"), st.none()),
+    st.tuples(st.just("sink"), st.sampled_from(["refuse", "lose", "half"])),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=20, deadline=None)
+@given(
+    before=st.lists(st.tuples(numbers, st.integers(0, 3)), max_size=4),
+    script=st.lists(operation, min_size=1, max_size=30),
+    page=st.integers(1, 7),
+)
+def test_whatever_happens_the_view_is_what_a_rebuild_would_give(
+    kind: Kind, before: list[tuple[int, int]], script: list[tuple[str, Any]], page: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        house = Rooms(Path(folder), kind)
+        house.table.page, house.table.scan_page = page, 3
+        house.pipeline_settings.buffer, house.pipeline_settings.batch = 4, 3
+        for number, room in before:
+            house.table.put(state(number, [room], 1, OPEN))
+        house.start()
+        for what, how in script:
+            if what == "put":
+                house.table.put(state(*how))
+            elif what == "delete":
+                house.table.delete(state(how, [0], 0))
+            elif what == "down":
+                house.function.down = how and kind == "function"
+            elif what == "roll":
+                house.table.roll(house.table.leaves[0])
+            elif what == "sink":
+                if len(house.targets["one"].faults) < 3:
+                    house.targets["one"].faults.append(how)
+            else:
+                house.crash() if what == "crash" else house.stop()
+                house.start()
+        house.wait_counted()
+        house.function.down = False
+        if kind == "function":  # what was down is not known of any letter, so they are tried again
+            house.replay()
+        house.wait_equal(seconds=60)
+        counts = house.counts("one")
+        assert counts.read == counts.applied + counts.stale + counts.unmatched + counts.dead_lettered
+        assert counts.read == house.table.made
+        house.stop()
