@@ -109,7 +109,7 @@ class MemoryTarget:
         try:
             self._encoded(write)
             json_encoder.encode(write.key)
-        except (UnicodeEncodeError, TypeError, ValueError) as error:
+        except (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError) as error:
             return f"cannot be kept as JSON: {type(error).__name__}"
         return None
 

@@ -5,6 +5,11 @@
     wait_for(control, "order_search", Moment.now(), timeout=5)            # all that was written before this call
     with opened_row(declaration, "order_search", "o-1", sequence_number) as row:
         wait_for(control, "order_search", row, timeout=5)                 # one row, by the stream's own number
+    with searchable(declaration, "order_search", Moment.now()) as goal:
+        wait_for(control, "order_search", goal, timeout=5)                # and so that a search finds it
+
+OpenSearch keeps a write at once and lets searches find it later (after a second, unless the index says otherwise).
+`searchable` asks it to show what it has once the goal is reached; for other stores it changes nothing.
 
 What a `Moment` proves: the view's first fill is complete and its watermark is past the moment, so every change that
 was made up to then has been applied, found stale, found not to belong, or put to the dead letters. The watermark says
@@ -20,7 +25,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -137,6 +142,24 @@ class RowVersion:
         return f"version {self.version} of row {self.key!r}"
 
 
+@dataclass(frozen=True, slots=True)
+class Searchable:
+    """A goal, and that searches find what it is about."""
+
+    goal: Goal
+    open: Callable[[int], Target]
+    """The target of a generation."""
+
+    def reached(self, record: ViewRecord) -> bool:
+        if not self.goal.reached(record):
+            return False
+        self.open(record.generation).show()
+        return True
+
+    def __str__(self) -> str:
+        return str(self.goal)
+
+
 @contextmanager
 def opened_row(declaration: Declaration, view: str, key: str, version: int) -> Iterator[RowVersion]:
     """The goal of a row, with the view's sink open for as long as the block lasts; `key` as `row_key` reads it.
@@ -145,11 +168,17 @@ def opened_row(declaration: Declaration, view: str, key: str, version: int) -> I
     """
     declared = declaration.views[view]
     key_ = row_key(declared.layout, key)
-    sink = connect(declaration.sinks[declared.sink])
-    try:
+    with closing(connect(declaration.sinks[declared.sink])) as sink:
         yield row_goal(declared, sink, key_, version)
-    finally:
-        sink.close()
+
+
+@contextmanager
+def searchable(declaration: Declaration, view: str, goal: Goal) -> Iterator[Searchable]:
+    """`goal`, and that searches find it, with the view's sink open for as long as the block lasts. The user of that
+    sink needs the right to refresh its index. Raises KeyError for a view that is not declared."""
+    declared = declaration.views[view]
+    with closing(connect(declaration.sinks[declared.sink])) as sink:
+        yield Searchable(goal, lambda generation: sink.open(declared.layout, generation))
 
 
 def row_goal(declared: ViewDeclaration, sink: Sink, key: RowKey, version: int) -> RowVersion:

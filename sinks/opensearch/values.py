@@ -73,7 +73,7 @@ class Documents:
             if self._document is not None:
                 body = json_encoder.encode(self._document(version, owner, *values))
             else:
-                body = json_encoder.encode(_open_document(version, owner, values))
+                body = _open_document(version, owner, values)
         except (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise self._explained(values, error) from None
         # msgspec writes a float that is not a number as null, which a row hardly ever holds otherwise.
@@ -185,14 +185,17 @@ def _document_type(fields: tuple[Field, ...]) -> Callable[..., Any]:
     )
 
 
-def _open_document(version: str, owner: str | None, values: RowValues) -> dict[str, Any]:
-    """A document of fields that are the projection's own."""
+def _open_document(version: str, owner: str | None, values: RowValues) -> bytes:
+    """A document of fields that are the projection's own, behind version and owner as in any other."""
     if not isinstance(values, dict):
         raise TypeError("a row without declared fields is a dict")
     if not CONTROL.isdisjoint(values):
         raise Unstorable(f"the names {', '.join(sorted(CONTROL))} are dynaview's own in an index")
-    control = {VERSION: version} if owner is None else {VERSION: version, OWNER: owner}
-    return control | {name: value for name, value in values.items() if value is not None}
+    fields = json_encoder.encode({name: value for name, value in values.items() if value is not None})
+    head = b'%b%b"' % (_HEAD, version.encode())
+    if owner is not None:
+        head += b',"_o":' + json_encoder.encode(owner)
+    return head + (b"}" if fields == b"{}" else b"," + fields[1:])
 
 
 def _never() -> int:

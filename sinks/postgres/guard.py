@@ -33,7 +33,7 @@ from dynaview.sinks.postgres.statements import Statements
 from dynaview.sinks.postgres.values import Column
 from dynaview.sinks.postgres.waiting import CLASH, Waiting
 
-_NO_LITERAL = (ValueError, TypeError, AttributeError, ArithmeticError)
+_NO_LITERAL = (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What writing a value down raises where it is not of its column's type."""
 
 _ATTEMPTS = 5

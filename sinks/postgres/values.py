@@ -398,8 +398,8 @@ def _json_fault(value: Any) -> str | None:
         return "JSON with a NUL character"
     except UnicodeEncodeError:
         return "text that is not Unicode (a lone surrogate)"
-    except (TypeError, ValueError):
-        return "a value that JSON does not have"
+    except (TypeError, ValueError, RecursionError):
+        return "a value that JSON does not have, or nested too deeply"
     return None
 
 

@@ -54,7 +54,7 @@ def json_text(value: Any) -> str:
     """Compact JSON, numbers exact."""
     try:
         return json_encoder.encode(value).decode()
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise Unstorable(f"cannot be written as JSON ({type(error).__name__})") from error
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import click
 
+from dynaview.projections.declaration import Declaration
 from dynaview.sinks.port import SinkError
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.cli.written import moment
 from dynaview.views.control.store import ControlError
-from dynaview.views.waiting import Moment, WaitError, opened_row, wait_for
+from dynaview.views.waiting import Goal, Moment, WaitError, opened_row, searchable, wait_for
 
 HALF = "--key and --version belong together"
 
@@ -25,15 +26,32 @@ def _version(_ctx: click.Context, _option: click.Parameter, written: str | None)
     return int(written)
 
 
+def _shown(declaration: Declaration, view: str, goal: Goal, searched: bool) -> AbstractContextManager[Goal]:
+    return searchable(declaration, view, goal) if searched else nullcontext(goal)
+
+
 @click.command("wait")
 @click.argument("view")
 @files_option
 @click.option("--until", callback=moment, metavar="TIME", help="ISO 8601 or seconds since 1970.  [default: now]")
 @click.option("--key", metavar="K", help="Wait for one row: its key; where it has parts, a JSON array of them.")
 @click.option("--version", callback=_version, metavar="V", help="With --key: the stream's sequence number.")
+@click.option(
+    "--searchable/--stored",
+    "searched",
+    default=True,
+    show_default=True,
+    help="OpenSearch: until searches find it (the index is refreshed), or until GET by id does.",
+)
 @click.option("--timeout", type=click.FloatRange(min=0), default=30.0, show_default=True, metavar="S", help="Seconds.")
 def command(
-    view: str, files: tuple[Path, ...], until: float | None, key: str | None, version: int | None, timeout: float
+    view: str,
+    files: tuple[Path, ...],
+    until: float | None,
+    key: str | None,
+    version: int | None,
+    searched: bool,
+    timeout: float,
 ) -> None:
     """Wait until VIEW shows what was written to its table up to a time (by default: now), or a version of one row.
 
@@ -50,7 +68,11 @@ def command(
         raise click.UsageError(f"no view is called {view}; there are {', '.join(sorted(declaration.views))}")
     try:
         row = nullcontext(goal) if key is None or version is None else opened_row(declaration, view, key, version)
-        with row as wanted, opened_control(declaration) as control:
+        with (
+            row as stored,
+            _shown(declaration, view, stored, searched) as wanted,
+            opened_control(declaration) as control,
+        ):
             standing = wait_for(
                 control, view, wanted, timeout=timeout, notice=lambda text: click.echo(f"waiting: {text}", err=True)
             )

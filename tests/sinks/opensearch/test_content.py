@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from opensearchpy import OpenSearch
 
+from dynaview.projections.canonical import canonical_number
 from dynaview.projections.rows import Field, Layout, Write
 from dynaview.sinks.opensearch import OpenSearchSink, bulk
 from dynaview.sinks.opensearch.target import OpenSearchTarget
@@ -230,6 +231,24 @@ def test_a_proxy_that_allows_less_gets_smaller_requests(line: Line, through: Ope
     assert isinstance(outcomes[4], Rejected)
     assert [outcome for at, outcome in enumerate(outcomes) if at != 4] == [APPLIED] * 9
     assert target.count() == 9
+
+
+NUMBERS = ("0.000000125", "-0.000000125", f"1{'0' * 100}", f"0.{'0' * 129}1", "9" * 38 + "0" * 88, "0", "0.1", "12")
+
+
+@pytest.mark.parametrize("fields", [(Field("n"),), None])
+def test_numbers_are_found_by_their_own_text(
+    sink: OpenSearchSink, layout: Layouts, store: OpenSearch, fields: tuple[Field, ...] | None
+) -> None:
+    target = sink.open(layout(fields=fields), 1)
+    target.prepare()
+    numbers = [canonical_number(Decimal(text)) for text in NUMBERS]
+    rows = [(text, (number,) if fields else {"n": number}) for text, number in zip(NUMBERS, numbers, strict=True)]
+    assert target.write([Write(text, values, 1) for text, values in rows]) == [APPLIED] * len(NUMBERS)
+    target.show()
+    for text in NUMBERS:
+        found = store.search(index=f"{target.layout.view}-g1", body={"query": {"term": {"n": text}}})
+        assert [hit["_id"] for hit in found["hits"]["hits"]] == [text]
 
 
 # Fields that a Python projection left open
