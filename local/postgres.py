@@ -122,8 +122,15 @@ def _programs() -> Path:
 
 
 def _other_user() -> User | None:
-    """The user and group id to run as where we are root, else None."""
-    if os.geteuid() != 0:
+    """The user and group id to run as where we are root, else None. Raises `LocalServerError`."""
+    if (own := os.geteuid()) != 0:
+        try:
+            pwd.getpwuid(own)
+        except KeyError as error:  # as in containers that are given any number
+            raise LocalServerError(
+                f"PostgreSQL does not run as a user that the machine does not know, and user id {own} has no name here: "
+                "give it one in /etc/passwd, or start the other servers alone with --only"
+            ) from error
         return None
     remedy = "start dynaview as an ordinary user"
     try:

@@ -81,3 +81,9 @@ def test_where_no_place_for_a_copy_can_be_entered_the_remedy_is_named(
     with pytest.raises(LocalServerError, match="start dynaview as an ordinary user"):
         postgres._copy(postgres._programs(), user)
     assert list((closed / "tmp").iterdir()) == []
+
+
+def test_a_user_without_a_name_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4_000_000_000)
+    with pytest.raises(LocalServerError, match="user id 4000000000 has no name here"):
+        postgres._other_user()
