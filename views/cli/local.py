@@ -127,6 +127,32 @@ def env(directory: Path) -> None:
     _print_exports(run)
 
 
+def _key(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in (value or "").split(",") if name.strip())
+    if value is not None and len(names) not in (1, 2):
+        raise click.BadParameter("a table's key has one or two attributes: --key pk or --key pk,sk")
+    return names
+
+
+@command.command("load")
+@click.argument("table")
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@click.option(
+    "--key", callback=_key, metavar="NAMES", help="The key of a new table: NAME or NAME,NAME.  [default: pk,sk]"
+)
+@_directory
+@_plain_errors
+def load_items(table: str, file: Path, key: tuple[str, ...], directory: Path) -> None:
+    """Put the items of FILE into TABLE of DynamoDB Local; a table that is missing is made, with its stream.
+
+    FILE has one item a line (- reads standard input), as plain JSON, {"pk": "CUSTOMER#1", "sk": "PROFILE"}, or as
+    DynamoDB JSON, as exports have it. An item whose key the table holds already is replaced.
+    """
+    from dynaview.views.cli.load import load  # boto3 takes a while to import, and the other commands do without
+
+    load(table, file, key, directory)
+
+
 @command.command("down")
 @_directory
 @click.option("--delete", is_flag=True, help="Remove their data and logs, too.")

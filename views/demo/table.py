@@ -1,22 +1,41 @@
-"""The demo's table in DynamoDB Local: created with its stream, and written to."""
+"""Tables in DynamoDB Local: created with their stream, and written to."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dynaview.projections.attributes import attribute
+from dynaview.projections.attributes import Attr, attribute
 from dynaview.views.demo.shop import Event, Item
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.literals import ScalarAttributeTypeType
 
 
 class TableError(Exception):
-    """The demo's table does not do what it should."""
+    """The table does not do what it should."""
+
+
+def create_table(client: DynamoDBClient, name: str, key: Mapping[str, ScalarAttributeTypeType]) -> None:
+    """Create a table with its stream and wait until it is there. `key` has its one or two attributes with their types
+    (S, N, B), the partition's first."""
+    kinds = ("HASH", "RANGE")
+    client.create_table(
+        TableName=name,
+        KeySchema=[
+            {"AttributeName": each, "KeyType": "HASH" if kind == "HASH" else "RANGE"}
+            for each, kind in zip(key, kinds, strict=False)
+        ],
+        AttributeDefinitions=[{"AttributeName": each, "AttributeType": kind} for each, kind in key.items()],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+    )
+    client.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
 
 
 class Table:
@@ -25,17 +44,7 @@ class Table:
     def __init__(self, name: str) -> None:
         self.name = name
         self._client: DynamoDBClient = boto3.client("dynamodb")
-        self._client.create_table(
-            TableName=name,
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-            AttributeDefinitions=[
-                {"AttributeName": "pk", "AttributeType": "S"},
-                {"AttributeName": "sk", "AttributeType": "S"},
-            ],
-            BillingMode="PAY_PER_REQUEST",
-            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
-        )
-        self._client.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 30})
+        create_table(self._client, name, {"pk": "S", "sk": "S"})
 
     def write(self, event: Event) -> None:
         """Bring the table to what the event says. Raises `TableError`."""
@@ -52,5 +61,10 @@ class Table:
         self._client.close()
 
 
+def wire(image: Mapping[str, Attr]) -> dict[str, Any]:
+    """An item as boto3's client takes it."""
+    return {name: msgspec.to_builtins(attr, builtin_types=(bytes,)) for name, attr in image.items()}
+
+
 def _wire(item: Item) -> dict[str, Any]:
-    return {name: msgspec.to_builtins(attribute(plain), builtin_types=(bytes,)) for name, plain in item.items()}
+    return wire({name: attribute(plain) for name, plain in item.items()})
