@@ -25,7 +25,7 @@ from benchmarks.torments import Daemon, Store
 from dynaview.local import servers as local
 from dynaview.sinks.connect import connect
 from dynaview.sources.table import DynamoTable, open_table
-from dynaview.views.control.rebuilds import Rebuild
+from dynaview.views.control.records import Rebuild
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.load import load
 from dynaview.views.verify.compare import compare

@@ -16,7 +16,8 @@ from dynaview.projections.attributes import Shape
 from dynaview.sinks.port import Target
 from dynaview.sources.pages import RecordsDecoder
 from dynaview.sources.port import Page, Shard, StreamReader
-from dynaview.views.control.store import ControlStore, Progress
+from dynaview.views.control.records import Progress
+from dynaview.views.control.store import ControlStore
 from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.pipeline import ViewPipeline
 from dynaview.views.streaming.stream_reader import Follower

@@ -33,8 +33,7 @@ from dynaview.sinks.port import Target
 from dynaview.sources.session import Session
 from dynaview.sources.table import DynamoTable
 from dynaview.views.budget import Budget
-from dynaview.views.control.rebuilds import Options
-from dynaview.views.control.segments import Segment
+from dynaview.views.control.records import Options, Segment
 from dynaview.views.control.store import ControlStore
 from dynaview.views.rebuild.in_place import InPlace
 from dynaview.views.rebuild.side_by_side import FillStrategy, PageResult, SideBySide
@@ -84,7 +83,7 @@ class Rebuilds:
             with self._lock:
                 counted[0] += items
                 counted[1] += taken.rows
-                self._control.letters.keep(list(taken.letters))
+                self._control.dead_letters.keep(list(taken.letters))
                 store.update(rebuild, items=counted[0], rows=counted[1])
 
         scans = [

@@ -33,7 +33,7 @@ from benchmarks.made import HOT, OrdersTable, PagesFile
 from benchmarks.servers import servers
 from benchmarks.setting import Setting
 from benchmarks.verify import STORES
-from dynaview.views.control.rebuilds import ENDED, Options
+from dynaview.views.control.records import ENDED, Options
 from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.daemon.interpreter import tune
 from dynaview.views.declarations.fingerprint import fingerprint

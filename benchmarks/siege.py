@@ -29,7 +29,7 @@ from benchmarks.servers import servers
 from benchmarks.torments import Outages
 from dynaview.local import servers as local
 from dynaview.sinks.port import SinkError
-from dynaview.views.control.rebuilds import Rebuild
+from dynaview.views.control.records import Rebuild
 
 Say: TypeAlias = Callable[[str], None]
 

@@ -23,8 +23,9 @@ from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey
 from dynaview.sinks.port import SinkError, Target
 from dynaview.sources.table import DynamoTable
-from dynaview.views.control.dead_letters import DeadLetterFilter
-from dynaview.views.control.store import Checkpoint, ControlStore, ControlUnavailable
+from dynaview.views.control.errors import ControlUnavailable
+from dynaview.views.control.records import Checkpoint, DeadLetterFilter
+from dynaview.views.control.store import ControlStore
 from dynaview.views.verify.compare import compare
 
 PATIENCE = 180.0
@@ -209,7 +210,7 @@ class Witness:
             told = counts.applied + counts.stale + counts.unmatched + counts.dead_lettered
             if not counts.read == told == self.records:
                 self._fault(f"{record.name}: {self.records} records, but counted {counts}")
-            reasons = {kept.letter.reason for kept in self._control.letters.find(DeadLetterFilter(record.name))}
+            reasons = {kept.letter.reason for kept in self._control.dead_letters.find(DeadLetterFilter(record.name))}
             if any("no old image" not in reason for reason in reasons) or counts.dead_lettered > len(self.slips):
                 self._fault(f"{record.name}: {counts.dead_lettered} dead letters: {reasons}")
 

@@ -16,7 +16,7 @@ from dynaview.projections.rows import RowKey
 from dynaview.sources.errors import BadPage
 from dynaview.sources.pages import ItemsDecoder, RecordsDecoder
 from dynaview.sources.port import Broken, Key
-from dynaview.views.control.dead_letters import SCAN, DeadLetter
+from dynaview.views.control.records import SCAN, DeadLetter
 
 LONGEST = 1000
 """Bytes of a key that are kept: two keys and a version go into one entry of a Postgres index, which holds 2704."""

@@ -29,7 +29,7 @@ from dynaview.sources.errors import (
     Throttled,
     Trimmed,
 )
-from dynaview.views.control.store import ControlError, ControlUnavailable
+from dynaview.views.control.errors import ControlError, ControlUnavailable
 from dynaview.views.states import ViewState
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from dynaview.views.control.rebuilds import ENDED, Rebuild
+from dynaview.views.control.records import ENDED, Rebuild
 
 
 def plain(rebuild: Rebuild, now: float | None = None) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.port import APPLIED, ConditionalWrite, Outcome, Rejected, Stored, Target
 from dynaview.sources.errors import BadPage
 from dynaview.sources.port import Key, TableReader
-from dynaview.views.control.dead_letters import DeadLetter, DeadLetterStore, KeptLetter
+from dynaview.views.control.dead_letters import DeadLetterStore
+from dynaview.views.control.records import DeadLetter, KeptLetter
 from dynaview.views.dead_letters import LetterContent, LetterReader, key_text
 
 Result: TypeAlias = Literal["applied", "stale", "unmatched", "rejected", "gone", "needed"]

@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import SourceError
-from dynaview.views.control.store import ControlError
+from dynaview.views.control.errors import ControlError
 from dynaview.views.policy import Action, Backoff, Repeats, policy
 
 log = logging.getLogger(__name__)

@@ -9,10 +9,8 @@ from typing import Any
 
 import msgspec
 
-from dynaview.views.control.leases import WorkerRecord
-from dynaview.views.control.rebuilds import Rebuild
-from dynaview.views.control.store import ControlStore, Generation, ViewRecord
-from dynaview.views.control.verifications import Result
+from dynaview.views.control.records import Generation, Rebuild, VerificationResult, ViewRecord, WorkerRecord
+from dynaview.views.control.store import ControlStore
 from dynaview.views.progress import plain
 from dynaview.views.states import ViewState
 
@@ -25,7 +23,7 @@ def view_status(
     filled_rows: int,
     kept: int = 0,
     now: float | None = None,
-    verified: Result | None = None,
+    verified: VerificationResult | None = None,
     generations: Sequence[Generation] = (),
     rebuild: Rebuild | None = None,
     workers: Sequence[tuple[WorkerRecord, int]] = (),
@@ -33,7 +31,7 @@ def view_status(
     """One view as plain data: what ``status --json`` prints. Times are seconds since 1970, lag is in seconds.
 
     ``dead_letters`` is how many are kept now; ``counts.dead_lettered`` also has those that were discarded since.
-    ``verified`` is the last verification's result (see `Result`), None where there was none.
+    ``verified`` is the last verification's result (see `VerificationResult`), None where there was none.
     ``generations`` are those that stand, ``rebuild`` the last one (see `dynaview.views.progress`).
     ``workers`` are the processes that keep it, each with the number of shards that it reads for all its views.
     ``balanced`` says whether read = applied + stale + unmatched + dead_lettered (law 8).
@@ -71,8 +69,8 @@ def view_status(
 
 def all_status(control: ControlStore) -> list[dict[str, Any]]:
     """The status of every view that was ever started, by name."""
-    kept, verified = control.letters.by_view(), control.results.all()
-    crews = control.crew.crews()
+    kept, verified = control.dead_letters.by_view(), control.verifications.all()
+    workers = control.leases.by_view()
     rebuilds = {rebuild.view: rebuild for rebuild in control.rebuilds.all()}
     return [
         view_status(
@@ -82,7 +80,7 @@ def all_status(control: ControlStore) -> list[dict[str, Any]]:
             verified=verified.get(record.name),
             generations=control.generations(record.name),
             rebuild=rebuilds.get(record.name),
-            workers=crews.get(record.name, ()),
+            workers=workers.get(record.name, ()),
         )
         for record in control.views()
     ]

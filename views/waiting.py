@@ -34,7 +34,9 @@ from dynaview.projections.declaration import Declaration, ViewDeclaration
 from dynaview.projections.rows import RowKey
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import Sink, SinkRefused, SinkUnavailable, Target
-from dynaview.views.control.store import ControlStore, ControlUnavailable, ViewRecord
+from dynaview.views.control.errors import ControlUnavailable
+from dynaview.views.control.records import ViewRecord
+from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.row_keys import row_key
 from dynaview.views.reasons import moment
 from dynaview.views.states import ViewState

@@ -17,8 +17,10 @@ from dynaview.projections.rows import Layout, RowKey, Write
 from dynaview.sinks.memory import MemorySink, MemoryTarget
 from dynaview.sinks.port import Outcome, SinkUnavailable
 from dynaview.sources.errors import SourceUnavailable
-from dynaview.views.control.leases import leases
-from dynaview.views.control.store import ControlStore, ControlUnavailable, ViewRecord
+from dynaview.views.control.errors import ControlUnavailable
+from dynaview.views.control.records import ViewRecord
+from dynaview.views.control.store import ControlStore
+from dynaview.views.control.tables import leases
 from dynaview.views.daemon.table_worker import Worker, WorkerSettings
 from dynaview.views.declarations.load import load
 from dynaview.views.streaming.pipeline import PipelineSettings, ViewPipeline
@@ -179,7 +181,7 @@ class Hand:
         follower = replace(QUICK, children_every=0.005)
         pipeline = replace(band.pipeline)
         settings = WorkerSettings(
-            pipeline, follower, tend_every=0.02, turn_every=0.02, watch_every=0.2, patience=5.0, share=share
+            pipeline, follower, tend_every=0.02, standby_every=0.02, watch_every=0.2, patience=5.0, share=share
         )
         table: Any = _Table(band.table, self.gate)
         self.worker = Worker(
@@ -226,7 +228,7 @@ class Hand:
         """End as by SIGKILL: nothing more reaches the control store, and its sign of life is gone."""
         self.gate.dead = True
         self.gate.open()
-        self.control.crew._signs.close()
+        self.control.leases._liveness.close()
         self.worker.stop()
         self.control._database.close()
 

@@ -12,7 +12,9 @@ from typing import Any
 from dynaview.projections.projection import Bound
 from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import SinkRefused
-from dynaview.views.control.store import ControlStore, ControlUnavailable, Progress
+from dynaview.views.control.errors import ControlUnavailable
+from dynaview.views.control.records import Progress
+from dynaview.views.control.store import ControlStore
 from dynaview.views.streaming.fill import Fill
 from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.pipeline import PipelineSettings, ViewPipeline

@@ -44,7 +44,7 @@ def expected(yard: Yard, view: str) -> dict[Any, Any]:
 def traces(yard: Yard, view: str, generation: int) -> list[str]:
     """What is left of a generation that was given up."""
     left = [f"generation {each.generation}" for each in yard.control.generations(view) if each.generation == generation]
-    left += [f"letter {each.id}" for each in yard.control.letters.find() if each.letter.generation == generation]
+    left += [f"letter {each.id}" for each in yard.control.dead_letters.find() if each.letter.generation == generation]
     left += [f"segment of {yard.rebuilt(view).job}"] * len(yard.control.rebuilds.segments(yard.rebuilt(view).job))
     sink = yard.sinks["reads"]
     assert isinstance(sink, MemorySink)

@@ -112,5 +112,5 @@ class Rooms(House):
 
     def replay(self) -> list[str]:
         """Replay all letters; their results."""
-        run = Replay(self.control.letters, self.bound, SHAPE, self.table, self.targets["one"])
-        return [replayed.result for replayed in run.run(self.control.letters.find())]
+        run = Replay(self.control.dead_letters, self.bound, SHAPE, self.table, self.targets["one"])
+        return [replayed.result for replayed in run.run(self.control.dead_letters.find())]

@@ -16,7 +16,8 @@ from dynaview.local import servers
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import Target
 from dynaview.sources.table import DynamoTable, open_table
-from dynaview.views.control.store import ControlStore, Counts
+from dynaview.views.control.records import Counts
+from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.daemon.table_worker import WorkerSettings
 from dynaview.views.declarations.load import load

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from dynaview.projections.declaration import Declaration
 from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import Sink, Target
-from dynaview.views.control.rebuilds import Options, Rebuild
-from dynaview.views.control.store import ControlStore, ControlUnavailable, ViewRecord
+from dynaview.views.control.errors import ControlUnavailable
+from dynaview.views.control.records import Options, Rebuild, ViewRecord
+from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.table_worker import Worker, WorkerSettings
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.load import load
@@ -87,7 +88,7 @@ class Yard:
             watch_every=0.05,
             drain_every=0.01,
             tend_every=0.01,
-            turn_every=0.01,
+            standby_every=0.01,
             share=CoordinatorSettings(lease=0.5, look_every=0.02, review_every=0.05),
         )
         self.declare(views, extra)
@@ -127,7 +128,7 @@ class Yard:
         process is gone."""
         self.cut()
         self.stop()
-        self.control.crew.abandon(self.worker.identity)
+        self.control.leases.abandon(self.worker.identity)
 
     def on_record(self, act: Callable[[str, str], None]) -> None:
         """Let `act` hear of everything that the running worker records of rebuilds: "before" or "after", and what (the

@@ -10,7 +10,7 @@ import pytest
 from dynaview.sinks.port import SinkError, SinkRefused, SinkUnavailable
 from dynaview.sources import errors
 from dynaview.sources.errors import AccessDenied, SourceError, SourceUnavailable, TableMissing, Throttled
-from dynaview.views.control.store import ControlError, ControlUnavailable
+from dynaview.views.control.errors import ControlError, ControlUnavailable
 from dynaview.views.policy import FAULT, LETTERS, POLICIES, Action, ActiveErrors, Backoff, Policy, policy
 from dynaview.views.states import ViewState
 from tests.support.house import House, until

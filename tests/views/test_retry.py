@@ -11,7 +11,7 @@ import pytest
 
 from dynaview.sinks.port import SinkRefused, SinkUnavailable
 from dynaview.sources.errors import IteratorExpired, Trimmed
-from dynaview.views.control.store import ControlError, ControlUnavailable
+from dynaview.views.control.errors import ControlError, ControlUnavailable
 from dynaview.views.policy import Repeats
 from dynaview.views.retry import Retrier, Stop, Stopped
 

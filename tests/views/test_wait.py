@@ -20,7 +20,9 @@ from dynaview.projections.rows import Field, Layout, OpenSearchOptions, Postgres
 from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import SinkRefused, SinkUnavailable, Target
 from dynaview.views.cli import cli
-from dynaview.views.control.store import Checkpoint, ControlStore, ControlUnavailable, Part, Progress
+from dynaview.views.control.errors import ControlUnavailable
+from dynaview.views.control.records import Checkpoint, Part, Progress
+from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.load import load
 from dynaview.views.declarations.row_keys import row_key
 from dynaview.views.states import ViewState

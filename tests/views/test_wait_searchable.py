@@ -14,7 +14,8 @@ from opensearchpy import OpenSearch
 from dynaview.projections.rows import Write
 from dynaview.sinks.connect import connect
 from dynaview.views.cli import cli
-from dynaview.views.control.store import ControlStore, ViewRecord
+from dynaview.views.control.records import ViewRecord
+from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.load import load
 from dynaview.views.waiting import Searchable
 

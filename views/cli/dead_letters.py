@@ -20,8 +20,9 @@ from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import SourceError
 from dynaview.sources.table import open_table
 from dynaview.views.cli.options import files_option, load_files, opened_control
-from dynaview.views.control.dead_letters import DeadLetterFilter, KeptLetter
-from dynaview.views.control.store import ControlError, ControlStore
+from dynaview.views.control.errors import ControlError
+from dynaview.views.control.records import DeadLetterFilter, KeptLetter
+from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.policy import LETTERS, anew
 from dynaview.views.replay import MEANINGS, Replayed, replay_of
@@ -90,8 +91,8 @@ def list_(files: tuple[Path, ...], limit: int, as_json: bool, **options: Any) ->
     """List dead letters, oldest first, without what is in the items."""
     choice = _choice(options)
     with opened_control(load_files(files)) as control:
-        found = control.letters.find(choice, limit)
-        total, _ = control.letters.count(choice)
+        found = control.dead_letters.find(choice, limit)
+        total, _ = control.dead_letters.count(choice)
     if as_json:
         click.echo(json.dumps([_plain(kept) for kept in found], indent=2))
         return
@@ -110,7 +111,7 @@ def list_(files: tuple[Path, ...], limit: int, as_json: bool, **options: Any) ->
 def show(files: tuple[Path, ...], ids: tuple[int, ...], as_json: bool) -> None:
     """Show dead letters with the change itself: this prints what is in the item."""
     with opened_control(load_files(files)) as control:
-        found = control.letters.find(DeadLetterFilter(ids=ids))
+        found = control.dead_letters.find(DeadLetterFilter(ids=ids))
     if as_json:
         click.echo(json.dumps([{**_plain(kept), "change": _change(kept)} for kept in found], indent=2))
     else:
@@ -138,7 +139,7 @@ def replay(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     results: list[Replayed] = []
     failures: list[str] = []
     with opened_control(declaration) as control:
-        found = control.letters.find(choice)
+        found = control.dead_letters.find(choice)
         views = sorted({kept.letter.view for kept in found})
         for name in views:
             results.extend(_replay_view(declaration, control, name, found, failures))
@@ -170,11 +171,11 @@ def discard(files: tuple[Path, ...], everything: bool, yes: bool, **options: Any
     if choice == DeadLetterFilter() and not everything:
         raise click.UsageError("say which: ids, --view, --key, --reason, --kind, an age, or --all")
     with opened_control(load_files(files)) as control:
-        count, last = control.letters.count(choice)
+        count, last = control.dead_letters.count(choice)
         if count and not yes:
             click.confirm(f"Discard {_number(count)} for good?", abort=True)
         # What came while the question stood was not meant.
-        discarded = control.letters.discard(dataclasses.replace(choice, last=last))
+        discarded = control.dead_letters.discard(dataclasses.replace(choice, last=last))
     click.echo(f"{_number(discarded)} discarded")
 
 
@@ -196,7 +197,7 @@ def _replay_view(
     sink = connect(declaration.sinks[view.sink])
     try:
         target = sink.open(view.layout, record.generation)
-        replaying = replay_of(view, control.letters, open_table(source), target)
+        replaying = replay_of(view, control.dead_letters, open_table(source), target)
         yield from replaying.run(kept for kept in found if kept.letter.view == name)
     except (SinkError, SourceError, ControlError) as error:
         failures.append(f"{name}: {error}; what was not replayed is kept")

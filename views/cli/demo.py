@@ -15,7 +15,7 @@ from rich.console import Console
 from dynaview.local.errors import LocalServerError
 from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import SourceError
-from dynaview.views.control.store import ControlError
+from dynaview.views.control.errors import ControlError
 from dynaview.views.demo.play import Settings, play
 from dynaview.views.demo.table import TableError
 

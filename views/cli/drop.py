@@ -15,7 +15,8 @@ from dynaview.projections.rows import Layout, RedisOptions
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import SinkError
 from dynaview.views.cli.options import files_option, load_files, opened_control
-from dynaview.views.control.store import ControlStore, Generation, ViewRecord
+from dynaview.views.control.records import Generation, ViewRecord
+from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.table_worker import WorkerSettings
 from dynaview.views.declarations.codec import decode
 from dynaview.views.states import ViewState

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import click
 
 from dynaview.projections.declaration import Declaration
-from dynaview.views.control.store import ControlError, ControlStore
+from dynaview.views.control.errors import ControlError
+from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.load import DEFAULT_FILE, load
 
 F = TypeVar("F", bound=Callable[..., Any])

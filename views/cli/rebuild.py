@@ -17,8 +17,9 @@ from dynaview.projections.declaration import Declaration, DeclarationError
 from dynaview.views.budget import Capacity
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.cli.written import capacity, duration
-from dynaview.views.control.rebuilds import Kind, Options, Rebuild
-from dynaview.views.control.store import ControlError, ControlStore, ControlUnavailable
+from dynaview.views.control.errors import ControlError, ControlUnavailable
+from dynaview.views.control.records import Kind, Options, Rebuild
+from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.embedded import following
 from dynaview.views.daemon.interpreter import tune
 from dynaview.views.declarations.fingerprint import fingerprint

@@ -8,7 +8,7 @@ import click
 
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.cli.rebuild import declared, perform, request
-from dynaview.views.control.rebuilds import Options
+from dynaview.views.control.records import Options
 
 
 @click.command("rollback")

@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 
 from dynaview.views.cli.options import files_option, load_files
-from dynaview.views.control.store import ControlError
+from dynaview.views.control.errors import ControlError
 from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.daemon.interpreter import tune
 from dynaview.views.daemon.table_worker import WorkerSettings

@@ -17,7 +17,8 @@ from dynaview.views.budget import Capacity
 from dynaview.views.cli.columns import aligned
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.cli.written import capacity, past, share
-from dynaview.views.control.store import ControlError, ControlStore
+from dynaview.views.control.errors import ControlError
+from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.embedded import following
 from dynaview.views.daemon.interpreter import tune
 from dynaview.views.verify.findings import DRIFT, Finding, Report, VerifyError
@@ -144,7 +145,7 @@ def keep(
     try:
         for report in reports:
             if not report.error:
-                control.results.save(result_of(report, sample or 1.0, (mended or {}).get(report.view, 0)))
+                control.verifications.save(result_of(report, sample or 1.0, (mended or {}).get(report.view, 0)))
     except ControlError as error:
         _notice(f"the results are not kept: {error}")
 

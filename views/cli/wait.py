@@ -12,7 +12,7 @@ from dynaview.projections.declaration import Declaration
 from dynaview.sinks.port import SinkError
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.cli.written import moment
-from dynaview.views.control.store import ControlError
+from dynaview.views.control.errors import ControlError
 from dynaview.views.waiting import Goal, Moment, WaitError, opened_row, searchable, wait_for
 
 HALF = "--key and --version belong together"

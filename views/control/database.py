@@ -12,21 +12,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dynaview.views.control import tables
+from dynaview.views.control.errors import ControlError, ControlUnavailable
 
 CREATION = 7_370_212_905_331_874
 """The number of the Postgres lock under which the tables are made."""
-
-
-class ControlError(Exception):
-    """The control store cannot be used as it is; the text says why and what to do.
-
-    ControlError
-    └── ControlUnavailable   heals by itself: try again
-    """
-
-
-class ControlUnavailable(ControlError):
-    """The control store does not answer now: locked, full, unreachable."""
 
 
 class Database:

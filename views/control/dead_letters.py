@@ -5,74 +5,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from dynaview.views.control.database import Database
+from dynaview.views.control.records import DeadLetter, DeadLetterFilter, KeptLetter, Outcome
 from dynaview.views.control.tables import dead_letters as _letters
 from dynaview.views.control.tables import views as _views
-
-SCAN = "scan"
-"""In place of a shard: the letter is of a scanned item, which no count of changes knows."""
-
-Outcome: TypeAlias = Literal["applied", "stale", "unmatched"]
-"""What a replay that was not rejected made of a change; the words are those of the counts."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A change that could not be applied. `change` is its DynamoDB JSON, as far as the views read it."""
-
-    view: str
-    item_key: str
-    row_key: str
-    version: int
-    shard: str
-    time: float
-    kind: str
-    reason: str
-    change: bytes
-    generation: int = 1
-    """The generation that could not take it."""
-    counted: bool = True
-    """Whether the counts of the view know it: not a scanned item, nor a change that the generation which readers see
-    could take."""
-
-    @property
-    def origin(self) -> tuple[str, int, int, str, str]:
-        """What letters of one change share: a change that asks for several rows may leave several."""
-        return self.view, self.generation, self.version, self.shard, self.item_key
-
-
-@dataclass(frozen=True, slots=True)
-class KeptLetter:
-    """A dead letter as it is kept. `created` is when it was, in seconds since 1970 by the worker's clock."""
-
-    id: int
-    created: float
-    letter: DeadLetter
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetterFilter:
-    """Which dead letters are meant: those that fit everything given."""
-
-    view: str | None = None
-    ids: Sequence[int] = ()
-    key: str | None = None
-    """The row key or the item key as shown, or the text of one of their parts."""
-    reason: str | None = None
-    """Text in the reason, whatever its case."""
-    kind: str | None = None
-    before: float | None = None
-    """Created earlier than this, in seconds since 1970."""
-    since: float | None = None
-    """Created then or later."""
-    last: int | None = None
-    """No id above this one: what came after somebody looked is not meant."""
 
 
 class DeadLetterStore:

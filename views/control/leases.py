@@ -1,72 +1,29 @@
-"""Who works on what: the workers of a control store, the views' turns, and the leases under which shards are read.
+"""Who works on what: the workers of a control store, the group that keeps each view, and the leases under which shards
+are read.
 
-Workers that keep the same views of a table are a *group*, and share the table's shards. A view is kept by one group at
-a time (its *turn*). A shard, or a job that one worker does for its group, is a *resource*; whoever has its *lease* may
-move the checkpoints of it, and every commit looks whether that is still so (`check`). Nobody takes a lease from a
-living worker. A worker is dead when its row has expired by the database's clock, or its sign of life is gone; then
-any other one removes the row, and a worker that finds its row gone has lost all of its leases.
+Workers that keep the same views of a table are a *group*, and share its shards. A view is kept by one group at
+a time, which has its *ownership*. A shard, or a job that one worker does for its group, is a *resource*; who has its
+*lease* may move the checkpoints of it, and every commit looks whether that is still so (`check`). Nobody takes a lease
+from a living worker. A worker is dead when its row has expired by the database's clock, or its sign of life is gone;
+then any other one removes the row, and a worker that finds its row gone has lost all of its leases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import sqlalchemy as sa
 
 from dynaview.views.control import tables
 from dynaview.views.control.database import Database
+from dynaview.views.control.errors import LeaseLost
 from dynaview.views.control.liveness import Liveness
-
-workers = sa.Table(
-    "dynaview_workers",
-    tables.meta,
-    sa.Column("id", sa.String(200), primary_key=True),
-    sa.Column("grp", sa.String(64), nullable=False),
-    sa.Column("source", sa.String(200), nullable=False),
-    sa.Column("host", sa.String(200), nullable=False),
-    sa.Column("pid", sa.BigInteger, nullable=False),
-    sa.Column("sharing", sa.Boolean, nullable=False),  # it reads, and has to take part in every step
-    sa.Column("started", sa.Float(53), nullable=False),
-    sa.Column("expires", sa.Float(53), nullable=False),
-)
-
-turns = sa.Table(
-    "dynaview_turns",
-    tables.meta,
-    sa.Column("view", sa.String(200), primary_key=True),
-    sa.Column("grp", sa.String(64), nullable=False),
-)
-
-leases = sa.Table(
-    "dynaview_leases",
-    tables.meta,
-    sa.Column("grp", sa.String(64), primary_key=True),
-    sa.Column("resource", sa.String(300), primary_key=True),
-    sa.Column("owner", sa.String(200)),  # null: free
-    sa.Column("epoch", sa.BigInteger, nullable=False),
-)
-
-JOB = "job: "
-"""Before the name of a job, among resources that are shards otherwise."""
+from dynaview.views.control.records import JOB, Fence, Lease, WorkerRecord
+from dynaview.views.control.tables import leases, ownership, workers
 
 CHUNK = 500
 """Resources in one statement."""
-
-
-class LeaseLost(Exception):
-    """A worker was taken for dead, and what it reads is another's: nothing was written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fence:
-    """What a commit rests on: that `owner` still has these leases, by resource, with the epochs it knows. Without any,
-    that it is not taken for dead."""
-
-    group: str
-    owner: str
-    epochs: Mapping[str, int]
 
 
 class ShardOwner(Protocol):
@@ -83,44 +40,22 @@ class ShardOwner(Protocol):
         """Hear that leases are another's: everything is to begin anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerRecord:
-    """A worker as the control store knows it. Times are seconds since 1970 by the database's clock."""
-
-    id: str
-    group: str
-    source: str
-    host: str
-    pid: int
-    sharing: bool
-    started: float
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """Who has a resource (None: nobody)."""
-
-    resource: str
-    owner: str | None
-    epoch: int
-
-
 class LeaseStore:
-    """Workers, turns and leases of one control store. Thread-safe; every method may raise `ControlUnavailable`."""
+    """Workers, ownership and leases of one control store. Thread-safe; every method may raise `ControlUnavailable`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._signs = Liveness(database)
+        self._liveness = Liveness(database)
 
     def close(self) -> None:
         """End the signs of life of this process."""
-        self._signs.close()
+        self._liveness.close()
 
     # Workers
 
     def enlist(self, worker: str, group: str, source: str, host: str, pid: int, seconds: float) -> None:
         """Record a worker, for so many seconds; `renew` makes them more."""
-        self._signs.give(worker)
+        self._liveness.give(worker)
         with self._database.write() as connection:
             now = self._database.clock()
             connection.execute(
@@ -132,7 +67,7 @@ class LeaseStore:
 
     def renew(self, worker: str, seconds: float) -> bool:
         """Say that a worker lives; False where it was taken for dead, and has lost everything."""
-        self._signs.give(worker)
+        self._liveness.give(worker)
         with self._database.write() as connection:
             expires = self._database.clock() + seconds
             renewed = connection.execute(workers.update().where(workers.c.id == worker).values(expires=expires))
@@ -157,37 +92,37 @@ class LeaseStore:
         """A worker ends in good order: what it had is free."""
         with self._database.write() as connection:
             connection.execute(leases.update().where(leases.c.owner == worker).values(owner=None))
-            connection.execute(tables.steps.delete().where(tables.steps.c.worker == worker))
+            connection.execute(tables.adopted.delete().where(tables.adopted.c.worker == worker))
             connection.execute(workers.delete().where(workers.c.id == worker))
-        self._signs.take_back(worker)
-        self._signs.forget([worker])
+        self._liveness.take_back(worker)
+        self._liveness.forget([worker])
 
     def abandon(self, worker: str) -> None:
         """A worker was taken for dead, and begins anew under another name."""
-        self._signs.take_back(worker)
+        self._liveness.take_back(worker)
 
-    def living(self, group: str | None = None, but: str = "", bury: bool = True) -> list[WorkerRecord]:
+    def living(self, group: str | None = None, but: str = "", remove_dead: bool = True) -> list[WorkerRecord]:
         """The workers of a group (or all) that live, oldest first. Removes the dead, never the one named `but`; without
-        `bury` none."""
+        `remove_dead` none."""
         query = sa.select(workers, (workers.c.expires <= self._database.clock()).label("expired"))
         if group is not None:
             query = query.where(workers.c.grp == group)
         with self._database.read() as connection:
             found = connection.execute(query.order_by(workers.c.started, workers.c.id)).all()
         expired = {row.id for row in found if row.expired and row.id != but}
-        lost = self._signs.lost([row.id for row in found if row.id != but and row.id not in expired])
-        if bury:
-            buried = {worker for worker in sorted(expired | lost) if self._bury(worker, worker in lost)}
-            self._signs.forget(sorted(buried))
+        lost = self._liveness.lost([row.id for row in found if row.id != but and row.id not in expired])
+        if remove_dead:
+            removed = {worker for worker in sorted(expired | lost) if self._remove_dead(worker, worker in lost)}
+            self._liveness.forget(sorted(removed))
         else:
-            buried = expired | lost
+            removed = expired | lost
         return [
             WorkerRecord(row.id, row.grp, row.source, row.host, row.pid, row.sharing, row.started)
             for row in found
-            if row.id not in buried
+            if row.id not in removed
         ]
 
-    def _bury(self, worker: str, lost: bool) -> bool:
+    def _remove_dead(self, worker: str, lost: bool) -> bool:
         """Remove a dead worker; False where it has renewed its row meanwhile."""
         where = workers.c.id == worker
         if not lost:
@@ -195,55 +130,55 @@ class LeaseStore:
         with self._database.write() as connection:
             gone = connection.execute(workers.delete().where(where)).rowcount
             if gone:
-                connection.execute(tables.steps.delete().where(tables.steps.c.worker == worker))
+                connection.execute(tables.adopted.delete().where(tables.adopted.c.worker == worker))
                 connection.execute(leases.update().where(leases.c.owner == worker).values(owner=None))
         return bool(gone)
 
     def sharing(self, view: str) -> list[str]:
         """The ids of the living workers that keep a view."""
         with self._database.read() as connection:
-            group = connection.execute(sa.select(turns.c.grp).where(turns.c.view == view)).scalar()
+            group = connection.execute(sa.select(ownership.c.grp).where(ownership.c.view == view)).scalar()
         return [] if group is None else [member.id for member in self.living(group) if member.sharing]
 
-    def crews(self) -> dict[str, list[tuple[WorkerRecord, int]]]:
+    def by_view(self) -> dict[str, list[tuple[WorkerRecord, int]]]:
         """The living workers that share each view, with the numbers of shards they have leases of. Changes nothing."""
         count = sa.func.count().label("many")
         query = sa.select(leases.c.owner, count).where(
             leases.c.owner.is_not(None), leases.c.resource.not_like(f"{JOB}%")
         )
         with self._database.read() as connection:
-            of_view = {row.view: row.grp for row in connection.execute(sa.select(turns))}
+            of_view = {row.view: row.grp for row in connection.execute(sa.select(ownership))}
             shards = {row.owner: row.many for row in connection.execute(query.group_by(leases.c.owner))}
-        living = [member for member in self.living(bury=False) if member.sharing]
+        living = [member for member in self.living(remove_dead=False) if member.sharing]
         return {
             view: [(member, shards.get(member.id, 0)) for member in living if member.group == group]
             for view, group in of_view.items()
         }
 
-    # Turns
+    # Ownership
 
-    def take_turn(self, view: str, group: str) -> bool:
+    def take_ownership(self, view: str, group: str) -> bool:
         """Let a group keep a view; False while another one that has it lives."""
         with self._database.read() as connection:
-            has = connection.execute(sa.select(turns.c.grp).where(turns.c.view == view)).scalar()
+            has = connection.execute(sa.select(ownership.c.grp).where(ownership.c.view == view)).scalar()
         if has == group:
             return True
         if has is not None and self.living(has):
             return False
         with self._database.write() as connection:
             if has is None:
-                made = self._database.insert(turns).values(view=view, grp=group).on_conflict_do_nothing()
+                made = self._database.insert(ownership).values(view=view, grp=group).on_conflict_do_nothing()
                 connection.execute(made)
-                return connection.execute(sa.select(turns.c.grp).where(turns.c.view == view)).scalar() == group
-            where = (turns.c.view == view) & (turns.c.grp == has)
-            taken = bool(connection.execute(turns.update().where(where).values(grp=group)).rowcount)
-            if not connection.execute(sa.select(turns.c.view).where(turns.c.grp == has).limit(1)).first():
+                return connection.execute(sa.select(ownership.c.grp).where(ownership.c.view == view)).scalar() == group
+            where = (ownership.c.view == view) & (ownership.c.grp == has)
+            taken = bool(connection.execute(ownership.update().where(where).values(grp=group)).rowcount)
+            if not connection.execute(sa.select(ownership.c.view).where(ownership.c.grp == has).limit(1)).first():
                 connection.execute(leases.delete().where(leases.c.grp == has))
             return taken
 
     # Leases
 
-    def leases(self, group: str) -> list[Lease]:
+    def of_group(self, group: str) -> list[Lease]:
         """All leases of a group."""
         query = sa.select(leases.c.resource, leases.c.owner, leases.c.epoch).where(leases.c.grp == group)
         with self._database.read() as connection:
@@ -288,9 +223,9 @@ class LeaseStore:
 def check(connection: sa.Connection, view: str, fence: Fence) -> None:
     """Within a transaction that moves something of a view: see that its worker may, and that nobody takes that from it
     before the end of the transaction. Raises `LeaseLost`."""
-    turn = (turns.c.view == view) & (turns.c.grp == fence.group)
+    kept = (ownership.c.view == view) & (ownership.c.grp == fence.group)
     if not fence.epochs:
-        alive = sa.select(workers.c.id).join(turns, turn).where(workers.c.id == fence.owner)
+        alive = sa.select(workers.c.id).join(ownership, kept).where(workers.c.id == fence.owner)
         if connection.execute(alive.with_for_update(read=True)).first() is None:
             raise LeaseLost(f"view {view}: {fence.owner} was taken for dead")
         return
@@ -298,7 +233,7 @@ def check(connection: sa.Connection, view: str, fence: Fence) -> None:
     for chunk in _chunks(sorted(fence.epochs)):
         query = (
             sa.select(leases.c.resource, leases.c.epoch)
-            .join(turns, turn)
+            .join(ownership, kept)
             .where(leases.c.grp == fence.group, leases.c.owner == fence.owner, leases.c.resource.in_(chunk))
         )
         held.update((row.resource, row.epoch) for row in connection.execute(query.with_for_update(read=True)))

@@ -1,4 +1,4 @@
-"""What the control store knows of rebuilds: requests, phases, progress, and the steps that move generations."""
+"""What the control store knows of rebuilds: requests, phases, progress, and the moves of generations."""
 
 from __future__ import annotations
 
@@ -6,94 +6,16 @@ import dataclasses
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import msgspec
 import sqlalchemy as sa
 
-from dynaview.views.budget import Capacity
 from dynaview.views.control import tables
 from dynaview.views.control.database import Database
-from dynaview.views.control.segments import Segment
+from dynaview.views.control.records import ENDED, Kind, Options, Rebuild, Segment, ViewRecord
 from dynaview.views.control.view_states import entering
 from dynaview.views.states import ViewState
-
-if TYPE_CHECKING:
-    from dynaview.views.control.store import ViewRecord
-
-Kind: TypeAlias = Literal["beside", "in place", "rollback"]
-
-Phase: TypeAlias = Literal[
-    "requested", "starting", "scanning", "finishing", "waiting", "checking", "sweeping", "swapping",
-    "cancelling", "failing", "done", "cancelled", "failed",
-]  # fmt: skip
-
-ENDED: tuple[Phase, ...] = ("done", "cancelled", "failed")
-
-GIVEN_UP: dict[Phase, Phase] = {"cancelling": "cancelled", "failing": "failed"}
-"""What is being taken back, and how it ends. Recorded before anything is: a scan must not go on behind pipelines that
-have ceased to write what it fills."""
-
-
-class Options(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a rebuild was asked for."""
-
-    segments: int | None = None
-    """Parallel scan segments; None: by the table's size."""
-    capacity: Capacity = Capacity()
-    """What the scan may take of the table's read capacity."""
-    keep: float | None = None
-    """Seconds for which the generation before it is kept; None: as declared."""
-    yes: bool = False
-    """Whether to swap whatever the checks find."""
-    exports: tuple[str, ...] = ()
-    """Where exports lie that are read instead of the table: a full one, and what goes on behind it."""
-    asked_by: str = "dynaview rebuild"
-
-
-@dataclass(frozen=True, slots=True)
-class Rebuild:
-    """The last rebuild (or rollback) of a view. Times are seconds since 1970; views of one `job` share a scan."""
-
-    view: str
-    job: str
-    source: str
-    kind: Kind
-    phase: Phase
-    reason: str
-    """What it waits for, asks or failed of."""
-    fingerprint: str
-    """Of the declaration that it builds by."""
-    generation: int
-    """The one that it fills (of a rollback: that it goes back to)."""
-    fresh: bool
-    """Whether the view begins anew, behind a gap: what readers see meanwhile is not written."""
-    options: Options
-    answer: str
-    """"?" while it asks (see `reason`), and what an operator said since: "yes" or "cancel"."""
-    requested: float
-    updated: float
-    scan_began: float | None
-    scan_end: float | None
-    written: float | None
-    """When every worker wrote in the order that the swap needs."""
-    items: int
-    """Scanned so far, of `of_items` (as DynamoDB last counted them)."""
-    of_items: int
-    rows: int
-    """Inserted by the scan so far."""
-    swept: int
-    letters: int
-    units: float
-    """Read capacity units consumed so far."""
-    before: tuple[ViewState, str]
-    """The view's state and reason when it was asked for."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing follows any more."""
-        return self.phase in ENDED
 
 
 class RebuildStore:
@@ -235,7 +157,7 @@ class RebuildStore:
             where = (tables.rebuilds.c.job == job) & tables.rebuilds.c.view.in_(views)
             connection.execute(tables.rebuilds.update().where(where).values(job=own))
 
-    # Generations. Each of these moves the view's step, so that its pipelines are opened anew.
+    # Generations. Each of these moves the view's revision, so that its pipelines are opened anew.
 
     def next_number(self, view: str, above: int = 0) -> int:
         """The number that the next generation of a view will have: never one that was given up, as a late batch for it
@@ -309,8 +231,8 @@ class RebuildStore:
     def write_in(self, record: ViewRecord, order: Sequence[int]) -> bool:
         """Let pipelines write these generations, in this order; False where the record is no longer what it was."""
         with self._database.write() as connection:
-            where = (tables.views.c.name == record.name) & (tables.views.c.step == record.step)
-            values = {"write_order": _order(order), "step": record.step + 1}
+            where = (tables.views.c.name == record.name) & (tables.views.c.revision == record.revision)
+            values = {"write_order": _order(order), "revision": record.revision + 1}
             return bool(connection.execute(tables.views.update().where(where).values(**values)).rowcount)
 
     def filled(self, view: str, generation: int) -> None:
@@ -364,7 +286,7 @@ class RebuildStore:
 
     def _move(self, connection: sa.Connection, view: str, **values: Any) -> None:
         where = tables.views.c.name == view
-        connection.execute(tables.views.update().where(where).values(step=tables.views.c.step + 1, **values))
+        connection.execute(tables.views.update().where(where).values(revision=tables.views.c.revision + 1, **values))
 
 
 def _of_job(job: str) -> sa.ColumnElement[bool]:

@@ -8,152 +8,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import sqlalchemy as sa
 
 from dynaview.views.control import tables
-from dynaview.views.control.database import ControlError, ControlUnavailable, Database
-from dynaview.views.control.dead_letters import DeadLetter, DeadLetterStore
-from dynaview.views.control.leases import Fence, LeaseLost, LeaseStore, check, turns
+from dynaview.views.control.database import Database
+from dynaview.views.control.dead_letters import DeadLetterStore
+from dynaview.views.control.errors import Superseded
+from dynaview.views.control.leases import LeaseStore, check
 from dynaview.views.control.rebuilds import RebuildStore
-from dynaview.views.control.segments import Segment
-from dynaview.views.control.verifications import Results, verifications
+from dynaview.views.control.records import Checkpoint, Counts, DeadLetter, Generation, Progress, Segment, ViewRecord
+from dynaview.views.control.verifications import VerificationStore
 from dynaview.views.control.view_states import StateStore, entering
 from dynaview.views.states import ViewState
-
-__all__ = [
-    "Checkpoint",
-    "ControlError",
-    "ControlStore",
-    "ControlUnavailable",
-    "Counts",
-    "DeadLetter",
-    "Generation",
-    "LeaseLost",
-    "Part",
-    "Progress",
-    "Segment",
-    "Superseded",
-    "ViewRecord",
-]
-
 
 MANY = 2000
 """Shards above which a question names none of them: databases limit how many values a statement may have."""
 
 
-class Superseded(Exception):
-    """What the pipelines of a view have to do has changed meanwhile: nothing was written."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What became of a view's changes (law 8): read = applied + stale + unmatched + dead_lettered."""
-
-    read: int = 0
-    applied: int = 0
-    stale: int = 0
-    unmatched: int = 0
-    dead_lettered: int = 0
-
-    def add(self, other: Counts) -> None:
-        """Add what another one counted."""
-        self.read += other.read
-        self.applied += other.applied
-        self.stale += other.stale
-        self.unmatched += other.unmatched
-        self.dead_lettered += other.dead_lettered
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """How far one shard is in one view. `sequence` is the last number whose writes are durable (None: none yet);
-    `time` is that record's creation time in seconds since 1970; `finished` means the shard's end was reached.
-    `tip` is the time up to which a look at the shard's end proves it read (kept where workers share a stream)."""
-
-    sequence: int | None = None
-    time: float | None = None
-    finished: bool = False
-    tip: float | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class ViewRecord:
-    """What the control store knows of a view. Times are seconds since 1970 by the clock of the worker.
-
-    `generation` is the one that readers see, `fingerprint` that of the declaration that built it. `write_order` are the
-    generations that pipelines write, in that order; `step` moves whenever what the pipelines have to do changes.
-    """
-
-    name: str
-    source: str
-    sink: str
-    fingerprint: str
-    generation: int
-    stream_arn: str | None
-    stream_count: int
-    state: ViewState
-    reason: str
-    since: float
-    seen: float
-    watermark: float | None
-    filled: bool
-    step: int
-    write_order: tuple[int, ...]
-    counts: Counts
-
-
-Role: TypeAlias = Literal["next", "live", "previous"]
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """One build of a view: by which declaration (as `encode` wrote it), and what it is to readers. `created` and
-    `keep_until` (of a previous one) are seconds since 1970."""
-
-    view: str
-    generation: int
-    fingerprint: str
-    declaration: str
-    role: Role
-    claimed: bool
-    """Whether the store was free of it when it began: what stands there now was made by this control store."""
-    filled: bool
-    created: float
-    keep_until: float | None = None
-
-
-@dataclass(slots=True)
-class Part:
-    """What moves for one shard: where its checkpoint goes (None: it stays), counts to add, dead letters."""
-
-    checkpoint: Checkpoint | None = None
-    counts: Counts = field(default_factory=Counts)
-    letters: list[DeadLetter] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Progress:
-    """What one transaction moves, by shard."""
-
-    parts: dict[str, Part] = field(default_factory=dict)
-    forgotten: list[str] = field(default_factory=list)
-    """Shards that are finished and no longer exist."""
-    known: list[str] = field(default_factory=list)
-    """Shards that were listed for the first time: remembered even where nothing is ever read of them."""
-    tips: dict[str, float] = field(default_factory=dict)
-    """See `Checkpoint.tip`, by shard."""
-    fence: Fence | None = None
-    """What it rests on where workers share a stream."""
-    step: int | None = None
-    """The step of the view that it belongs to (see `ViewRecord.step`); None: whichever."""
-
-
 class ControlStore:
-    """One control store. Safe to use from several threads; `letters` are its dead letters, `crew` says which
-    worker has what, `results` how views were last verified, `states` what views are doing."""
+    """One control store. Safe to use from several threads; `states` says what views are doing,
+    `dead_letters`, `rebuilds` and `verifications` keep what their names say, `leases` who works on what."""
 
     def __init__(self, url: str) -> None:
         """Open (and create where missing) the store at a SQLAlchemy URL.
@@ -162,15 +38,15 @@ class ControlStore:
         """
         self._database = Database(url)
         self.name = self._database.name
-        self.letters = DeadLetterStore(self._database)
+        self.dead_letters = DeadLetterStore(self._database)
         self.rebuilds = RebuildStore(self._database)
-        self.crew = LeaseStore(self._database)
-        self.results = Results(self._database)
+        self.leases = LeaseStore(self._database)
+        self.verifications = VerificationStore(self._database)
         self.states = StateStore(self._database)
 
     def close(self) -> None:
         """Give back connections; workers of this process are gone to others."""
-        self.crew.close()
+        self.leases.close()
         self._database.close()
 
     # Views
@@ -213,7 +89,7 @@ class ControlStore:
                     seen=now,
                     watermark=None,
                     filled=False,
-                    step=0,
+                    revision=0,
                     write_order="1",
                     **_counts_columns(Counts()),
                 )
@@ -251,9 +127,9 @@ class ControlStore:
         """Forget everything about a view."""
         with self._database.write() as connection:
             connection.execute(tables.views.delete().where(tables.views.c.name == view))
-            connection.execute(turns.delete().where(turns.c.view == view))
-            plain = (tables.generations, tables.steps, tables.checkpoints, tables.fills, tables.dead_letters)
-            for table in (*plain, tables.rebuilds, verifications):
+            connection.execute(tables.ownership.delete().where(tables.ownership.c.view == view))
+            plain = (tables.generations, tables.adopted, tables.checkpoints, tables.fills, tables.dead_letters)
+            for table in (*plain, tables.rebuilds, tables.verifications):
                 connection.execute(table.delete().where(table.c.view == view))
 
     # Generations
@@ -282,21 +158,21 @@ class ControlStore:
         """Whether it was."""
         return any(each.claimed for each in self.generations(view) if each.generation == generation)
 
-    def take_step(self, view: str, worker: str, step: int) -> None:
-        """Say that a worker's pipelines do what a step of the view asks, and nothing of an earlier one any more."""
-        values = {"step": step, "at": time.time()}
+    def adopt(self, view: str, worker: str, revision: int) -> None:
+        """Say that a worker's pipelines do what a revision of the view asks, and nothing of an earlier one any more."""
+        values = {"revision": revision, "at": time.time()}
         with self._database.write() as connection:
             connection.execute(
-                self._database.insert(tables.steps)
+                self._database.insert(tables.adopted)
                 .values(view=view, worker=worker, **values)
                 .on_conflict_do_update(index_elements=["view", "worker"], set_=values)
             )
 
-    def steps(self, view: str) -> dict[str, int]:
-        """The last step that each worker took, by worker."""
-        query = sa.select(tables.steps).where(tables.steps.c.view == view)
+    def adopted(self, view: str) -> dict[str, int]:
+        """The revision of a view that each worker works by, by worker."""
+        query = sa.select(tables.adopted).where(tables.adopted.c.view == view)
         with self._database.read() as connection:
-            return {row.worker: row.step for row in connection.execute(query)}
+            return {row.worker: row.revision for row in connection.execute(query)}
 
     # Checkpoints
 
@@ -340,14 +216,14 @@ class ControlStore:
             known = tables.views.c.watermark
             rises = sa.literal(watermark is not None) & sa.or_(known.is_(None), known < (watermark or 0.0))
             where = tables.views.c.name == view
-            if progress.step is not None:
-                where &= tables.views.c.step == progress.step
+            if progress.revision is not None:
+                where &= tables.views.c.revision == progress.revision
             moved = connection.execute(
                 tables.views.update()
                 .where(where)
                 .values(seen=now, watermark=sa.case((rises, watermark), else_=known), **added)
             )
-            if progress.step is not None and not moved.rowcount:
+            if progress.revision is not None and not moved.rowcount:
                 raise Superseded(view)
 
     def _move(self, connection: sa.Connection, view: str, progress: Progress, counts: Counts, now: float) -> None:
@@ -359,7 +235,7 @@ class ControlStore:
         moved: list[dict[str, Any]] = []
         for shard, part in progress.parts.items():
             counts.add(part.counts)
-            self.letters.add(connection, part.letters, now)
+            self.dead_letters.add(connection, part.letters, now)
             if (checkpoint := part.checkpoint) is not None:
                 sequence = None if checkpoint.sequence is None else str(checkpoint.sequence)
                 values = {"sequence": sequence, "time": checkpoint.time, "finished": checkpoint.finished}
@@ -395,7 +271,7 @@ class ControlStore:
                 .values(view=view, generation=generation, **values)
                 .on_conflict_do_update(index_elements=["view", "generation", "segment"], set_=values)
             )
-            self.letters.add(connection, letters, time.time())
+            self.dead_letters.add(connection, letters, time.time())
 
     def set_filled(self, view: str) -> None:
         """Record that the first fill of a view is complete."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 meta = sa.MetaData()
 
@@ -25,7 +25,7 @@ views = sa.Table(
     sa.Column("numbered", sa.Integer, nullable=False),  # the highest generation that there ever was
     sa.Column("stream_arn", sa.Text),
     sa.Column("stream_count", sa.Integer, nullable=False),
-    sa.Column("step", sa.Integer, nullable=False),  # moves whenever what a pipeline of the view has to do changes
+    sa.Column("revision", sa.Integer, nullable=False),  # moves whenever what a pipeline of the view has to do changes
     sa.Column("write_order", sa.String(100), nullable=False),  # generations that are written, as "2 1"
     sa.Column("state", sa.String(20), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
@@ -54,12 +54,12 @@ generations = sa.Table(
     sa.Column("keep_until", sa.Float),  # of a previous one
 )
 
-steps = sa.Table(  # who has taken in which step
-    "dynaview_steps",
+adopted = sa.Table(  # which revision of a view each worker works by
+    "dynaview_adopted",
     meta,
     sa.Column("view", sa.String(200), primary_key=True),
     sa.Column("worker", sa.String(100), primary_key=True),
-    sa.Column("step", sa.Integer, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
 )
 
@@ -147,4 +147,41 @@ dead_letters = sa.Table(
     sa.Column("created", sa.Float, nullable=False),
     sa.UniqueConstraint("view", "generation", "version", "item_key", "row_key"),
     sqlite_autoincrement=True,  # an id that was discarded never comes back as another letter's
+)
+
+workers = sa.Table(
+    "dynaview_workers",
+    meta,
+    sa.Column("id", sa.String(200), primary_key=True),
+    sa.Column("grp", sa.String(64), nullable=False),
+    sa.Column("source", sa.String(200), nullable=False),
+    sa.Column("host", sa.String(200), nullable=False),
+    sa.Column("pid", sa.BigInteger, nullable=False),
+    sa.Column("sharing", sa.Boolean, nullable=False),  # it reads, and has to adopt every revision of its views
+    sa.Column("started", sa.Float(53), nullable=False),
+    sa.Column("expires", sa.Float(53), nullable=False),
+)
+
+ownership = sa.Table(  # the group of workers that keeps a view
+    "dynaview_ownership",
+    meta,
+    sa.Column("view", sa.String(200), primary_key=True),
+    sa.Column("grp", sa.String(64), nullable=False),
+)
+
+leases = sa.Table(
+    "dynaview_leases",
+    meta,
+    sa.Column("grp", sa.String(64), primary_key=True),
+    sa.Column("resource", sa.String(300), primary_key=True),
+    sa.Column("owner", sa.String(200)),  # null: free
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+)
+
+verifications = sa.Table(
+    "dynaview_verifications",
+    meta,
+    sa.Column("view", sa.String(200), primary_key=True),
+    sa.Column("begun", sa.Float, nullable=False),
+    sa.Column("result", sa.Text, nullable=False),
 )

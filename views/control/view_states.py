@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from dynaview.views.control import tables
 from dynaview.views.control.database import Database
-from dynaview.views.control.leases import Fence, check
+from dynaview.views.control.leases import check
+from dynaview.views.control.records import Fence
 from dynaview.views.states import ViewState
 
 _ENDS = [state for state in ViewState if state.ends]
@@ -26,15 +27,15 @@ class StateStore:
         with self._database.write() as connection:
             _write(connection, tables.views.c.name == view, state, reason)
 
-    def report(self, view: str, state: ViewState, reason: str, step: int, fence: Fence) -> None:
+    def report(self, view: str, state: ViewState, reason: str, revision: int, fence: Fence) -> None:
         """The view's state as one of several workers sees it. Nothing is written where what pipelines of the view have
-        to do is no longer what it was at `step`: what was seen is of the past. A state that ends the view stays until
-        something ends it (see `ViewState`).
+        to do is no longer what it was at `revision`: what was seen is of the past. A state that ends the view stays
+        until something ends it (see `ViewState`).
 
         Raises `LeaseLost` where the `fence` says that the worker has nothing to say any more; asked only where the
         state ends the view.
         """
-        where = (tables.views.c.name == view) & (tables.views.c.step == step)
+        where = (tables.views.c.name == view) & (tables.views.c.revision == revision)
         with self._database.write() as connection:
             if state.ends:
                 check(connection, view, fence)

@@ -13,7 +13,8 @@ from dynaview.projections.declaration import SourceDeclaration, ViewDeclaration
 from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import StreamGone
 from dynaview.sources.port import TableReader
-from dynaview.views.control.store import ControlStore, Segment, ViewRecord
+from dynaview.views.control.records import Segment, ViewRecord
+from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.states import ViewState
@@ -62,8 +63,8 @@ class TablePipelines:
         self._filling: set[str] = set()
         """Views whose fill was begun here."""
         self.records = [self._register(view, first) for view in views]
-        self._steps = {record.name: record.step for record in self.records}
-        """The step that the pipelines of each view have taken."""
+        self._revisions = {record.name: record.revision for record in self.records}
+        """The revision of each view that its pipelines work by."""
         self._told: dict[str, int] = {}
         """Those that the control store knows of."""
         self._planned_pipelines = [
@@ -121,28 +122,28 @@ class TablePipelines:
                 found.append((pipeline.name, error))
         return found
 
-    # Steps: what the pipelines of a view have to do changes while they run
+    # Revisions: what the pipelines of a view have to do changes while they run
 
     def tend(self) -> None:
-        """Take in new steps of the views (see `ViewRecord.step`), and what other workers say of them. Raises
+        """Take in new revisions of the views (see `ViewRecord.revision`), and what other workers say of them. Raises
         `ControlUnavailable`."""
         for record in self._control.views():
-            if record.name in self._steps:
+            if record.name in self._revisions:
                 with self._lock:
                     if self._follower is not None and not self.left.is_set():
                         self._take_in(self._follower, record)
         self.tell()
 
     def tell(self) -> None:
-        """Say which steps are taken; a rebuild waits for it. Raises `ControlUnavailable`."""
-        for name, step in self._steps.items():
-            if self._told.get(name) != step:
-                self._control.take_step(name, self._share.id, step)
-                self._told[name] = step
+        """Say which revisions are adopted; a rebuild waits for it. Raises `ControlUnavailable`."""
+        for name, revision in self._revisions.items():
+            if self._told.get(name) != revision:
+                self._control.adopt(name, self._share.id, revision)
+                self._told[name] = revision
 
     def _take_in(self, follower: Follower, record: ViewRecord) -> None:
         pipeline = self._pipelines.get(record.name)
-        if record.step != self._steps[record.name]:
+        if record.revision != self._revisions[record.name]:
             self._reopen(follower, record)
         elif pipeline is not None:
             _heed(pipeline, record)
@@ -168,7 +169,7 @@ class TablePipelines:
             self._filling.discard(name)
         pipeline = self.opening.pipeline(self._views[name], record)
         fill = None if pipeline is None else self._plan(record, pipeline)
-        self._steps[name] = record.step
+        self._revisions[name] = record.revision
         if pipeline is not None:
             follower.join(pipeline)
             self._share.poke()

@@ -19,7 +19,8 @@ from dynaview.projections.declaration import Problem, SourceDeclaration, ViewDec
 from dynaview.sinks.port import Sink, SinkError
 from dynaview.sources.errors import StreamDisabled
 from dynaview.sources.port import TableDescription, TableReader
-from dynaview.views.control.store import ControlStore, ControlUnavailable
+from dynaview.views.control.errors import ControlUnavailable
+from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.pipelines import TablePipelines
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
@@ -52,7 +53,7 @@ class WorkerSettings:
     """Seconds between two looks whether a stream that was switched off is read to its end."""
     alive_every: float = 5.0
     """Seconds between two signs of life, whatever the views wait for."""
-    turn_every: float = 1.0
+    standby_every: float = 1.0
     """Seconds between two tries to take over views that another process keeps."""
     tend_every: float = 0.5
     """Seconds between two looks whether what the pipelines have to do has changed."""
@@ -113,7 +114,7 @@ class Worker:
         """Begin to work in the background."""
         self._supervisor.spawn(f"table-{self.source.name}", self._supervise)
         self._threads.spawn(f"alive-{self.source.name}", self._live)
-        self._threads.spawn(f"steps-{self.source.name}", self._tend)
+        self._threads.spawn(f"revisions-{self.source.name}", self._tend)
         self._threads.spawn(f"tombstones-{self.source.name}", self._purge)
         rounds = Rounds(
             self.source.table,
@@ -198,7 +199,7 @@ class Worker:
         self._share = share = self._retrier.insist(partial(make, self._over.set))
         self.identity = share.id
         share.start(self._all_threads.group())
-        self._take_turns(share)
+        self._take_ownership(share)
         while True:
             self._follow(self._retrier.insist(self._open))
 
@@ -241,11 +242,11 @@ class Worker:
         if self._share is not None:
             self._share.serve(None)
 
-    def _take_turns(self, share: ShardCoordinator) -> None:
+    def _take_ownership(self, share: ShardCoordinator) -> None:
         """Wait until no other process keeps these views. Raises `Stopped`."""
         for name in sorted(view.name for view in self._views):
             said = False
-            while not self._retrier.insist(lambda name=name: share.take_turn(name)):  # type: ignore[misc]  # a default is not inferred
+            while not self._retrier.insist(lambda name=name: share.take_ownership(name)):  # type: ignore[misc]  # a default is not inferred
                 if not said:
                     log.warning(
                         "view %s is kept by another dynaview run, with other views or declarations, on this control "
@@ -253,7 +254,7 @@ class Worker:
                         name,
                     )
                     said = True
-                self._over.wait(self._settings.turn_every)
+                self._over.wait(self._settings.standby_every)
         self._begun = True
 
     def _end_stream(self, other: str | None) -> None:
@@ -296,7 +297,7 @@ class Worker:
             return
         self._shown = str(error)
         try:
-            if any(self._control.crew.sharing(view.name) for view in self._views):
+            if any(self._control.leases.sharing(view.name) for view in self._views):
                 return  # other workers can go on, and say what there is to say
             for view in self._views:
                 self._show_waiting(view, error)
@@ -322,7 +323,7 @@ class Worker:
     def _begin(self, description: TableDescription) -> None:
         share = self._share
         assert share is not None
-        first = not share.join()  # before records are read: from here on every step of a view waits for this worker
+        first = not share.join()  # before records are read: from here on every revision of a view waits for this worker
         pipelines = TablePipelines(
             self.source,
             self._views,
@@ -349,7 +350,7 @@ class Worker:
             sinks=self._sinks,
             control=self._control,
             opening=pipelines.opening,
-            workers=self._control.crew.sharing,
+            workers=self._control.leases.sharing,
             mine=partial(self._holds, "rebuild"),
             stop=self._over,
             left=pipelines.left,

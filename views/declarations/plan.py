@@ -16,7 +16,7 @@ from dynaview.sinks.port import Sink, SinkError
 from dynaview.sources.errors import BadPage, SourceError, SourceUnavailable, Throttled
 from dynaview.sources.port import TableReader
 from dynaview.sources.table import open_table
-from dynaview.views.control.store import Generation, ViewRecord
+from dynaview.views.control.records import Generation, ViewRecord
 from dynaview.views.declarations.codec import decode
 from dynaview.views.declarations.difference import SAME, UNSHOWN, Consequence, Difference, difference
 from dynaview.views.declarations.fingerprint import fingerprint

@@ -28,7 +28,7 @@ from dynaview.sinks.port import STALE, ConditionalWrite, Outcome, Stored, Target
 from dynaview.sources.errors import SourceError, Trimmed
 from dynaview.sources.port import Shard, StreamReader
 from dynaview.sources.shards import ShardTree
-from dynaview.views.control.segments import Segment
+from dynaview.views.control.records import Segment
 from dynaview.views.policy import Action, Backoff, policy
 from dynaview.views.rebuild.context import RebuildContext
 from dynaview.views.rebuild.disputes import asked, standing, uncounted

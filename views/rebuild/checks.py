@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dynaview.projections.declaration import ViewDeclaration
 from dynaview.sinks.port import SinkRefused
 from dynaview.sources.filters import scan_filter
-from dynaview.views.control.rebuilds import Rebuild
+from dynaview.views.control.records import Rebuild
 from dynaview.views.policy import Backoff
 from dynaview.views.rebuild.context import RebuildContext
 from dynaview.views.rebuild.in_place import Hold
@@ -71,7 +71,7 @@ class Checks:
         generation = self.insist(lambda: site.generations(view))[number]
         count = self.insist(lambda: site.record(view)).stream_count
         output = site.opening.output(self.declared, generation, count)
-        subject = Subject(view, output.bound, output.target, self.hold, site.control.letters)
+        subject = Subject(view, output.bound, output.target, self.hold, site.control.dead_letters)
         verification = self.insist(
             lambda: Verification(
                 site.table, [subject], site.opening.shape, patience=Retrier(Stop(site.stop), seconds=60.0),

@@ -15,8 +15,10 @@ from dynaview.projections.rows import RedisOptions
 from dynaview.sinks.port import Sink, SinkError, Target
 from dynaview.sources.errors import SourceError
 from dynaview.sources.port import TableReader
-from dynaview.views.control.rebuilds import Rebuild, RebuildStore
-from dynaview.views.control.store import ControlStore, ControlUnavailable, Generation, ViewRecord
+from dynaview.views.control.errors import ControlUnavailable
+from dynaview.views.control.rebuilds import RebuildStore
+from dynaview.views.control.records import Generation, Rebuild, ViewRecord
+from dynaview.views.control.store import ControlStore
 from dynaview.views.policy import Backoff
 from dynaview.views.streaming.factory import PipelineFactory
 
@@ -121,12 +123,12 @@ class RebuildContext:
                 return
 
     def wait_written(self, view: str, check: Callable[[], None]) -> float:
-        """Wait until every live worker does what the view's step asks; when that was, in seconds since 1970."""
-        step = self.insist(lambda: self.record(view), f"view {view}").step
+        """Wait until every live worker does what the view's revision asks; when that was, in seconds since 1970."""
+        revision = self.insist(lambda: self.record(view), f"view {view}").revision
         while True:
             check()
-            taken = self.insist(lambda: self.control.steps(view), f"view {view}")
-            if all(taken.get(worker, -1) >= step for worker in self.workers(view)):
+            taken = self.insist(lambda: self.control.adopted(view), f"view {view}")
+            if all(taken.get(worker, -1) >= revision for worker in self.workers(view)):
                 return time.time()
             self.pause()
 

@@ -16,7 +16,7 @@ from dynaview.projections.attributes import Attr, Image
 from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey, RowValues
 from dynaview.sinks.port import RejectedKind
-from dynaview.views.control.dead_letters import DeadLetter, DeadLetterFilter
+from dynaview.views.control.records import DeadLetter, DeadLetterFilter
 from dynaview.views.dead_letters import key_text
 from dynaview.views.rebuild.view_rebuild import ViewRebuild
 from dynaview.views.replay import Replay
@@ -46,7 +46,7 @@ def standing(member: ViewRebuild, letters: Iterable[DeadLetter]) -> list[DeadLet
 def settle(member: ViewRebuild) -> None:
     """Replay what was rejected in favour of another item, once everything that was read is written."""
     site, view = member.site, member.view
-    box = site.control.letters
+    box = site.control.dead_letters
     kept = [
         each
         for each in member.insist(lambda: box.find(DeadLetterFilter(view=view, kind=_OWNER)))

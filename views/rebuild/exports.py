@@ -29,7 +29,7 @@ from dynaview.sinks.port import STALE, ConditionalWrite, Outcome, Rejected, Reje
 from dynaview.sources.errors import AccessDenied, BadExport, CredentialsMissing, SourceRefused
 from dynaview.sources.export import Export, open_export
 from dynaview.sources.port import ScanFilter, ScanPage
-from dynaview.views.control.dead_letters import DeadLetter
+from dynaview.views.control.records import DeadLetter
 from dynaview.views.dead_letters import item_text
 from dynaview.views.reasons import moment, stream_made
 from dynaview.views.rebuild.context import RebuildContext, RebuildFailed

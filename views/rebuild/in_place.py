@@ -21,7 +21,7 @@ from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.port import APPLIED, STALE, ConditionalWrite, Outcome, Rejected, RejectedKind, Stored, Target
 from dynaview.sources.port import ScanPage
-from dynaview.views.control.dead_letters import DeadLetter
+from dynaview.views.control.records import DeadLetter
 from dynaview.views.rebuild.packed_page import Observed, PackedPage
 from dynaview.views.rebuild.side_by_side import Insist, PageResult, PendingPage
 from dynaview.views.scanning.page_writer import BATCH, Scanned

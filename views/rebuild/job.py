@@ -20,9 +20,8 @@ from dynaview.sources.errors import BadExport, SourceError
 from dynaview.sources.filters import scan_filter
 from dynaview.sources.port import ScanPage
 from dynaview.views.budget import Budget
-from dynaview.views.control.rebuilds import GIVEN_UP, Options, Phase, Rebuild
-from dynaview.views.control.segments import Segment
-from dynaview.views.control.store import ControlUnavailable, Generation, ViewRecord
+from dynaview.views.control.errors import ControlUnavailable
+from dynaview.views.control.records import GIVEN_UP, Generation, Options, Phase, Rebuild, Segment, ViewRecord
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.faults import fault_reason
 from dynaview.views.policy import Backoff, Repeats

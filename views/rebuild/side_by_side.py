@@ -11,7 +11,7 @@ from dynaview.projections.projection import Bound
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import APPLIED, Outcome, Target
 from dynaview.sources.port import ScanPage
-from dynaview.views.control.dead_letters import DeadLetter
+from dynaview.views.control.records import DeadLetter
 from dynaview.views.scanning.page_writer import Scanned
 
 T = TypeVar("T")

@@ -14,8 +14,7 @@ from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.declaration import ViewDeclaration
 from dynaview.sinks.port import SinkError, SinkRefused, Target
 from dynaview.sources.port import ScanPage
-from dynaview.views.control.rebuilds import GIVEN_UP, Phase, Rebuild
-from dynaview.views.control.store import Generation, ViewRecord
+from dynaview.views.control.records import GIVEN_UP, Generation, Phase, Rebuild, ViewRecord
 from dynaview.views.declarations.codec import decode, encode
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.policy import Backoff
@@ -287,7 +286,7 @@ class ViewRebuild:
     def taken(self, taken: PageResult, items: int, units: float) -> None:
         """Hear what became of a page."""
         letters = list(taken.letters)
-        self.insist(lambda: self.site.control.letters.keep(letters))
+        self.insist(lambda: self.site.control.dead_letters.keep(letters))
         if self._limit.passed(len(letters)):
             raise RebuildFailed(self._limit.reason(self.view, letters[-1].reason))
         self._add(items=items, rows=taken.rows, letters=len(letters), units=units)

@@ -11,7 +11,7 @@ from dynaview.projections.projection import Bound, OldRowsUnknown, ProjectionErr
 from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.port import Outcome, Rejected
 from dynaview.sources.port import ScanPage
-from dynaview.views.control.dead_letters import DeadLetter
+from dynaview.views.control.records import DeadLetter
 from dynaview.views.dead_letters import scanned_letter, unreadable_letter
 
 BATCH = 1000

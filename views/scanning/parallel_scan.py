@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from dynaview.projections.attributes import Shape
 from dynaview.sources.port import ScanFilter, ScanPage
 from dynaview.views.budget import Budget
-from dynaview.views.control.segments import Segment
+from dynaview.views.control.records import Segment
 from dynaview.views.rebuild.side_by_side import FillStrategy, PageResult, PendingPage
 
 HELD_BYTES = 64 << 20

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from dynaview.projections.declaration import ViewDeclaration
 from dynaview.sources.port import TableDescription
-from dynaview.views.control.store import Checkpoint, ViewRecord
+from dynaview.views.control.records import Checkpoint, ViewRecord
 from dynaview.views.policy import anew
 from dynaview.views.reasons import gap_reason, moment, stream_gap
 from dynaview.views.states import ViewState

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 from dynaview.projections.changes import Change
 from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.port import APPLIED, STALE, Outcome, Rejected, RejectedKind
-from dynaview.views.control.store import Counts
+from dynaview.views.control.records import Counts
 
 WriteBatch: TypeAlias = Callable[[Sequence[Write]], list[Outcome]]
 

@@ -14,7 +14,9 @@ from dynaview.projections.projection import ViewType
 from dynaview.sinks.port import Sink, Target
 from dynaview.sources.errors import SourceError
 from dynaview.sources.port import TableDescription
-from dynaview.views.control.store import ControlStore, ControlUnavailable, Generation, ViewRecord
+from dynaview.views.control.errors import ControlUnavailable
+from dynaview.views.control.records import Generation, ViewRecord
+from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.codec import decode_runnable
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.functions import functions_of

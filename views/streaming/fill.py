@@ -18,7 +18,9 @@ from dynaview.projections.projection import Bound
 from dynaview.sinks.port import APPLIED, SinkError, Target
 from dynaview.sources.errors import SourceError
 from dynaview.sources.port import ScanPage, TableReader
-from dynaview.views.control.store import ControlStore, ControlUnavailable, DeadLetter, Segment
+from dynaview.views.control.errors import ControlUnavailable
+from dynaview.views.control.records import DeadLetter, Segment
+from dynaview.views.control.store import ControlStore
 from dynaview.views.policy import Backoff
 from dynaview.views.scanning.page_writer import Scanned
 from dynaview.views.threads import Threads

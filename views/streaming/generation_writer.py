@@ -17,7 +17,7 @@ from dynaview.projections.projection import Bound, OldRowsUnknown, ProjectionErr
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import APPLIED, Outcome, Stored, Target
 from dynaview.sources.port import Broken
-from dynaview.views.control.store import Counts, DeadLetter
+from dynaview.views.control.records import Counts, DeadLetter
 from dynaview.views.dead_letters import change_letter, key_of_record, unreadable_letter
 from dynaview.views.streaming.batch import Batch
 from dynaview.views.streaming.offsets import Delivery

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from dynaview.views.control.store import Checkpoint
+from dynaview.views.control.records import Checkpoint
 from dynaview.views.streaming.offsets import START, Delivery, Positions, ShardPosition
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from dynaview.projections.changes import Change
 from dynaview.sources.port import Broken
-from dynaview.views.control.store import Checkpoint
+from dynaview.views.control.records import Checkpoint
 
 START = -1
 """The position before the first record of a shard."""

@@ -18,18 +18,10 @@ from typing import TypeVar
 
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import Outcome, SinkError, SinkRefused, Stored, Target
+from dynaview.views.control.errors import ControlUnavailable, LeaseLost, Superseded
 from dynaview.views.control.leases import ShardOwner
-from dynaview.views.control.store import (
-    Checkpoint,
-    ControlStore,
-    ControlUnavailable,
-    DeadLetter,
-    LeaseLost,
-    Part,
-    Progress,
-    Superseded,
-    ViewRecord,
-)
+from dynaview.views.control.records import Checkpoint, DeadLetter, Part, Progress, ViewRecord
+from dynaview.views.control.store import ControlStore
 from dynaview.views.faults import fault_reason
 from dynaview.views.policy import Backoff, anew, policy
 from dynaview.views.reasons import OnGap, gap_reason, moment, shard_gap
@@ -288,7 +280,7 @@ class ViewPipeline:
         settled = self.inbox.settle(moved, tell=self.holder is not None and not self.holder.alone)
         progress = Progress(parts, settled.forgotten, settled.known, tips=settled.tips)
         if self.holder is not None:
-            progress.step = self.record.step
+            progress.revision = self.record.revision
             if parts or settled.tips:
                 progress.fence = self.holder.fence([*parts, *settled.tips])
         if settled.closed and self.failed is not None:  # first: no checkpoint behind a gap may be found without it
@@ -361,7 +353,7 @@ class ViewPipeline:
             self._retry(lambda: self.control.states.set(self.name, state, reason))
         else:
             fence = self.holder.fence(())
-            self._retry(lambda: self.control.states.report(self.name, state, reason, self.record.step, fence))
+            self._retry(lambda: self.control.states.report(self.name, state, reason, self.record.revision, fence))
 
     def _say_if_possible(self, state: ViewState, reason: str) -> None:
         """Say what is wrong with the control store, where it takes that much: a full disk may."""

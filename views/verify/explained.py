@@ -16,7 +16,8 @@ from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import Stored
 from dynaview.sources.port import Key
-from dynaview.views.control.dead_letters import DeadLetter, DeadLetterFilter, DeadLetterStore
+from dynaview.views.control.dead_letters import DeadLetterStore
+from dynaview.views.control.records import DeadLetter, DeadLetterFilter
 from dynaview.views.dead_letters import LetterReader, key_text
 
 _PAGE = 500

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from dynaview.views.control.store import ControlStore, ViewRecord
+from dynaview.views.control.records import ViewRecord
+from dynaview.views.control.store import ControlStore
 from dynaview.views.retry import Retrier, Stopped
 from dynaview.views.waiting import Moment, Pace, wait_for
 

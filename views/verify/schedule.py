@@ -11,8 +11,9 @@ from dynaview.projections.declaration import ViewDeclaration
 from dynaview.sinks.port import Sink, SinkError
 from dynaview.sources.errors import SourceError
 from dynaview.sources.port import TableReader
-from dynaview.views.control.store import ControlError, ControlStore
-from dynaview.views.control.verifications import Result
+from dynaview.views.control.errors import ControlError
+from dynaview.views.control.records import VerificationResult
+from dynaview.views.control.store import ControlStore
 from dynaview.views.faults import fault_reason
 from dynaview.views.retry import Retrier, Stop, Stopped
 from dynaview.views.verify.findings import Report, VerifyError
@@ -75,7 +76,7 @@ class Rounds:
         assert view.verify is not None
         try:
             ready(self._control, view, self._table_name)
-            last = self._control.results.find(view.name)
+            last = self._control.verifications.find(view.name)
         except (VerifyError, ControlError):  # its state says what stands in the way
             return False
         if last is None:
@@ -132,12 +133,12 @@ class Rounds:
         else:
             log.info("view %s is as its table asks: %d rows verified", report.view, report.rows)
         try:
-            self._control.results.save(result_of(report, sample, mended))
+            self._control.verifications.save(result_of(report, sample, mended))
         except ControlError as error:
             log.warning("view %s: the result of its verification is lost: %s", report.view, error)
 
 
-def result_of(report: Report, sample: float = 1.0, mended: int = 0) -> Result:
+def result_of(report: Report, sample: float = 1.0, mended: int = 0) -> VerificationResult:
     """What is kept of a report."""
-    names = set(Result.__struct_fields__) & set(Report.__dataclass_fields__)
-    return Result(**{name: getattr(report, name) for name in names}, sample=sample, mended=mended)
+    names = set(VerificationResult.__struct_fields__) & set(Report.__dataclass_fields__)
+    return VerificationResult(**{name: getattr(report, name) for name in names}, sample=sample, mended=mended)

@@ -19,7 +19,9 @@ from dynaview.sources.errors import SourceError
 from dynaview.sources.filters import scan_filter
 from dynaview.sources.port import Key, TableDescription, TableReader
 from dynaview.sources.table import open_table
-from dynaview.views.control.store import ControlError, ControlStore, ViewRecord
+from dynaview.views.control.errors import ControlError
+from dynaview.views.control.records import ViewRecord
+from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.row_keys import row_key
 from dynaview.views.policy import anew
@@ -108,7 +110,7 @@ def prepare(
         name, target = each.declared.name, each.target
         hold = holding(control, each.record, patience, notice, mending=found is not None)
         hears = (lambda findings: None) if found is None else found(name, target, patience)
-        subjects.append(Subject(name, bound, target, hold, control.letters, hears))
+        subjects.append(Subject(name, bound, target, hold, control.dead_letters, hears))
     only = scan_filter(each.declared.match for each in opened)
     return Verification(table, subjects, shape, patience=patience, limits=limits, only=only, progress=progress)
 

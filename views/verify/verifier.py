@@ -23,7 +23,7 @@ from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import SourceError
 from dynaview.sources.port import Key, ScanFilter, ScanPage, TableReader
 from dynaview.views.budget import Budget, Capacity
-from dynaview.views.control.store import ControlError
+from dynaview.views.control.errors import ControlError
 from dynaview.views.replay import leavings
 from dynaview.views.retry import Retrier, Stopped
 from dynaview.views.verify.changed_since import Recent

@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from dynaview.views.control.leases import JOB, Fence, LeaseLost
-from dynaview.views.control.store import ControlStore, ControlUnavailable
+from dynaview.views.control.errors import ControlUnavailable, LeaseLost
+from dynaview.views.control.records import JOB, Fence
+from dynaview.views.control.store import ControlStore
 from dynaview.views.retry import Retrier, Stopped
 from dynaview.views.streaming.pipeline import ViewPipeline
 from dynaview.views.streaming.stream_reader import Follower
@@ -74,7 +75,7 @@ class ShardCoordinator:
         self.lost = threading.Event()
         self.first = True
         """Whether it is the one to say what concerns all."""
-        self._control, self._crew = control, control.crew
+        self._control, self._leases = control, control.leases
         self._on_lost = on_lost
         self._lock = threading.RLock()
         self._stop = threading.Event()
@@ -97,7 +98,7 @@ class ShardCoordinator:
         self._reviewed = 0.0
         self._due = 0.0
         """When the next look is due."""
-        self._crew.enlist(self.id, self.group, source, socket.gethostname()[:200], os.getpid(), self.settings.lease)
+        self._leases.enlist(self.id, self.group, source, socket.gethostname()[:200], os.getpid(), self.settings.lease)
 
     # The worker's life
 
@@ -106,16 +107,16 @@ class ShardCoordinator:
         self._threads = threads or self._threads
         self._threads.spawn("share", self._run)
 
-    def take_turn(self, view: str) -> bool:
+    def take_ownership(self, view: str) -> bool:
         """Whether the worker's group keeps a view; False while another group does. Raises `ControlUnavailable`."""
-        return self._crew.take_turn(view, self.group)
+        return self._leases.take_ownership(view, self.group)
 
     def join(self) -> bool:
-        """Take part from now on, also in every step of the views; whether others do so already. Raises
+        """Take part from now on, also in every revision of the views; whether others do so already. Raises
         `ControlUnavailable`."""
-        self._crew.living(self.group, but=self.id)  # one that was killed is no other
+        self._leases.living(self.group, but=self.id)  # one that was killed is no other
         try:
-            others = self._crew.join(self.id)
+            others = self._leases.join(self.id)
         except LeaseLost:
             self.lose()
             return True
@@ -144,7 +145,7 @@ class ShardCoordinator:
         self.poke()
         self._threads.join(within)
         try:
-            self._crew.resign(self.id)
+            self._leases.resign(self.id)
         except ControlUnavailable as error:
             log.warning("worker %s: %s; other workers go on when this process has ended", self.id, error)
 
@@ -153,7 +154,7 @@ class ShardCoordinator:
         if not self.lost.is_set():
             self.lost.set()
             self._stop.set()
-            self._crew.abandon(self.id)
+            self._leases.abandon(self.id)
             self.poke()
             self._on_lost()
 
@@ -181,7 +182,7 @@ class ShardCoordinator:
                 return False
             self._tried[job] = now + self.settings.look_every
             try:
-                if self._crew.acquire(self.id, self.group, [JOB + job]):
+                if self._leases.acquire(self.id, self.group, [JOB + job]):
                     self._jobs.add(job)
             except LeaseLost:
                 self.lose()
@@ -192,13 +193,13 @@ class ShardCoordinator:
         with self._lock:
             if job in self._jobs:
                 self._jobs.discard(job)
-                self._crew.release(self.id, self.group, [JOB + job], done=True)
+                self._leases.release(self.id, self.group, [JOB + job], done=True)
 
     def stands(self) -> bool:
         """Whether this worker is known to live, asked before it says what holds for all: data that is gone may have
         been read by another worker while this one was paused. False also while the control store is away."""
         try:
-            if self._crew.renew(self.id, self.settings.lease):
+            if self._leases.renew(self.id, self.settings.lease):
                 return True
         except ControlUnavailable:
             return False
@@ -209,7 +210,7 @@ class ShardCoordinator:
         """See `Pipeline.missing`. Waits for the control store."""
         try:
             kept = self._retrier.insist(lambda: self._control.checkpoints(view))
-            leases = self._retrier.insist(lambda: self._crew.leases(self.group))
+            leases = self._retrier.insist(lambda: self._leases.of_group(self.group))
         except Stopped:
             return False
         at = kept.get(shard)
@@ -227,7 +228,7 @@ class ShardCoordinator:
                 with self._wake:
                     poked, self._poked = self._poked, False
                 if poked or time.monotonic() >= self._due:
-                    self._retrier.insist(partial(self.turn, poked))
+                    self._retrier.insist(partial(self.look, poked))
                 elif self._leaving:
                     self._retrier.insist(self._settle)
             except Stopped:
@@ -242,7 +243,7 @@ class ShardCoordinator:
                     wait = self._due - time.monotonic()
                     self._wake.wait(max(0.0, min(wait, settle) if self._leaving else wait))
 
-    def turn(self, poked: bool = True) -> None:
+    def look(self, poked: bool = True) -> None:
         """One look at what others do, and what follows. Raises `LeaseLost` and `ControlUnavailable`."""
         began = time.monotonic()
         self._look(began, poked)
@@ -250,7 +251,7 @@ class ShardCoordinator:
 
     def _look(self, now: float, poked: bool) -> None:
         if now - self._renewed >= self.settings.lease / 4:
-            if not self._crew.renew(self.id, self.settings.lease):
+            if not self._leases.renew(self.id, self.settings.lease):
                 raise LeaseLost(self.id)
             self._renewed = now
         with self._lock:
@@ -258,7 +259,7 @@ class ShardCoordinator:
             follower = self._follower
             if follower is None:
                 return
-            living = self._crew.living(self.group, but=self.id)
+            living = self._leases.living(self.group, but=self.id)
             members = [member.id for member in living if member.sharing]
             if self.id not in members:
                 raise LeaseLost(self.id)
@@ -310,7 +311,7 @@ class ShardCoordinator:
         wanted: dict[str, str | None] = {}
         for pipeline in pipelines:
             wanted.update(pipeline.inbox.readable())
-        owners = {lease.resource: lease.owner for lease in self._crew.leases(self.group)}
+        owners = {lease.resource: lease.owner for lease in self._leases.of_group(self.group)}
         plan = assign(wanted, owners, self._members)
         for shard in self._epochs.keys() - self._leaving.keys():
             at = [pipeline.inbox.position(shard) for pipeline in pipelines if pipeline.failed is None]
@@ -330,14 +331,14 @@ class ShardCoordinator:
                 and all(each.failed is None and each.inbox.position(resource).finished for each in pipelines)
             ]
             if finished and pipelines:
-                self._crew.tidy(self.group, finished)
+                self._leases.tidy(self.group, finished)
         free = [
             shard
             for shard, worker in plan.items()
             if worker == self.id and shard not in self._epochs and owners.get(shard) in (None, self.id)
         ]
         if free:
-            epochs = self._crew.acquire(self.id, self.group, free)
+            epochs = self._leases.acquire(self.id, self.group, free)
             self._epochs.update(epochs)
             self._adopt(pipelines, list(epochs))
             follower.take(epochs)
@@ -355,6 +356,6 @@ class ShardCoordinator:
                     settled[done].append(shard)
             for done, shards in settled.items():
                 if shards:
-                    self._crew.release(self.id, self.group, shards, done)
+                    self._leases.release(self.id, self.group, shards, done)
                     for shard in shards:
                         del self._epochs[shard], self._leaving[shard]

@@ -17,7 +17,9 @@ import sqlalchemy as sa
 
 from dynaview.local.servers import CREDENTIALS
 from dynaview.projections.attributes import Attr
-from dynaview.views.control.store import ControlError, ControlStore, ControlUnavailable, Part, Progress
+from dynaview.views.control.errors import ControlError, ControlUnavailable
+from dynaview.views.control.records import Part, Progress
+from dynaview.views.control.store import ControlStore
 from dynaview.views.dead_letters import scanned_letter
 from dynaview.views.states import ViewState
 from tests.support.house import until
@@ -146,7 +148,7 @@ def test_letters_of_the_longest_keys_are_kept(database: tuple[str, psycopg.Conne
     letters.append(scanned_letter("one", {"pk": Attr(S=first)}, {}, "too long", "content", first + "!"))
     for _ in range(2):
         control.commit(record.name, Progress({"shard-0": Part(letters=letters)}), None)
-    assert control.letters.by_view() == {"one": 3}
+    assert control.dead_letters.by_view() == {"one": 3}
     control.close()
 
 

@@ -22,8 +22,8 @@ from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import Outcome, Rejected, Target
 from dynaview.sources.port import Broken
 from dynaview.views.cli import cli, dead_letters
-from dynaview.views.control.dead_letters import DeadLetterFilter
-from dynaview.views.control.store import ControlStore, Counts, DeadLetter, Part, Progress
+from dynaview.views.control.records import Counts, DeadLetter, DeadLetterFilter, Part, Progress
+from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.dead_letters import unreadable_letter
 from dynaview.views.declarations.load import load
@@ -84,8 +84,8 @@ def replay(
     house: House, bound: SimpleBound, choice: DeadLetterFilter | None = None, target: Target | None = None
 ) -> list[str]:
     """Replay what is chosen; the results, each change's one."""
-    letters = house.control.letters.find(choice)
-    run = Replay(house.control.letters, bound, SHAPE, house.table, target or house.targets["one"])
+    letters = house.control.dead_letters.find(choice)
+    run = Replay(house.control.dead_letters, bound, SHAPE, house.table, target or house.targets["one"])
     return [replayed.result for replayed in run.run(letters)]
 
 
@@ -109,15 +109,15 @@ def test_what_can_be_applied_now_is_applied_and_counted_so(house: House) -> None
     assert replay(house, Mended()) == ["applied", "applied"]
     assert house.rows("one") == {"p1/s": {"value": "one"}, "p2/s": {"value": "two"}, "p3/s": {"value": "three"}}
     assert tally(house) == (3, 3, 0, 0, 0)
-    assert house.control.letters.find() == []
+    assert house.control.dead_letters.find() == []
     house.stop()
 
 
 def test_what_is_rejected_again_is_kept_with_its_new_reason(house: House) -> None:
     follow(house, bad(1))
-    before = house.control.letters.find()[0]
+    before = house.control.dead_letters.find()[0]
     assert replay(house, Worse()) == ["rejected"]
-    (after,) = house.control.letters.find()
+    (after,) = house.control.dead_letters.find()
     assert after.letter.reason == "field value: worse than before" != before.letter.reason
     assert (after.id, after.created, after.letter.change) == (before.id, before.created, before.letter.change)
     assert tally(house) == (1, 0, 0, 0, 1)
@@ -208,7 +208,7 @@ def test_a_scanned_item_is_replayed_and_in_no_count(house: House) -> None:
     house.table.put(bad(1, "scanned"))
     house.table.trim("shard-0")
     house.start()
-    until(lambda: len(house.control.letters.find()) == 1, "the letter of the scan")
+    until(lambda: len(house.control.dead_letters.find()) == 1, "the letter of the scan")
     assert replay(house, Worse()) == ["rejected"]
     assert replay(house, Mended()) == ["applied"]
     assert [(stored.key, stored.version) for stored in house.targets["one"].rows()] == [("p1/s", 0)]
@@ -221,20 +221,20 @@ def test_of_an_item_only_the_newest_letter_is_kept(house: House) -> None:
     house.table.put(bad(1, "scanned"))
     house.table.trim("shard-0")
     house.start()
-    until(lambda: len(house.control.letters.find()) == 1, "the letter of the scan")
+    until(lambda: len(house.control.dead_letters.find()) == 1, "the letter of the scan")
     for number in range(4):
         house.table.put(bad(1, number))
     house.table.put(bad(2))
     until(lambda: house.counts("one").read == 5, "all but the trimmed record to be counted")
-    kept = [kept.letter for kept in house.control.letters.find()]
+    kept = [kept.letter for kept in house.control.dead_letters.find()]
     assert [letter.item_key for letter in kept] == [
         '{"pk":{"S":"p1"},"sk":{"S":"s"}}',
         '{"pk":{"S":"p2"},"sk":{"S":"s"}}',
     ]
     assert b'{"N":"3"}' in kept[0].change
     assert tally(house) == (5, 0, 3, 0, 2)
-    house.control.letters.keep([dataclasses.replace(kept[0], version=0, shard="scan", counted=False)])
-    assert [each.letter for each in house.control.letters.find()] == kept
+    house.control.dead_letters.keep([dataclasses.replace(kept[0], version=0, shard="scan", counted=False)])
+    assert [each.letter for each in house.control.dead_letters.find()] == kept
     house.stop()
 
 
@@ -252,10 +252,10 @@ def test_unreadable_records_are_read_again(house: House) -> None:
     for value in ({"S": "seen"}, {"Q": "a type that DynamoDB does not have"}):
         letter = unreadable_letter("one", Broken(0, raw_record(77, value), "odd"), "shard-0", 50)
         house.control.commit("one", Progress({"shard-0": Part(None, Counts(read=1, dead_lettered=1), [letter])}), None)
-    assert len(house.control.letters.find()) == 2
+    assert len(house.control.dead_letters.find()) == 2
     # The second one tells its item all the same, and that item is right by now.
     assert sorted(replay(house, SimpleBound())) == ["applied", "stale"]
-    assert house.control.letters.find() == []
+    assert house.control.dead_letters.find() == []
     assert [(stored.content, stored.version) for stored in house.targets["one"].rows()] == [({"value": "seen"}, 77)]
     assert tally(house) == (2, 1, 1, 0, 0)
     house.stop()
@@ -266,7 +266,7 @@ def test_what_does_not_even_tell_its_item_is_kept(house: House) -> None:
     letter = unreadable_letter("one", Broken(0, b'{"dynamodb":{"Keys":7}}', "odd"), "shard-0", 50)
     house.control.commit("one", Progress({"shard-0": Part(None, Counts(read=1, dead_lettered=1), [letter])}), None)
     assert replay(house, SimpleBound()) == ["rejected"]
-    (left,) = house.control.letters.find()
+    (left,) = house.control.dead_letters.find()
     assert left.letter.kind == "unreadable"
     assert "cannot be read" in left.letter.reason
     assert tally(house) == (1, 0, 0, 0, 1)
@@ -293,11 +293,11 @@ def test_a_change_with_several_rows_is_one_change(house: House) -> None:
     refusing: Any = Rejecting(inner, "p1/s/a", "p1/s/b")
     house.targets["one"] = refusing
     follow(house, good(1, "x"))
-    assert [kept.letter.row_key for kept in house.control.letters.find()] == ["p1/s/a", "p1/s/b"]
+    assert [kept.letter.row_key for kept in house.control.dead_letters.find()] == ["p1/s/a", "p1/s/b"]
     assert tally(house) == (1, 0, 0, 0, 1)
     refusing.keys = ("p1/s/b",)
     assert replay(house, Twofold(), DeadLetterFilter(key="p1/s/a")) == ["rejected"]
-    assert [kept.letter.row_key for kept in house.control.letters.find()] == ["p1/s/b"]
+    assert [kept.letter.row_key for kept in house.control.dead_letters.find()] == ["p1/s/b"]
     assert tally(house) == (1, 0, 0, 0, 1)
     refusing.keys = ()
     assert replay(house, Twofold()) == ["applied"]
@@ -309,14 +309,14 @@ def test_a_change_with_several_rows_is_one_change(house: House) -> None:
 
 def test_two_replays_at_once_count_once(house: House) -> None:
     follow(house, bad(1, "one"))
-    letters = house.control.letters.find()
+    letters = house.control.dead_letters.find()
     first, second = (
-        Replay(house.control.letters, Mended(), SHAPE, house.table, house.targets["one"]) for _ in range(2)
+        Replay(house.control.dead_letters, Mended(), SHAPE, house.table, house.targets["one"]) for _ in range(2)
     )
     assert [each.result for each in first.run(letters)] == ["applied"]
     assert [each.result for each in second.run(letters)] == ["gone"]
     assert [each.result for each in Replay(
-        house.control.letters, Worse(), SHAPE, house.table, house.targets["one"]
+        house.control.dead_letters, Worse(), SHAPE, house.table, house.targets["one"]
     ).run(letters)] == ["gone"]  # fmt: skip
     assert tally(house) == (1, 1, 0, 0, 0)
     house.stop()
@@ -340,11 +340,11 @@ def test_a_view_with_too_many_letters_stops_and_goes_on_at_the_next_start(tmp_pa
         5
         <= counts.read
         == counts.dead_lettered
-        == len(house.control.letters.find(DeadLetterFilter(view="one")))
+        == len(house.control.dead_letters.find(DeadLetterFilter(view="one")))
         < 20 + 3
     )
     position = house.control.checkpoints("one")["shard-0"].sequence
-    assert position == house.control.letters.find(DeadLetterFilter(view="one"))[-1].letter.version
+    assert position == house.control.dead_letters.find(DeadLetterFilter(view="one"))[-1].letter.version
     record = house.control.view("one")
     assert record is not None
     assert "more than 4 dead letters within 600 seconds, the last: field value: bad is bad" in record.reason
@@ -385,7 +385,7 @@ def test_rejections_of_the_store_count_towards_the_limit(house: House) -> None:
         house.table.put(good(number, "x"))
     until(lambda: house.state("one") == "overrun", "the view to stop")
     until(lambda: house.counts("one").read > 4, "the letters to be counted")
-    assert 5 <= house.counts("one").dead_lettered == len(house.control.letters.find()) <= 24
+    assert 5 <= house.counts("one").dead_lettered == len(house.control.dead_letters.find()) <= 24
     house.stop()
 
 
@@ -397,7 +397,7 @@ def test_a_fill_with_too_many_letters_stops_and_goes_on_at_the_next_start(house:
     house.pipeline_settings.letters = 4
     house.start()
     until(lambda: house.state("one") == "overrun", "the view to stop")
-    assert len(house.control.letters.find()) == 6
+    assert len(house.control.dead_letters.find()) == 6
     house.stop()
     house.bound = Mended()
     house.start()
@@ -553,7 +553,7 @@ def test_what_comes_while_the_question_stands_is_not_discarded(
 
     monkeypatch.setattr("click.confirm", confirm)
     assert ask("discard", "--view", "cards").output == "3 dead letters discarded\n"
-    assert [kept.letter.version for kept in control.letters.find(DeadLetterFilter(view="cards"))] == [20]
+    assert [kept.letter.version for kept in control.dead_letters.find(DeadLetterFilter(view="cards"))] == [20]
     control.close()
 
 
@@ -561,13 +561,13 @@ def test_ids_never_come_back(tmp_path: Path, ask: Asked) -> None:
     ask("discard", "--all", "--yes")
     control = ControlStore(f"sqlite:///{tmp_path / 'control.db'}")
     control.commit("cards", Progress({"shard-0": Part(letters=[letter(20)])}), None)
-    assert [kept.id for kept in control.letters.find()] == [5]
+    assert [kept.id for kept in control.dead_letters.find()] == [5]
     control.close()
 
 
 def test_discarded_letters_stay_counted(house: House) -> None:
     follow(house, bad(1), bad(2))
-    assert house.control.letters.discard(DeadLetterFilter(view="one")) == 2
+    assert house.control.dead_letters.discard(DeadLetterFilter(view="one")) == 2
     assert tally(house) == (2, 0, 0, 0, 2)
     house.stop()
 
@@ -575,7 +575,7 @@ def test_discarded_letters_stay_counted(house: House) -> None:
 def test_letters_by_age(house: House) -> None:
     follow(house, bad(1))
     now = time.time()
-    box = house.control.letters
+    box = house.control.dead_letters
     assert box.count(DeadLetterFilter(before=now + 1)) == (1, 1)
     assert box.count(DeadLetterFilter(before=now - 60)) == box.count(DeadLetterFilter(since=now + 1)) == (0, 0)
     house.stop()

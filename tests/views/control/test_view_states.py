@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dynaview.views.control.leases import Fence
-from dynaview.views.control.store import ControlStore, LeaseLost
+from dynaview.views.control.errors import LeaseLost
+from dynaview.views.control.records import Fence
+from dynaview.views.control.store import ControlStore
 from dynaview.views.states import ViewState
 
 FENCE = Fence("g", "worker", {})
@@ -18,8 +19,8 @@ FENCE = Fence("g", "worker", {})
 def control(tmp_path: Path) -> Iterator[ControlStore]:
     made = ControlStore(f"sqlite:///{tmp_path / 'control.db'}")
     made.add_view("one", "shop", "cache", "f")
-    made.crew.enlist("worker", "g", "shop", "host", 1, 60)
-    assert made.crew.take_turn("one", "g")
+    made.leases.enlist("worker", "g", "shop", "host", 1, 60)
+    assert made.leases.take_ownership("one", "g")
     yield made
     made.close()
 
@@ -46,9 +47,9 @@ def test_what_was_seen_before_a_rebuild_began_is_not_said_after_it(control: Cont
     assert record is not None
     assert control.rebuilds.write_in(record, [1])
     control.states.set("one", ViewState.REBUILDING)
-    control.states.report("one", late, "of the past", record.step, FENCE)
+    control.states.report("one", late, "of the past", record.revision, FENCE)
     assert state(control) == (ViewState.REBUILDING, "")
-    control.states.report("one", late, "of today", record.step + 1, FENCE)
+    control.states.report("one", late, "of today", record.revision + 1, FENCE)
     assert state(control) == (late, "of today")
 
 

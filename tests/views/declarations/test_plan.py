@@ -24,7 +24,8 @@ from dynaview.sources.errors import CredentialsMissing, SourceUnavailable
 from dynaview.sources.port import TableReader
 from dynaview.views.cli import cli
 from dynaview.views.cli.plan import lines
-from dynaview.views.control.store import ControlStore, Counts, Generation, ViewRecord
+from dynaview.views.control.records import Counts, Generation, ViewRecord
+from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.table_worker import Worker, WorkerSettings
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
@@ -92,7 +93,7 @@ def record(view: ViewDeclaration, generation: int = 1, **more: Any) -> ViewRecor
         "seen": 0.0,
         "watermark": None,
         "filled": True,
-        "step": 0,
+        "revision": 0,
         "write_order": (generation,),
         "counts": Counts(),
     }

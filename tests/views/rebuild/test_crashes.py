@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dynaview.views.control.rebuilds import Options
-from dynaview.views.control.store import ControlUnavailable
+from dynaview.views.control.errors import ControlUnavailable
+from dynaview.views.control.records import Options
 from tests.support.glass import VIEWS, Items, Readers, Writer, settled
 from tests.support.house import until
 from tests.support.yard import Yard, hurry

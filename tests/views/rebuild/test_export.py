@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from dynaview.sinks.memory import MemorySink
 from dynaview.sources.errors import Throttled
 from dynaview.sources.port import ExportStatus, Page
-from dynaview.views.control.rebuilds import Options, Rebuild
+from dynaview.views.control.records import Options, Rebuild
 from dynaview.views.rebuild import catch_up as history
 from dynaview.views.rebuild import exports as exported
 from dynaview.views.streaming.offsets import Delivery
@@ -82,7 +82,7 @@ class Life:
         for view in VIEWS:
             assert self.yard.record(view).generation == generation
             self.yard.wait_rows(view, self.expected(view))
-        assert self.yard.control.letters.find() == []
+        assert self.yard.control.dead_letters.find() == []
 
     def check_seats(self) -> None:
         """Every seat shows who sits there."""
@@ -92,7 +92,7 @@ class Life:
             return {row["seat"]: row["value"] for row in self.yard.rows("seats").values()}
 
         until(lambda: shown() == seats, f"the seats to be {seats}, not {shown()}")
-        assert self.yard.control.letters.find() == []
+        assert self.yard.control.dead_letters.find() == []
 
 
 @pytest.fixture(autouse=True)
@@ -276,7 +276,7 @@ def test_a_row_that_the_pipeline_could_not_write_beside_an_older_one_is_written_
 
     def take_seat() -> None:
         life.put("p2", seat="s50")
-        until(lambda: len(life.yard.control.letters.find()) == 1, "the pipeline to be refused")
+        until(lambda: len(life.yard.control.dead_letters.find()) == 1, "the pipeline to be refused")
 
     try:
         taken = life.snapshot()

@@ -17,7 +17,7 @@ from dynaview.sinks.port import Stored
 from dynaview.sources.pages import ItemsDecoder
 from dynaview.sources.port import Broken, ScanPage
 from dynaview.views.budget import Budget
-from dynaview.views.control.segments import Segment
+from dynaview.views.control.records import Segment
 from dynaview.views.dead_letters import scanned_letter
 from dynaview.views.rebuild.packed_page import Observed, PackedPage
 from dynaview.views.rebuild.side_by_side import PageResult, PendingPage

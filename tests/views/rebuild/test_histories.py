@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from dynaview.projections.rows import Rule, Write
 from dynaview.sinks.memory import MemoryTarget
 from dynaview.sinks.port import ConditionalWrite, Outcome, SinkUnavailable
-from dynaview.views.control.rebuilds import Options
+from dynaview.views.control.records import Options
 from dynaview.views.rebuild import in_place as inplace
 from dynaview.views.rebuild.view_rebuild import ViewRebuild
 from tests.support.glass import VIEWS, Items, Readers, Writer, Wrong, settled

@@ -110,14 +110,14 @@ def test_every_worker_is_waited_for(yard: Yard, monkeypatch: pytest.MonkeyPatch,
         yard.wait_ended("reads")
     sharing = LeaseStore.sharing
     monkeypatch.setattr(LeaseStore, "sharing", lambda crew, view: [*sharing(crew, view), "another"])
-    yard.control.take_step("reads", "another", yard.record("reads").step)
+    yard.control.adopt("reads", "another", yard.record("reads").revision)
     yard.restart()
     yard.wait_state("reads", "following")
     before = yard.table.counts()["scan"]
     yard.rebuild("reads", kind=kind)
     until(lambda: yard.rebuilt("reads").phase == "starting", "it to begin")
     stays(lambda: yard.rebuilt("reads").phase == "starting" and yard.table.counts()["scan"] == before)
-    yard.control.take_step("reads", "another", yard.record("reads").step)
+    yard.control.adopt("reads", "another", yard.record("reads").revision)
     yard.wait_ended("reads")
 
 

@@ -10,7 +10,7 @@ import pytest
 from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import Room, SinkRefused, SinkUnavailable, Target
 from dynaview.views.budget import Capacity
-from dynaview.views.control.rebuilds import Options
+from dynaview.views.control.records import Options
 from tests.support.house import until
 from tests.support.rebuilding import BOTH, Held, begin, damage, expected, follows, item, paused, traces
 from tests.support.yard import CARDS, READS, Yard

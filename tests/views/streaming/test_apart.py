@@ -14,16 +14,9 @@ import pytest
 from dynaview.projections.changes import Body, Change
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import APPLIED, Outcome
-from dynaview.views.control.store import (
-    Checkpoint,
-    ControlStore,
-    ControlUnavailable,
-    Counts,
-    DeadLetter,
-    Part,
-    Progress,
-    Segment,
-)
+from dynaview.views.control.errors import ControlUnavailable
+from dynaview.views.control.records import Checkpoint, Counts, DeadLetter, Part, Progress, Segment
+from dynaview.views.control.store import ControlStore
 from dynaview.views.dead_letters import key_text
 from dynaview.views.states import ViewState
 from dynaview.views.status import view_status
@@ -360,7 +353,7 @@ def test_checkpoints_counts_and_letters_move_in_one_transaction(tmp_path: Path) 
     with pytest.raises(Exception, match="scripted"):
         control.commit("one", progress, 1.0)
     assert control.checkpoints("one") == {}
-    assert control.letters.find() == []
+    assert control.dead_letters.find() == []
     record = control.view("one")
     assert record is not None
     assert record.watermark is None

@@ -107,7 +107,7 @@ def test_a_row_that_is_refused_leaves_the_others_of_its_item(rooms: Callable[[Ki
     house.table.put(state(1, [1, 2, 3], 2))
     house.wait_counted()
     assert house.rows("one") == {"p1-r1": {"value": 2}, "p1-r3": {"value": 2}}
-    assert [kept.letter.row_key for kept in house.control.letters.find()] == ["p1-r2"]
+    assert [kept.letter.row_key for kept in house.control.dead_letters.find()] == ["p1-r2"]
     refused.clear()
     assert house.replay() == ["applied"]
     assert house.rows("one") == house.expected()

@@ -53,5 +53,5 @@ def test_a_full_disk_holds_up_a_view_and_loses_nothing(tmp_path: Path, restart: 
     counts = house.counts("one")
     assert (counts.read, counts.dead_lettered) == (house.table.made, 1)
     assert counts.read == counts.applied + counts.stale + counts.unmatched + counts.dead_lettered
-    assert house.control.letters.by_view() == {"one": 1}
+    assert house.control.dead_letters.by_view() == {"one": 1}
     house.stop()

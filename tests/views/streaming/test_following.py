@@ -196,7 +196,7 @@ def test_what_cannot_be_projected_becomes_a_dead_letter_and_the_rest_flows(house
     house.wait_counted()
     counts = house.counts("one")
     assert (counts.applied, counts.dead_lettered) == (2, 2)
-    letters = [kept.letter for kept in house.control.letters.find()]
+    letters = [kept.letter for kept in house.control.dead_letters.find()]
     assert {letter.kind for letter in letters} == {"projection", "unreadable"}
     assert any('{"S":"p2"}' in letter.item_key for letter in letters)
     house.stop()

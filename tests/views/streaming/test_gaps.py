@@ -19,7 +19,8 @@ from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import SinkRefused
 from dynaview.sources.errors import Throttled
 from dynaview.views.cli import cli, run
-from dynaview.views.control.store import ControlStore, ViewRecord
+from dynaview.views.control.records import ViewRecord
+from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.daemon.table_worker import Worker, WorkerSettings
 from dynaview.views.declarations.load import load

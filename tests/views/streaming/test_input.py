@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from dynaview.views.cli import cli
-from dynaview.views.control.store import ControlError, ControlStore
+from dynaview.views.control.errors import ControlError
+from dynaview.views.control.store import ControlStore
 from tests.support.house import House
 from tests.support.scripted import ScriptedTable
 from tests.support.stand import STORES, Stand, stand

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dynaview.views.control.store import Checkpoint
+from dynaview.views.control.records import Checkpoint
 from dynaview.views.streaming.shard_discovery import Discovery
 from tests.support.house import QUICK, House, until
 

@@ -305,7 +305,7 @@ def rounds(scheduled: Yard) -> Iterator[Callable[[float], None]]:
 
 
 def test_a_view_is_verified_when_it_is_due_and_mended(scheduled: Yard, rounds: Callable[[float], None]) -> None:
-    results = scheduled.control.results
+    results = scheduled.control.verifications
     until(lambda: results.find("cards") is not None, "the first verification")
     settled(scheduled, "cards")
     first = results.find("cards")
@@ -329,7 +329,7 @@ def test_a_view_is_verified_when_it_is_due_and_mended(scheduled: Yard, rounds: C
 def test_a_verification_that_fails_is_told_and_tried_again(
     scheduled: Yard, rounds: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results = scheduled.control.results
+    results = scheduled.control.verifications
     until(lambda: results.find("cards") is not None, "the first verification")
 
     def broken(self: object) -> Any:

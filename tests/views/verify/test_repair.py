@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dynaview.sinks.port import ConditionalWrite, Outcome, Rejected, SinkUnavailable, Target
-from dynaview.views.control.dead_letters import DeadLetterFilter
+from dynaview.views.control.records import DeadLetterFilter
 from dynaview.views.retry import Retrier
 from dynaview.views.verify.findings import Finding
 from dynaview.views.verify.repair import Mended, Repair, Repairer
@@ -187,7 +187,7 @@ def test_a_wrong_owner_is_mended_and_a_conflict_is_left(house: House) -> None:
     settled(house)
     house.table.put(item(2, at=["b", "c"]))  # two items on one row key
     house.wait_counted()
-    house.control.letters.discard(DeadLetterFilter(view="one"))
+    house.control.dead_letters.discard(DeadLetterFilter(view="one"))
     by_hand(house.targets["one"], "a", (1,), by="0123456789abcdef")
     repair, told = repaired(house)
     kinds = sorted((one.finding.kind, one.finding.key, one.outcome) for one in told)

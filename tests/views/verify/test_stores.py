@@ -22,7 +22,7 @@ from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import APPLIED, ConditionalWrite
 from dynaview.views.cli import cli
-from dynaview.views.control.dead_letters import DeadLetterFilter
+from dynaview.views.control.records import DeadLetterFilter
 from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.table_worker import Worker, WorkerSettings
 from dynaview.views.declarations.load import load
@@ -309,7 +309,7 @@ def test_what_was_done_by_hand_is_found_exactly_and_mended(shop: Shop) -> None:
     shop.table.put(order(28))
     shop.wait_settled()
     assert {view: report.drift for view, report in shop.verify().items()} == dict.fromkeys(VIEWS, 0)
-    assert shop.control.letters.count()[0] == 0
+    assert shop.control.dead_letters.count()[0] == 0
 
 
 def test_stores_that_were_emptied_are_filled_again(shop: Shop) -> None:
@@ -398,7 +398,7 @@ def test_a_busy_table_raises_no_alarm_in_any_store_and_is_repaired_meanwhile(sho
     assert {view: report.drift for view, report in shop.verify().items()} == dict.fromkeys(VIEWS, 0)
     assert [
         (kept.letter.view, kept.letter.kind, kept.letter.reason)
-        for kept in shop.control.letters.find(DeadLetterFilter())
+        for kept in shop.control.dead_letters.find(DeadLetterFilter())
     ] == []
 
 

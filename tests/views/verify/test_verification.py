@@ -22,7 +22,7 @@ from dynaview.sinks.port import APPLIED, CanonicalRows, ConditionalWrite, SinkRe
 from dynaview.sources.errors import AccessDenied, Throttled
 from dynaview.sources.port import Key
 from dynaview.views.budget import Capacity
-from dynaview.views.control.dead_letters import DeadLetterFilter
+from dynaview.views.control.records import DeadLetterFilter
 from dynaview.views.retry import Retrier
 from dynaview.views.states import ViewState
 from dynaview.views.verify import changed_since as recent
@@ -115,7 +115,7 @@ def subject(
     record = house.control.view("one")
     assert record is not None
     hold = hold or holding(house.control, record, patience)
-    return Subject("one", house.bound, target or house.targets["one"], hold, house.control.letters, found)
+    return Subject("one", house.bound, target or house.targets["one"], hold, house.control.dead_letters, found)
 
 
 def verification(house: House, limits: Limits | None = None, **about: Any) -> Verification:
@@ -409,10 +409,10 @@ def test_items_of_which_no_row_can_be_made_ask_for_none(house: House) -> None:
     filled(house)
     house.table.put(item(1, bad=True))  # its row has gone with it
     house.table.put(item(20, bad=True))  # it never had one
-    until(lambda: house.control.letters.count()[0] == 2, "the letters")
+    until(lambda: house.control.dead_letters.count()[0] == 2, "the letters")
     report = whole(house)
     assert (report.drift, report.dead_lettered, report.listed) == (0, 2, [])
-    house.control.letters.discard(DeadLetterFilter(view="one"))
+    house.control.dead_letters.discard(DeadLetterFilter(view="one"))
     by_hand(house.targets["one"], "orphan", (1,))
     assert found(whole(house)) == {("extra", "orphan")}
 
@@ -425,7 +425,7 @@ def test_a_row_that_such_an_item_left_is_extra_whether_or_not_its_letter_is_kept
     house.wait_counted()
     by_hand(house.targets["one"], row(1), (1,))
     if not kept:
-        house.control.letters.discard(DeadLetterFilter(view="one"))
+        house.control.dead_letters.discard(DeadLetterFilter(view="one"))
     report = whole(house)
     assert (report.drift, found(report)) == (1, {("extra", row(1))})
     (report,) = verification(house).sample(1.0)
@@ -449,7 +449,7 @@ def test_a_letter_explains_that_the_row_of_its_very_state_is_missing(house: Hous
     house.table.put(item(1, "later"))
     house.wait_counted()
     assert whole(house).drift == 0
-    assert house.control.letters.count()[0] == 1  # overtaken, so it explains nothing
+    assert house.control.dead_letters.count()[0] == 1  # overtaken, so it explains nothing
     held(house).pop(row(1))
     assert found(whole(house)) == {("missing", row(1))}
 
@@ -458,14 +458,14 @@ def test_an_overtaken_letter_does_not_explain_the_same_content_of_a_newer_versio
     filled(house)
     house.table.put(item(1, bad=True))
     house.wait_counted()
-    (letter,) = [kept.letter for kept in house.control.letters.find()]
+    (letter,) = [kept.letter for kept in house.control.dead_letters.find()]
     house.table.put(item(1, "as it is"))
     house.wait_counted()
-    house.control.letters.discard(DeadLetterFilter(view="one"))
+    house.control.dead_letters.discard(DeadLetterFilter(view="one"))
     body = {"SequenceNumber": str(letter.version), "Keys": {"pk": {"S": "p1"}, "sk": {"S": "s"}}}
     image = {"pk": {"S": "p1"}, "sk": {"S": "s"}, "value": {"S": "as it is"}}
     change = json.dumps({"eventName": "MODIFY", "dynamodb": {**body, "NewImage": image, "OldImage": image}})
-    house.control.letters.keep([replace(letter, change=change.encode())])
+    house.control.dead_letters.keep([replace(letter, change=change.encode())])
     by_hand(house.targets["one"], row(1), None)
     assert found(whole(house)) == {("missing", row(1))}
     held(house).pop(row(1))  # nothing is left to tell
@@ -478,10 +478,10 @@ def test_a_row_that_a_letter_did_not_bring_is_explained_until_the_letter_is_gone
     house.start()
     settled(house)
     house.table.put(item(2, at=["a", "b"]))  # two items on one row key: a dead letter
-    until(lambda: house.control.letters.count()[0] == 1, "the letter")
+    until(lambda: house.control.dead_letters.count()[0] == 1, "the letter")
     report = whole(house)
     assert (report.drift, found(report)) == (0, {("dead-lettered", "a")})
-    house.control.letters.discard(DeadLetterFilter(view="one"))
+    house.control.dead_letters.discard(DeadLetterFilter(view="one"))
     report = whole(house)
     assert found(report) == {("owner", "a")}
     assert report.listed[0].stuck == CONFLICT

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from dynaview.local import servers
 from dynaview.sinks.connect import connect
 from dynaview.sources.table import open_table
-from dynaview.views.control.leases import WorkerRecord
+from dynaview.views.control.records import WorkerRecord
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.load import load
 from dynaview.views.verify.compare import compare
@@ -73,7 +73,7 @@ class ProcessSupervisor:
 
     def members(self) -> list[WorkerRecord]:
         """The workers that share the table."""
-        return [member for member in self.control.crew.living() if member.sharing]
+        return [member for member in self.control.leases.living() if member.sharing]
 
     def wait_members(self, count: int) -> list[WorkerRecord]:
         """Wait until so many workers share the table."""
@@ -154,7 +154,9 @@ def test_workers_that_are_killed_and_stopped_are_replaced_and_nothing_is_lost(fl
     before = fleet.wait_members(3)
     fleet.put(60)
     fleet.wait_counted()
-    owners = {lease.owner for lease in fleet.control.crew.leases(before[0].group) if lease.resource.startswith("shard")}
+    owners = {
+        lease.owner for lease in fleet.control.leases.of_group(before[0].group) if lease.resource.startswith("shard")
+    }
     owner = next(member for member in before if member.id in owners)
     os.kill(owner.pid, signal.SIGKILL)
     fleet.put(60)
@@ -168,7 +170,7 @@ def test_workers_that_are_killed_and_stopped_are_replaced_and_nothing_is_lost(fl
             member
             for member in after
             if member.id
-            in {lease.owner for lease in fleet.control.crew.leases(member.group) if "job" not in lease.resource}
+            in {lease.owner for lease in fleet.control.leases.of_group(member.group) if "job" not in lease.resource}
         )
         os.kill(sleeper.pid, signal.SIGSTOP)
         fleet.put(60)

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynaview.sinks.memory import MemorySink
-from dynaview.views.control.store import ControlStore, Progress
+from dynaview.views.control.records import Progress
+from dynaview.views.control.store import ControlStore
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.offsets import START, Delivery
@@ -134,7 +135,7 @@ def test_a_worker_that_slept_too_long_takes_nothing_for_lost(tmp_path: Path) -> 
         sleeper.gate.close()
         fill(band, 100, 100)
         asleep = sleeper.share
-        band.control.crew._bury(asleep.id, True)
+        band.control.leases._remove_dead(asleep.id, True)
         band.join()
         band.wait_done()
         for leaf in band.table.leaves:
@@ -179,7 +180,7 @@ def test_one_worker_fills_and_another_one_goes_on(band: Band) -> None:
         first = band.join()
         assert scan.reached.wait(10)
         band.join()
-        until(lambda: len(band.control.crew.sharing("one")) == 2, "both to share")
+        until(lambda: len(band.control.leases.sharing("one")) == 2, "both to share")
         scans = [call for call in band.table.calls if call.operation == "scan"]
         assert len(scans) == len(band.names)
         first.gate.dead = True
@@ -350,4 +351,4 @@ def of_one(band: Band, what: str, hand: Hand) -> None:
     elif what == "wake":
         hand.gate.open()
     elif what == "bury" and hand.worker._share is not None:  # as when its registration has expired
-        band.control.crew._bury(hand.worker._share.id, True)
+        band.control.leases._remove_dead(hand.worker._share.id, True)

@@ -12,7 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from dynaview.sinks.memory import MemorySink
-from dynaview.views.control.store import ControlError, ControlStore
+from dynaview.views.control.errors import ControlError
+from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.declarations.load import load
 from dynaview.views.workers.coordinator import ShardCoordinator
@@ -25,7 +26,7 @@ from dynaview.views.control.store import ControlStore
 from dynaview.views.workers.coordinator import ShardCoordinator
 control = ControlStore(sys.argv[1])
 share = ShardCoordinator(control, "shop", {"one": "another"})
-print(share.take_turn("one"), flush=True)
+print(share.take_ownership("one"), flush=True)
 time.sleep(60)
 """
 
@@ -43,7 +44,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'control.db'}"
     server = sa.make_url(str(request.getfixturevalue("postgres_url"))).set(drivername="postgresql+psycopg")
-    name = f"turns_{uuid.uuid4().hex}"
+    name = f"ownership_{uuid.uuid4().hex}"
     engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
@@ -51,19 +52,19 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return server.set(database=name).render_as_string(hide_password=False)
 
 
-def test_a_turn_is_free_again_when_its_process_is_killed(url: str) -> None:
+def test_ownership_is_free_again_when_its_process_is_killed(url: str) -> None:
     control = ControlStore(url)
     process = holder(url)
     share = ShardCoordinator(control, "shop", {"one": "mine", "two": "mine"})
     try:
-        assert not share.take_turn("one")
-        assert share.take_turn("two")
+        assert not share.take_ownership("one")
+        assert share.take_ownership("two")
         process.kill()
         process.wait()
         begun = time.monotonic()
-        until(lambda: share.take_turn("one"), "the turn of a process that was killed")
+        until(lambda: share.take_ownership("one"), "the ownership of a process that was killed")
         assert time.monotonic() - begun < share.settings.lease / 2  # not only when its registration expired
-        assert share.take_turn("one")  # it has it
+        assert share.take_ownership("one")  # it has it
     finally:
         process.kill()
         process.wait()
@@ -74,14 +75,14 @@ def test_a_turn_is_free_again_when_its_process_is_killed(url: str) -> None:
 def test_workers_with_the_same_views_share_them(url: str) -> None:
     control = ControlStore(url)
     one, two = (ShardCoordinator(control, "shop", {"one": "mine"}) for _ in range(2))
-    assert one.take_turn("one")
-    assert two.take_turn("one")
+    assert one.take_ownership("one")
+    assert two.take_ownership("one")
     other = ShardCoordinator(control, "shop", {"one": "declared in another way"})
-    assert not other.take_turn("one")
+    assert not other.take_ownership("one")
     one.stop()
-    assert not other.take_turn("one")
+    assert not other.take_ownership("one")
     two.stop()
-    assert other.take_turn("one")
+    assert other.take_ownership("one")
     other.stop()
     control.close()
 

@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynaview.views.control.leases import Fence
-from dynaview.views.control.store import Checkpoint, ControlStore, Counts, LeaseLost, Part, Progress, Superseded
+from dynaview.views.control.errors import LeaseLost, Superseded
+from dynaview.views.control.records import Checkpoint, Counts, Fence, Part, Progress
+from dynaview.views.control.store import ControlStore
 from dynaview.views.states import ViewState
 from dynaview.views.status import all_status
 from dynaview.views.workers.assignment import assign
@@ -42,9 +43,9 @@ def control(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ControlS
 
 def enlist(control: ControlStore, *names: str, group: str = "g") -> None:
     for name in names:
-        control.crew.enlist(name, group, "shop", "host", 1, SECONDS)
-        control.crew.join(name)
-    assert control.crew.take_turn("one", group)
+        control.leases.enlist(name, group, "shop", "host", 1, SECONDS)
+        control.leases.join(name)
+    assert control.leases.take_ownership("one", group)
 
 
 def later(control: ControlStore, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,22 +108,22 @@ def test_nobody_gets_anything_where_nobody_is() -> None:
 
 def test_a_lease_has_one_owner_until_it_is_given_back(control: ControlStore) -> None:
     enlist(control, "a", "b")
-    assert control.crew.acquire("a", "g", ["shard-0", "shard-1"]) == {"shard-0": 1, "shard-1": 1}
-    assert control.crew.acquire("b", "g", ["shard-0"]) == {}
-    control.crew.release("b", "g", ["shard-0"])  # not its own
-    assert control.crew.acquire("b", "g", ["shard-0"]) == {}
-    control.crew.release("a", "g", ["shard-0"])
-    assert control.crew.acquire("b", "g", ["shard-0"]) == {"shard-0": 2}
-    control.crew.resign("a")
-    assert control.crew.acquire("b", "g", ["shard-1"]) == {"shard-1": 2}
+    assert control.leases.acquire("a", "g", ["shard-0", "shard-1"]) == {"shard-0": 1, "shard-1": 1}
+    assert control.leases.acquire("b", "g", ["shard-0"]) == {}
+    control.leases.release("b", "g", ["shard-0"])  # not its own
+    assert control.leases.acquire("b", "g", ["shard-0"]) == {}
+    control.leases.release("a", "g", ["shard-0"])
+    assert control.leases.acquire("b", "g", ["shard-0"]) == {"shard-0": 2}
+    control.leases.resign("a")
+    assert control.leases.acquire("b", "g", ["shard-1"]) == {"shard-1": 2}
 
 
 def test_a_commit_without_the_lease_moves_nothing(control: ControlStore) -> None:
     enlist(control, "a", "b")
-    control.crew.acquire("a", "g", ["shard-0"])
+    control.leases.acquire("a", "g", ["shard-0"])
     control.commit("one", progress(5, fence("a", shard_0=1)), 5.0)
-    control.crew._bury("a", lost=True)
-    assert control.crew.acquire("b", "g", ["shard-0"]) == {"shard-0": 2}
+    control.leases._remove_dead("a", lost=True)
+    assert control.leases.acquire("b", "g", ["shard-0"]) == {"shard-0": 2}
     control.commit("one", progress(7, fence("b", shard_0=2)), 7.0)
     for late in (fence("a", shard_0=1), fence("a", shard_0=2), fence("b", shard_0=1), fence("b", shard_1=1)):
         with pytest.raises(LeaseLost):
@@ -130,7 +131,7 @@ def test_a_commit_without_the_lease_moves_nothing(control: ControlStore) -> None
     with pytest.raises(LeaseLost):
         control.states.report("one", ViewState.GAP, "it was asleep", 0, fence("a"))
     with pytest.raises(LeaseLost):
-        control.crew.acquire("a", "g", ["shard-9"])
+        control.leases.acquire("a", "g", ["shard-9"])
     record = control.view("one")
     assert record is not None
     assert (record.counts.read, record.watermark, record.state) == (2, 7.0, "starting")
@@ -139,20 +140,20 @@ def test_a_commit_without_the_lease_moves_nothing(control: ControlStore) -> None
 
 def test_the_same_worker_with_an_older_epoch_moves_nothing(control: ControlStore) -> None:
     enlist(control, "a")
-    control.crew.acquire("a", "g", ["shard-0"])
-    control.crew.release("a", "g", ["shard-0"])
-    assert control.crew.acquire("a", "g", ["shard-0"]) == {"shard-0": 2}
+    control.leases.acquire("a", "g", ["shard-0"])
+    control.leases.release("a", "g", ["shard-0"])
+    assert control.leases.acquire("a", "g", ["shard-0"]) == {"shard-0": 2}
     with pytest.raises(LeaseLost):
         control.commit("one", progress(5, fence("a", shard_0=1)), None)
     control.commit("one", progress(5, fence("a", shard_0=2)), None)
 
 
 def test_a_view_that_another_group_keeps_cannot_be_moved(control: ControlStore) -> None:
-    """The leases of the old group are still there: its turn is what has gone."""
+    """The leases of the old group are still there: its ownership is what has gone."""
     enlist(control, "a")
-    control.crew.acquire("a", "g", ["shard-0"])
+    control.leases.acquire("a", "g", ["shard-0"])
     with control._database.write() as connection:
-        connection.exec_driver_sql("UPDATE dynaview_turns SET grp = 'other'")
+        connection.exec_driver_sql("UPDATE dynaview_ownership SET grp = 'other'")
     for act in (fence("a", shard_0=1), fence("a")):
         with pytest.raises(LeaseLost):
             control.commit("one", progress(5, act), None)
@@ -160,7 +161,7 @@ def test_a_view_that_another_group_keeps_cannot_be_moved(control: ControlStore) 
 
 def test_a_commit_of_an_earlier_step_moves_nothing(control: ControlStore) -> None:
     late = progress(5, None)
-    late.step = 1
+    late.revision = 1
     with pytest.raises(Superseded):
         control.commit("one", late, 5.0)
     assert control.checkpoints("one") == {}
@@ -185,23 +186,23 @@ def test_a_worker_whose_registration_has_expired_is_dead_by_the_databases_clock(
 ) -> None:
     enlist(control, "a", "b")
     monkeypatch.setattr(time, "time", lambda: 10.0) if control._database.file is None else None  # a clock that differs
-    control.crew.acquire("a", "g", ["shard-0"])
+    control.leases.acquire("a", "g", ["shard-0"])
     later(control, SECONDS - 1, monkeypatch)
-    assert [member.id for member in control.crew.living("g")] == ["a", "b"]
-    assert control.crew.renew("b", SECONDS)
+    assert [member.id for member in control.leases.living("g")] == ["a", "b"]
+    assert control.leases.renew("b", SECONDS)
     later(control, 2, monkeypatch)
-    assert [member.id for member in control.crew.living("g", but="b")] == ["b"]
-    assert control.crew.acquire("b", "g", ["shard-0"]) == {"shard-0": 2}
-    assert not control.crew.renew("a", SECONDS)  # it begins anew
+    assert [member.id for member in control.leases.living("g", but="b")] == ["b"]
+    assert control.leases.acquire("b", "g", ["shard-0"]) == {"shard-0": 2}
+    assert not control.leases.renew("a", SECONDS)  # it begins anew
 
 
 def test_a_worker_that_nobody_has_missed_goes_on(control: ControlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when the control store was away for longer than a registration lasts."""
     enlist(control, "a")
-    control.crew.acquire("a", "g", ["shard-0"])
+    control.leases.acquire("a", "g", ["shard-0"])
     later(control, 2 * SECONDS, monkeypatch)
-    assert [member.id for member in control.crew.living("g", but="a")] == ["a"]
-    assert control.crew.renew("a", SECONDS)
+    assert [member.id for member in control.leases.living("g", but="a")] == ["a"]
+    assert control.leases.renew("a", SECONDS)
     control.commit("one", progress(5, fence("a", shard_0=1)), None)
 
 
@@ -209,15 +210,15 @@ def test_a_worker_without_its_sign_of_life_is_dead_at_once(control: ControlStore
     enlist(control, "a")
     other = ControlStore(control._database._engine.url.render_as_string(hide_password=False))
     enlist(other, "b")
-    assert [member.id for member in control.crew.living("g")] == ["a", "b"]
+    assert [member.id for member in control.leases.living("g")] == ["a", "b"]
     other.close()
-    assert [member.id for member, _ in control.crew.crews()["one"]] == ["a"]
-    assert [member.id for member in control.crew.living("g")] == ["a"]
+    assert [member.id for member, _ in control.leases.by_view()["one"]] == ["a"]
+    assert [member.id for member in control.leases.living("g")] == ["a"]
 
 
 def test_status_shows_workers_and_their_shards(control: ControlStore) -> None:
     enlist(control, "a", "b")
-    control.crew.acquire("a", "g", ["shard-0", "shard-1", "job: fill one"])
+    control.leases.acquire("a", "g", ["shard-0", "shard-1", "job: fill one"])
     shown = all_status(control)[0]["workers"]
     assert [(worker["worker"], worker["host"], worker["pid"], worker["shards"]) for worker in shown] == [
         ("a", "host", 1, 2),
