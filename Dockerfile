@@ -1,12 +1,13 @@
 # The daemon and its commands: docker build --tag dynaview .
 # It follows the declaration that is mounted at /etc/dynaview/dynaview.yaml.
-ARG PYTHON=3.13
+ARG PYTHON=3.13.18
 
 FROM python:${PYTHON}-slim AS build
 WORKDIR /build
+# The lock is all that is needed, and less than libraries ask for: opensearch-py never imports its gRPC client unasked.
 COPY requirements-runtime.txt ./
 RUN python -m venv /opt/dynaview \
-    && /opt/dynaview/bin/pip install --no-cache-dir --require-hashes --requirement requirements-runtime.txt
+    && /opt/dynaview/bin/pip install --no-cache-dir --no-deps --require-hashes --requirement requirements-runtime.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY projections projections
 COPY sinks sinks
@@ -24,8 +25,10 @@ RUN useradd --uid 10001 --create-home dynaview \
     && install --directory --owner=dynaview --group=dynaview /var/lib/dynaview
 COPY --from=build /opt/dynaview /opt/dynaview
 ENV PATH=/opt/dynaview/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
-USER dynaview
+# By number, so that Kubernetes can tell that it is not root. Nothing but the folder below has to be writable.
+USER 10001:10001
 WORKDIR /var/lib/dynaview
 ENTRYPOINT ["dynaview"]
 CMD ["run", "-f", "/etc/dynaview/dynaview.yaml"]

@@ -32,10 +32,32 @@ def test_the_stack_is_the_daemon_and_the_four_stores(services: dict[str, Any]) -
     assert images.pop("daemon") == images.pop("table") == "dynaview"
     assert images == {
         "dynamodb": "amazon/dynamodb-local:3.3.1",
-        "redis": "redis:8",
-        "opensearch": "opensearchproject/opensearch:3",
-        "postgres": "postgres:18",
+        "redis": "redis:8.2.2",
+        "opensearch": "opensearchproject/opensearch:3.8.0",
+        "postgres": "postgres:18.4",
     }
+
+
+def test_every_image_is_one_version(clone: Clone, services: dict[str, Any]) -> None:
+    """A tag that moves would bring another server tomorrow than was tried today."""
+    pulled = [service["image"] for service in services.values() if "build" not in service]
+    bases = re.findall(r"^FROM (\S+)", (clone.root / "Dockerfile").read_text(), flags=re.MULTILINE)
+    (python,) = re.findall(r"^ARG PYTHON=(\S+)", (clone.root / "Dockerfile").read_text(), flags=re.MULTILINE)
+    images = [*pulled, *(base.replace("${PYTHON}", python) for base in bases)]
+    assert [image for image in images if not re.search(r":\d+\.\d+\.\d+|^postgres:\d+\.\d+$|@sha256:", image)] == []
+
+
+def test_every_container_can_do_as_little_as_it_needs(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        assert service["init"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert "privileged" not in service, name
+        assert service["read_only"] is (name != "opensearch"), name
+    assert {name: service["cap_add"] for name, service in services.items() if "cap_add" in service} == {
+        "dynamodb": ["DAC_OVERRIDE"]
+    }
+    assert [name for name, service in services.items() if service.get("user") == "root"] == ["dynamodb"]
 
 
 def test_whatever_is_waited_for_can_be_waited_for(services: dict[str, Any]) -> None:
@@ -120,4 +142,13 @@ def test_the_image_is_made_of_files_that_exist_and_are_sent(clone: Clone, rooms:
     assert copied >= {*rooms, "pyproject.toml", "requirements-runtime.txt"}
     assert all((clone.root / name).exists() for name in copied)
     assert 'ENTRYPOINT ["dynaview"]' in lines
-    assert [line for line in lines if line.startswith("USER ")] == ["USER dynaview"]
+    assert [line for line in lines if line.startswith("USER ")] == ["USER 10001:10001"]
+
+
+def test_the_image_installs_the_lock_and_nothing_more(clone: Clone) -> None:
+    """What opensearch-py asks for without importing it is in the lock of development only."""
+    (install,) = [line for line in instructions(clone) if "requirements-runtime.txt" in line and line.startswith("RUN")]
+    assert "--require-hashes" in install
+    assert "--no-deps" in install
+    runtime = (clone.root / "requirements-runtime.txt").read_text()
+    assert re.findall(r"^(grpcio|protobuf|opensearch-protobufs)==", runtime, flags=re.MULTILINE) == []
