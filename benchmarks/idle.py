@@ -85,7 +85,7 @@ def _busy(stream: StreamReader, seconds: float) -> float:
         house.pipeline_settings = replace(house.pipeline_settings, beat=1.0)
         house.start()
         house.follower.stop()
-        follower = Follower(stream, list(house.pipelines.values()), FollowerSettings())
+        follower = Follower(stream, list(house.pipelines.values()), house.context, FollowerSettings())
         follower.start()
         try:
             time.sleep(SETTLING)

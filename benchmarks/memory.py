@@ -30,7 +30,8 @@ from dynaview.projections.rows import Write
 from dynaview.sinks.port import APPLIED, STALE, ConditionalWrite, Foreign, Outcome, RefusedRow, Target
 from dynaview.sources.port import Page
 from dynaview.views.streaming.generation_writer import GenerationWriter
-from dynaview.views.streaming.pipeline import ViewPipeline
+from dynaview.views.streaming.pipeline import PipelineContext, PipelinePlan, ViewPipeline
+from dynaview.views.streaming.signals import ReaderSignals
 from dynaview.views.streaming.stream_reader import Follower
 
 _STORES = ("redis", "postgres", "opensearch")
@@ -131,13 +132,15 @@ def _run(changes: int, folder: Path) -> Peaks:
     setting = Setting({"OPENSEARCH_URL": "http://localhost:1"}, folder, changes)
     views = [setting.view(store) for store in _STORES]
     stream = _Stream(pages, views[0])
+    signals = ReaderSignals()
     controls = [WatchedControl(folder / f"{view.name}.db", pages.last) for view in views]
     pipelines: list[ViewPipeline] = []
     for view, control in zip(views, controls, strict=True):
         record = replace(control.add_view(view.name, "shop", "sink", "", stream.arn), filled=True)
         sink = _Held(view.target(), free if pipelines else never_held)
-        pipelines.append(ViewPipeline(record, [GenerationWriter(view.name, view.bound, sink)], control, {}))
-    follower = Follower(stream, pipelines)
+        plan = PipelinePlan(record, [GenerationWriter(view.name, view.bound, sink)], {})
+        pipelines.append(ViewPipeline(plan, PipelineContext(control, signals=signals)))
+    follower = Follower(stream, pipelines, PipelineContext(controls[0], signals=signals))
     threads = [threading.Thread(target=pipeline.run) for pipeline in pipelines]
     started, began = _peak(), time.monotonic()
     try:

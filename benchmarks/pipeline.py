@@ -19,7 +19,7 @@ from dynaview.sources.port import Page, Shard, StreamReader
 from dynaview.views.control.records import Progress
 from dynaview.views.control.store import ControlStore
 from dynaview.views.streaming.generation_writer import GenerationWriter
-from dynaview.views.streaming.pipeline import ViewPipeline
+from dynaview.views.streaming.pipeline import PipelineContext, PipelinePlan, ViewPipeline
 from dynaview.views.streaming.stream_reader import Follower
 
 _DEADLINE = 600.0
@@ -75,10 +75,10 @@ class Followed:
     def __init__(self, stream: StreamReader, view: View, target: Target, folder: Path, last: int) -> None:
         self.control = WatchedControl(folder / f"{uuid4().hex}.db", last)
         record = self.control.add_view(view.name, "shop", "sink", "", stream.arn)
-        self.pipeline = ViewPipeline(
-            replace(record, filled=True), [GenerationWriter(view.name, view.bound, target)], self.control, {}
-        )
-        self._follower = Follower(stream, [self.pipeline])
+        context = PipelineContext(self.control)
+        plan = PipelinePlan(replace(record, filled=True), [GenerationWriter(view.name, view.bound, target)], {})
+        self.pipeline = ViewPipeline(plan, context)
+        self._follower = Follower(stream, [self.pipeline], context)
         self._thread = threading.Thread(target=self.pipeline.run)
 
     def prepare(self) -> None:

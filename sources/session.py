@@ -42,6 +42,7 @@ T = TypeVar("T")
 
 _STREAMS = frozenset({"DescribeStream", "GetShardIterator", "GetRecords"})
 _BODY = "DynaviewBody"
+_BROKEN = "DynaviewBroken"
 
 _THROTTLED = frozenset(
     {
@@ -86,10 +87,14 @@ _NO_ANSWER = (botocore.exceptions.ConnectionError, botocore.exceptions.HTTPClien
 
 
 def _carry_body(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
-    """The ``before-parse`` handler: botocore parses nothing of an answer that is not an error."""
+    """The ``before-parse`` handler: botocore parses no good answer, and of an error only what came whole."""
+    body, headers = response_dict["body"], response_dict["headers"]
     if response_dict["status_code"] < 300:
-        customized_response_dict[_BODY] = response_dict["body"]
+        customized_response_dict[_BODY] = body
         response_dict["body"] = b""
+    elif not _fits(body, headers) or not _is_error(body, headers):
+        customized_response_dict[_BROKEN] = True
+        response_dict["body"] = b"{}"
 
 
 def client_config(*, connections: int = 64, connect: float = 5.0, read: float = 30.0, attempts: int = 2) -> Config:
@@ -191,15 +196,30 @@ def decode(decoder: msgspec.json.Decoder[T], operation: str, resource: str, body
 
 def _whole(operation: str, resource: str, body: bytes, headers: Mapping[str, str]) -> bytes:
     """The body, if it is what was sent. Where no checksum came, a body cut short is noticed as it is no JSON."""
-    checksum = headers.get("x-amz-crc32")
-    if checksum is not None and checksum.strip() != str(zlib.crc32(body)):
+    if not _fits(body, headers):
         raise BadPage(f"{operation} on {resource}: the answer does not fit its checksum")
-    if headers.get("content-encoding", "identity") == "gzip":  # not asked for, but the checksum would be of this
-        try:
-            return gzip.decompress(body)
-        except (OSError, EOFError, zlib.error) as error:
-            raise BadPage(f"{operation} on {resource}: the compressed answer cannot be read") from error
-    return body
+    try:
+        return _unpacked(body, headers)
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadPage(f"{operation} on {resource}: the compressed answer cannot be read") from error
+
+
+def _fits(body: bytes, headers: Mapping[str, str]) -> bool:
+    checksum = headers.get("x-amz-crc32")
+    return checksum is None or checksum.strip() == str(zlib.crc32(body))
+
+
+def _unpacked(body: bytes, headers: Mapping[str, str]) -> bytes:
+    """Compressed answers are not asked for, but the checksum would be of what was sent."""
+    return gzip.decompress(body) if headers.get("content-encoding", "identity") == "gzip" else body
+
+
+def _is_error(body: bytes, headers: Mapping[str, str]) -> bool:
+    """Whether the body of an error names the error, as AWS's do."""
+    try:
+        return "__type" in msgspec.json.decode(_unpacked(body, headers), type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, OSError, EOFError, zlib.error):
+        return False
 
 
 def _grant(resource: str) -> str:
@@ -224,6 +244,10 @@ def refusal(
     """The one table of AWS's error codes. `action` on `grant` is what a policy has to allow."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if _BROKEN in error.response and 400 <= status < 500:
+        return BadPage(
+            f"{operation} on {resource} was answered with an error (status {status}) that did not come whole"
+        )
     what = f"{operation} on {resource} was answered with {code or status}"
     text = str(error.response.get("Error", {}).get("Message", ""))
     if text and code not in _CLOCK:  # that text shows the signature

@@ -1,9 +1,9 @@
-"""The tree of a stream's shards: which may be read now, and which finished ones may be forgotten. No I/O.
+"""The tree of a stream's shards: which may be read now. No I/O.
 
 DynamoDB's rules that bite here: a shard is continued by its children about every four hours, and by several when it
 splits; one key's changes go from a parent to exactly one child, so a child must not be read before its parent is
-finished; a listing may show an open parent beside its child, a closed leaf before its children, a child whose parent
-has expired, and an expired shard once more.
+finished; a listing may show an open parent beside its child, a closed leaf before its children, one child without its
+sister, a child whose parent has expired, and an expired shard once more; and it may leave a shard out.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from dynaview.sources.port import Shard
 class ShardTree:
     """Made from what is known of a stream; every question is answered in time linear in the number of shards.
 
-    `finished` holds the ids of shards that were read to their end. A listing changes nothing about them, nor about
-    those that are being read (`begin`): one that is listed no more is lost data, not an end, and its children wait
-    until the caller has decided about it (`finish`).
+    `finished` holds the ids of shards that were read to their end. A listing changes nothing about them. A shard stays
+    known until it is dropped, and its children wait until it is finished.
     """
 
     def __init__(self, listing: Iterable[Shard] = (), finished: Collection[str] = ()) -> None:
@@ -26,7 +25,7 @@ class ShardTree:
         self._children: dict[str, list[str]] = {}
         self._finished = set(finished)
         self._begun: set[str] = set()
-        self.relist(listing)
+        self.add(listing)
 
     def __len__(self) -> int:
         return len(self._shards)
@@ -41,14 +40,8 @@ class ShardTree:
         """The shard as it was listed last."""
         return self._shards.get(shard_id)
 
-    def relist(self, listing: Iterable[Shard]) -> None:
-        """Replace what is known by a new, complete listing."""
-        self._shards = {}
-        self._children = {}
-        self.add(listing)
-
     def add(self, shards: Iterable[Shard]) -> None:
-        """Add or renew some shards (the answer to a question for children)."""
+        """Add or renew shards. One that a listing does not show stays: listings lag, so that proves nothing."""
         for shard in shards:
             known = self._shards.get(shard.id)
             if known is None and shard.parent is not None:
@@ -75,12 +68,17 @@ class ShardTree:
         finished, or neither listed nor begun (it has expired, so that nothing of it can be read any more)."""
         return [shard for shard in self._shards.values() if self._is_ready(shard)]
 
-    def forgettable(self) -> list[str]:
-        """Finished ids that need not be kept: neither they nor a child of theirs is listed.
-
-        Not earlier: DynamoDB may list an expired shard again, and it must not be read again then.
-        """
-        return sorted(shard for shard in self._finished if shard not in self._shards and shard not in self._children)
+    def drop(self, shard_ids: Iterable[str]) -> None:
+        """Know nothing any more of shards that have long been finished, or whose data is lost and that was said."""
+        for shard_id in shard_ids:
+            shard = self._shards.pop(shard_id, None)
+            if shard is not None and shard.parent is not None:
+                siblings = self._children.get(shard.parent, [])
+                siblings.remove(shard_id)
+                if not siblings:
+                    del self._children[shard.parent]
+            self._begun.discard(shard_id)
+            self._finished.discard(shard_id)
 
     def _is_ready(self, shard: Shard) -> bool:
         if shard.id in self._finished:

@@ -38,7 +38,7 @@ def read_all(stream: StreamReader, patience: int = 1000) -> list[str]:
     tree = ShardTree()
     found: list[str] = []
     for _ in range(patience):
-        tree.relist(stream.shards())
+        tree.add(stream.shards())
         ready = tree.ready()
         if not ready:
             break

@@ -53,7 +53,7 @@ def test_finishing_a_shard_names_its_children() -> None:
 def test_the_children_of_a_closed_leaf_are_ready_when_they_appear() -> None:
     shards = ShardTree(tree("0."))
     assert shards.finish("0") == []
-    shards.relist(tree("0."))
+    shards.add(tree("0."))
     assert ready(shards) == ""
     shards.add([Shard("1", "0", "200", None)])
     assert ready(shards) == "1"
@@ -75,25 +75,26 @@ def test_a_listing_renews_what_is_known() -> None:
 
 def test_an_expired_shard_that_is_listed_again_stays_finished() -> None:
     shards = ShardTree(tree("0>1"), ["0"])
-    shards.relist(tree("(0)>1"))
-    assert ready(shards) == "1"
-    assert shards.forgettable() == []  # its child is still listed
-    shards.relist(tree("0>1"))
+    shards.add(tree("(0)>1"))
+    shards.add(tree("0>1"))
     assert ready(shards) == "1"
 
 
-def test_finished_shards_may_be_forgotten_once_nothing_names_them() -> None:
-    shards = ShardTree(tree("0>1 1>2"), ["0", "1"])
-    shards.relist(tree("(1)>2"))
-    assert shards.forgettable() == ["0"]
-
-
-def test_a_shard_that_vanishes_while_it_is_read_holds_up_its_children() -> None:
+def test_a_shard_that_a_listing_leaves_out_holds_up_its_children() -> None:
     shards = ShardTree(tree("0>1"))
-    shards.begin("0")
-    shards.relist(tree("(0)>1"))
-    assert ready(shards) == ""
+    shards.add(tree("(0)>1"))
+    assert ready(shards) == "0"
     assert [shard.id for shard in shards.finish("0")] == ["1"]
+
+
+def test_nothing_is_known_of_a_shard_that_was_dropped() -> None:
+    shards = ShardTree(tree("0>1,2"), ["0"])
+    shards.drop(["0", "1", "unknown"])
+    assert "0" not in shards
+    assert [shard.id for shard in shards.children("0")] == ["2"]
+    assert ready(shards) == "2"  # its parent has expired
+    shards.drop(["2"])
+    assert shards.children("0") == []
 
 
 def test_ten_thousand_shards_take_no_time() -> None:
@@ -134,26 +135,25 @@ def test_parents_first_and_everything_in_the_end(listing: list[Shard], random: R
 
 @given(forests(), st.randoms(use_true_random=False))
 def test_discovery_bit_by_bit_reads_each_shard_once(listing: list[Shard], random: Random) -> None:
-    """Listings that show more and more, drop finished shards and show them again, while what may be forgotten is."""
+    """Listings that show more and more, leave shards out and show them again, while finished ones are dropped."""
     born = sorted(listing, key=lambda shard: int(shard.id))
     shards = ShardTree()
     read: list[str] = []
-    forgotten: set[str] = set()
+    dropped: set[str] = set()
     shown = 0
     while shown < len(born) or shards.ready():
-        shown = min(len(born), shown + random.randrange(1, 6))
-        shards.relist(
-            shard
-            for shard in born[:shown]
-            if shard.id not in forgotten and (shard.id not in read or random.random() < 0.5)
-        )
-        if random.random() < 0.5:
-            forgotten.update(shards.forgettable())
+        before, shown = shown, min(len(born), shown + random.randrange(1, 6))
+        again = [shard for shard in born[:before] if shard.id not in dropped and random.random() < 0.5]
+        shards.add([*again, *born[before:shown]])
         for shard in shards.ready()[: random.randrange(1, 4)]:
             assert shard.id not in read
             shards.begin(shard.id)
             shards.finish(shard.id)
             read.append(shard.id)
+        if random.random() < 0.3:
+            old = [each for each in read if random.random() < 0.5 and not shards.children(each)]
+            shards.drop(old)
+            dropped.update(old)
     assert sorted(read) == sorted(shard.id for shard in born)
     places = {shard_id: place for place, shard_id in enumerate(read)}
     for shard in born:

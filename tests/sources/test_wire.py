@@ -100,6 +100,22 @@ class TestWholeAnswers:
         with pytest.raises(BadPage):
             reader.children("0")
 
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            Answer(packed({"__type": "x#TrimmedDataAccessException", "message": "m"})[:-20], status=400),
+            Answer(packed({"__type": "x#TrimmedDataAccessException"}), 400, headers={"x-amz-crc32": "1"}),
+            Answer(b"", status=400, checksum=False),
+            Answer(b'{"message":"m"}', status=400),
+            Answer(b"<html>a proxy's page</html>", 403, headers={"Content-Type": "text/html"}),
+        ],
+    )
+    def test_a_broken_error_is_no_refusal(self, stub: Stub, reader: DynamoStream, answer: Answer) -> None:
+        stub.say(answer, Answer.of(PAGE))
+        with pytest.raises(BadPage, match="status 40"):
+            reader.read("it")
+        assert len(reader.read("it").changes) == 2
+
     def test_a_broken_iterator(self, stub: Stub, reader: DynamoStream) -> None:
         stub.say(Answer(b"{}"))
         with pytest.raises(BadPage):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,13 @@ from dynaview.projections.projection import Bound
 from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import SinkRefused
 from dynaview.views.control.errors import ControlUnavailable
-from dynaview.views.control.records import Progress
+from dynaview.views.control.records import Progress, ViewRecord
 from dynaview.views.control.store import ControlStore
+from dynaview.views.states import ViewState
 from dynaview.views.streaming.fill import Fill
 from dynaview.views.streaming.generation_writer import GenerationWriter
-from dynaview.views.streaming.pipeline import PipelineSettings, ViewPipeline
+from dynaview.views.streaming.pipeline import PipelineContext, PipelinePlan, PipelineSettings, ViewPipeline
+from dynaview.views.streaming.stored_generations import StoredGenerations
 from dynaview.views.streaming.stream_reader import Follower, FollowerSettings
 from dynaview.views.threads import Threads
 from tests.support.faults import FaultyTarget
@@ -25,7 +26,15 @@ from tests.support.scripted import ScriptedTable
 from tests.support.simple import SHAPE, SimpleBound, layout
 
 QUICK = FollowerSettings(
-    readers=2, poll_first=0.001, poll_cap=0.005, discover_every=0.05, children_every=0.01, tip_margin=0.0
+    readers=2,
+    poll_first=0.001,
+    poll_cap=0.005,
+    tip_pages=5,
+    tip_margin=0.0,
+    discover_every=0.05,
+    children_every=0.01,
+    listing_lag=0.05,
+    forget_after=0.1,
 )
 
 
@@ -61,7 +70,9 @@ class House:
         self.url = f"sqlite:///{folder / 'control.db'}"
         self.names = names
         self.bound: Bound = SimpleBound()
-        self.targets = {name: FaultyTarget(self.sink.open(layout(name), 1)) for name in names}
+        self.targets: dict[str, FaultyTarget] = {}
+        for name in names:
+            self.add(name)
         self.pipeline_settings = PipelineSettings(buffer=50, batch=20, commit_every=0.0, beat=0.01)
         self.settings = QUICK
         self.pipelines: dict[str, ViewPipeline] = {}
@@ -69,19 +80,28 @@ class House:
         self.threads = Threads()
         self.crashed = self.threads.crashed
 
+    def add(self, name: str) -> None:
+        """Another view, from the next start on."""
+        if name not in self.names:
+            self.names = (*self.names, name)
+        self.targets[name] = FaultyTarget(self.sink.open(layout(name), 1))
+
     def start(self) -> None:
         self.control = CutControl(self.url)
         self.pipelines = {}
+        self.context = context = PipelineContext(self.control, self.pipeline_settings)
         for name in self.names:
             record = self.control.add_view(name, "shop", "memory", "f", self.table.arn)
+            if record.state.healed_by_start:
+                self.control.states.set(name, ViewState.STARTING)
             outputs = [GenerationWriter(name, self.bound, self.targets[name])]
-            self.pipelines[name] = ViewPipeline(
-                record, outputs, self.control, self.control.checkpoints(name), self.pipeline_settings
-            )
-            self.pipelines[name].gone = partial(self.sink.gone, layout(name), 1)
+            stored = StoredGenerations(standing=[(self.sink, self.targets[name])])
+            plan = PipelinePlan(record, outputs, self.control.checkpoints(name), stored)
+            self.pipelines[name] = ViewPipeline(plan, context)
         self.follower = Follower(
             self.table.stream(self.table.arn, SHAPE),
             list(self.pipelines.values()),
+            self.context,
             self.settings,
             threads=self.threads.group(),
         )
@@ -153,7 +173,10 @@ class House:
         assert record is not None
         return record.counts
 
-    def state(self, name: str) -> str:
+    def record(self, name: str) -> ViewRecord:
         record = self.control.view(name)
         assert record is not None
-        return record.state
+        return record
+
+    def state(self, name: str) -> str:
+        return self.record(name).state

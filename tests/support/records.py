@@ -63,6 +63,8 @@ class ShardRecords:
     """The sequence number of the last of them."""
     listed: bool = True
     gone: bool = False
+    exhausted: bool = False
+    """Whether it answers with TrimmedDataAccessException wherever it is read."""
     leaf: bool = True
 
     def trim(self, count: int | None) -> None:
@@ -75,6 +77,8 @@ class ShardRecords:
 
     def position(self, after: str | None) -> int:
         """Where reading begins. Without `after` at the oldest record left, silent about trimmed ones, as AWS is."""
+        if self.exhausted:
+            raise Trimmed(f"shard {self.id}")
         if after is None:
             return self.trimmed
         if int(after) <= self.trimmed_to:

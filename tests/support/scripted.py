@@ -18,10 +18,11 @@ from __future__ import annotations
 import bisect
 import copy
 import itertools
+import random
 import re
 import threading
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -44,6 +45,8 @@ class ScriptedTable(Calls):
     one); `scan_page` the most items that a scan page reads, before its filter; `behind` how many changes a scan does
     not see yet, as one that is not strongly consistent. With `late_end` a closed shard ends with an empty page of its
     own instead of together with its last records. `arrange` puts listings into another order.
+    `hollow` is the chance that a page is empty although there are records, which then stay hidden for as many pages as
+    `hollow_run` says; `flicker` is the chance that a listing leaves a shard out.
     `read_units` is the table's provisioned read capacity, `exports` what AWS says of exports by their ARNs.
     """
 
@@ -67,6 +70,9 @@ class ScriptedTable(Calls):
         self.behind = 0
         self.late_end = False
         self.arrange: Callable[[list[Shard]], list[Shard]] = list
+        self.hollow = 0.0
+        self.hollow_run = 1
+        self.flicker = 0.0
         self.read_units: int | None = None
         self.exports: dict[str, ExportStatus] = {}
         self.made = 0
@@ -83,6 +89,9 @@ class ScriptedTable(Calls):
         self._streams: list[StreamRecords] = []
         self._live: StreamRecords | None = None
         self._missing = False
+        self._chance = random.Random(0)
+        self._hidden: Counter[str] = Counter()
+        """How many more pages of a shard are empty."""
         self._made = 0
         self._epoch = 0
         if streaming:
@@ -191,6 +200,14 @@ class ScriptedTable(Calls):
         """Remove a shard's oldest records, all of them without `count`."""
         with self._lock:
             self._stream.shard(shard_id).trim(count)
+
+    def exhaust(self, shard_id: str) -> None:
+        """Remove all records of a shard that stays listed: from now on every read of it, also from its oldest record,
+        answers that the data was trimmed."""
+        with self._lock:
+            shard = self._stream.shards[shard_id]
+            shard.trim(None)
+            shard.exhausted = True
 
     def expire(self, shard_id: str) -> None:
         """Remove a shard with all its records; `reveal` lists it once more, as DynamoDB sometimes does."""
@@ -309,7 +326,10 @@ class ScriptedTable(Calls):
     def listing(self, arn: str) -> list[Shard]:
         """What DescribeStream shows of a stream."""
         with self._lock:
-            return self.arrange(self._find(arn).listing())
+            listing = self._find(arn).listing()
+            if self.flicker:
+                listing = [shard for shard in listing if self._chance.random() >= self.flicker]
+            return self.arrange(listing)
 
     def iterator(self, arn: str, shard_id: str, after: str | None) -> str:
         """What GetShardIterator answers."""
@@ -329,6 +349,8 @@ class ScriptedTable(Calls):
                 raise Trimmed(f"shard {shard_id}")
             available = len(shard.records) - start
             size = min(limit, available, self.page if self.cut is None else self.cut(shard_id, available))
+            if available and self._hides(shard_id):
+                size = 0
             records = shard.records[start : start + size]
             ended = shard.last is not None and size == available and not (self.late_end and size)
             return Page(
@@ -338,6 +360,14 @@ class ScriptedTable(Calls):
             )
 
     # ---- inside
+
+    def _hides(self, shard_id: str) -> bool:
+        if not self._hidden[shard_id] and self._chance.random() < self.hollow:
+            self._hidden[shard_id] = self.hollow_run
+        if not self._hidden[shard_id]:
+            return False
+        self._hidden[shard_id] -= 1
+        return True
 
     @property
     def _stream(self) -> StreamRecords:

@@ -11,7 +11,6 @@ then any other one removes the row, and a worker that finds its row gone has los
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
 
 import sqlalchemy as sa
 
@@ -24,20 +23,6 @@ from dynaview.views.control.tables import leases, ownership, workers
 
 CHUNK = 500
 """Resources in one statement."""
-
-
-class ShardOwner(Protocol):
-    """Who holds leases, as pipelines see it."""
-
-    @property
-    def alone(self) -> bool:
-        """Whether no other worker shares the work."""
-
-    def fence(self, shards: Iterable[str]) -> Fence:
-        """What a commit of these shards rests on."""
-
-    def lose(self) -> None:
-        """Hear that leases are another's: everything is to begin anew."""
 
 
 class LeaseStore:

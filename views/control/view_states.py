@@ -27,20 +27,20 @@ class StateStore:
         with self._database.write() as connection:
             _write(connection, tables.views.c.name == view, state, reason)
 
-    def report(self, view: str, state: ViewState, reason: str, revision: int, fence: Fence) -> None:
+    def report(self, view: str, state: ViewState, reason: str, revision: int, fence: Fence | None) -> None:
         """The view's state as one of several workers sees it. Nothing is written where what pipelines of the view have
         to do is no longer what it was at `revision`: what was seen is of the past. A state that ends the view stays
         until something ends it (see `ViewState`).
 
-        Raises `LeaseLost` where the `fence` says that the worker has nothing to say any more; asked only where the
-        state ends the view.
+        Raises `LeaseLost` where the `fence` says that the worker has nothing to say any more (None: nobody shares the
+        work); asked only where the state ends the view.
         """
         where = (tables.views.c.name == view) & (tables.views.c.revision == revision)
         with self._database.write() as connection:
-            if state.ends:
-                check(connection, view, fence)
-            else:
+            if not state.ends:
                 where &= tables.views.c.state.not_in(_ENDS)
+            elif fence is not None:
+                check(connection, view, fence)
             _write(connection, where, state, reason)
 
 

@@ -82,10 +82,9 @@ class TablePipelines:
             self._follower = follower = Follower(
                 self._table.stream(self.opening.description.stream_arn or "", self.opening.shape),
                 [pipeline for _, pipeline, _ in self._planned_pipelines],
+                self.opening.context,
                 settings,
-                threads=self._threads.group(),
-                on_ready=self._share.poke,
-                stands=self._share.stands,
+                self._threads.group(),
             )
             for record, pipeline, fill in self._planned_pipelines:
                 _heed(pipeline, record)
@@ -249,6 +248,6 @@ def _heed(pipeline: ViewPipeline, record: ViewRecord) -> None:
     if record.filled:
         pipeline.filled()
     if pipeline.failed is None and record.state.ends:
-        pipeline.fail(record.state, record.reason)
+        pipeline.hear(record.state, record.reason)
     elif pipeline.failed is None and record.state is ViewState.STOPPED:
         pipeline.resay()

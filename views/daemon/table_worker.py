@@ -31,7 +31,7 @@ from dynaview.views.rebuild.job import RebuildScheduler
 from dynaview.views.retry import Retrier, Stopped
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.factory import FULL_IMAGES, PipelineFactory
-from dynaview.views.streaming.pipeline import PipelineSettings
+from dynaview.views.streaming.pipeline import PipelineContext, PipelineSettings
 from dynaview.views.streaming.stream_reader import FollowerSettings
 from dynaview.views.threads import Threads
 from dynaview.views.verify.schedule import Rounds
@@ -308,10 +308,10 @@ class Worker:
         mark = fingerprint(view, self.source.table)
         record = self._control.add_view(view.name, view.source, view.sink, mark, declaration=encode(view))
         if record.state is ViewState.GAP:  # it lasts, and waiting would hide it
-            self._refuse(view.name, ViewState.GAP, record.reason)
+            self.view_refused(view.name, ViewState.GAP, record.reason)
         elif isinstance(error, StreamDisabled) and record.stream_arn is not None:  # it was followed once
             lost = stream_gap(self.source.table, None, record.watermark, view.name, view.on_gap)
-            self._refuse(view.name, ViewState.GAP, lost)
+            self.view_refused(view.name, ViewState.GAP, lost)
         else:
             self._control.states.set(view.name, ViewState.WAITING, str(error))
 
@@ -329,7 +329,7 @@ class Worker:
             self._views,
             self.table,
             self._control,
-            self._opening(description),
+            self._opening(description, share),
             share,
             self._all_threads,
             first,
@@ -357,20 +357,18 @@ class Worker:
         )
         self._threads.spawn(f"rebuilds-{self.source.name}", RebuildScheduler(site).run)
 
-    def _opening(self, description: TableDescription) -> PipelineFactory:
-        return PipelineFactory(
-            self.source.table,
-            description,
-            {view.name: view for view in self._views},
-            self._sinks,
-            self._control,
-            self._settings.pipeline,
-            self._refuse,
-            self._on_fail,
-            self._share,
-        )
+    def _opening(self, description: TableDescription, share: ShardCoordinator) -> PipelineFactory:
+        context = PipelineContext(self._control, self._settings.pipeline, owner=share, monitor=self)
+        views = {view.name: view for view in self._views}
+        return PipelineFactory(self.source.table, description, views, self._sinks, context)
 
-    def _refuse(self, view: str, state: ViewState, reason: str) -> None:
+    # What it hears of its views
+
+    def view_refused(self, view: str, state: ViewState, reason: str) -> None:
         log.error("view %s: %s: %s", view, state, reason)
         self._control.states.set(view, state, reason)
+        self._on_fail(view, state, reason)
+
+    def view_failed(self, view: str, state: ViewState, reason: str) -> None:
+        """See `ViewMonitor`."""
         self._on_fail(view, state, reason)

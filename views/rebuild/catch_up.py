@@ -25,7 +25,7 @@ from dynaview.projections.changes import STREAM_SPAN
 from dynaview.projections.projection import Bound
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import STALE, ConditionalWrite, Outcome, Stored, Target
-from dynaview.sources.errors import SourceError, Trimmed
+from dynaview.sources.errors import SourceError, StreamGone, Trimmed
 from dynaview.sources.port import Shard, StreamReader
 from dynaview.sources.shards import ShardTree
 from dynaview.views.control.records import Segment
@@ -36,8 +36,7 @@ from dynaview.views.rebuild.side_by_side import PageResult
 from dynaview.views.rebuild.view_rebuild import ViewRebuild
 from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.offsets import START, Delivery
-from dynaview.views.streaming.shard_discovery import Cursor
-from dynaview.views.streaming.stream_reader import RETENTION, delivery_of, sequence_text
+from dynaview.views.streaming.shard_reader import RETENTION, ShardReader
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +52,9 @@ SPARE = 300.0
 PACE = 0.5
 """Seconds between two reads of an open shard: its other two readers have the right of way (AWS allows five reads a
 second)."""
+
+CLOSED_PACE = 0.05
+"""Seconds between two reads of a closed shard, which the others seldom read any more."""
 
 SAVE_EVERY = 2.0
 """Seconds between two saved positions."""
@@ -146,8 +148,8 @@ class History:
             return
         outputs = [(member, member.output()) for member in members]
         listing = self._listing()
-        if gone := sorted(last.keys() - {shard.id for shard in listing}):
-            raise TooLate(f"shard {gone[0]} is listed no more")
+        # A listing may lag; where a shard is really gone its reading tells.
+        listing += [Shard(shard, None, "0", None) for shard in sorted(last.keys() - {each.id for each in listing})]
         tree = ShardTree(listing, finished=[shard.id for shard in listing if shard.id not in last])
         done = 0
         while ready := tree.ready():
@@ -280,40 +282,35 @@ class History:
                 self._wait(error, backoff)
 
     def _read(self, shard: Shard, position: int, last: int) -> Iterator[Delivery]:
-        """What stands behind `position` in a shard, up to `last` or a little more."""
-        cursor = Cursor(shard.id, position)
+        """What stands behind `position` in a shard, up to `last` or a little more, or to the shard's tip: what is not
+        there any more was trimmed, and is older than the export as long as that is in reach."""
+        reader = ShardReader(self._stream, shard, position)
         while True:
             self._check()
             try:
-                if cursor.iterator is None:
-                    if cursor.position == START:
-                        self._reach()
-                    after = None if cursor.position == START else sequence_text(cursor.position)
-                    cursor.iterator = self._stream.open(shard.id, after)
-                page = self._stream.read(cursor.iterator)
-            except SourceError as error:
-                cursor.iterator = None
-                if isinstance(error, Trimmed):  # what is trimmed is older than the export as long as that is in reach
+                if reader.opens_at_start:
                     self._reach()
-                    cursor.position = START
-                self._wait(error, cursor.backoff)
+                delivery = reader.read()
+            except SourceError as error:
+                if isinstance(error, Trimmed):
+                    self._reach()
+                    reader.begin_again()
+                if isinstance(error, StreamGone) and reader.believed:
+                    raise TooLate(str(error)) from error
+                self._wait(error, reader.backoff)
                 continue
-            cursor.backoff.reset()
-            delivery = delivery_of(cursor, page)
-            cursor.iterator, cursor.position = page.next, delivery.last
             yield delivery
             if delivery.end or delivery.last >= last:
                 return
-            if shard.last is None:
-                self._reach()  # else the last record might be waited for in vain
-                self._site.pause(PACE)
+            if reader.read_up_to is not None:
+                self._reach()
+                return
+            # The daemon's two readers have the right of way where they are still at work.
+            self._site.pause(PACE if shard.last is None else CLOSED_PACE)
 
     def _wait(self, error: SourceError, backoff: Backoff) -> None:
-        action = policy(error).action
-        if action is Action.AGAIN:
+        if policy(error).action is Action.AGAIN:
             return
-        if action is Action.GAP and not isinstance(error, Trimmed):
-            raise TooLate(str(error)) from error
         if backoff.meet(error):
             log.warning("table %s: what its stream holds since the export: %s", self._site.source.table, error)
         backoff.wait(self._site.stop)

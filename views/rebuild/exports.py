@@ -38,7 +38,7 @@ from dynaview.views.rebuild.in_place import InPlace
 from dynaview.views.rebuild.side_by_side import FillStrategy, PageResult, PendingPage, SideBySide
 from dynaview.views.rebuild.view_rebuild import ViewRebuild
 from dynaview.views.scanning.parallel_scan import Scan
-from dynaview.views.streaming.stream_reader import RETENTION
+from dynaview.views.streaming.shard_reader import RETENTION
 
 T = TypeVar("T")
 

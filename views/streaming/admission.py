@@ -11,7 +11,7 @@ from dynaview.views.control.records import Checkpoint, ViewRecord
 from dynaview.views.policy import anew
 from dynaview.views.reasons import gap_reason, moment, stream_gap
 from dynaview.views.states import ViewState
-from dynaview.views.streaming.stream_reader import RETENTION
+from dynaview.views.streaming.shard_reader import RETENTION
 
 
 def lost(

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache, partial
 
 from dynaview.projections.attributes import Shape
 from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.declaration import ViewDeclaration
 from dynaview.projections.projection import ViewType
-from dynaview.sinks.port import Sink, Target
+from dynaview.sinks.port import Sink
 from dynaview.sources.errors import SourceError
 from dynaview.sources.port import TableDescription
 from dynaview.views.control.errors import ControlUnavailable
 from dynaview.views.control.records import Generation, ViewRecord
-from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.codec import decode_runnable
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.functions import functions_of
@@ -24,15 +23,12 @@ from dynaview.views.faults import fault_reason
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.admission import changed, lost
 from dynaview.views.streaming.generation_writer import GenerationWriter
-from dynaview.views.streaming.pipeline import PipelineSettings, ViewPipeline
-from dynaview.views.workers.coordinator import ShardCoordinator
+from dynaview.views.streaming.pipeline import PipelineContext, PipelinePlan, PipelineSettings, ViewPipeline
+from dynaview.views.streaming.stored_generations import Stored, StoredGenerations
 
 log = logging.getLogger(__name__)
 
 FULL_IMAGES: ViewType = "NEW_AND_OLD_IMAGES"
-
-Refuse = Callable[[str, ViewState, str], None]
-"""Takes view, state and reason of a view that may not run."""
 
 
 class PipelineFactory:
@@ -44,26 +40,20 @@ class PipelineFactory:
         description: TableDescription,
         views: Mapping[str, ViewDeclaration],
         sinks: Mapping[str, Sink],
-        control: ControlStore,
-        settings: PipelineSettings,
-        refuse: Refuse,
-        on_fail: Refuse,
-        share: ShardCoordinator | None = None,
+        context: PipelineContext,
     ) -> None:
-        """`views` are the declared ones. `refuse` is called for a view that may not begin, `on_fail` for one that ends
-        later. `share` is the worker's part where several share a stream. Raises `ControlUnavailable`."""
+        """`views` are the declared ones, `table` as the declaration names it. Raises `ControlUnavailable`."""
         self.description = description
+        self.context = context
         self._table = table
         self._views = views
         self._sinks = sinks
-        self._control = control
-        self._settings = settings
-        self._refuse = refuse
-        self._on_fail = on_fail
-        self._share = share
+        self._control = context.control
         self._images: ViewType = description.view_type or FULL_IMAGES
         self._restored = cache(partial(decode_runnable, functions=functions_of(views.values())))
-        earlier = [self.declared(view, each) for view in views.values() for each in control.generations(view.name)]
+        earlier = [
+            self.declared(view, each) for view in views.values() for each in self._control.generations(view.name)
+        ]
         self.shape = self._shape([*views.values(), *filter(None, earlier)])
         """What is read of an item: all that the declared views and the generations that stand need."""
 
@@ -110,33 +100,40 @@ class PipelineFactory:
         if is_changed and (not outputs or view.on_change == "stop"):
             self._refuse(view.name, ViewState.CHANGED, changed(view))
             return None
-        limits = view.dead_letters
-        settings = dataclasses.replace(self._settings, letters=limits.limit, letters_within=limits.within)
-        pipeline = ViewPipeline(
-            record, outputs, self._control, checkpoints, settings, on_gap=view.on_gap, holder=self._share
-        )
-        if self._share is not None:
-            pipeline.missing = partial(self._share.missing, view.name)
-        pipeline.gone = partial(_gone, [(self._sinks[each.sink], each.target) for each in standing])
-        if pipeline.live is not None and len(outputs) > 1:
-            pipeline.published = partial(self._sinks[pipeline.live.sink].published, pipeline.live.target.layout)
+        doing: tuple[ViewState, str] = (ViewState.FOLLOWING, "")
         if is_changed:
-            pipeline.doing = (ViewState.FOLLOWING, f"rows are made as they were declared before: {changed(view)}")
+            doing = (ViewState.FOLLOWING, f"rows are made as they were declared before: {changed(view)}")
         elif any(generations[number].role == "next" for number in record.write_order):
-            pipeline.doing = (ViewState.REBUILDING, "")
-        if pipeline.live is not None:
-            pipeline.highest = partial(self._sinks[pipeline.live.sink].highest, pipeline.live.target.layout)
-        pipeline.on_fail = partial(self._on_fail, view.name)
-        return pipeline
+            doing = (ViewState.REBUILDING, "")
+        live = next((each for each in outputs if each.generation == record.generation), None)
+        stored = StoredGenerations(
+            None if live is None else self._stored(live), [self._stored(each) for each in standing]
+        )
+        begun = max(generations[output.generation].created for output in outputs)
+        plan = PipelinePlan(record, outputs, checkpoints, stored, doing, view.on_gap, begun)
+        return ViewPipeline(plan, dataclasses.replace(self.context, settings=self._settings(view)))
+
+    def _settings(self, view: ViewDeclaration) -> PipelineSettings:
+        limits = view.dead_letters
+        return dataclasses.replace(self.context.settings, letters=limits.limit, letters_within=limits.within)
+
+    def _stored(self, output: GenerationWriter) -> Stored:
+        return self._sinks[output.sink], output.target
 
     def output(self, declared: ViewDeclaration, generation: Generation, stream_count: int) -> GenerationWriter:
         """What writes one generation by the declaration that built it."""
         bound = compile_view(declared).bind(self.shape, self.description.key, self._images)
         target = self._sinks[declared.sink].open(declared.layout, generation.generation)
         bulk = generation.role == "next" and not generation.filled
-        output = GenerationWriter(declared.name, bound, target, stream_count, self._settings.batch, bulk, declared.sink)
+        output = GenerationWriter(
+            declared.name, bound, target, stream_count, self.context.settings.batch, bulk, declared.sink
+        )
         output.claimed = generation.claimed
         return output
+
+    def _refuse(self, view: str, state: ViewState, reason: str) -> None:
+        if self.context.monitor is not None:
+            self.context.monitor.view_refused(view, state, reason)
 
     def _was_prepared(self, view: str, generation: int) -> bool:
         """Whether a generation that is being built stands in its store: rows may have been scanned into it."""
@@ -151,9 +148,3 @@ class PipelineFactory:
             attributes = compile_view(view).attributes
             names = None if names is None or attributes is None else names | attributes
         return Shape(names)
-
-
-def _gone(standing: Sequence[tuple[Sink, Target]]) -> str | None:
-    """What a store has lost of generations that stood in it."""
-    found = (sink.gone(target.layout, target.generation) for sink, target in standing)
-    return next((what for what in found if what is not None), None)

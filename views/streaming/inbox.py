@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from dynaview.views.control.records import Checkpoint
@@ -18,7 +18,7 @@ from dynaview.views.streaming.offsets import START, Delivery, Positions, ShardPo
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class News:
     """What there is to commit beside checkpoints."""
 
     known: list[str]
@@ -43,10 +43,12 @@ class Inbox:
         *,
         shared: bool = False,
         passed: float | None = None,
+        begun: float | None = None,
     ) -> None:
         """`checkpoints` are those the view begins with, by shard; changes up to `room` may wait, though a page that
         arrives below that is still taken whole. Once `stop` is set nothing is taken. Where workers share a stream
-        (`shared`), a shard is this process's from `adopt` on. `passed` is the watermark that was said last."""
+        (`shared`), a shard is this process's from `adopt` on. `passed` is the watermark that was said last, `begun`
+        when the view was begun with what was retained then (seconds since 1970; None: now)."""
         self.checkpoints = checkpoints
         self.passed = passed
         """The watermark (seconds since 1970) that was said last, by an earlier run perhaps."""
@@ -65,7 +67,7 @@ class Inbox:
         """Shards of which something was taken from the buffer and is not committed yet."""
         self._closed = False
         self._over = False
-        self._begun = time.time()
+        self._begun = time.time() if begun is None else begun
 
     # For readers
 
@@ -79,7 +81,7 @@ class Inbox:
             if shard in self._shards:
                 return
             known = self.checkpoints.get(shard)
-            at = self._shards[shard] = ShardPosition(parent, mine=not self._shared)
+            at = self._shards[shard] = ShardPosition(parent, owned=not self._shared)
             if known is not None:
                 at.go_to(known)
             elif not self._closed:  # what comes after a gap must not look as if it had been followed
@@ -89,11 +91,18 @@ class Inbox:
         """How far the view is in a shard; one that it has forgotten it has finished."""
         return self._shards.get(shard) or ShardPosition(None, ended=True, finished=True)
 
-    def handed(self, shard: str) -> int:
+    def cover(self, shards: Iterable[str]) -> None:
+        """Learn that all children of these shards are known."""
+        with self._lock:
+            for shard in shards:
+                if (at := self._shards.get(shard)) is not None:
+                    at.covered = True
+
+    def received(self, shard: str) -> int:
         """The last position of a shard that was taken, in an earlier run perhaps."""
         with self._lock:
             if (at := self._shards.get(shard)) is not None:
-                return at.handed
+                return at.received
             known = self.checkpoints.get(shard)
             return START if known is None or known.sequence is None else known.sequence
 
@@ -101,21 +110,21 @@ class Inbox:
         """Whether more of the shard could be taken now: its parents are done, there is room, and nothing has failed."""
         with self._lock:
             at = self._shards.get(shard)
-            return at is not None and at.mine and not at.ended and self._open() and self._shards.ready(at)
+            return at is not None and at.owned and not at.ended and self._open() and self._shards.ready(at)
 
     def offer(self, delivery: Delivery) -> bool:
         """Take a delivery, or what of it is new to the view; False where something before it is missing, or where
         there is no room. Never waits."""
         with self._lock:
             at = self._shards.get(delivery.shard)
-            if at is None or at.ended or not at.mine:
+            if at is None or at.ended or not at.owned:
                 return True
-            if delivery.start > at.handed or not self._shards.ready(at) or not self._open():
+            if delivery.start > at.received or not self._shards.ready(at) or not self._open():
                 return False
-            part = delivery.behind(at.handed)
-            if not (part.changes or part.broken or part.end or part.last > at.handed):
+            part = delivery.behind(at.received)
+            if not (part.changes or part.broken or part.end or part.last > at.received):
                 return True
-            at.handed, at.ended = part.last, part.end
+            at.received, at.ended = part.last, part.end
             self._buffer.append(part)
             self._buffered += len(part.changes) + len(part.broken)
             self._lock.notify()
@@ -124,7 +133,9 @@ class Inbox:
     def tip(self, shard: str, position: int, at: float) -> None:
         """Hear that at that time (seconds since 1970) the shard held nothing behind `position`."""
         with self._lock:
-            if not self._closed and (here := self._shards.get(shard)) is not None and here.mine:
+            here = self._shards.get(shard)
+            # Of what is in between the view has nothing yet, so it proves nothing for it.
+            if here is not None and here.owned and not self._closed and here.received >= position:
                 here.tip = (position, at)
 
     def unread_since(self, shard: str) -> float | None:
@@ -135,11 +146,11 @@ class Inbox:
         """
         with self._lock:
             at = self._shards.get(shard)
-            if at is None or not at.mine or at.ended or at.handed != START or self._closed:
+            if at is None or not at.owned or at.ended or at.received != START or self._closed:
                 return None
             parent = self._shards.parent(at)
             tips = [
-                each.tip[1] for each in (at, parent) if each is not None and each.tip and each.handed >= each.tip[0]
+                each.tip[1] for each in (at, parent) if each is not None and each.tip and each.received >= each.tip[0]
             ]
             marks = [mark for mark in (self.passed, self._shards.inherited(at), *tips) if mark is not None]
             return max(marks, default=self._begun)
@@ -180,46 +191,46 @@ class Inbox:
     def foreign(self) -> list[str]:
         """Unfinished shards that are not this process's."""
         with self._lock:
-            return [] if self._closed else [s for s, at in self._shards.items() if not (at.mine or at.finished)]
+            return [] if self._closed else [s for s, at in self._shards.items() if not (at.owned or at.finished)]
 
     def adopt(self, shard: str, checkpoint: Checkpoint | None) -> None:
         """The shard is this process's from now on; `checkpoint` was read after that was so."""
         with self._lock:
-            if (at := self._shards.get(shard)) is not None and not at.mine:
+            if (at := self._shards.get(shard)) is not None and not at.owned:
                 at.go_to(checkpoint)
-                at.mine = True
+                at.owned = True
 
     def hear(self, shard: str, checkpoint: Checkpoint | None) -> bool:
         """Take in how far another worker has brought the shard; whether it is finished now and was not before."""
         with self._lock:
             at = self._shards.get(shard)
-            if at is None or at.mine or at.finished or shard in self._unsaved:
+            if at is None or at.owned or at.finished or shard in self._unsaved:
                 return False
             at.go_to(checkpoint)
             return at.finished
 
-    def let_go(self, shard: str) -> bool:
+    def release(self, shard: str) -> bool:
         """Take nothing more of a shard, and drop what waits of it. Not (False) while its end was taken and is not
         durable: children of it may have been taken too, and would be ahead of it in another worker."""
         with self._lock:
             at = self._shards.get(shard)
-            if at is None or not at.mine:
+            if at is None or not at.owned:
                 return True
             if at.ended and not at.finished and not self._over:
                 return False
-            at.mine = False
+            at.owned = False
             kept = [delivery for delivery in self._buffer if delivery.shard != shard]
             self._buffer = deque(kept)
             self._buffered = sum(len(delivery.changes) + len(delivery.broken) for delivery in kept)
             return True
 
-    def settled(self, shard: str) -> bool:
+    def released(self, shard: str) -> bool:
         """Whether nothing of a shard that was let go waits for a commit; it stands at its checkpoint then."""
         with self._lock:
             if shard in self._unsaved and not self._over:
                 return False
-            if (at := self._shards.get(shard)) is not None and not at.mine:
-                at.handed, at.ended = at.applied, at.finished
+            if (at := self._shards.get(shard)) is not None and not at.owned:
+                at.received, at.ended = at.applied, at.finished
             return True
 
     # For the view's own thread
@@ -245,31 +256,33 @@ class Inbox:
         return bool(self._buffer)
 
     @property
-    def news(self) -> bool:
+    def has_news(self) -> bool:
         """Whether shards are known that no commit has named."""
         return bool(self._known)
 
-    def settle(self, moved: Mapping[str, Checkpoint], tell: bool) -> Settled:
-        """All up to these checkpoints is durable in the sink: what there is to commit with them. `tell`: other workers
-        want to know of this one's tips."""
+    @contextmanager
+    def committing(self, moved: Mapping[str, Checkpoint], tell: bool) -> Iterator[News]:
+        """All up to these checkpoints is durable in the sink: what there is to commit with them, and that it is in the
+        control store when the block ends. `tell`: other workers want to know of this one's tips."""
         with self._lock:
-            known, forgotten = list(self._known), list(self._forgotten)
-            self._known.clear()
-            self._forgotten.clear()
-            for shard, checkpoint in moved.items():
-                at = self._shards[shard]
-                at.applied = START if checkpoint.sequence is None else checkpoint.sequence
-                at.time, at.finished = checkpoint.time, checkpoint.finished
-            watermark = None if self._closed else self.watermark()
-            tips = self._new_tips() if tell and not self._closed else {}
-            self._unsaved.update(tips)
-            self.passed = self.passed if watermark is None else watermark
-            return Settled(known, forgotten, tips, watermark, self._closed)
-
-    def committed(self) -> None:
-        """What `take` gave and `settle` said is in the control store."""
+            news = self._news(moved, tell)
+        yield news
         with self._lock:
             self._unsaved.clear()
+
+    def _news(self, moved: Mapping[str, Checkpoint], tell: bool) -> News:
+        known, forgotten = list(self._known), list(self._forgotten)
+        self._known.clear()
+        self._forgotten.clear()
+        for shard, checkpoint in moved.items():
+            at = self._shards[shard]
+            at.applied = START if checkpoint.sequence is None else checkpoint.sequence
+            at.time, at.finished = checkpoint.time, checkpoint.finished
+        watermark = None if self._closed else self.watermark()
+        tips = self._new_tips() if tell and not self._closed else {}
+        self._unsaved.update(tips)
+        self.passed = self.passed if watermark is None else watermark
+        return News(known, forgotten, tips, watermark, self._closed)
 
     def watermark(self) -> float | None:
         """The time up to which, inclusive, every change in the stream is in the view; None: not known now.
@@ -311,7 +324,7 @@ class Inbox:
 
     def _new_tips(self) -> dict[str, float]:
         """What other workers do not know yet of this one's shards at their ends."""
-        tips = {s: tip for s, at in self._shards.items() if at.mine and (tip := at.by_tip()) is not None}
+        tips = {s: tip for s, at in self._shards.items() if at.owned and (tip := at.by_tip()) is not None}
         new = {shard: tip for shard, tip in tips.items() if self._tips.get(shard) != tip}
         self._tips = tips
         return new

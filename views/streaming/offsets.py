@@ -58,7 +58,7 @@ class ShardPosition:
     """How far a pipeline is in one shard."""
 
     parent: str | None
-    handed: int = START
+    received: int = START
     """The last position that the pipeline has taken."""
     ended: bool = False
     """Whether the pipeline has taken the shard's end."""
@@ -70,10 +70,12 @@ class ShardPosition:
     """Whether everything up to the shard's end is durable."""
     tip: tuple[int, float] | None = None
     """(position, time): at that time the shard held nothing behind the position."""
-    mine: bool = True
+    owned: bool = True
     """Whether this process reads the shard; of another worker's it knows what the control store says."""
     kept: bool = False
     """Of another worker's shard: whether the control store has known it."""
+    covered: bool = False
+    """Whether all of its children are known."""
 
     def go_to(self, checkpoint: Checkpoint | None) -> None:
         """Stand where a checkpoint says (None: there is none).
@@ -84,7 +86,7 @@ class ShardPosition:
             self.finished = self.ended = self.finished or self.kept
             return
         self.kept = True
-        self.handed = self.applied = START if checkpoint.sequence is None else checkpoint.sequence
+        self.received = self.applied = START if checkpoint.sequence is None else checkpoint.sequence
         self.time = checkpoint.time
         self.finished = self.ended = checkpoint.finished
         if checkpoint.tip is not None:
@@ -120,9 +122,10 @@ class Positions(dict[str, ShardPosition]):
         - Records of a shard come in the order of their making. Once one is applied, whatever follows it was made no
           earlier; as AWS cuts times to the second, what follows may be of the same second (`CUT`).
         - A reader that asks at a time and finds nothing behind a position has all that was in the shard then
-          (several times in a row: one empty page proves nothing; less a margin for what is on its way to the stream).
+          (many times in a row, less a margin for what is on its way to the stream: see `shard_reader`).
           That is by the worker's clock, and it holds only where changes still go to this shard, not to a child.
-        - A finished shard without a child counts with what was read of it: its child is only not listed yet.
+        - A finished shard counts with what was read of it until all of its children are known: of two that divide its
+          keys, one may be listed later than the other.
         - A shard whose parent is not finished is no leaf yet: the parent's mark is lower. One that has shown nothing
           of its own stands where its parents' records ended.
         """
@@ -132,7 +135,7 @@ class Positions(dict[str, ShardPosition]):
         for shard, at in self.items():
             continued = shard in parents
             parent = self.parent(at)
-            if (parent is not None and not parent.finished) or (at.finished and continued):
+            if (parent is not None and not parent.finished) or (at.finished and continued and at.covered):
                 continue
             marks = [mark for mark in (at.by_records(), None if continued else at.by_tip()) if mark is not None]
             mark = max(marks) if marks else self.inherited(at)

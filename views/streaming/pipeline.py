@@ -13,13 +13,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import InitVar, dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import Outcome, SinkError, SinkRefused, Stored, Target
 from dynaview.views.control.errors import ControlUnavailable, LeaseLost, Superseded
-from dynaview.views.control.leases import ShardOwner
 from dynaview.views.control.records import Checkpoint, DeadLetter, Part, Progress, ViewRecord
 from dynaview.views.control.store import ControlStore
 from dynaview.views.faults import fault_reason
@@ -30,6 +29,9 @@ from dynaview.views.streaming.dead_letter_limit import DeadLetterLimit
 from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.inbox import Inbox
 from dynaview.views.streaming.offsets import Delivery
+from dynaview.views.streaming.ownership import ShardOwner, SoleOwner
+from dynaview.views.streaming.signals import ReaderSignals
+from dynaview.views.streaming.stored_generations import StoredGenerations
 
 log = logging.getLogger(__name__)
 
@@ -61,48 +63,70 @@ class PipelineSettings:
     """Seconds."""
 
 
-@dataclass
-class ViewPipeline:
-    """One view in motion. Readers know its `inbox`, and say what is lost; `run` is the pipeline's own thread."""
+class ViewMonitor(Protocol):
+    """Hears of views that do not run (any more)."""
+
+    def view_refused(self, view: str, state: ViewState, reason: str) -> None:
+        """A view may not begin; nobody has said so yet."""
+
+    def view_failed(self, view: str, state: ViewState, reason: str) -> None:
+        """A view takes nothing any more, and says so itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelinePlan:
+    """What the pipeline of a view has to do."""
 
     record: ViewRecord
     outputs: Sequence[GenerationWriter]
     """The generations to write, in this order: what comes first never shows less than what comes after it."""
-    control: ControlStore
-    checkpoints: InitVar[dict[str, Checkpoint]]
-    settings: PipelineSettings = field(default_factory=PipelineSettings)
-    on_room: Callable[[], None] = lambda: None
-    """Called whenever the pipeline has taken from its buffer."""
-    on_gap: OnGap = "stop"
-    """What the declaration asks for when changes are lost."""
-    on_fail: Callable[[ViewState, str], None] = lambda state, reason: None
-    """Called once, with state and reason, when the pipeline takes nothing any more."""
-    gone: Callable[[], str | None] = lambda: None
-    """What the sink has lost of the view, if anything (`Sink.gone`)."""
-    published: Callable[[], int | None] = lambda: None
-    """The generation that readers see already, where the view has several (`Sink.published`)."""
+    checkpoints: dict[str, Checkpoint]
+    """Where it begins, by shard."""
+    stored: StoredGenerations = field(default_factory=StoredGenerations)
     doing: tuple[ViewState, str] = (ViewState.FOLLOWING, "")
     """State and reason while all is well and the first fill is complete."""
-    highest: Callable[[], int] = lambda: 0
-    """The highest generation of the view in its store (`Sink.highest`)."""
-    trouble: Callable[[], str | None] = lambda: None
-    """What stands between the readers and the stream now, if anything."""
-    holder: ShardOwner | None = None
-    """Who says which shards are this process's, where workers share a stream; None: all are."""
+    on_gap: OnGap = "stop"
+    """What the declaration asks for when changes are lost."""
+    begun: float | None = None
+    """When the view was begun with all that the stream held then (seconds since 1970); None: now."""
 
-    missing: Callable[[str, str | None], bool] = lambda shard, child: True
-    """Whether a shard that is not listed any more (but a child of it, where one is named) is really unfinished in the
-    view: another worker may have finished it meanwhile."""
 
-    def __post_init__(self, checkpoints: dict[str, Checkpoint]) -> None:
-        self.name = self.record.name
+@dataclass(frozen=True, slots=True)
+class PipelineContext:
+    """What the pipelines of one stream share."""
+
+    control: ControlStore
+    settings: PipelineSettings = field(default_factory=PipelineSettings)
+    signals: ReaderSignals = field(default_factory=ReaderSignals)
+    """Those of the readers of the stream."""
+    owner: ShardOwner = field(default_factory=SoleOwner)
+    """Which shards are this process's to read."""
+    monitor: ViewMonitor | None = None
+
+
+class ViewPipeline:
+    """One view in motion. Readers know its `inbox`, and say what is lost; `run` is the pipeline's own thread."""
+
+    def __init__(self, plan: PipelinePlan, context: PipelineContext) -> None:
+        self.record = plan.record
+        self.name = plan.record.name
+        self.outputs = plan.outputs
+        self.control = context.control
+        self.settings = context.settings
+        self.on_gap = plan.on_gap
+        self._stored = plan.stored
+        self._doing = plan.doing
+        self._signals = context.signals
+        self._owner = context.owner
+        self._monitor = context.monitor
         self.stop = threading.Event()
         self.inbox = Inbox(
-            checkpoints,
+            plan.checkpoints,
             self.settings.buffer,
             self.stop,
-            shared=self.holder is not None,
-            passed=self.record.watermark,
+            shared=self._owner.shared,
+            passed=plan.record.watermark,
+            begun=plan.begun,
         )
         self.prepared = threading.Event()
         """Set once the sink has what the view needs, or the pipeline has ended."""
@@ -124,8 +148,8 @@ class ViewPipeline:
 
     def lose(self, shard: str, what: str) -> None:
         """Stop, because of `what` happened to a shard: changes behind what the pipeline has of it are lost."""
-        handed, passed = self.inbox.handed(shard), self.inbox.passed
-        self.fail(ViewState.GAP, shard_gap(what, shard, handed, passed, self.name, self.on_gap))
+        received, passed = self.inbox.received(shard), self.inbox.passed
+        self.fail(ViewState.GAP, shard_gap(what, shard, received, passed, self.name, self.on_gap))
 
     def lose_stream(self, what: str) -> None:
         """Stop, because of `what` happened to the stream: changes behind the watermark are lost."""
@@ -135,13 +159,23 @@ class ViewPipeline:
 
     def fail(self, state: ViewState, reason: str) -> None:
         """Take nothing any more: `state` says what stands in the way (a gap, an error), `reason` what mends it."""
+        if self._end_taking(state, reason):
+            log.error("view %s: %s: %s", self.name, state, reason)
+
+    def hear(self, state: ViewState, reason: str) -> None:
+        """Take nothing any more, as another worker has said (and logged)."""
+        if self._end_taking(state, reason):
+            log.info("view %s: %s, as another worker has said", self.name, state)
+
+    def _end_taking(self, state: ViewState, reason: str) -> bool:
         with self._failing:
             if self.failed is not None:
-                return
+                return False
             self.failed = (state, reason)
             self.inbox.close()
-        log.error("view %s: %s: %s", self.name, state, reason)
-        self.on_fail(state, reason)
+        if self._monitor is not None:
+            self._monitor.view_failed(self.name, state, reason)
+        return True
 
     def lettered(self, letters: Sequence[DeadLetter]) -> bool:
         """Hear of dead letters; True where they are too many and the pipeline takes nothing any more."""
@@ -177,8 +211,7 @@ class ViewPipeline:
             log.info("view %s: what it has to do has changed; its last batch is read again", self.name)
         except LeaseLost as lost:
             log.warning("view %s: this worker was taken for dead, and begins anew: %s", self.name, lost)
-            if self.holder is not None:
-                self.holder.lose()
+            self._owner.lose()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this view's alone (law 7)
             self.fault(error)
             self._stand_still()
@@ -195,10 +228,10 @@ class ViewPipeline:
             if not self._overrun():  # else they are read again at the next start
                 self._apply(deliveries)
             if deliveries:
-                self.on_room()
+                self._signals.made_room()
             self._commit_when_due(bool(deliveries))
         self._commit()
-        if self.failed is None and (self.holder is None or self.holder.alone):
+        if self.failed is None and self._owner.alone:
             self._say(ViewState.STOPPED)
 
     def _stand_still(self) -> None:
@@ -211,21 +244,21 @@ class ViewPipeline:
     def _prepare(self) -> None:
         # What was written before is lost with it: to make it anew would let an empty view look complete (law 4).
         begun = self.record.filled or bool(self.inbox.checkpoints)
-        if begun and (gone := self.gone()) is not None:
+        if begun and (gone := self._stored.gone()) is not None:
             raise SinkRefused(f"{gone}, and the rows of the view with it: bring it back, or {anew(self.name)}")
         for output in self.outputs:
             if not output.claimed:
                 self._claim(output)
             output.target.prepare(output.bulk)
         # One may have been swapped in without a record of it: readers must not be sent back, to rows that lag behind.
-        if self.live is not None and self.published() is None:
+        if self.live is not None and (len(self.outputs) == 1 or self._stored.published() is None):
             self.live.target.publish()
 
     def _claim(self, output: GenerationWriter) -> None:
         """Begin a generation that this control store has never made: nothing of the view may stand in the store. Rows
         of another control store's would be taken for newer, or for complete, whatever the table says."""
         if not self.control.is_claimed(self.name, output.generation):
-            found = self.highest()
+            found = self._stored.highest()
             if found and not self.control.is_claimed(self.name, output.generation):  # by another worker meanwhile
                 raise SinkRefused(
                     f"its store holds generation {found} of it, which this control store did not make: if another "
@@ -270,23 +303,20 @@ class ViewPipeline:
     def _commit_when_due(self, busy: bool) -> None:
         caught_up = not self.inbox.waiting
         due = time.monotonic() - self._committed >= (self.settings.commit_every if busy else self.settings.beat)
-        if due or (caught_up and (busy or self._progress or self.inbox.news)):
+        if due or (caught_up and (busy or self._progress or self.inbox.has_news)):
             self._commit()
 
     def _commit(self) -> None:
         """Everything handed to `_apply` so far is durable now: say so, in one transaction."""
         parts, self._progress = self._progress, {}
         moved = {shard: part.checkpoint for shard, part in parts.items() if part.checkpoint is not None}
-        settled = self.inbox.settle(moved, tell=self.holder is not None and not self.holder.alone)
-        progress = Progress(parts, settled.forgotten, settled.known, tips=settled.tips)
-        if self.holder is not None:
-            progress.revision = self.record.revision
-            if parts or settled.tips:
-                progress.fence = self.holder.fence([*parts, *settled.tips])
-        if settled.closed and self.failed is not None:  # first: no checkpoint behind a gap may be found without it
-            self._say(*self.failed)
-        self._retry(self._once(progress, moved, settled.watermark))
-        self.inbox.committed()
+        with self.inbox.committing(moved, tell=not self._owner.alone) as news:
+            progress = Progress(parts, news.forgotten, news.known, tips=news.tips, revision=self.record.revision)
+            if parts or news.tips:
+                progress.fence = self._owner.fence([*parts, *news.tips])
+            if news.closed and self.failed is not None:  # first: no checkpoint behind a gap may be found without it
+                self._say(*self.failed)
+            self._retry(self._once(progress, moved, news.watermark))
         letters = [letter for part in progress.parts.values() for letter in part.letters]
         if letters:
             log.warning(
@@ -336,10 +366,10 @@ class ViewPipeline:
     def _healthy(self) -> None:
         if self.failed is not None:
             self._say(*self.failed)
-        elif (trouble := self.trouble()) is not None:
+        elif (trouble := self._signals.trouble) is not None:
             self._say(ViewState.WAITING, trouble)
         else:
-            self._say(*((ViewState.FILLING, "") if self._filling else self.doing))
+            self._say(*((ViewState.FILLING, "") if self._filling else self._doing))
 
     def resay(self) -> None:
         """Say the state once more: somebody else has said another one."""
@@ -349,11 +379,8 @@ class ViewPipeline:
         if (state, reason) == self._said:
             return
         self._said = (state, reason)
-        if self.holder is None:
-            self._retry(lambda: self.control.states.set(self.name, state, reason))
-        else:
-            fence = self.holder.fence(())
-            self._retry(lambda: self.control.states.report(self.name, state, reason, self.record.revision, fence))
+        fence = self._owner.fence(())
+        self._retry(lambda: self.control.states.report(self.name, state, reason, self.record.revision, fence))
 
     def _say_if_possible(self, state: ViewState, reason: str) -> None:
         """Say what is wrong with the control store, where it takes that much: a full disk may."""

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, TypeAlias
 
 from dynaview.projections.attributes import Image, Shape, item_key
 from dynaview.projections.changes import Change
-from dynaview.sources.errors import IteratorExpired, StreamGone, Trimmed
-from dynaview.sources.port import Key, Page, StreamReader, TableDescription, TableReader
+from dynaview.sources.errors import StreamGone, Trimmed
+from dynaview.sources.port import Key, StreamReader, TableDescription, TableReader
 from dynaview.views.reasons import moment
-from dynaview.views.retry import Retrier
+from dynaview.views.retry import Retrier, Stopped
+from dynaview.views.streaming.offsets import Delivery
+from dynaview.views.streaming.shard_reader import ReadSettings, ShardReader
 
 REACH = 24 * 3600.0
 """Seconds that a stream reaches back."""
 
-EMPTY_PAGES = 20
-"""So many empty pages one after the other are taken for the tip of an open shard; fewer prove nothing."""
+PACE = ReadSettings(poll_first=0.2, poll_cap=0.2)
+"""A third reader beside the daemon's two takes one page of a shard at a time, five a second at the most."""
 
 _LABEL = re.compile(r"/stream/(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+)$")
 
@@ -31,11 +33,19 @@ Changed: TypeAlias = tuple[list[Key], list[tuple[Key, Image]]]
 class Recent:
     """The changes of one table that its stream still holds."""
 
-    def __init__(self, table: TableReader, description: TableDescription, shape: Shape, patience: Retrier) -> None:
+    def __init__(
+        self,
+        table: TableReader,
+        description: TableDescription,
+        shape: Shape,
+        patience: Retrier,
+        settings: ReadSettings = PACE,
+    ) -> None:
         self._table = table
         self._description = description
         self._shape = shape
         self._patience = patience
+        self._settings = settings
 
     def obstacle(self, at: float) -> str | None:
         """Why the stream cannot tell all that has changed since then; None where it can."""
@@ -55,9 +65,8 @@ class Recent:
         until = time.time()
         stream = self._table.stream(self._description.stream_arn or "", self._shape)
         seen: set[int] = set()
-        for shard in self._patience.insist(stream.shards):
-            for changes in self._records(stream, shard.id, until):
-                yield self._told(changes, at, seen)
+        for changes in self._records(stream, until):
+            yield self._told(changes, at, seen)
 
     def _told(self, changes: Sequence[Change[Any]], at: float, seen: set[int]) -> Changed:
         keys: list[Key] = []
@@ -73,30 +82,31 @@ class Recent:
                 states.append((key, change.body.old))
         return keys, states
 
-    def _records(self, stream: StreamReader, shard: str, until: float) -> Iterator[Sequence[Change[Any]]]:
-        """The records of one shard up to its end, to records of `until`, or to its tip."""
-        after: str | None = None
-        iterator: str | None = None
-        empty = 0
-        while empty < EMPTY_PAGES:
+    def _records(self, stream: StreamReader, until: float) -> Iterator[Sequence[Change[Any]]]:
+        """The records of all shards, each up to its end, to records of `until`, or to its tip. Shards take turns: the
+        daemon reads them as well, so each is left alone for a while after every page."""
+        shards = self._patience.insist(stream.shards)
+        due = deque((0.0, ShardReader(stream, shard, settings=self._settings)) for shard in shards)
+        while due:
+            at, reader = due.popleft()
+            if self._patience.stop.wait(max(0.0, at - time.monotonic())):
+                raise Stopped
+            if (delivery := self._page(reader)) is None:
+                continue
+            if delivery.changes:
+                yield delivery.changes
+            late = bool(delivery.changes) and delivery.changes[-1].body.time > until
+            seen = reader.read_up_to is not None and reader.read_up_to >= until
+            if not (delivery.end or late or seen):
+                due.append((time.monotonic() + max(self._settings.poll_cap, reader.pause), reader))
+
+    def _page(self, reader: ShardReader) -> Delivery | None:
+        """The next page of a shard; None where nothing of it is left."""
+        while not reader.believed:
             try:
-                if iterator is None:
-                    iterator = self._patience.insist(partial(stream.open, shard, after))
-                page: Page[Any] = self._patience.insist(partial(stream.read, iterator))
-            except IteratorExpired:
-                iterator = None
-                continue
+                return self._patience.insist(reader.read)
             except Trimmed:  # what is gone is older than what is asked for
-                after = iterator = None
-                continue
+                reader.begin_again()
             except StreamGone:  # the shard has expired since it was listed
-                return
-            empty = 0 if page.changes or page.broken else empty + 1
-            if page.changes:
-                yield page.changes
-                after = page.changes[-1].body.sequence
-                if page.changes[-1].body.time > until:
-                    return
-            if page.next is None:
-                return
-            iterator = page.next
+                return None
+        return None

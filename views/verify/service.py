@@ -153,7 +153,7 @@ def verify_declared(
                 made = prepare(
                     opened, table, control, patience, limits=asked.limits, found=found, notice=notice, progress=progress
                 )
-                done = _perform(made, opened, table.describe(), asked)
+                done = _perform(made, opened, patience.insist(table.describe), asked)
             except (SourceError, SinkError, ControlError) as error:
                 done = [Report(each.declared.name, each.record.generation, error=str(error)) for each in opened]
             for each, report in zip(opened, done, strict=True):

@@ -160,6 +160,13 @@ class ShardCoordinator:
 
     # What pipelines and jobs ask
 
+    shared = True
+
+    def claim(self, shards: Sequence[str]) -> Sequence[str]:
+        """See `ShardOwner`: none is read before its lease is taken."""
+        self.poke()
+        return ()
+
     @property
     def alone(self) -> bool:
         """Whether no other worker shares the work."""
@@ -205,19 +212,6 @@ class ShardCoordinator:
             return False
         self.lose()
         return False
-
-    def missing(self, view: str, shard: str, child: str | None) -> bool:
-        """See `Pipeline.missing`. Waits for the control store."""
-        try:
-            kept = self._retrier.insist(lambda: self._control.checkpoints(view))
-            leases = self._retrier.insist(lambda: self._leases.of_group(self.group))
-        except Stopped:
-            return False
-        at = kept.get(shard)
-        if child is not None:
-            return child not in kept and (at is None or not at.finished)
-        owner = next((lease.owner for lease in leases if lease.resource == shard), None)
-        return at is not None and not at.finished and owner in (None, self.id)
 
     # Its own thread
 
@@ -351,8 +345,8 @@ class ShardCoordinator:
             for shard, done in list(self._leaving.items()):
                 if self._follower is not None:
                     self._follower.give_up(shard)
-                gone = [pipeline.inbox.let_go(shard) for pipeline in pipelines]
-                if all(gone) and all(pipeline.inbox.settled(shard) for pipeline in pipelines):
+                gone = [pipeline.inbox.release(shard) for pipeline in pipelines]
+                if all(gone) and all(pipeline.inbox.released(shard) for pipeline in pipelines):
                     settled[done].append(shard)
             for done, shards in settled.items():
                 if shards:

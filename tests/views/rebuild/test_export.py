@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 
 from dynaview.sinks.memory import MemorySink
 from dynaview.sources.errors import Throttled
-from dynaview.sources.port import ExportStatus, Page
+from dynaview.sources.port import ExportStatus
 from dynaview.views.control.records import Options, Rebuild
 from dynaview.views.rebuild import catch_up as history
 from dynaview.views.rebuild import exports as exported
 from dynaview.views.streaming.offsets import Delivery
-from dynaview.views.streaming.shard_discovery import Cursor
-from dynaview.views.streaming.stream_reader import delivery_of
+from dynaview.views.streaming.shard_reader import ShardReader
 from tests.support.exports import TABLE_ARN, data_file
 from tests.support.house import until
 from tests.support.poller import Poller
@@ -259,14 +258,18 @@ class Between:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, event: str, key: str, act: Callable[[], None]) -> None:
         self.met = False
 
-        def read(cursor: Cursor, page: Page[Any]) -> Delivery:
-            found = delivery_of(cursor, page)
-            if not self.met and any(each.event == event and key == each.body.key["pk"].S for each in found.changes):
-                self.met = True
-                act()
-            return found
+        between = self
 
-        monkeypatch.setattr(history, "delivery_of", read)
+        class Reader(ShardReader):
+            def read(self) -> Delivery:
+                found = super().read()
+                met = any(each.event == event and key == each.body.key["pk"].S for each in found.changes)
+                if met and not between.met:
+                    between.met = True
+                    act()
+                return found
+
+        monkeypatch.setattr(history, "ShardReader", Reader)
 
 
 def test_a_row_that_the_pipeline_could_not_write_beside_an_older_one_is_written_in_the_end(

@@ -381,22 +381,32 @@ def test_a_view_that_was_away_for_longer_than_streams_reach_back_has_a_gap(tmp_p
     site.control.close()
 
 
-def test_shards_after_a_gap_leave_no_checkpoints(tmp_path: Path) -> None:
-    """Such a checkpoint would look as if the shard had been followed from the one before it."""
+@pytest.mark.parametrize("lost", ["the shard that was followed", "the one after it"])
+def test_a_crash_before_a_gap_was_found_does_not_hide_it(tmp_path: Path, lost: str) -> None:
+    """What is listed is remembered at once, so the checkpoints of later shards stand beside those of the lost ones."""
     house = House(tmp_path)
     house.start()
     house.table.put({"pk": "p1", "sk": "s", "value": 1})
     house.wait_counted()
+    if lost == "the one after it":
+        house.table.close("shard-0")
+        until(lambda: house.control.checkpoints("one")["shard-0"].finished, "the end of the shard")
     house.stop()
-    child = house.table.roll("shard-0")
+    house.table.reveal()
+    child = house.table.leaves[0] if lost == "the one after it" else house.table.roll("shard-0")
     grandchild = house.table.roll(child)
     house.table.expire("shard-0")
     house.table.expire(child)
+    for shard in ("shard-0", child):
+        house.table.fail("open", Throttled, times=10_000, shard=shard)
+    house.start()
+    until(lambda: grandchild in house.control.checkpoints("one"), "a checkpoint")
+    house.crash()
+    house.table.heal()
     for _ in range(2):
         house.start()
         until(lambda: house.state("one") == "gap", "a gap")
         house.stop()
-        assert grandchild not in ControlStore(house.url).checkpoints("one")
 
 
 # dynaview run --fail-on-gap

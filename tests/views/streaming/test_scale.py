@@ -61,9 +61,9 @@ def test_idle_shards_share_a_budget_of_reads(tmp_path: Path) -> None:
     house.start()
     until(lambda: len(house.follower._discovery.cursors) == 200, "the shards to be listed")
     cursors = house.follower._discovery.cursors.values()
-    until(lambda: all(cursor.empty >= 1 for cursor in cursors), "every shard to be read")
+    until(lambda: all(cursor.reader.pause for cursor in cursors), "every shard to be read")
     cursor = next(iter(cursors))
-    cursor.empty = 30
+    until(lambda: cursor.reader.pause == 1.0, "the longest wait of a shard alone")
     assert house.follower._read_front(cursor) >= 190 / 100  # 200 shards, but for those being read now
     house.stop()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dynaview.views.control.records import Checkpoint
-from dynaview.views.streaming.shard_discovery import Discovery
+from dynaview.views.streaming.shard_discovery import ShardDiscovery
 from tests.support.house import QUICK, House, until
 
 
@@ -23,17 +23,17 @@ def house(tmp_path: Path) -> House:
 
 def just_before_it_sleeps(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
     """Do it once when discovery has seen that nothing has to be looked for."""
-    childless = Discovery.childless
+    childless = ShardDiscovery.childless
     done = threading.Event()
 
-    def look(self: Discovery, within: float) -> list[str]:
-        found = childless(self, within)
+    def look(self: ShardDiscovery) -> list[str]:
+        found = childless(self)
         if not done.is_set() and "shard-0" in self.cursors and not found:
             done.set()
             act()
         return found
 
-    monkeypatch.setattr(Discovery, "childless", look)
+    monkeypatch.setattr(ShardDiscovery, "childless", look)
 
 
 def test_an_end_just_before_it_sleeps_is_heard(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

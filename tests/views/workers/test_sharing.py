@@ -6,7 +6,7 @@ import random
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from dynaview.views.control.store import ControlStore
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.offsets import START, Delivery
-from dynaview.views.streaming.pipeline import PipelineSettings, ViewPipeline
+from dynaview.views.streaming.ownership import SoleOwner
+from dynaview.views.streaming.pipeline import PipelineContext, PipelinePlan, PipelineSettings, ViewPipeline
 from tests.support.band import Band, Hand
 from tests.support.band import band as made_band
 from tests.support.house import until
@@ -207,16 +208,11 @@ def test_what_one_worker_says_of_a_views_end_holds_for_all(band: Band) -> None:
 # One pipeline, while its shards change hands
 
 
-class Alone:
-    """Who holds everything."""
+class Shared(SoleOwner):
+    """Others share the work."""
 
+    shared = True
     alone = False
-
-    def fence(self, shards: Iterable[str]) -> Any:
-        return None
-
-    def lose(self) -> None:
-        raise AssertionError
 
 
 @pytest.fixture
@@ -225,7 +221,8 @@ def pipeline(tmp_path: Path) -> Iterator[ViewPipeline]:
     control = ControlStore(f"sqlite:///{tmp_path / 'control.db'}")
     record = replace(control.add_view("one", "shop", "memory", "f"), filled=True)
     output = GenerationWriter("one", SimpleBound(), MemorySink("memory").open(layout("one"), 1))
-    made = ViewPipeline(record, [output], control, {}, PipelineSettings(commit_every=0.0, beat=0.01), holder=Alone())
+    settings = PipelineSettings(commit_every=0.0, beat=0.01)
+    made = ViewPipeline(PipelinePlan(record, [output], {}), PipelineContext(control, settings, owner=Shared()))
     made.inbox.track("parent", None)
     made.inbox.track("child", "parent")
     for shard in ("parent", "child"):
@@ -239,10 +236,10 @@ def test_a_shard_whose_end_was_taken_is_not_given_away_before_it_is_durable(pipe
     """The pipeline may have taken children already; another worker would be behind them in the parent."""
     assert pipeline.inbox.offer(Delivery("parent", START, 5, [], [], end=True))
     assert pipeline.inbox.offer(Delivery("child", START, 7, [], []))
-    assert not pipeline.inbox.let_go("parent")
+    assert not pipeline.inbox.release("parent")
     thread = threading.Thread(target=pipeline.run)
     thread.start()
-    until(lambda: pipeline.inbox.let_go("parent") and pipeline.inbox.settled("parent"), "the end to be durable")
+    until(lambda: pipeline.inbox.release("parent") and pipeline.inbox.released("parent"), "the end to be durable")
     assert pipeline.control.checkpoints("one")["parent"].finished
     pipeline.end()
     thread.join()
@@ -250,9 +247,9 @@ def test_a_shard_whose_end_was_taken_is_not_given_away_before_it_is_durable(pipe
 
 def test_what_waits_of_a_shard_that_is_given_away_is_dropped(pipeline: ViewPipeline) -> None:
     assert pipeline.inbox.offer(Delivery("parent", START, 5, [], []))
-    assert pipeline.inbox.let_go("parent")
-    assert pipeline.inbox.settled("parent")
-    assert pipeline.inbox.position("parent").handed == START
+    assert pipeline.inbox.release("parent")
+    assert pipeline.inbox.released("parent")
+    assert pipeline.inbox.position("parent").received == START
     assert pipeline.inbox.offer(Delivery("parent", START, 5, [], []))  # there is nothing to come back with
     assert not pipeline.inbox.wants("parent")
     thread = threading.Thread(target=pipeline.run)
@@ -268,8 +265,8 @@ def test_a_shard_is_not_settled_while_a_look_at_its_end_is_being_committed(pipel
     commit = pipeline.control.commit
 
     def look(view: str, progress: Progress, watermark: float | None) -> None:
-        pipeline.inbox.let_go("parent")
-        seen.append((set(progress.tips), pipeline.inbox.settled("parent")))
+        pipeline.inbox.release("parent")
+        seen.append((set(progress.tips), pipeline.inbox.released("parent")))
         commit(view, progress, watermark)
 
     pipeline.control.commit = look  # type: ignore[method-assign]  # what another thread sees meanwhile
@@ -277,7 +274,7 @@ def test_a_shard_is_not_settled_while_a_look_at_its_end_is_being_committed(pipel
     thread = threading.Thread(target=pipeline.run)
     thread.start()
     until(lambda: bool(seen), "a commit")
-    until(lambda: pipeline.inbox.settled("parent"), "the commit to be over")
+    until(lambda: pipeline.inbox.released("parent"), "the commit to be over")
     pipeline.end()
     thread.join()
     assert seen[0] == ({"parent"}, False)

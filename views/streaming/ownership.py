@@ -1,0 +1,55 @@
+"""Who owns the shards of a stream: this process alone, or workers that share them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from dynaview.views.control.records import Fence
+
+
+class ShardOwner(Protocol):
+    """What says which shards are this process's to read, as readers and pipelines see it. Thread-safe."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether shards belong to this process only once it is told so (`Inbox.adopt`, `Follower.take`)."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other worker shares the work now."""
+
+    def claim(self, shards: Sequence[str]) -> Sequence[str]:
+        """Hear that shards may have become readable: those of them that this process may read at once."""
+
+    def fence(self, shards: Iterable[str]) -> Fence | None:
+        """What a commit of these shards rests on; None: on nothing."""
+
+    def stands(self) -> bool:
+        """Whether this process may say that data is lost: what is gone may have been read by another one while this one
+        was paused. False also while that cannot be known; it is asked again."""
+
+    def lose(self) -> None:
+        """Hear that shards are another's now: everything is to begin anew."""
+
+
+class SoleOwner:
+    """All shards are this process's."""
+
+    shared = False
+    alone = True
+
+    def claim(self, shards: Sequence[str]) -> Sequence[str]:
+        """See `ShardOwner`."""
+        return shards
+
+    def fence(self, shards: Iterable[str]) -> None:
+        """See `ShardOwner`."""
+        return
+
+    def stands(self) -> bool:
+        """See `ShardOwner`."""
+        return True
+
+    def lose(self) -> None:
+        """See `ShardOwner`: nobody can take anything from it."""
