@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -18,6 +19,9 @@ from dynaview.views.control.errors import ControlError
 from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.daemon.interpreter import tune
 from dynaview.views.daemon.table_worker import WorkerSettings
+from dynaview.views.http.guard import TOKEN_VARIABLE
+from dynaview.views.http.health import Limits
+from dynaview.views.http.server import Address, serve
 from dynaview.views.retry import Retrier
 from dynaview.views.workers.coordinator import CoordinatorSettings
 
@@ -25,6 +29,13 @@ GAP_CODE = 3
 """Exit code of ``--fail-on-gap``."""
 
 LEVELS = ["debug", "info", "warning", "error"]
+
+
+def _address(_context: click.Context, _option: click.Parameter, text: str | None) -> Address | None:
+    try:
+        return None if text is None else Address.parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command("run")
@@ -43,7 +54,15 @@ LEVELS = ["debug", "info", "warning", "error"]
     metavar="SECONDS",
     help="Without a sign of life for so long, a worker is replaced by others (at once where its process is gone).",
 )
+@click.option(
+    "--http",
+    "address",
+    callback=_address,
+    metavar="[HOST:]PORT",
+    help="Serve health, metrics, an API and a page there; without HOST on this machine only.",
+)
 @click.option("--lifeline", type=int, hidden=True)
+@click.option("--http-socket", type=int, hidden=True)
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True)
 def command(
     files: tuple[Path, ...],
@@ -52,7 +71,9 @@ def command(
     fail_on_gap: bool,
     workers: int,
     lease: float,
+    address: Address | None,
     lifeline: int | None,
+    http_socket: int | None,
     log_level: str,
 ) -> None:
     """Follow the tables' streams and keep the declared views in step, until SIGTERM or Ctrl-C.
@@ -71,11 +92,12 @@ def command(
     for name in views:
         if name not in declaration.views:
             raise click.UsageError(f"no view is called {name}; there are {', '.join(sorted(declaration.views))}")
+    listening = _listening(address, http_socket)
     if workers > 1:
         options = [word for file in files for word in ("-f", str(file))]
         options += [word for view in views for word in ("--view", view)]
         options += ["--enable-stream"] * enable_stream + ["--fail-on-gap"] * fail_on_gap
-        _become_parent(workers, [*options, "--lease", str(lease), "--log-level", log_level])
+        _become_parent(workers, [*options, "--lease", str(lease), "--log-level", log_level], listening)
     try:
         daemon = _as_soon_as_it_can(
             lambda: Daemon(
@@ -93,12 +115,19 @@ def command(
     daemon.handle_signals()
     if lifeline is not None:
         threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True).start()
+    server = None
+    if listening is not None:
+        server = serve(declaration, daemon.control, listening, Limits(), os.environ.get(TOKEN_VARIABLE))
+        daemon.threads.group().spawn("http", server.run)
+        log.info("health, metrics, API and page are served on %s port %d", listening.getsockname()[0], server.port)
     try:
         daemon.start()
         log.info("following %d views; the control store is %s", len(views or declaration.views), daemon.control.name)
         daemon.wait()
         log.info("stopping")
     finally:
+        if server is not None:
+            server.stop()
         daemon.stop()
     if daemon.threads.crashed.is_set():
         sys.exit(1)
@@ -114,10 +143,27 @@ def _as_soon_as_it_can(make: Callable[[], Daemon]) -> Daemon:
     return Retrier(subject="start").insist(make)
 
 
-def _become_parent(workers: int, options: Sequence[str]) -> NoReturn:
-    """Go on as a small process (see `dynaview.views.workers.supervisor`) that runs this command so many times."""
-    parent = [sys.executable, "-P", "-m", "dynaview.views.workers.supervisor", str(workers), "--", "run", *options]
-    os.execv(sys.executable, parent)
+def _become_parent(workers: int, options: Sequence[str], listening: socket.socket | None) -> NoReturn:
+    """Go on as a small process (see `dynaview.views.workers.supervisor`) that runs this command so many times. A socket
+    for HTTP is theirs together: each answers for all."""
+    kept: list[str] = []
+    if listening is not None:
+        listening.set_inheritable(True)
+        kept = [str(listening.fileno())]
+        options = [*options, "--http-socket", *kept]
+    parent = ["-P", "-m", "dynaview.views.workers.supervisor", str(workers), *kept, "--", "run", *options]
+    os.execv(sys.executable, [sys.executable, *parent])
+
+
+def _listening(address: Address | None, inherited: int | None) -> socket.socket | None:
+    """The socket for HTTP: the parent's, where several workers share one."""
+    if inherited is not None:
+        return socket.socket(fileno=inherited)
+    try:
+        return None if address is None else address.listen()
+    except OSError as error:
+        click.echo(f"dynaview: {error}", err=True)
+        sys.exit(2)
 
 
 def _end_with(lifeline: int) -> None:

@@ -5,6 +5,8 @@ Workers are in sessions of their own (Ctrl-C reaches the parent alone) and hold 
 end only the parent has: when the parent dies, however it dies, they read its end and stop in good order.
 
     python -m dynaview.views.workers.supervisor 3 -- run -f dynaview.yaml
+
+Numbers before the dashes are open files that the workers get too.
 """
 
 from __future__ import annotations
@@ -45,9 +47,16 @@ class _Place:
 class ProcessSupervisor:
     """`run` starts `count` processes of a command and returns when all have ended."""
 
-    def __init__(self, count: int, command: Sequence[str], say: Callable[[str], None] = lambda text: None) -> None:
-        """`command` gets the number of the pipe's file as ``--lifeline``."""
+    def __init__(
+        self,
+        count: int,
+        command: Sequence[str],
+        say: Callable[[str], None] = lambda text: None,
+        kept: Sequence[int] = (),
+    ) -> None:
+        """`command` gets the number of the pipe's file as ``--lifeline``, and the open files `kept`."""
         self._command = list(command)
+        self._kept = tuple(kept)
         self._say = say
         self._places = [_Place(number + 1) for number in range(count)]
         self._ending: int | None = None
@@ -103,7 +112,9 @@ class ProcessSupervisor:
             if place.process is None and now >= place.due and self._ending is None:
                 place.started, place.told = now, False
                 place.process = subprocess.Popen(
-                    [*self._command, "--lifeline", str(lifeline)], pass_fds=(lifeline,), start_new_session=True
+                    [*self._command, "--lifeline", str(lifeline)],
+                    pass_fds=(lifeline, *self._kept),
+                    start_new_session=True,
                 )
         if self._ending is not None:  # a signal came between two starts
             self._tell()
@@ -143,9 +154,11 @@ def _say(text: str) -> None:
 
 def main() -> None:
     """See the module."""
-    count, _, *arguments = sys.argv[1:]
+    count, *rest = sys.argv[1:]
+    split = rest.index("--")
+    kept, arguments = [int(number) for number in rest[:split]], rest[split + 1 :]
     command = [sys.executable, "-P", "-m", "dynaview.views.cli", *arguments]
-    sys.exit(ProcessSupervisor(int(count), command, _say).run())
+    sys.exit(ProcessSupervisor(int(count), command, _say, kept).run())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,132 @@
+"""Metrics for Prometheus, made from a snapshot whenever they are asked for.
+
+Labels are view, source, sink and state, and nothing else: no key, shard or worker makes a series of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from typing import Any
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from dynaview.views.http.health import Limits, health
+from dynaview.views.http.snapshot import Snapshot, Snapshots
+from dynaview.views.states import ViewState
+
+VIEW = ("view", "source", "sink")
+"""The labels of what is told of a view."""
+
+COUNTS = {
+    "read": "Changes read from the stream and taken up by the view",
+    "applied": "Changes that wrote or deleted rows",
+    "stale": "Changes that came too late: the store held newer rows",
+    "unmatched": "Changes of items that are not the view's",
+    "dead_lettered": "Changes that could not be applied and became dead letters",
+}
+"""Counters by the name of the count: read = applied + stale + unmatched + dead_lettered."""
+
+GAUGES: dict[str, tuple[str, Callable[[dict[str, Any]], float | None]]] = {
+    "dynaview_lag_seconds": ("How far the view is behind the tip of its stream", lambda view: view["lag"]),
+    "dynaview_watermark_timestamp_seconds": (
+        "Up to when every change of the table is in the view, in seconds since 1970",
+        lambda view: view["watermark"],
+    ),
+    "dynaview_dead_letters": ("Dead letters that are kept now", lambda view: view["dead_letters"]),
+    "dynaview_generation": ("The generation that readers see", lambda view: view["generation"]),
+    "dynaview_seen_timestamp_seconds": (
+        "When a worker last gave a sign of life for the view, in seconds since 1970",
+        lambda view: view["seen"],
+    ),
+    "dynaview_workers": ("Workers that keep the view", lambda view: len(view["workers"])),
+    "dynaview_leased_shards": (
+        "Shards that the view's workers have leases of",
+        lambda view: sum(worker["shards"] for worker in view["workers"]),
+    ),
+    "dynaview_verified_timestamp_seconds": (
+        "When the last verification of the view began, in seconds since 1970",
+        lambda view: None if view["verified"] is None else view["verified"]["begun"],
+    ),
+    "dynaview_drift_rows": (
+        "Rows that the last verification found to differ and that were not repaired",
+        lambda view: None if view["verified"] is None else view["verified"]["drift"] - view["verified"]["mended"],
+    ),
+    "dynaview_rebuild_items": ("Items that the last rebuild has scanned", lambda view: _rebuild(view, "items")),
+    "dynaview_rebuild_expected_items": (
+        "Items that the last rebuild expects to scan",
+        lambda view: _rebuild(view, "of_items"),
+    ),
+    "dynaview_rebuild_rows": ("Rows that the last rebuild has written", lambda view: _rebuild(view, "rows")),
+    "dynaview_rebuild_read_units": (
+        "Read capacity units that the last rebuild has consumed",
+        lambda view: _rebuild(view, "read_units"),
+    ),
+}
+
+
+def _rebuild(view: dict[str, Any], name: str) -> float | None:
+    return None if view["rebuild"] is None else view["rebuild"][name]
+
+
+class ViewCollector(Collector):
+    """Turns snapshots into metric families."""
+
+    def __init__(self, snapshots: Snapshots, limits: Limits) -> None:
+        self._snapshots = snapshots
+        self._limits = limits
+
+    def collect(self) -> Iterable[Metric]:
+        """All families, each with a sample a view (none where a value is not known)."""
+        snapshot = self._snapshots.latest()
+        yield InfoMetricFamily("dynaview", "The running dynaview", value={"version": version("dynaview")})
+        yield GaugeMetricFamily(
+            "dynaview_control_up", "Whether the control store answers (1) or not (0)", value=not snapshot.error
+        )
+        for name, text in COUNTS.items():
+            counter = CounterMetricFamily(f"dynaview_changes_{name}", text, labels=VIEW)
+            for view in snapshot.views:
+                counter.add_metric(_labels(view), view["counts"][name])
+            yield counter
+        for name, (text, read) in GAUGES.items():
+            gauge = GaugeMetricFamily(name, text, labels=VIEW)
+            for view in snapshot.views:
+                if (value := read(view)) is not None:
+                    gauge.add_metric(_labels(view), value)
+            yield gauge
+        yield from self._states(snapshot)
+
+    def _states(self, snapshot: Snapshot) -> Iterable[Metric]:
+        states = GaugeMetricFamily(
+            "dynaview_view_state", "The view's state (1), and every state it is not in (0)", labels=(*VIEW, "state")
+        )
+        for view in snapshot.views:
+            for state in ViewState:
+                states.add_metric([*_labels(view), state.value], view["state"] == state)
+        yield states
+        judged = {each.view: each.ok for each in health(snapshot, self._limits).views}
+        healthy = GaugeMetricFamily("dynaview_view_healthy", "Whether /health calls the view well (1)", labels=VIEW)
+        for view in snapshot.views:
+            healthy.add_metric(_labels(view), judged[view["view"]] and not snapshot.error)
+        yield healthy
+
+
+def _labels(view: dict[str, Any]) -> list[str]:
+    return [view[name] for name in VIEW]
+
+
+class Metrics:
+    """What ``/metrics`` answers: of all views, and of this process."""
+
+    def __init__(self, snapshots: Snapshots, limits: Limits) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(ViewCollector(snapshots, limits))
+        ProcessCollector(registry=self._registry)
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """Body and content type: OpenMetrics where the `Accept` header asks for it, else Prometheus' text."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type

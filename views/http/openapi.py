@@ -1,0 +1,184 @@
+"""The OpenAPI document of the API, written by hand: the routes are few, and a test holds it to them."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+_NULLABLE_NUMBER = {"type": ["number", "null"]}
+
+_STATUS: dict[str, Any] = {
+    "type": "object",
+    "description": "A view as dynaview status --json prints it, with its health. Times are seconds since 1970.",
+    "required": ["view", "source", "sink", "state", "reason", "lag", "watermark", "counts", "ok", "problem"],
+    "properties": {
+        "view": {"type": "string"},
+        "source": {"type": "string"},
+        "sink": {"type": "string"},
+        "generation": {"type": "integer"},
+        "state": {"type": "string"},
+        "reason": {"type": "string"},
+        "lag": {**_NULLABLE_NUMBER, "description": "Seconds behind the tip of the stream; null: not known."},
+        "watermark": _NULLABLE_NUMBER,
+        "counts": {
+            "type": "object",
+            "required": ["read", "applied", "stale", "unmatched", "dead_lettered"],
+            "additionalProperties": {"type": "integer"},
+        },
+        "dead_letters": {"type": "integer", "description": "How many are kept now."},
+        "ok": {"type": "boolean"},
+        "problem": {"type": "string", "description": "What is wrong and what to do; empty where all is well."},
+        "rebuild": {"type": ["object", "null"], "description": "The last rebuild."},
+        "verified": {"type": ["object", "null"], "description": "The last verification."},
+    },
+}
+
+_LETTER: dict[str, Any] = {
+    "type": "object",
+    "required": ["id", "view", "item_key", "row_key", "version", "time", "created", "kind", "reason"],
+    "properties": {
+        "id": {"type": "integer"},
+        "view": {"type": "string"},
+        "item_key": {"type": "string"},
+        "row_key": {"type": "string"},
+        "version": {"type": "string", "description": "Digits: too large for a JSON number."},
+        "time": {"type": "number"},
+        "created": {"type": "number"},
+        "kind": {"type": "string"},
+        "reason": {"type": "string"},
+    },
+}
+
+
+def _answer(text: str, schema: dict[str, Any] | None = None, kind: str = "application/json") -> dict[str, Any]:
+    return {"description": text, "content": {kind: {"schema": schema or {"type": "object"}}}}
+
+
+def _get(text: str, answers: dict[str, Any], *parameters: dict[str, Any], token: bool = False) -> dict[str, Any]:
+    operation: dict[str, Any] = {"summary": text, "parameters": list(parameters), "responses": answers}
+    if token:
+        operation["security"] = [{"token": []}]
+    return {"get": operation}
+
+
+def _post(text: str, body: dict[str, Any], answers: dict[str, Any], *parameters: dict[str, Any]) -> dict[str, Any]:
+    request = {"content": {"application/json": {"schema": {"type": "object", "properties": body}}}}
+    return {
+        "post": {
+            "summary": text,
+            "parameters": list(parameters),
+            "requestBody": request,
+            "responses": answers,
+            "security": [{"token": []}],
+        }
+    }
+
+
+def _in_path(name: str, kind: str = "string", values: list[str] | None = None) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": kind, **({"enum": values} if values else {})}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _in_query(name: str, kind: str = "string") -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": {"type": kind}}
+
+
+def document() -> dict[str, Any]:
+    """The document."""
+    error = {"$ref": "#/components/schemas/Error"}
+    status = {"$ref": "#/components/schemas/Status"}
+    views = {
+        "type": "object",
+        "required": ["at", "ok", "error", "views", "missing", "writable"],
+        "properties": {"views": {"type": "array", "items": status}},
+    }
+    letter = {"$ref": "#/components/schemas/DeadLetter"}
+    letters = {
+        "type": "object",
+        "required": ["total", "dead_letters"],
+        "properties": {"total": {"type": "integer"}, "dead_letters": {"type": "array", "items": letter}},
+    }
+    refused = {
+        "400": _answer("The body or a parameter is not what it should be.", error),
+        "401": _answer("The bearer token is missing or wrong.", error),
+        "403": _answer("No token is set for this server, or a page of another site asks.", error),
+    }
+    unknown = {"404": _answer("There is no such view, action or letter.", error)}
+    chosen = {
+        "ids": {"type": "array", "items": {"type": "integer"}},
+        **{name: {"type": "string"} for name in ("view", "key", "kind", "reason")},
+    }
+    rebuild = {
+        "segments": {"type": "integer"},
+        "max_read_units": {"type": "number"},
+        "keep": {"type": "number", "description": "Seconds for which the generation before it is kept."},
+        "yes": {"type": "boolean"},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "dynaview", "version": version("dynaview"), "license": {"name": "Apache-2.0"}},
+        "paths": {
+            "/livez": _get("Whether the process answers.", {"200": _answer("It does.")}),
+            "/readyz": _get(
+                "Whether every declared view was started and the control store answers.",
+                {"200": _answer("Yes."), "503": _answer("No; `reason` says why.")},
+            ),
+            "/health": _get(
+                "Whether every view is right and near the tip of its stream.",
+                {"200": _answer("All are."), "503": _answer("Some are not; each view's `reason` says why.")},
+            ),
+            "/metrics": _get(
+                "Metrics for Prometheus.", {"200": _answer("The metrics.", {"type": "string"}, "text/plain")}
+            ),
+            "/api/openapi.json": _get("This document.", {"200": _answer("It.")}),
+            "/api/status": _get("All views.", {"200": _answer("All views.", views)}),
+            "/api/events": _get(
+                "All views once a second, as server-sent events.",
+                {
+                    "200": _answer("A stream.", {"type": "string"}, "text/event-stream"),
+                    "503": _answer("Too many.", error),
+                },
+            ),
+            "/api/views/{view}": _get(
+                "One view with its shards.", {"200": _answer("The view.", status), **unknown}, _in_path("view")
+            ),
+            "/api/views/{view}/{action}": _post(
+                "Ask for a rebuild, answer or cancel it, or roll back.",
+                rebuild,
+                {"202": _answer("It is asked for."), **refused, **unknown, "409": _answer("Not now.", error)},
+                _in_path("view"),
+                _in_path("action", values=["rebuild", "cancel", "confirm", "rollback"]),
+            ),
+            "/api/dead-letters": _get(
+                "Dead letters, oldest first, without what is in the items.",
+                {"200": _answer("A page of them.", letters), "400": refused["400"]},
+                *(_in_query(name) for name in ("view", "key", "kind", "reason")),
+                _in_query("limit", "integer"),
+                _in_query("after", "integer"),
+            ),
+            "/api/dead-letters/{id}": _get(
+                "One dead letter with its change: what is in the item.",
+                {"200": _answer("The letter.", letter), **refused, **unknown},
+                _in_path("id", "integer"),
+                token=True,
+            ),
+            "/api/dead-letters/{action}": _post(
+                "Discard dead letters for good.",
+                chosen,
+                {"200": _answer("How many."), **refused, **unknown},
+                _in_path("action", values=["discard"]),
+            ),
+        },
+        "components": {
+            "schemas": {
+                "Status": _STATUS,
+                "DeadLetter": _LETTER,
+                "Error": {
+                    "type": "object",
+                    "required": ["error"],
+                    "properties": {"error": {"type": "string", "description": "What happened and what to do."}},
+                },
+            },
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }

@@ -1,0 +1,110 @@
+"""The server: one socket, one event loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from dataclasses import dataclass
+
+import uvicorn
+
+from dynaview.projections.declaration import Declaration
+from dynaview.views.control.store import ControlStore
+from dynaview.views.http.actions import Actions
+from dynaview.views.http.app import Application
+from dynaview.views.http.guard import is_loopback
+from dynaview.views.http.health import Limits
+from dynaview.views.http.snapshot import Snapshots
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """``[HOST:]PORT``; without a host the loopback interface. Raises ValueError for anything else."""
+        host, _, port = text.rpartition(":")
+        if not port.isdecimal() or not 0 <= int(port) <= 65535 or (text.startswith(":") and not host):
+            raise ValueError(f"{text!r} is no address: write PORT or HOST:PORT, such as 8080 or 0.0.0.0:8080")
+        return cls(host.strip("[]") or "127.0.0.1", int(port))
+
+    @property
+    def local_only(self) -> bool:
+        """Whether nobody but this machine reaches it."""
+        return is_loopback(self.host)
+
+    def listen(self) -> socket.socket:
+        """A socket that listens here. Raises `OSError` with what stands in the way and what to do."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        made = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind((self.host, self.port))
+            made.listen(1024)
+        except OSError as error:
+            made.close()
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise OSError(
+                f"cannot listen on {self.host}:{self.port}: {why}; give --http another port or host"
+            ) from None
+        return made
+
+
+class Server:
+    """Serves an application until `stop`."""
+
+    def __init__(self, application: Application, listening: socket.socket) -> None:
+        self._application = application
+        self._socket = listening
+        config = uvicorn.Config(
+            application.asgi,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+            limit_concurrency=1000,
+        )
+        self._server = uvicorn.Server(config)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ready = threading.Event()
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        found: int = self._socket.getsockname()[1]
+        return found
+
+    def run(self) -> None:
+        """Serve; returns after `stop`. For a thread of its own."""
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ready.set()
+        await self._server.serve(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """End: open event streams end, other requests are finished."""
+        self._ready.wait(5)
+        if (loop := self._loop) is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        self._application.end()
+        self._server.should_exit = True
+
+
+def serve(
+    declaration: Declaration, control: ControlStore, listening: socket.socket, limits: Limits, token: str | None
+) -> Server:
+    """A server of what a control store says of the declared views. `token` is needed for what changes anything."""
+    snapshots = Snapshots(control, sorted(declaration.views))
+    local_only = is_loopback(str(listening.getsockname()[0]))
+    return Server(Application(snapshots, Actions(declaration, control), limits, token, local_only), listening)

@@ -1,0 +1,61 @@
+"""What the control store says of all views, looked up once for everybody who asks at about the same time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dynaview.views.control.store import ControlError, ControlStore
+from dynaview.views.status import all_status
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All views at one moment. `views` are as `dynaview status --json` prints them."""
+
+    at: float
+    """When it was taken, in seconds since 1970."""
+    views: Sequence[dict[str, Any]] = ()
+    missing: Sequence[str] = ()
+    """Declared views that were never started."""
+    error: str = ""
+    """Why the control store could not be asked; `views` are those of the last time it could."""
+    by_name: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+class Snapshots:
+    """Looks at the control store at most once in `fresh` seconds, however many ask. Thread-safe."""
+
+    def __init__(
+        self,
+        control: ControlStore,
+        declared: Sequence[str],
+        fresh: float = 1.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._control = control
+        self._declared = tuple(declared)
+        self._fresh = fresh
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last = Snapshot(0.0, error="the control store has not been asked yet")
+
+    def latest(self) -> Snapshot:
+        """The views as they are now, or were a moment ago. Never raises: see `Snapshot.error`."""
+        with self._lock:
+            now = self._clock()
+            if not 0 <= now - self._last.at < self._fresh:
+                self._last = self._look(now)
+            return self._last
+
+    def _look(self, now: float) -> Snapshot:
+        try:
+            views = all_status(self._control)
+        except ControlError as error:
+            return Snapshot(now, self._last.views, self._last.missing, str(error), self._last.by_name)
+        by_name = {view["view"]: view for view in views}
+        missing = [name for name in self._declared if name not in by_name]
+        return Snapshot(now, views, missing, by_name=by_name)
