@@ -10,8 +10,7 @@ import msgspec
 
 from dynaview.projections.declaration import Declaration
 from dynaview.views.budget import Capacity
-from dynaview.views.control.dead_letters import DeadLetterFilter, KeptLetter
-from dynaview.views.control.rebuilds import Kind, Options
+from dynaview.views.control.records import DeadLetterFilter, KeptLetter, Kind, Options
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.http.guard import Problem
@@ -125,13 +124,13 @@ class Actions:
             raise Problem(400, "limit and after are whole numbers") from None
         names = ("view", "key", "kind", "reason")
         chosen = DeadLetterFilter(**{name: query[name] for name in names if query.get(name)})  # type: ignore[arg-type]
-        found = self._control.letters.find(chosen, limit, after)
-        total, _ = self._control.letters.count(chosen)
+        found = self._control.dead_letters.find(chosen, limit, after)
+        total, _ = self._control.dead_letters.count(chosen)
         return {"total": total, "dead_letters": [_letter(kept) for kept in found]}
 
     def dead_letter(self, number: int) -> dict[str, Any]:
         """One dead letter with its change: what is in the item."""
-        found = self._control.letters.find(DeadLetterFilter(ids=(number,)))
+        found = self._control.dead_letters.find(DeadLetterFilter(ids=(number,)))
         if not found:
             raise Problem(404, f"there is no dead letter {number}")
         change = found[0].letter.change
@@ -149,7 +148,7 @@ class Actions:
         if asked == _Chosen():
             raise Problem(400, "say which: ids, view, key, kind or reason")
         chosen = DeadLetterFilter(view=asked.view, ids=asked.ids, key=asked.key, reason=asked.reason, kind=asked.kind)
-        return {"discarded": self._control.letters.discard(chosen)}
+        return {"discarded": self._control.dead_letters.discard(chosen)}
 
 
 def _read(body: Mapping[str, Any], kind: type[Any]) -> Any:

@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from dynaview.views.control.store import ControlError
+from dynaview.views.control.errors import ControlError
 from dynaview.views.http.actions import Actions
 from dynaview.views.http.guard import Gate, Problem, json_response, require_token
 from dynaview.views.http.health import Health, Limits, health
