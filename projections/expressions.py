@@ -18,7 +18,8 @@ from jmespath.lexer import Lexer
 from jmespath.parser import ParsedResult, Parser
 
 from dynaview.projections.attributes import AttributeValueError, number
-from dynaview.projections.functions import FUNCTIONS
+from dynaview.projections.function_table import FUNCTIONS, no_such_function
+from dynaview.projections.remedies import remedy
 
 Node: TypeAlias = dict[str, Any]
 """A node of the jmespath package's tree: ``type``, ``children`` and, for some, ``value``."""
@@ -147,9 +148,11 @@ def _explained(text: str, error: JMESPathError) -> ExpressionError:
     if isinstance(error, IncompleteExpressionError):
         return ExpressionError(f'wrong JMESPath: it ends too early, after "{text[-_SHOWN:]}"', len(text))
     if isinstance(error, LexerError):
-        return _misplaced(text, error.lexer_position, str(error.message))
+        literal = text[error.lexer_position :][:1] == "`" and "nclosed" not in error.message
+        meant = None if literal else remedy(text, error.lexer_position)
+        return _misplaced(text, error.lexer_position, meant or str(error.message))
     if isinstance(error, ParseError):
-        return _misplaced(text, error.lex_position, str(error.msg))
+        return _misplaced(text, error.lex_position, remedy(text, error.lex_position) or str(error.msg))
     return ExpressionError(f"wrong JMESPath: {error}", 0)
 
 
@@ -184,14 +187,13 @@ def _check_call(node: Node, text: str) -> None:
     name, arguments, position = node["value"], node["children"], node["position"]
     function = FUNCTIONS.get(name)
     if function is None:
-        raise _misplaced(text, position, f"there is no function {name}()")
+        raise _misplaced(text, position, no_such_function(name))
     wanted = len(function.parameters)
-    if len(arguments) < wanted or (len(arguments) > wanted and not function.variadic):
-        least = "at least " if function.variadic else ""
+    least = wanted - function.optional
+    if len(arguments) < least or (len(arguments) > wanted and not function.variadic):
+        count = f"at least {wanted}" if function.variadic else f"{least} or {wanted}" if function.optional else wanted
         raise _misplaced(
-            text,
-            position,
-            f"{name}() takes {least}{wanted} argument{'s' * (wanted != 1)}, found {len(arguments)}",
+            text, position, f"{name}() takes {count} argument{'s' * (wanted != 1)}, found {len(arguments)}"
         )
     for index, argument in enumerate(arguments):
         reference = function.parameters[min(index, wanted - 1)] == "expref"

@@ -22,7 +22,7 @@ Evaluate = Callable[[Any], Any]
 EXACT = Context(prec=1000, Emax=5000, Emin=-5000, traps=[Inexact, InvalidOperation, Overflow, Underflow])
 """Arithmetic that is exact or an error; Python's own context would round to 28 digits."""
 
-_QUOTIENT = Context(prec=38, Emax=5000, Emin=-5000, traps=[InvalidOperation, Overflow])
+QUOTIENT = Context(prec=38, Emax=5000, Emin=-5000, traps=[InvalidOperation, Overflow])
 _NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*", re.ASCII)
 _LARGEST_EXPONENT = 1000
 
@@ -39,6 +39,8 @@ class Function:
     parameters: tuple[str, ...]
     call: Callable[..., Any]
     variadic: bool = False
+    optional: int = 0
+    """How many of the last parameters may be left out."""
 
 
 def kind(value: Any) -> str:
@@ -72,15 +74,17 @@ def parse_number(text: str) -> Decimal | None:
     return canonical_number(value) if abs(value.adjusted()) <= _LARGEST_EXPONENT else None
 
 
-def _wanted(name: str, argument: Any, *kinds: str) -> None:
+def wanted(name: str, argument: Any, *kinds: str) -> None:
+    """Check that an argument of function `name` is of one of `kinds`."""
     found = kind(argument)
     if found not in kinds:
-        raise FunctionError(f"{name}() takes {' or '.join(kinds)}, found {found}")
+        remedy = f" (missing or null: write x && {name}(x) for items without it)" if argument is None else ""
+        raise FunctionError(f"{name}() takes {' or '.join(kinds)}, found {found}{remedy}")
 
 
 def _elements(name: str, array: Any, *kinds: str) -> str | None:
     """Check that `array` is an array of elements of one of `kinds`; which one (None where it is empty)."""
-    _wanted(name, array, "array")
+    wanted(name, array, "array")
     if not array:
         return None
     first = kind(array[0])
@@ -92,20 +96,21 @@ def _elements(name: str, array: Any, *kinds: str) -> str | None:
     return first
 
 
-def _exact(value: Any) -> Decimal | int:
+def exact(value: Any) -> Decimal | int:
+    """A number as an exact one."""
     # Only what a Python projection returned can be a float; its shortest text is what its author meant.
     return Decimal(repr(value)) if isinstance(value, float) else value
 
 
 def _abs(value: Any) -> Any:
-    _wanted("abs", value, "number")
+    wanted("abs", value, "number")
     return value.copy_abs() if isinstance(value, Decimal) else abs(value)
 
 
 def _total(name: str, numbers: list[Any]) -> Decimal | int:
     total: Decimal | int = 0
     for value in numbers:
-        total = _add(name, total, _exact(value))
+        total = _add(name, total, exact(value))
     return total
 
 
@@ -120,68 +125,68 @@ def _add(name: str, left: Decimal | int, right: Decimal | int) -> Decimal | int:
 
 def _avg(array: Any) -> Any:
     _elements("avg", array, "number")
-    return canonical_number(_QUOTIENT.divide(Decimal(_total("avg", array)), len(array))) if array else None
+    return canonical_number(QUOTIENT.divide(Decimal(_total("avg", array)), len(array))) if array else None
 
 
 def _ceil(value: Any) -> Any:
-    _wanted("ceil", value, "number")
+    wanted("ceil", value, "number")
     return math.ceil(value)
 
 
 def _floor(value: Any) -> Any:
-    _wanted("floor", value, "number")
+    wanted("floor", value, "number")
     return math.floor(value)
 
 
 def _contains(subject: Any, search: Any) -> bool:
-    _wanted("contains", subject, "array", "string")
+    wanted("contains", subject, "array", "string")
     if isinstance(subject, str):
         return isinstance(search, str) and search in subject
     return search in subject
 
 
 def _ends_with(subject: Any, suffix: Any) -> bool:
-    _wanted("ends_with", subject, "string")
-    _wanted("ends_with", suffix, "string")
+    wanted("ends_with", subject, "string")
+    wanted("ends_with", suffix, "string")
     return bool(subject.endswith(suffix))
 
 
 def _starts_with(subject: Any, prefix: Any) -> bool:
-    _wanted("starts_with", subject, "string")
-    _wanted("starts_with", prefix, "string")
+    wanted("starts_with", subject, "string")
+    wanted("starts_with", prefix, "string")
     return bool(subject.startswith(prefix))
 
 
 def _join(glue: Any, array: Any) -> str:
-    _wanted("join", glue, "string")
+    wanted("join", glue, "string")
     _elements("join", array, "string")
     return str(glue.join(array))
 
 
 def _keys(mapping: Any) -> list[Any]:
-    _wanted("keys", mapping, "object")
+    wanted("keys", mapping, "object")
     return list(mapping)
 
 
 def _values(mapping: Any) -> list[Any]:
-    _wanted("values", mapping, "object")
+    wanted("values", mapping, "object")
     return list(mapping.values())
 
 
 def _length(subject: Any) -> int:
-    _wanted("length", subject, "string", "array", "object")
+    wanted("length", subject, "string", "array", "object")
     return len(subject)
 
 
 def _map(evaluate: Evaluate, array: Any) -> list[Any]:
-    _wanted("map", array, "array")
+    wanted("map", array, "array")
     return [evaluate(element) for element in array]
 
 
 def _merge(*mappings: Any) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for mapping in mappings:
-        _wanted("merge", mapping, "object")
+        wanted("merge", mapping, "object")
         merged.update(mapping)
     return merged
 
@@ -205,7 +210,7 @@ def _sum(array: Any) -> Decimal | int:
 
 
 def _ranks(name: str, array: Any, evaluate: Evaluate) -> list[Any]:
-    _wanted(name, array, "array")
+    wanted(name, array, "array")
     ranks = [evaluate(element) for element in array]
     _elements(name, ranks, "number", "string")
     return ranks
@@ -226,12 +231,13 @@ def _sort_by(array: Any, evaluate: Evaluate) -> list[Any]:
     return [array[index] for index in sorted(range(len(ranks)), key=ranks.__getitem__)]
 
 
-def _not_null(*values: Any) -> Any:
+def first_not_null(*values: Any) -> Any:
+    """The first value that is not null."""
     return next((value for value in values if value is not None), None)
 
 
 def _reverse(subject: Any) -> Any:
-    _wanted("reverse", subject, "array", "string")
+    wanted("reverse", subject, "array", "string")
     return subject[::-1]
 
 
@@ -286,7 +292,7 @@ _LISTED: tuple[tuple[str, Function], ...] = (
     ("merge", Function(("object",), _merge, variadic=True)),
     ("min", Function(("array-number|array-string",), _min)),
     ("min_by", Function(("array", "expref"), _min_by)),
-    ("not_null", Function(("any",), _not_null, variadic=True)),
+    ("not_null", Function(("any",), first_not_null, variadic=True)),
     ("reverse", Function(("array|string",), _reverse)),
     ("sort", Function(("array-number|array-string",), _sort)),
     ("sort_by", Function(("array", "expref"), _sort_by)),
@@ -298,4 +304,5 @@ _LISTED: tuple[tuple[str, Function], ...] = (
     ("type", Function(("any",), kind)),
     ("values", Function(("object",), _values)),
 )
-FUNCTIONS: Mapping[str, Function] = dict(_LISTED)
+STANDARD: Mapping[str, Function] = dict(_LISTED)
+"""JMESPath's functions by name."""

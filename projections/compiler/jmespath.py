@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from dynaview.projections.compiler.codegen import DEEPEST, Code, Module
 from dynaview.projections.expressions import Node, Path, leading_path
-from dynaview.projections.functions import FUNCTIONS
+from dynaview.projections.function_table import FUNCTIONS
 
 _LONGEST = 300
 _BOOLEAN_FUNCTIONS = frozenset({"contains", "starts_with", "ends_with"})

@@ -10,7 +10,7 @@ from dynaview.projections.patterns import Pattern, PatternError, Template, parse
 from dynaview.projections.reading.document import shown
 from dynaview.projections.reading.fields import ReadField
 from dynaview.projections.reading.section import Section
-from dynaview.projections.reading.suggestions import closest
+from dynaview.projections.suggestions import closest
 
 
 @dataclass(frozen=True, slots=True)

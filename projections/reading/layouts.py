@@ -13,7 +13,6 @@ from dynaview.projections.reading.keys import Names, read_columns, read_template
 from dynaview.projections.reading.names import LONGEST_TABLE, identifier_problem, index_problem
 from dynaview.projections.reading.schema import LATER_REDIS_TYPES, REDIS_TYPES
 from dynaview.projections.reading.section import Section
-from dynaview.projections.reading.suggestions import did_you_mean
 from dynaview.projections.rows import (
     EXPIRE,
     SCORE,
@@ -25,6 +24,7 @@ from dynaview.projections.rows import (
     PostgresOptions,
     RedisOptions,
 )
+from dynaview.projections.suggestions import did_you_mean
 
 _OWN_KEYS: dict[SinkKind, tuple[str, ...]] = {
     "redis": ("type", "member", "score", "expire"),

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 from dynaview.projections.declaration import PythonProjection
 from dynaview.projections.reading.document import Document
-from dynaview.projections.reading.suggestions import did_you_mean
+from dynaview.projections.suggestions import did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
 

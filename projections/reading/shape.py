@@ -14,7 +14,7 @@ from dynaview.projections.quantities import DURATION, SHARE
 from dynaview.projections.reading.document import Document, Path, shown
 from dynaview.projections.reading.schema import SINK_SCHEMES
 from dynaview.projections.reading.schema import schema as published
-from dynaview.projections.reading.suggestions import did_you_mean
+from dynaview.projections.suggestions import did_you_mean
 
 _WORDS = {
     "string": "text",

@@ -28,7 +28,7 @@ from dynaview.projections.reading.layouts import Kept, read_kept
 from dynaview.projections.reading.python import Function, PythonError, check
 from dynaview.projections.reading.schema import NAME
 from dynaview.projections.reading.section import Section
-from dynaview.projections.reading.suggestions import did_you_mean
+from dynaview.projections.suggestions import did_you_mean
 
 Resolve = Callable[[str, str], Function]
 """Finds ``module:function`` as written in a file (second argument); raises `PythonError`."""

@@ -84,6 +84,49 @@ def test_errors_show_the_place(text: str, position: int, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("age > 18", "a number stands in backticks: `18`"),
+        ("age == -1.5", "a number stands in backticks: `-1.5`"),
+        ("a and b", "and is written &&"),
+        ("a AND b", "and is written &&"),
+        ("a or b", "or is written ||"),
+        ("not deleted", "not is written !"),
+        ("a = 'x'", "equal is written =="),
+        ("a === 'x'", "equal is written =="),
+        ("a <> 'x'", "not equal is written !="),
+        ("first-name", 'stands in double quotes: "first-name", or subtract(a, b)'),
+        ("a.first-name == 'x'", 'stands in double quotes: "first-name"'),
+        ("länge", 'stands in double quotes: "länge"'),
+        ("a + b", "write add(a, b)"),
+        ("a - b", "write subtract(a, b)"),
+        ("a * b", "write multiply(a, b)"),
+        ("a / b", "write divide(a, b)"),
+        ("a % b", "write modulo(a, b)"),
+        ("a is null", "write a == `null`"),
+        ("a in ('x', 'y')", "write contains("),
+        ("a like 'x%'", "write starts_with("),
+        ("a == \u2018x\u2019", "text stands in straight quotes: 'x'"),
+        ("a == \u201cx\u201d", "text stands in straight quotes: 'x'"),
+        ("a == 'it's'", "write \\' for a ' inside it"),
+        ("tags.0", "a position in a list stands in brackets"),
+        ("a[b]", "brackets hold a position"),
+        ("a ? b : c", "write condition && a || b"),
+        ("uper(a)", "there is no function uper(), did you mean upper?"),
+        ("concat(a, b)", "write join('', [a, b])"),
+        ("IFNULL(a, b)", "write coalesce(a, b)"),
+        ("now()", "there is no clock"),
+        ("substring(a)", "substring() takes 2 or 3 arguments, found 1"),
+        ("add(a)", "add() takes at least 2 arguments, found 1"),
+    ],
+)
+def test_what_other_languages_write_has_its_remedy(text: str, remedy: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        parse(text)
+    assert remedy in str(caught.value)
+
+
 def test_parsing_from_many_threads() -> None:
     wrong: list[str] = []
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dynaview.projections.added_functions import ADDED
 from dynaview.projections.compiler.jmespath import translate_alone
 from dynaview.projections.expressions import parse
 from dynaview.projections.functions import FunctionError
@@ -74,3 +75,72 @@ def test_errors_name_function_and_types_and_no_value(expression: str, message: s
 def test_what_cannot_stay_exact_is_refused() -> None:
     with pytest.raises(FunctionError, match="more than 1000 digits"):
         search("sum([to_number(a), to_number(b)])", a="1e900", b="1e-900")
+
+
+# Added to JMESPath's own
+
+
+def test_added_functions_answer_null_for_null() -> None:
+    for name, function in ADDED.items():
+        others = ["`1`" if "number" in kind else "'seconds'" for kind in function.parameters[1:]]
+        if name == "date_part":
+            others = ["'year'"]
+        assert search(f"{name}({', '.join(['missing', *others])})") is None, name
+
+
+def test_arithmetic_is_exact() -> None:
+    assert search("add(n, m, n)", n=LONG, m=SMALL) == Decimal("2469135780246913578024691357802469135.65")
+    assert search("subtract(n, n)", n=LONG) == 0
+    assert search("multiply(n, n)", n=Decimal("1.0000000000000000000000000000000000001")) == Decimal(
+        "1.00000000000000000000000000000000000020000000000000000000000000000000000001"
+    )
+    assert search("divide(`1`, `3`)") == Decimal("0." + "3" * 38)
+    assert search("[modulo(`-7.5`, `2`), modulo(`7.5`, `-2`)]") == [Decimal("-1.5"), Decimal("1.5")]
+    assert search("round(n)", n=LONG) == 1234567890123456789012345678901234568
+    assert search("[round(`-0.5`), round(`2.5`), round(`1250`, `-2`)]") == [-1, 3, 1300]
+    assert str(search("round(`1.5`, `3`)")) == "1.5"
+    assert search("add(length(s), `0.5`)", s="ab") == Decimal("2.5")
+    assert search("add(`1`, missing)") is None
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("upper(n)", "upper() takes string, found number"),
+        ("split(s, '')", "split() looks for a text that is not empty"),
+        ("replace(s, '', 'x')", "replace() looks for a text that is not empty"),
+        ("substring(s, `0.5`)", "substring() counts in whole numbers"),
+        ("substring(s, `0`, `-1`)", "substring() takes a length of at least 0"),
+        ("add(s, `1`)", "add() takes number, found string"),
+        ("divide(n, `0`)", "divide() by 0"),
+        ("modulo(n, `0`)", "modulo() by 0"),
+        ("round(n, `1e9`)", "round() takes fewer than 1000 places"),
+        ("date_part(n, 'year')", "date_part() of a number says what it counts, as in date_part(…, 'seconds')"),
+        ("date_part(n, 'year', 'days')", "date_part() knows the units seconds, milliseconds, microseconds"),
+        ("date_part('2026-03-01', 'decade')", "date_part() knows year, quarter"),
+        ("timestamp('2026-02-30')", "timestamp() was given text with a day that does not exist"),
+        ("timestamp(`1e17`, 'seconds')", "timestamp() was given a number outside the years 1 to 9999"),
+    ],
+)
+def test_wrong_arguments_of_added_functions(expression: str, message: str) -> None:
+    with pytest.raises(FunctionError) as caught:
+        search(expression, n=Decimal(1), s="x")
+    assert str(caught.value).startswith(message)
+
+
+def test_text_and_times() -> None:
+    assert search("[substring(s, `1`), substring(s, `-2`), substring(s, `1`, `1`), substring(s, `9`)]", s="abc") == [
+        "bc",
+        "bc",
+        "b",
+        "",
+    ]
+    assert search("trim(s, 'x ')", s=" xabx") == "ab"
+    at = "2026-12-31T23:59:58.5Z"
+    parts = {"year": 2026, "quarter": 4, "month": 12, "day": 31, "hour": 23, "minute": 59, "second": 58}
+    parts |= {"weekday": 4, "week": 53, "yearday": 365}
+    for part, expected in parts.items():
+        assert search(f"date_part(at, '{part}')", at=at) == expected
+    assert search("date_part(at, 'epoch')", at=at) == Decimal("1798761598.5")
+    assert search("date_part(n, 'year', 'milliseconds')", n=Decimal(1_700_000_000_000)) == 2023
+    assert search("[date_part(at, 'year'), timestamp(at)]", at=" ") == [None, None]

@@ -14,9 +14,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from dynaview.projections.added_functions import ADDED
 from dynaview.projections.attributes import Attr, value
 from dynaview.projections.canonical import json_encoder, number_text
+from dynaview.projections.compiler.jmespath import translate_alone
 from dynaview.projections.conversions import ConversionError, converter, expire_seconds
+from dynaview.projections.expressions import parse
 from dynaview.projections.patterns import parse_pattern, parse_template
 from dynaview.projections.rows import SCALARS, Field, Layout, PostgresOptions, RedisOptions, Write, ends_at
 from dynaview.projections.times import since_1970, timestamp_text
@@ -146,6 +149,24 @@ def test_when_rows_end() -> None:
             continue
         end = ends_at(seconds, NOW)
         assert cell == ("never" if end is None else f"at `{timestamp_text(since_1970(end, 'seconds'))}`"), written
+
+
+@pytest.mark.parametrize("row", the_table("function", "what")[1], ids=lambda row: str(row[0]))
+def test_functions(row: list[str]) -> None:
+    example = row[2][3:-3] if row[2].startswith("`` ") else code(row[2])
+    search = translate_alone(parse(example).tree, "example")
+    assert f"`{shown(search({'name': 'Ann'}))}`" == row[3]
+
+
+def test_every_added_function_is_there_with_its_parameters() -> None:
+    rows = the_table("function", "what")[1]
+    assert {code(row[0]).partition("(")[0] for row in rows} == set(ADDED)
+    for row in rows:
+        name, _, parameters = code(row[0]).partition("(")
+        needed, _, optional = parameters.rstrip(")").partition("[")
+        function = ADDED[name]
+        assert (function.optional, function.variadic) == (optional.count(","), "…" in needed), name
+        assert len(function.parameters) >= needed.replace(", …", "").count(",") + function.optional, name
 
 
 def test_units() -> None:
