@@ -300,8 +300,3 @@ class ActiveErrors:
 
 def _same(error: SourceError, other: SourceError) -> bool:
     return type(error) is type(other) and error.remedy == other.remedy
-
-
-def anew(view: str) -> str:
-    """What mends a view whose rows cannot be brought up to date from the stream."""
-    return f"fill the view anew: dynaview rebuild {view}"

@@ -1,17 +1,21 @@
-"""Gaps: what is said when changes are lost to a view (law 4).
+"""What is said of a view that stops: because changes are lost to it, or because of an error that nobody expected.
 
-A gap is final: the view keeps its rows and adds nothing until it is rebuilt, also after a restart. Its reason says
-what happened, from when to when changes may be missing, and which command mends it.
+A gap (law 4) is final: the view keeps its rows and adds nothing until it is rebuilt, also after a restart. Its reason
+says what happened, from when to when changes may be missing, and which command mends it.
+
+A fault of dynaview stops one view, and holds up no other (law 7). Such a view keeps its rows and its checkpoints, which
+stand before whatever caused the error, so the next start tries it again. It does not try by itself: what failed once
+for no known reason may have failed half way.
 """
 
 from __future__ import annotations
 
 import re
 import time
+import traceback
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
-
-from dynaview.views.policy import anew
 
 OnGap = Literal["stop", "rebuild"]
 
@@ -53,7 +57,7 @@ def moment(at: float | None) -> str:
 def _remedy(view: str, on_gap: OnGap) -> str:
     if on_gap == "rebuild":
         return "a rebuild begins by itself, as on_gap asks"
-    return anew(view)
+    return rebuild_hint(view)
 
 
 def stream_made(arn: str) -> float | None:
@@ -68,3 +72,18 @@ def _born(arn: str) -> str:
     """When a stream was made: its label, the end of its ARN, is that time in UTC."""
     found = re.search(r"/stream/(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)", arn)
     return f"{found[1]}Z" if found else "the beginning of that stream"
+
+
+def rebuild_hint(view: str) -> str:
+    """What mends a view whose rows cannot be brought up to date from the stream."""
+    return f"fill the view anew: dynaview rebuild {view}"
+
+
+def fault_reason(error: BaseException) -> str:
+    """What the operator is told. The error's own text is left out: it may show values of rows."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[-3:]]
+    return (
+        f"an unexpected {type(error).__name__} ({' > '.join(places)}), which is a fault of dynaview: please report it. "
+        "Nothing is lost, the checkpoints stand before it; the next dynaview run tries again"
+    )

@@ -24,7 +24,8 @@ from dynaview.views.control.errors import ControlError
 from dynaview.views.control.records import DeadLetterFilter, KeptLetter
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.fingerprint import fingerprint
-from dynaview.views.policy import LETTERS, anew
+from dynaview.views.policy import LETTERS
+from dynaview.views.reasons import rebuild_hint
 from dynaview.views.replay import MEANINGS, Replayed, replay_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -192,7 +193,7 @@ def _replay_view(
         return
     source = declaration.sources[view.source]
     if record.fingerprint != fingerprint(view, source.table):
-        failures.append(f"{name}: the declaration ({view.at}) is not the one that built the view; {anew(name)}")
+        failures.append(f"{name}: the declaration ({view.at}) is not the one that built the view; {rebuild_hint(name)}")
         return
     sink = connect(declaration.sinks[view.sink])
     try:

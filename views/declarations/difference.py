@@ -12,9 +12,9 @@ from dynaview.projections.declaration import FieldExpression, ViewDeclaration
 from dynaview.projections.quantities import duration_text, share_text
 from dynaview.projections.reading.fields import STORES
 from dynaview.projections.rows import Field, Index, OpenSearchOptions, PostgresOptions, RedisOptions
+from dynaview.views.declarations.codec import plain
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.functions import code_mark, compiled_by
-from dynaview.views.declarations.notation import plain
 
 Consequence: TypeAlias = Literal["nothing", "column", "rebuild"]
 

@@ -17,7 +17,7 @@ from dynaview.projections.rows import (
     Options,
     PostgresOptions,
 )
-from dynaview.views.declarations.notation import plain
+from dynaview.views.declarations.codec import plain
 
 NOT_PART = frozenset({"on_gap", "dead_letters", "on_change", "keep", "shrink", "verify", "python"})
 """What follows a gap, a change or too many dead letters, how long old rows are kept, and when rows are verified, do

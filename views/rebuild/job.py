@@ -23,8 +23,8 @@ from dynaview.views.budget import Budget
 from dynaview.views.control.errors import ControlUnavailable
 from dynaview.views.control.records import GIVEN_UP, Generation, Options, Phase, Rebuild, Segment, ViewRecord
 from dynaview.views.declarations.fingerprint import fingerprint
-from dynaview.views.faults import fault_reason
 from dynaview.views.policy import Backoff, Repeats
+from dynaview.views.reasons import fault_reason
 from dynaview.views.rebuild.catch_up import History, TooLate
 from dynaview.views.rebuild.context import Cancelled, Interrupted, RebuildContext, RebuildFailed, describe
 from dynaview.views.rebuild.disputes import settle

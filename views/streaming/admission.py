@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dynaview.projections.declaration import ViewDeclaration
 from dynaview.sources.port import TableDescription
 from dynaview.views.control.records import Checkpoint, ViewRecord
-from dynaview.views.policy import anew
-from dynaview.views.reasons import gap_reason, moment, stream_gap
+from dynaview.views.reasons import gap_reason, moment, rebuild_hint, stream_gap
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.shard_reader import RETENTION
 
@@ -34,4 +33,4 @@ def lost(
 
 def changed(view: ViewDeclaration) -> str:
     """What the operator is told of a view whose declaration changed."""
-    return f"the declaration ({view.at}) is not the one that built the view; restore it, or {anew(view.name)}"
+    return f"the declaration ({view.at}) is not the one that built the view; restore it, or {rebuild_hint(view.name)}"

@@ -19,7 +19,7 @@ from dynaview.views.control.records import Generation, ViewRecord
 from dynaview.views.declarations.codec import decode_runnable
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.functions import functions_of
-from dynaview.views.faults import fault_reason
+from dynaview.views.reasons import fault_reason
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.admission import changed, lost
 from dynaview.views.streaming.generation_writer import GenerationWriter

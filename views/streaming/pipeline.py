@@ -21,9 +21,8 @@ from dynaview.sinks.port import Outcome, SinkError, SinkRefused, Stored, Target
 from dynaview.views.control.errors import ControlUnavailable, LeaseLost, Superseded
 from dynaview.views.control.records import Checkpoint, DeadLetter, Part, Progress, ViewRecord
 from dynaview.views.control.store import ControlStore
-from dynaview.views.faults import fault_reason
-from dynaview.views.policy import Backoff, anew, policy
-from dynaview.views.reasons import OnGap, gap_reason, moment, shard_gap
+from dynaview.views.policy import Backoff, policy
+from dynaview.views.reasons import OnGap, fault_reason, gap_reason, moment, rebuild_hint, shard_gap
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.dead_letter_limit import DeadLetterLimit
 from dynaview.views.streaming.generation_writer import GenerationWriter
@@ -245,7 +244,7 @@ class ViewPipeline:
         # What was written before is lost with it: to make it anew would let an empty view look complete (law 4).
         begun = self.record.filled or bool(self.inbox.checkpoints)
         if begun and (gone := self._stored.gone()) is not None:
-            raise SinkRefused(f"{gone}, and the rows of the view with it: bring it back, or {anew(self.name)}")
+            raise SinkRefused(f"{gone}, and the rows of the view with it: bring it back, or {rebuild_hint(self.name)}")
         for output in self.outputs:
             if not output.claimed:
                 self._claim(output)
@@ -263,7 +262,7 @@ class ViewPipeline:
                 raise SinkRefused(
                     f"its store holds generation {found} of it, which this control store did not make: if another "
                     f"dynaview keeps this view, give it another name and other keys, index or table; if its control "
-                    f"store was lost, {anew(self.name)}"
+                    f"store was lost, {rebuild_hint(self.name)}"
                 )
             self.control.claim(self.name, output.generation)
         output.claimed = True

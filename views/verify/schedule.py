@@ -14,7 +14,7 @@ from dynaview.sources.port import TableReader
 from dynaview.views.control.errors import ControlError
 from dynaview.views.control.records import VerificationResult
 from dynaview.views.control.store import ControlStore
-from dynaview.views.faults import fault_reason
+from dynaview.views.reasons import fault_reason
 from dynaview.views.retry import Retrier, Stop, Stopped
 from dynaview.views.verify.findings import Report, VerifyError
 from dynaview.views.verify.repair import Repairer

@@ -24,7 +24,7 @@ from dynaview.views.control.records import ViewRecord
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.row_keys import row_key
-from dynaview.views.policy import anew
+from dynaview.views.reasons import rebuild_hint
 from dynaview.views.retry import Retrier
 from dynaview.views.verify.findings import Finding, Report, VerifyError
 from dynaview.views.verify.hold import holding
@@ -76,7 +76,7 @@ def ready(control: ControlStore, view: ViewDeclaration, table: str, mending: boo
     if record is None:
         raise VerifyError(f"{name} was never started: start dynaview run")
     if record.fingerprint != fingerprint(view, table):
-        raise VerifyError(f"the declaration ({view.at}) is not the one that built the view; {anew(name)}")
+        raise VerifyError(f"the declaration ({view.at}) is not the one that built the view; {rebuild_hint(name)}")
     if record.state.lasts:
         raise VerifyError(f"{name} cannot be verified, its state is {record.state}: {record.reason}")
     if not record.filled:
