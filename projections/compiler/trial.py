@@ -19,7 +19,7 @@ from dynaview.projections.compiler.runtime import key_text
 from dynaview.projections.declaration import FieldExpression, ViewDeclaration
 from dynaview.projections.expressions import Path, parse
 from dynaview.projections.patterns import Pattern, parse_pattern
-from dynaview.projections.projection import Bound, ProjectionError
+from dynaview.projections.projection import Bound, OldRowsUnknown, ProjectionError
 from dynaview.projections.rows import Field, Layout, PostgresOptions, RowKey, RowValues, Write
 
 Result: TypeAlias = Literal["rows", "unmatched", "filtered", "empty", "dead-letter"]
@@ -33,6 +33,7 @@ LONGEST = 60
 """Characters of a value that a reason shows."""
 
 _KEY = "one"
+_UNKNOWN = "the old state does not tell which rows the item had: those that its store still has of it go too"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,12 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a change asks of a view. With a `reason` it becomes a dead letter."""
+    """What a change asks of a view. With a `reason` it becomes a dead letter. `note` says what else goes that the
+    images alone do not tell."""
 
     writes: Sequence[Write]
     reason: str = ""
+    note: str = ""
 
 
 def likely_key(views: Iterable[ViewDeclaration]) -> tuple[str, ...]:
@@ -84,11 +87,10 @@ class Trial:
         change = change_between(old, new, self.key)
         try:
             return Asked(self.bound.writes(change, version))
+        except OldRowsUnknown as error:
+            return Asked(error.asked, note=_UNKNOWN)
         except ProjectionError as error:
-            gone: list[Write] = []
-            if old is not None:
-                gone = self.bound.writes(change_between(old, None, self.key), version)
-            return Asked(gone, str(error))
+            return Asked(error.asked, str(error), _UNKNOWN if error.owner else "")
 
     def unfiltered(self) -> ViewDeclaration:
         """The same view without its filter: which rows an item had or would have."""

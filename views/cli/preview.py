@@ -197,6 +197,8 @@ def _change_lines(preview: ViewPreview, made: ChangePreview) -> Iterator[str]:
         yield from (f"upsert {line}" if not line.startswith(" ") else line for line in _row_lines(row, ""))
     for key in made.deletes:
         yield f"delete {_text(key)}"
+    if made.note:
+        yield printable(made.note)
     if made.result == "unmatched":
         yield f"{preview.view.name}: nothing to do, neither state gives a row"
 

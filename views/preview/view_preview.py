@@ -74,6 +74,8 @@ class ChangePreview:
     reason: str = ""
     """Why the change would be a dead letter."""
     kind: str = ""
+    note: str = ""
+    """What else goes that the two states do not tell."""
 
     @property
     def result(self) -> str:
@@ -86,6 +88,7 @@ class ChangePreview:
             "result": self.result,
             "reason": self.reason or None,
             "kind": self.kind or None,
+            "note": self.note or None,
             "upserts": [row.plain() for row in self.upserts],
             "deletes": list(self.deletes),
             "old": None if self.old is None else self.old.plain(),
@@ -137,9 +140,10 @@ class ViewPreview:
         upserts = [self._row(write, "", False) for write in asked.writes if write.values is not None]
         deletes = [write.key for write in asked.writes if write.values is None]
         bad = next((row for row in upserts if row.fault), None)
-        if bad is not None:
-            return ChangePreview(before, after, upserts, deletes, bad.fault, bad.kind)
-        return ChangePreview(before, after, upserts, deletes, asked.reason, "projection" if asked.reason else "")
+        had = {row.key for row in before.rows} if before is not None else set()
+        deletes += [row.key for row in upserts if row.fault and row.key in had]
+        reason, kind = (bad.fault, bad.kind) if bad else (asked.reason, "projection" if asked.reason else "")
+        return ChangePreview(before, after, upserts, deletes, reason, kind, asked.note)
 
     def _row(self, write: Write, origin: str, remember: bool) -> Row:
         assert write.values is not None

@@ -112,6 +112,16 @@ def test_a_change_that_cannot_be_projected_takes_the_rows_of_the_old_state(
     assert [(write.key, write.values) for write in asked.writes] == [("o1", None)]
 
 
+def test_rows_that_the_old_state_does_not_tell_are_spoken_of(view: Callable[..., Any]) -> None:
+    def rows(item: dict[str, Any]) -> dict[str, Any]:
+        return {"sku": item["main"]}
+
+    trial = Trial(view(match=MATCH, function=rows, key="{order}:{sku}"))
+    asked = trial.change(PACK(ORDER), PACK({**ORDER, "main": "b"}))
+    assert ([write.key for write in asked.writes], asked.reason) == (["o1:b"], "")
+    assert asked.note.startswith("the old state does not tell which rows the item had")
+
+
 def test_the_key_of_a_table_is_guessed_from_what_its_views_match(view: Callable[..., Any]) -> None:
     one, two = view(match={"a": "{x}"}, key="{x}"), view(match={"b": "{x}", "a": "{x}"}, key="{x}")
     assert likely_key([one, two]) == ("a", "b")
