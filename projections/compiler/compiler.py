@@ -75,8 +75,7 @@ class CompiledView:
         """See `Projection.bind`."""
         generated = _generate(self._plan, shape, key)
         fixed = within(self._plan.key_attributes, key)
-        # So all rows of an item can be found: by its key where that tells them, else by who wrote them.
-        owned = not (fixed and self._plan.holds_item_key(key))
+        owned = names_owner(self._plan, key)
         if images == _BOTH:
             repeats = self._plan.view.function is None
             return _FromBothImages(generated, shape, key, owned, fixed, repeats)
@@ -143,6 +142,12 @@ def _generate(plan: Plan, shape: Shape, key: tuple[str, ...]) -> _Generated:
         module.constants["CALL"] = caller(plan.view.function, plan.view.function_name)
     places.append(module.build(plan.view.name))
     return _Generated(places[0], plan.alternatives)
+
+
+def names_owner(plan: Plan, key: tuple[str, ...]) -> bool:
+    """Whether rows name the item that wrote them. So all rows of an item can be found: by its key where that tells
+    them, else by who wrote them."""
+    return not (within(plan.key_attributes, key) and plan.holds_item_key(key))
 
 
 def within(attributes: frozenset[str] | None, key: tuple[str, ...]) -> bool:

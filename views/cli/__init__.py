@@ -11,7 +11,7 @@ from dynaview.projections.declaration import DeclarationError
 
 COMMANDS = (
     *("run", "status", "wait", "plan", "rebuild", "rollback", "verify", "repair"),
-    *("dead-letters", "drop", "validate", "schema", "init", "infer", "preview", "check", "local", "demo"),
+    *("dead-letters", "drop", "validate", "schema", "init", "infer", "preview", "check", "trace", "local", "demo"),
 )
 """Each is a module of this package whose `command` is a click command; modules are loaded only when used."""
 
