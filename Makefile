@@ -10,7 +10,7 @@ LOCK := UV_NO_CONFIG=1 $(BIN)/uv pip compile pyproject.toml --universal --python
 # What opensearch-py asks for and never imports unless its gRPC client is used: 20 MB less in an image.
 UNUSED := grpcio opensearch-protobufs protobuf
 
-.PHONY: help demo test lint types unit format lock bench clean
+.PHONY: help demo test lint types unit format lock soak bench clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -35,6 +35,10 @@ unit: $(READY) ## the tests alone
 format: $(READY) ## let ruff rewrite the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+soak: $(READY) ## half an hour of faults on real servers: following, then rebuilds, and nothing may be lost
+	@$(BIN)/python -m tests.soak.soak
+	@$(BIN)/python -m tests.soak.chaos_run
 
 bench: $(READY) ## ratios to the raw ceilings of the stores
 	@$(BIN)/python -m benchmarks

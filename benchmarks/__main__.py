@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import decode, from_dynamodb, into_opensearch, into_postgres, into_redis, memory, rebuild, verify
-from benchmarks.servers import servers
 from benchmarks.setting import Setting
 from benchmarks.timing import Group, Rates, measure, plain
+from tests.support.servers import servers
 
 _STORES = ("redis", "postgres", "opensearch")
 _GROUPS: Mapping[str, tuple[Callable[[Setting], list[Group]], tuple[str, ...]]] = {

@@ -12,12 +12,12 @@ import msgspec
 from benchmarks.pipeline import follow
 from benchmarks.records import item
 from benchmarks.setting import Setting, View, batches
-from benchmarks.shop import create_table
 from benchmarks.sinks import anew
 from benchmarks.timing import Clock, Contender, Figure, Group, clock
 from dynaview.sources.session import Session
 from dynaview.sources.stream import DynamoStream
 from dynaview.sources.table import DynamoTable
+from tests.support.shop import create_table
 
 _PULLED = "pages pulled, not read"
 _WRITERS = 4

@@ -21,8 +21,6 @@ from uuid import uuid4
 
 import boto3
 
-from benchmarks.servers import servers
-from benchmarks.shop import create_table
 from dynaview.local.servers import REGION
 from dynaview.sinks.memory import MemorySink
 from dynaview.sources.port import Page, Shard, StreamReader
@@ -31,6 +29,8 @@ from dynaview.sources.table import DynamoTable
 from dynaview.views.streaming.stream_reader import Follower, FollowerSettings
 from tests.support.house import House
 from tests.support.scripted import ScriptedTable
+from tests.support.servers import servers
+from tests.support.shop import create_table
 from tests.support.simple import SHAPE
 
 REACH = 0.002

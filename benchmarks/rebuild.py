@@ -24,7 +24,6 @@ from benchmarks.into_postgres import CONNECTIONS, TYPES
 from benchmarks.into_redis import cells, hset
 from benchmarks.made import OrdersTable, PagesFile
 from benchmarks.setting import FIELDS, Setting, View, batches
-from benchmarks.shop import create_table
 from benchmarks.sinks import anew
 from benchmarks.timing import Clock, Contender, Figure, Group, clock
 from benchmarks.verify import PULLED, SEGMENTS, STORES, pull_all
@@ -38,6 +37,7 @@ from dynaview.views.control.store import ControlStore
 from dynaview.views.rebuild.in_place import InPlace
 from dynaview.views.rebuild.side_by_side import FillStrategy, PageResult, SideBySide
 from dynaview.views.scanning.parallel_scan import Scan, SegmentScan, run_all
+from tests.support.shop import create_table
 
 T = TypeVar("T")
 

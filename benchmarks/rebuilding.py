@@ -30,13 +30,13 @@ from opensearchpy import OpenSearch
 from psycopg import sql
 
 from benchmarks.made import HOT, OrdersTable, PagesFile
-from benchmarks.servers import servers
 from benchmarks.setting import Setting
 from benchmarks.verify import STORES
 from dynaview.views.control.records import ENDED, Options
 from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.daemon.interpreter import tune
 from dynaview.views.declarations.fingerprint import fingerprint
+from tests.support.servers import servers
 
 _DEADLINE = 1800.0
 _GLANCE = 0.1

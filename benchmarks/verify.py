@@ -22,9 +22,7 @@ import msgspec
 
 from benchmarks.from_dynamodb import write_orders
 from benchmarks.records import item
-from benchmarks.servers import servers
 from benchmarks.setting import IMAGES, KEY, Setting, View
-from benchmarks.shop import create_table
 from benchmarks.sinks import anew
 from benchmarks.timing import Clock, Contender, Figure, Group, clock, measure
 from dynaview.projections.attributes import Attr, Image, Shape
@@ -39,6 +37,8 @@ from dynaview.sources.table import DynamoTable
 from dynaview.views.verify.findings import Report
 from dynaview.views.verify.verifier import Limits, Verification
 from dynaview.views.verify.view_check import Subject
+from tests.support.servers import servers
+from tests.support.shop import create_table
 
 SEGMENTS = 4
 PULLED = "scan pulled, not read"

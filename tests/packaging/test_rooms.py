@@ -85,6 +85,20 @@ def test_a_forbidden_import_is_seen_however_it_is_written(room: str, source: str
     assert breaches(room, source, f"dynaview.{room}") == wrong
 
 
+def test_no_test_imports_a_measurement() -> None:
+    """Soaks and what tests share are tests; benchmarks may use them, never the other way round."""
+    tests = (ROOT / "tests").rglob("*.py")
+    found = [
+        path for path in tests if any(f"{name}.".startswith("benchmarks.") for name in imports(path.read_text(), ""))
+    ]
+    assert found == []
+
+
+def test_soaks_run_only_when_asked_for() -> None:
+    assert [*(ROOT / "tests" / "soak").glob("test_*.py")] == []
+    assert (ROOT / "tests" / "soak" / "soak.py").is_file()
+
+
 def test_every_library_that_a_room_imports_is_declared() -> None:
     """Nothing that the package imports is there only because a development tool or another library brought it."""
     declared = {

@@ -6,12 +6,12 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
-from benchmarks.shop import create_table, wire
 from dynaview.local import servers
 from dynaview.projections.attributes import Shape
 from dynaview.sources.session import Session
 from dynaview.sources.table import DynamoTable
 from tests.support.house import until
+from tests.support.shop import create_table, wire
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

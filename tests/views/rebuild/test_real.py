@@ -1,6 +1,6 @@
 """Rebuilds on real servers, killed in every phase while stores go away and readers look on.
 
-The same at length, with random kills: `python -m benchmarks.siege`.
+The same at length, with random kills: `python -m tests.soak.chaos_run`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.castle import Plan
-from benchmarks.siege import run
+from tests.soak.chaos_run import run
+from tests.soak.rebuild_environment import Plan
 
 MET = {
     "beside starting", "beside scanning", "beside finishing", "beside waiting", "beside checking", "beside swapping",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.soak import Plan, run
+from tests.soak.soak import Plan, run
 
 
 def test_a_daemon_that_is_killed_again_and_again_loses_nothing(

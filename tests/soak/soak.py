@@ -1,6 +1,6 @@
 """A long run on real servers: random changes while daemons die, sleep and lose their stores, then a count of losses.
 
-    python -m benchmarks.soak --changes 100000 --items 5000 --kills 50 --outages 10 --pauses 5
+    python -m tests.soak.soak --changes 100000 --items 5000 --kills 50 --outages 10 --pauses 5
 
 The daemon reaches every store through a proxy that refuses, holds, loses answers or resets at random bytes; servers
 that the run has started are paused as well (SIGSTOP), and Postgres is killed and started again. After every kill each
@@ -30,9 +30,6 @@ from urllib.parse import urlsplit
 import boto3
 import psycopg
 
-from benchmarks.shop import DECLARATION, TTL_SHARE, create_table, write_changes
-from benchmarks.torments import Daemon, Outages, Pauses, Store
-from benchmarks.witness import Witness, patiently
 from dynaview.local import servers as local
 from dynaview.local.server import Server
 from dynaview.projections.declaration import Declaration
@@ -41,6 +38,9 @@ from dynaview.sinks.port import Target
 from dynaview.sources.table import DynamoTable, open_table
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.load import load
+from tests.soak.faults import Daemon, Outages, Pauses, Store
+from tests.soak.stream_oracle import StreamOracle, patiently
+from tests.support.shop import DECLARATION, TTL_SHARE, create_table, write_changes
 
 WRITERS = 3
 DEADLINE = 600.0
@@ -91,7 +91,7 @@ class Report:
 
 
 class Soak:
-    """One run: a table, a declaration of views of every kind, and a daemon to torment."""
+    """One run: a table, a declaration of views of every kind, and a daemon that is killed, paused and cut off."""
 
     def __init__(
         self, environment: Mapping[str, str], folder: Path, plan: Plan, started: Mapping[str, Server] | None = None
@@ -147,7 +147,7 @@ class Soak:
         self._open.callback(self.control.close)
         self.daemon = Daemon(file, sides[1], folder / "daemon.log", self.plan.workers, self.random)
         self._open.callback(self.daemon.close)
-        self.witness = Witness(self.declaration, self.table, self.target, self.control, self.random)
+        self.oracle = StreamOracle(self.declaration, self.table, self.target, self.control, self.random)
 
     def _database(self, statement: str) -> None:
         with psycopg.connect(self.stores["postgres"].back_url, autocommit=True) as connection:
@@ -257,7 +257,7 @@ def run(
     """One whole run. See `Soak` for `environment` and `started`."""
     began = time.monotonic()
     soak = Soak(environment, folder, plan, started)
-    report, witness = soak.report, soak.witness
+    report, oracle = soak.report, soak.oracle
     try:
         # Rows from before the start.
         write_changes(
@@ -268,7 +268,7 @@ def run(
             plan.seed,
             ttl_share=plan.ttl_share,
         )
-        with Writers(soak) as writers, _tormented(soak, writers, say):
+        with Writers(soak) as writers, _with_faults(soak, writers, say):
             soak.daemon.start()
             _kill(soak, writers, say)
             writers.allowed = float("inf")
@@ -281,12 +281,12 @@ def run(
                 code = soak.daemon.terminate()
                 if code != 0:
                     report.faults.append(f"SIGTERM ended the daemon with exit code {code}")
-                witness.look(10**9, still=True)
-                witness.conclude()
+                oracle.look(10**9, still=True)
+                oracle.conclude()
     finally:
-        report.faults += witness.faults
-        report.changes, report.slips = witness.records, len(witness.slips)
-        report.checkpoint_checks, report.rows = witness.checked, witness.rows
+        report.faults += oracle.faults
+        report.changes, report.slips = oracle.records, len(oracle.slips)
+        report.checkpoint_checks, report.rows = oracle.checked, oracle.rows
         report.resets = sum(store.front.resets for store in soak.stores.values())
         soak.close()
     report.seconds = time.monotonic() - began
@@ -294,7 +294,7 @@ def run(
 
 
 @contextlib.contextmanager
-def _tormented(soak: Soak, writers: Writers, say: Callable[[str], None]) -> Iterator[None]:
+def _with_faults(soak: Soak, writers: Writers, say: Callable[[str], None]) -> Iterator[None]:
     """Outages and pauses until the block ends."""
 
     def progress() -> float:
@@ -330,12 +330,12 @@ def _kill(soak: Soak, writers: Writers, say: Callable[[str], None]) -> None:
             return
         dead = soak.daemon.kill_one()
         report.kills += 1
-        soak.witness.look(plan.sample, still=dead)
+        soak.oracle.look(plan.sample, still=dead)
         if report.kills % max(1, plan.kills // 100) == 0:
-            behind = soak.witness.records * len(soak.declaration.views) - soak.read
+            behind = soak.oracle.records * len(soak.declaration.views) - soak.read
             say(
                 f"{time.monotonic() - began:6.0f} s: kill {report.kills}, {writers.done:,} changes written, "
-                f"{behind:,} behind, {len(soak.witness.faults)} faults"
+                f"{behind:,} behind, {len(soak.oracle.faults)} faults"
             )
         if dead:
             soak.daemon.start()

@@ -1,4 +1,4 @@
-"""The servers that measurements run against: those that the environment names, else local ones of their own."""
+"""The servers that soaks and measurements run against: those that the environment names, else local ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is besieged: a table with a view in each store, what works on them, and a writer that never rests."""
+"""What a chaos run works on: a table with a view in each store, the processes that keep them, and a steady writer."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ from typing import Any, Self
 
 import boto3
 
-from benchmarks.onlookers import CODES, HIDDEN, Documents, Hits, Keys, Rows, Truth, Window
-from benchmarks.torments import Daemon, Store
 from dynaview.local import servers as local
 from dynaview.sinks.connect import connect
 from dynaview.sources.table import DynamoTable, open_table
@@ -29,6 +27,8 @@ from dynaview.views.control.records import Rebuild
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.load import load
 from dynaview.views.verify.compare import compare
+from tests.soak.faults import Daemon, Store
+from tests.soak.readers import CODES, HIDDEN, Documents, Hits, Keys, Reader, Rows, Truth
 
 DECLARATION = """
 sources: {shop: {table: "${SHOP_TABLE}", endpoint: "${DYNAMODB_ENDPOINT}"}}
@@ -119,29 +119,29 @@ class Stuck(Exception):
     """What was waited for did not come."""
 
 
-class Castle:
+class RebuildEnvironment:
     """A table with its views, and the processes that work on them. A context manager."""
 
-    def __init__(self, environment: Mapping[str, str], folder: Path, plan: Plan) -> None:
-        """`environment` names the servers: REDIS_URL, OPENSEARCH_URL, DATABASE_URL, DYNAMODB_ENDPOINT."""
+    def __init__(self, urls: Mapping[str, str], folder: Path, plan: Plan) -> None:
+        """`urls` names the servers: REDIS_URL, OPENSEARCH_URL, DATABASE_URL, DYNAMODB_ENDPOINT."""
         self.plan, self.folder = plan, folder
         self.random = random.Random(plan.seed)
-        self.prefix = f"castle{uuid.uuid4().hex[:8]}"
+        self.prefix = f"chaos{uuid.uuid4().hex[:8]}"
         self.truth = Truth(plan.items)
         self.report = Report()
         self.stages = 0
-        """How many stages of `siege.in_every_phase` were reached."""
+        """How many stages of `chaos_run.in_every_phase` were reached."""
         self._open = contextlib.ExitStack()
-        self.stores = {name: Store(environment[variable], None) for name, variable in local.VARIABLES.items()}
+        self.stores = {name: Store(urls[variable], None) for name, variable in local.VARIABLES.items()}
         for store in self.stores.values():
             self._open.callback(store.close)
         try:
-            self._set_up(environment)
+            self._set_up(urls)
         except BaseException:
             self._open.close()
             raise
 
-    def _set_up(self, environment: Mapping[str, str]) -> None:
+    def _set_up(self, urls: Mapping[str, str]) -> None:
         self.file = self.folder / "dynaview.yaml"
         rows = REDIS[self.plan.redis]
         self.file.write_text(DECLARATION.replace("${ROWS}", rows).replace("${PREFIX}", self.prefix))
@@ -151,10 +151,8 @@ class Castle:
         common = {"SHOP_TABLE": self.table_name, "CONTROL_URL": f"sqlite:///{self.database}"}
         fronts = {local.VARIABLES[name]: store.front_url for name, store in self.stores.items()}
         self.environment = {**os.environ, **common, **fronts}
-        self.declaration = load([self.file], {**environment, **common})
-        self.client: Any = boto3.client(
-            "dynamodb", endpoint_url=environment["DYNAMODB_ENDPOINT"], region_name=local.REGION
-        )
+        self.declaration = load([self.file], {**urls, **common})
+        self.client: Any = boto3.client("dynamodb", endpoint_url=urls["DYNAMODB_ENDPOINT"], region_name=local.REGION)
         self.client.create_table(
             TableName=self.table_name,
             KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
@@ -175,7 +173,7 @@ class Castle:
         self.commands: list[subprocess.Popen[bytes]] = []
         self._open.callback(self.kill_commands)
         self.names = [f"{self.prefix}_{view}" for view in VIEWS]
-        self._windows = (environment["REDIS_URL"], environment["DATABASE_URL"], environment["OPENSEARCH_URL"])
+        self._reader_urls = (urls["REDIS_URL"], urls["DATABASE_URL"], urls["OPENSEARCH_URL"])
 
     def __enter__(self) -> Self:
         return self
@@ -191,9 +189,9 @@ class Castle:
             for each in self.control.generations(record.name):
                 self.sinks[view.sink].open(view.layout, each.generation).drop()
 
-    def windows(self) -> list[Window]:
-        """All ways to look at the views; their callers close them."""
-        redis_url, postgres_url, opensearch_url = self._windows
+    def readers(self) -> list[Reader]:
+        """All ways to read the views; the caller closes them."""
+        redis_url, postgres_url, opensearch_url = self._reader_urls
         alias = f"{self.prefix}-search"
         return [
             Keys(redis_url, self.prefix, self.plan.redis),
@@ -346,16 +344,16 @@ class Castle:
 class Writer:
     """Changes items as fast as it can, with a break now and then, until the block ends."""
 
-    def __init__(self, castle: Castle) -> None:
-        self._castle = castle
-        self._random = random.Random(castle.plan.seed + 1)
+    def __init__(self, env: RebuildEnvironment) -> None:
+        self._env = env
+        self._random = random.Random(env.plan.seed + 1)
         self._stop = threading.Event()
         self._failed: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="writer")
 
     def fill(self) -> None:
         """Give every item a first state."""
-        names = self._castle.truth.names
+        names = self._env.truth.names
         for start in range(0, len(names), 25):
             self._batch(names[start : start + 25])
 
@@ -374,10 +372,10 @@ class Writer:
     def _run(self) -> None:
         try:
             while not self._stop.wait(BREAK):
-                end, most = time.monotonic() + BREATH, self._castle.truth.made + self._castle.plan.burst
-                while time.monotonic() < end and self._castle.truth.made < most and not self._stop.is_set():
-                    self._batch(self._random.sample(self._castle.truth.names, 20))
-                    self._update(self._random.choice(self._castle.truth.names))
+                end, most = time.monotonic() + BREATH, self._env.truth.made + self._env.plan.burst
+                while time.monotonic() < end and self._env.truth.made < most and not self._stop.is_set():
+                    self._batch(self._random.sample(self._env.truth.names, 20))
+                    self._update(self._random.choice(self._env.truth.names))
         except BaseException as error:  # noqa: BLE001 - raised again at the end of the block
             self._failed = error
 
@@ -386,24 +384,24 @@ class Writer:
         for name in names:
             kind = self._random.random()
             if kind < 0.2:
-                self._castle.truth.change(name, None)
+                self._env.truth.change(name, None)
                 left.append({"DeleteRequest": {"Key": {"pk": {"S": name}}}})
             else:
                 code = HIDDEN if kind < 0.35 else self._random.choice(CODES)
-                rev = str(self._castle.truth.change(name, code))
+                rev = str(self._env.truth.change(name, code))
                 item = {"pk": {"S": name}, "code": {"S": code}, "rev": {"N": rev}, "pad": {"S": "x" * 500}}
                 left.append({"PutRequest": {"Item": item}})
         while left:
-            answer = self._castle.client.batch_write_item(RequestItems={self._castle.table_name: left})
-            left = answer.get("UnprocessedItems", {}).get(self._castle.table_name, [])
+            answer = self._env.client.batch_write_item(RequestItems={self._env.table_name: left})
+            left = answer.get("UnprocessedItems", {}).get(self._env.table_name, [])
 
     def _update(self, name: str) -> None:
         """Change the number of an item alone, where there is one."""
-        code = self._castle.truth.code(name)
+        code = self._env.truth.code(name)
         if code is not None:
-            self._castle.client.update_item(
-                TableName=self._castle.table_name,
+            self._env.client.update_item(
+                TableName=self._env.table_name,
                 Key={"pk": {"S": name}},
                 UpdateExpression="SET rev = :rev",
-                ExpressionAttributeValues={":rev": {"N": str(self._castle.truth.change(name, code))}},
+                ExpressionAttributeValues={":rev": {"N": str(self._env.truth.change(name, code))}},
             )

@@ -63,7 +63,7 @@ class Expected:
     watermark: float = 0.0
 
 
-class Witness:
+class StreamOracle:
     """Reads a stream beside the daemon and knows what has to be where."""
 
     def __init__(

@@ -1,6 +1,6 @@
 """Rebuilds on real servers while everything is done to them, and readers who look on all the time.
 
-    python -m benchmarks.siege --minutes 10 --items 300 --redis hash
+    python -m tests.soak.chaos_run --minutes 10 --items 300 --redis hash
 
 A table has a view in each of Redis, Postgres and OpenSearch. Items are put, updated, hidden from the views, moved to
 another row key and deleted without a break, while views are rebuilt and rolled back. Every process that works on that
@@ -23,13 +23,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from benchmarks.castle import REDIS, Castle, Plan, Report, Stuck, Writer
-from benchmarks.onlookers import Onlookers
-from benchmarks.servers import servers
-from benchmarks.torments import Outages
 from dynaview.local import servers as local
 from dynaview.sinks.port import SinkError
 from dynaview.views.control.records import Rebuild
+from tests.soak.faults import Outages
+from tests.soak.readers import Readers
+from tests.soak.rebuild_environment import REDIS, Plan, RebuildEnvironment, Report, Stuck, Writer
+from tests.support.servers import servers
 
 Say: TypeAlias = Callable[[str], None]
 
@@ -57,35 +57,35 @@ FINISHED = 2
 class Hold:
     """Keeps rebuilds from recording that a phase is over: the control store seems to be away when they try to."""
 
-    def __init__(self, castle: Castle) -> None:
-        self._castle = castle
+    def __init__(self, env: RebuildEnvironment) -> None:
+        self._env = env
 
     def move(self, stage: Stage | None) -> None:
         """Hold all rebuilds at this stage and at no other; None: let them go on."""
-        with contextlib.closing(sqlite3.connect(self._castle.database, timeout=60, isolation_level=None)) as database:
+        with contextlib.closing(sqlite3.connect(self._env.database, timeout=60, isolation_level=None)) as database:
             database.execute("BEGIN IMMEDIATE")
-            database.execute("DROP TRIGGER IF EXISTS siege")
+            database.execute("DROP TRIGGER IF EXISTS chaos")
             if stage is not None:
                 # Fails as if the disk did: no mistake of whoever made the statement.
-                what = f"CREATE TRIGGER siege BEFORE {_end_of(stage)} BEGIN SELECT json('held by a siege'); END"
+                what = f"CREATE TRIGGER chaos BEFORE {_end_of(stage)} BEGIN SELECT json('held by the chaos run'); END"
                 database.execute(what)
             database.execute("COMMIT")
 
     def has(self, stage: Stage) -> bool:
         """Whether every rebuild that is under way has come there."""
-        running = [each for each in self._castle.rebuilds() if not each.ended]
+        running = [each for each in self._env.rebuilds() if not each.ended]
         if not running:
             return False
         if stage is MIDWAY:
-            segments = self._castle.control.rebuilds.segments(running[0].job)
+            segments = self._env.control.rebuilds.segments(running[0].job)
             return len(segments) > FINISHED and all(each.finished for each in segments[:FINISHED])
         if stage is SWAPPED:
             return all(each.phase == "swapping" and self._is_published(each) for each in running)
         return all(each.phase == stage[each.kind == "in place"] for each in running)
 
     def _is_published(self, rebuild: Rebuild) -> bool:
-        view = self._castle.declaration.views[rebuild.view]
-        sink = self._castle.sinks[view.sink]
+        view = self._env.declaration.views[rebuild.view]
+        sink = self._env.sinks[view.sink]
         return sink.in_place or sink.published(view.layout) == rebuild.generation
 
 
@@ -102,18 +102,18 @@ def _end_of(stage: Stage) -> str:
     )
 
 
-def in_every_phase(castle: Castle, say: Say) -> None:
+def in_every_phase(env: RebuildEnvironment, say: Say) -> None:
     """Rebuild all three views in one go, and roll two of them back; kill what works on them once in every phase."""
-    _besiege(castle, ["rebuild", *castle.names, "--segments", str(SEGMENTS)], castle.names, REBUILD, say)
+    _kill_in_phases(env, ["rebuild", *env.names, "--segments", str(SEGMENTS)], env.names, REBUILD, say)
     # Without a daemon the command does everything.
-    _besiege(castle, ["rollback", *castle.names[1:]], castle.names[1:], ROLLBACK, say, daemon=False)
-    castle.until(lambda: not [each for each in castle.commands if each.poll() is None], "the commands to end")
-    castle.see_ends()
-    castle.daemon.start()
+    _kill_in_phases(env, ["rollback", *env.names[1:]], env.names[1:], ROLLBACK, say, daemon=False)
+    env.until(lambda: not [each for each in env.commands if each.poll() is None], "the commands to end")
+    env.see_ends()
+    env.daemon.start()
 
 
-def _besiege(
-    castle: Castle,
+def _kill_in_phases(
+    env: RebuildEnvironment,
     words: Sequence[str],
     views: Sequence[str],
     stages: Sequence[Stage],
@@ -121,143 +121,143 @@ def _besiege(
     *,
     daemon: bool = True,
 ) -> None:
-    hold, before = Hold(castle), castle.jobs()
+    hold, before = Hold(env), env.jobs()
     hold.move(stages[0])
-    castle.command(*words)
-    castle.wait_requested(views, before)
+    env.command(*words)
+    env.wait_requested(views, before)
     if words[0] == "rebuild":
-        join(castle, views[0])
+        join(env, views[0])
     for stage, after in zip(stages, (*stages[1:], None), strict=True):
-        castle.stages += 1
-        castle.until(lambda: hold.has(stage), f"all to be held in {stage}")  # noqa: B023 - done before the next round
-        time.sleep(castle.random.uniform(0.0, 0.4))
-        castle.kill()
-        say(f"killed in {stage[0]} / {stage[1]}: {castle.truth.made:,} changes")
+        env.stages += 1
+        env.until(lambda: hold.has(stage), f"all to be held in {stage}")  # noqa: B023 - done before the next round
+        time.sleep(env.random.uniform(0.0, 0.4))
+        env.kill()
+        say(f"killed in {stage[0]} / {stage[1]}: {env.truth.made:,} changes")
         hold.move(after)
         if daemon:
-            castle.daemon.start()
+            env.daemon.start()
         else:
-            castle.command(*words)
-    _end(castle, views)
+            env.command(*words)
+    _end(env, views)
 
 
-def _end(castle: Castle, views: Sequence[str], *, cancelled: bool = False) -> None:
-    castle.wait_ended(views, cancelled=cancelled)
-    castle.report.ends.update(f"{each.kind} {each.phase}" for each in castle.rebuilds() if each.view in views)
+def _end(env: RebuildEnvironment, views: Sequence[str], *, cancelled: bool = False) -> None:
+    env.wait_ended(views, cancelled=cancelled)
+    env.report.ends.update(f"{each.kind} {each.phase}" for each in env.rebuilds() if each.view in views)
 
 
-def at_random(castle: Castle, until: float, say: Say) -> None:
+def at_random(env: RebuildEnvironment, until: float, say: Say) -> None:
     """Rebuild, roll back, cancel, join, kill and pause as it comes, until a monotonic time."""
-    chance = castle.random
+    chance = env.random
     while time.monotonic() < until:
-        castle.see_ends()
-        before = castle.jobs()
-        kept = [name for name in castle.names if _is_kept(castle, name)]
+        env.see_ends()
+        before = env.jobs()
+        kept = [name for name in env.names if _is_kept(env, name)]
         cancelled = False
         if kept and chance.random() < 0.3:
             views = chance.sample(kept, chance.randint(1, len(kept)))
-            castle.command("rollback", *views)
+            env.command("rollback", *views)
         else:
-            views = chance.sample(castle.names, chance.randint(1, len(castle.names)))
+            views = chance.sample(env.names, chance.randint(1, len(env.names)))
             options = ["--segments", str(chance.randint(1, 6)), "--keep", chance.choice(("0s", "0s", "1h"))]
             options += ["--detach"] * (chance.random() < 0.3)
-            castle.rebuild(views, *options)
+            env.rebuild(views, *options)
             cancelled = chance.random() < 0.15
-        castle.wait_requested(views, before)
+        env.wait_requested(views, before)
         for _ in range(chance.choice((0, 1, 1, 2, 4))):
             time.sleep(min(8.0, chance.expovariate(1 / 1.5)))
-            _torment(castle)
+            _inject(env)
         if cancelled:
-            castle.rebuild([chance.choice(views)], "--cancel", "--detach")
+            env.rebuild([chance.choice(views)], "--cancel", "--detach")
         elif chance.random() < 0.3:
-            join(castle, chance.choice(views))
-        _end(castle, views, cancelled=cancelled)
-        castle.wait_following()
-        ended = [each for each in castle.rebuilds() if each.view in views]
+            join(env, chance.choice(views))
+        _end(env, views, cancelled=cancelled)
+        env.wait_following()
+        ended = [each for each in env.rebuilds() if each.view in views]
         told = ", ".join(f"{each.view.rpartition('_')[2]} {each.kind} {each.phase}" for each in ended)
-        kills, faults = castle.report.kills.total(), len(castle.report.faults)
-        say(f"{told}; {castle.truth.made:,} changes, {kills} kills, {faults} faults")
+        kills, faults = env.report.kills.total(), len(env.report.faults)
+        say(f"{told}; {env.truth.made:,} changes, {kills} kills, {faults} faults")
 
 
-def _is_kept(castle: Castle, view: str) -> bool:
+def _is_kept(env: RebuildEnvironment, view: str) -> bool:
     """Whether there is a generation to go back to, and will be for a while."""
     return any(
         each.role == "previous" and (each.keep_until or 0.0) > time.time() + 600
-        for each in castle.control.generations(view)
+        for each in env.control.generations(view)
     )
 
 
-def _torment(castle: Castle) -> None:
-    kind = castle.random.random()
+def _inject(env: RebuildEnvironment) -> None:
+    kind = env.random.random()
     if kind < 0.15:
-        castle.pause(castle.random.uniform(0.1, 4.0))
+        env.pause(env.random.uniform(0.1, 4.0))
     elif kind < 0.25:
-        castle.kill(daemon=False)
+        env.kill(daemon=False)
     elif kind < 0.5:
-        castle.kill(commands=False)
-        castle.daemon.start()
+        env.kill(commands=False)
+        env.daemon.start()
     else:
-        castle.kill()
-        castle.daemon.start()
+        env.kill()
+        env.daemon.start()
 
 
-def join(castle: Castle, view: str) -> None:
+def join(env: RebuildEnvironment, view: str) -> None:
     """Ask for a rebuild that is under way already, where one is."""
-    before = castle.running(view)
+    before = env.running(view)
     if before is None or before.kind == "rollback":
         return
-    castle.rebuild([view], "--detach").wait(60)
-    after = castle.running(view)
-    castle.report.joins += after is not None and before.job == after.job
+    env.rebuild([view], "--detach").wait(60)
+    after = env.running(view)
+    env.report.joins += after is not None and before.job == after.job
 
 
-def run(environment: Mapping[str, str], folder: Path, plan: Plan, say: Say = lambda line: None) -> Report:
-    """One whole run. See `Castle` for `environment`."""
+def run(urls: Mapping[str, str], folder: Path, plan: Plan, say: Say = lambda line: None) -> Report:
+    """One whole run. See `RebuildEnvironment` for `urls`."""
     began = time.monotonic()
-    with Castle(environment, folder, plan) as castle, contextlib.ExitStack() as stack:
-        report, writer = castle.report, Writer(castle)
+    with RebuildEnvironment(urls, folder, plan) as env, contextlib.ExitStack() as stack:
+        report, writer = env.report, Writer(env)
         writer.fill()
-        castle.daemon.start()
-        castle.wait_following()
-        windows = castle.windows()
-        for window in windows:
-            stack.callback(window.close)
-        onlookers = Onlookers(castle.truth, windows)
+        env.daemon.start()
+        env.wait_following()
+        readers = env.readers()
+        for reader in readers:
+            stack.callback(reader.close)
+        watching = Readers(env.truth, readers)
         try:
-            with onlookers:
-                with writer, _outages(castle, say):
+            with watching:
+                with writer, _outages(env, say):
                     if plan.phases:
-                        in_every_phase(castle, say)
-                    at_random(castle, time.monotonic() + plan.seconds, say)
-                castle.wait_counted()
-                castle.wait_following()
-            onlookers.conclude()
-            castle.compare()
-            if (code := castle.daemon.terminate()) != 0:
-                castle.fault(f"SIGTERM ended the daemon with exit code {code}")
+                        in_every_phase(env, say)
+                    at_random(env, time.monotonic() + plan.seconds, say)
+                env.wait_counted()
+                env.wait_following()
+            watching.conclude()
+            env.compare()
+            if (code := env.daemon.terminate()) != 0:
+                env.fault(f"SIGTERM ended the daemon with exit code {code}")
         except (Stuck, SinkError) as error:
-            castle.fault(f"{type(error).__name__}: {error}")
-        report.faults += onlookers.faults
-        report.looks, report.changes = onlookers.looks, castle.truth.made
+            env.fault(f"{type(error).__name__}: {error}")
+        report.faults += watching.faults
+        report.looks, report.changes = watching.looks, env.truth.made
     report.seconds = time.monotonic() - began
     return report
 
 
 @contextlib.contextmanager
-def _outages(castle: Castle, say: Say) -> Iterator[None]:
+def _outages(env: RebuildEnvironment, say: Say) -> Iterator[None]:
     """Take stores away until the block ends: throughout the random rounds, or, where there are none, the phases."""
-    plan, began = castle.plan, time.monotonic()
+    plan, began = env.plan, time.monotonic()
     stages = len(REBUILD) + len(ROLLBACK)
 
     def progress() -> float:
-        return (time.monotonic() - began) / plan.seconds if plan.seconds else castle.stages / stages
+        return (time.monotonic() - began) / plan.seconds if plan.seconds else env.stages / stages
 
-    outages = Outages(castle.stores, random.Random(plan.seed + 2), plan.outages, progress, plan.longest, say)
+    outages = Outages(env.stores, random.Random(plan.seed + 2), plan.outages, progress, plan.longest, say)
     try:
         yield
     finally:
         outages.stop()
-        castle.report.outages = outages.done
+        env.report.outages = outages.done
 
 
 def main() -> None:

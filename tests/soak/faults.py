@@ -1,4 +1,4 @@
-"""What a soak does to a daemon: the processes it kills and pauses, the stores it takes away."""
+"""What is done to a daemon: processes are killed and paused, stores go away."""
 
 from __future__ import annotations
 

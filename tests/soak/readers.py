@@ -1,7 +1,7 @@
 """Readers of a table's views on real servers, and what they may see: no row ever goes back, vanishes or comes back.
 
 Every change of an item has a number, `rev`, that its rows show. A place is an item under one of its codes; what readers
-see there is a number or nothing. A window is one way in which readers look at a store; each knows what it has shown
+see there is a number or nothing. A `Reader` is one way to read a store; each is held to what it has shown
 before, since a search may show less than a read by key.
 """
 
@@ -28,7 +28,7 @@ HIDDEN = "none"
 """The code of an item that no view shows."""
 
 PAUSE = 0.05
-"""Seconds between two looks through one window."""
+"""Seconds between two looks of one reader."""
 
 
 class Truth:
@@ -67,7 +67,7 @@ class Truth:
         return {place: states[-1] for place, states in self._histories.items() if states and states[-1] is not None}
 
 
-class Window(Protocol):
+class Reader(Protocol):
     """One way to look at a view. What it raises is a fault: readers must always be answered."""
 
     name: str
@@ -88,7 +88,7 @@ class Keys:
         self._prefix, self._kind = prefix, kind
 
     def look(self, places: Sequence[Place]) -> list[tuple[Place, str]]:
-        """See `Window.look`."""
+        """See `Reader.look`."""
         if self._kind == "sorted_set":
             return [((member, code), str(int(rev))) for code in CODES for member, rev in self._scores(code)]
         with self._client.pipeline(transaction=False) as pipeline:
@@ -105,7 +105,7 @@ class Keys:
         return [(member, score) for member, score in scores]
 
     def close(self) -> None:
-        """See `Window.close`."""
+        """See `Reader.close`."""
         self._client.close()
 
 
@@ -118,11 +118,11 @@ class Rows:
         self._query = sql.SQL("SELECT pk, code, rev FROM {}").format(sql.Identifier(table))
 
     def look(self, places: Sequence[Place]) -> list[tuple[Place, str]]:
-        """See `Window.look`."""
+        """See `Reader.look`."""
         return [((pk, code), str(rev)) for pk, code, rev in self._connection.execute(self._query).fetchall()]
 
     def close(self) -> None:
-        """See `Window.close`."""
+        """See `Reader.close`."""
         self._connection.close()
 
 
@@ -135,7 +135,7 @@ class Hits:
         self._alias = alias
 
     def look(self, places: Sequence[Place]) -> list[tuple[Place, str]]:
-        """See `Window.look`."""
+        """See `Reader.look`."""
         answer: Mapping[str, Any] = self._client.search(
             index=self._alias,
             body={"size": 10_000, "query": {"match_all": {}}},
@@ -149,7 +149,7 @@ class Hits:
         self._client.indices.refresh(index=self._alias)
 
     def close(self) -> None:
-        """See `Window.close`."""
+        """See `Reader.close`."""
         self._client.close()
 
 
@@ -162,7 +162,7 @@ class Documents:
         self._alias = alias
 
     def look(self, places: Sequence[Place]) -> list[tuple[Place, str]]:
-        """See `Window.look`."""
+        """See `Reader.look`."""
         ids = [f"{name}:{code}" for name, code in places]
         answer: Mapping[str, Any] = self._client.mget(index=self._alias, body={"ids": ids})
         if errors := [found["error"] for found in answer["docs"] if "error" in found]:
@@ -171,22 +171,22 @@ class Documents:
         return [((row["pk"], row["code"]), str(row["rev"])) for row in rows if not row.get("_deleted")]
 
     def close(self) -> None:
-        """See `Window.close`."""
+        """See `Reader.close`."""
         self._client.close()
 
 
-class Onlookers:
-    """Look through windows, each in a thread of its own, until the block ends; `faults` says what must not be seen."""
+class Readers:
+    """Read, each reader in a thread of its own, until the block ends; `faults` says what must not be seen."""
 
-    def __init__(self, truth: Truth, windows: Sequence[Window]) -> None:
+    def __init__(self, truth: Truth, readers: Sequence[Reader]) -> None:
         self.faults: list[str] = []
-        self.looks: dict[str, int] = dict.fromkeys([window.name for window in windows], 0)
-        """Through each window."""
-        self._truth, self._windows = truth, windows
+        self.looks: dict[str, int] = dict.fromkeys([reader.name for reader in readers], 0)
+        """Of each reader."""
+        self._truth, self._readers = truth, readers
         self._seen: dict[tuple[str, Place], int] = {}
-        """How many changes of a place are known through a window."""
+        """How many changes of a place are known to a reader."""
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(window,), name=window.name) for window in windows]
+        self._threads = [threading.Thread(target=self._run, args=(reader,), name=reader.name) for reader in readers]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -201,39 +201,39 @@ class Onlookers:
             thread.join()
 
     def conclude(self) -> None:
-        """With the table at rest, behind the block: every window shows exactly what the table asks for."""
-        for window in self._windows:
-            if isinstance(window, Hits):
-                window.refresh()
-            rows = window.look(self._truth.places)
+        """With the table at rest, behind the block: every reader shows exactly what the table asks for."""
+        for reader in self._readers:
+            if isinstance(reader, Hits):
+                reader.refresh()
+            rows = reader.look(self._truth.places)
             if off := sorted({*rows} ^ {*self._truth.expected().items()}):
-                self._fault(f"{window.name}: {len(off)} rows are not those of the table: {off[:5]}")
+                self._fault(f"{reader.name}: {len(off)} rows are not those of the table: {off[:5]}")
 
-    def _run(self, window: Window) -> None:
+    def _run(self, reader: Reader) -> None:
         while not self._stop.wait(PAUSE):
             try:
-                rows = window.look(self._truth.places)
+                rows = reader.look(self._truth.places)
             except Exception as error:  # noqa: BLE001 - whatever it is, a reader was not answered
-                self._fault(f"{window.name}: a reader was answered {type(error).__name__}: {str(error)[:200]}")
+                self._fault(f"{reader.name}: a reader was answered {type(error).__name__}: {str(error)[:200]}")
                 continue
-            self._note(window.name, rows)
-            self.looks[window.name] += 1
+            self._note(reader.name, rows)
+            self.looks[reader.name] += 1
 
-    def _note(self, window: str, rows: Sequence[tuple[Place, str]]) -> None:
+    def _note(self, reader: str, rows: Sequence[tuple[Place, str]]) -> None:
         found = dict(rows)
         if len(found) < len(rows):
-            self._fault(f"{window}: {len(rows) - len(found)} places were seen twice at once")
+            self._fault(f"{reader}: {len(rows) - len(found)} places were seen twice at once")
         for place in self._truth.places:
-            seen = self._seen.get((window, place), 0)
+            seen = self._seen.get((reader, place), 0)
             history = self._truth.history(place)
             now = shown(history, seen, found.get(place))
             if now is None:
                 self._fault(
-                    f"{window}: {place} shows {found.get(place)} after change {seen} of {len(history)}, "
+                    f"{reader}: {place} shows {found.get(place)} after change {seen} of {len(history)}, "
                     f"{history[seen - 1] if seen else None}; then came {history[seen : seen + 5]}"
                 )
             else:
-                self._seen[window, place] = now
+                self._seen[reader, place] = now
 
     def _fault(self, what: str) -> None:
         if what not in self.faults[-100:] and len(self.faults) < 1000:
