@@ -121,7 +121,9 @@ def test_the_readme_links_every_page() -> None:
 def test_nothing_tells_to_install_what_is_on_no_index() -> None:
     """The name is registered nowhere: whoever registered it would be installed in our place."""
     sources = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
-    by_name = re.compile(r"(?:pip|uv|pipx) (?:add|install|tool install) +['\"]?dynaview(?![-\w])")  # a file's name goes on with a version
+    by_name = re.compile(
+        r"(?:pip|uv|pipx) (?:add|install|tool install) +['\"]?dynaview(?![-\w])"
+    )  # a file's name goes on with a version
     assert [identify(path) for path in [*DOCUMENTS, *sources] if by_name.search(path.read_text())] == []
     assert by_name.search("pip install 'dynaview[local]'")
 
