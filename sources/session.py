@@ -23,6 +23,7 @@ from botocore import xform_name
 from botocore.client import BaseClient
 from botocore.config import Config
 
+from dynaview.projections.urls import AddressError, host_of, safe_url
 from dynaview.sources.errors import (
     AccessDenied,
     BadPage,
@@ -115,6 +116,11 @@ def make_client(
     service: Any, region: str | None, endpoint: str | None, config: Config, session: boto3.Session | None = None
 ) -> BaseClient:
     """A client of `service` (``dynamodb``, ``s3``). No I/O. Raises `SourceRefused`, `CredentialsMissing`."""
+    if endpoint is not None:
+        try:
+            host_of(endpoint, "http://localhost:8000")
+        except AddressError as error:
+            raise SourceRefused(f"the endpoint cannot be used: {error}", "correct the endpoint in the source") from None
     try:
         client: BaseClient = (session or boto3.Session()).client(service, region, endpoint_url=endpoint, config=config)
     except botocore.exceptions.NoRegionError as error:
@@ -123,7 +129,11 @@ def make_client(
         ) from error
     except _NO_CREDENTIALS as error:
         raise CredentialsMissing(str(error)) from error
-    except (botocore.exceptions.BotoCoreError, ValueError) as error:
+    except ValueError:  # botocore's text shows the endpoint whole
+        raise SourceRefused(
+            f"the endpoint {safe_url(endpoint or '')} cannot be used", "write it as http://localhost:8000"
+        ) from None
+    except botocore.exceptions.BotoCoreError as error:
         raise SourceRefused(str(error)) from error
     return client
 

@@ -1,4 +1,4 @@
-"""Addresses from the environment: substitution, checks, and what of a URL may be shown."""
+"""Addresses from the environment: substitution and checks."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from collections.abc import Mapping
 
 from dynaview.projections.declaration import SinkKind
 from dynaview.projections.reading.schema import SINK_SCHEMES
+from dynaview.projections.urls import SCHEME, AddressError, host_of
 
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|(\{)|(\$))")
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]{1,19})://")
-_AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])?(?::\d{1,5})?(?:,[A-Za-z0-9._-]+(?::\d{1,5})?)*")
-_PATH = re.compile(r"[A-Za-z0-9._/-]*")
 
 _CONTROL_SCHEMES = ("sqlite", "postgresql", "postgres", "postgresql+psycopg")
 _MEANT = {
@@ -28,10 +26,6 @@ _EXAMPLES = {
     "opensearch": "https://host:9200",
     "postgres": "postgresql://host:5432/name",
 }
-
-
-class AddressError(ValueError):
-    """An address that cannot be used. Its text shows nothing of the address but a known scheme."""
 
 
 def substitute(text: str, environ: Mapping[str, str]) -> str:
@@ -66,7 +60,7 @@ def check_sink_url(kind: SinkKind, url: str) -> None:
     example = _EXAMPLES[kind]
     if not url.strip():
         raise AddressError(f"the URL is empty: it looks like {example}")
-    found = _SCHEME.match(url)
+    found = SCHEME.match(url)
     if found is None:
         raise AddressError(f"not a URL: it looks like {example}")
     if found[1] not in SINK_SCHEMES[kind]:
@@ -80,13 +74,7 @@ def check_sink_url(kind: SinkKind, url: str) -> None:
         if not rest.rpartition("@")[2].startswith("/"):
             raise AddressError("the URL of a socket names its path: unix:///run/redis.sock")
         return
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    host = authority.rpartition("@")[2]
-    if not _is_authority(host) or "@" in rest[len(authority) :].partition("?")[0]:
-        raise AddressError(
-            f"host and port can't be read: it looks like {example}; percent-encode what is not a letter or digit in "
-            "user and password"
-        )
+    host = host_of(url, example)
     if not host and not (kind == "postgres" and ("host=" in rest or rest.startswith("/"))):
         raise AddressError(f"the URL names no host: it looks like {example}")
 
@@ -98,23 +86,14 @@ def check_control_url(url: str) -> None:
         raise AddressError(
             "not a URL of SQLite or PostgreSQL: it looks like sqlite:///dynaview.db or postgresql://host/name"
         )
+    if found[1] != "sqlite":
+        host_of(url, "postgresql://host:5432/name")
 
 
-def safe_url(url: str) -> str:
-    """What may be shown of a URL: scheme, host, port and path. What can't be told apart from a secret is left out."""
-    found = _SCHEME.match(url)
-    if found is None or found[1] not in _MEANT:
-        return "…"
-    before, question, query = url[found.end() :].partition("?")
-    if question and "@" in query:
-        return f"{found[1]}://…"  # the question mark may be part of a password
-    shown = before.rpartition("@")[2].partition("#")[0]
-    authority, slash, path = shown.partition("/")
-    if not _is_authority(authority) or not _PATH.fullmatch(path) or "#" in before.rpartition("@")[0]:
-        return f"{found[1]}://…"
-    return f"{found[1]}://{authority}{slash}{path}"
-
-
-def _is_authority(text: str) -> bool:
-    ports = re.findall(r":(\d+)(?:,|\Z)", text)
-    return _AUTHORITY.fullmatch(text) is not None and all(0 < int(port) < 65_536 for port in ports)
+def check_endpoint(url: str) -> None:
+    """Raises `AddressError` where `url` can't be an endpoint of AWS."""
+    example = "http://localhost:8000"
+    if not url.startswith(("http://", "https://")):
+        raise AddressError(f"an endpoint looks like {example}")
+    if not host_of(url, example):
+        raise AddressError(f"the URL names no host: it looks like {example}")

@@ -15,13 +15,19 @@ from dynaview.projections.declaration import (
     SinkKind,
     SourceDeclaration,
 )
-from dynaview.projections.reading.addresses import AddressError, check_control_url, check_sink_url, safe_url, substitute
+from dynaview.projections.reading.addresses import (
+    check_control_url,
+    check_endpoint,
+    check_sink_url,
+    substitute,
+)
 from dynaview.projections.reading.document import Document
 from dynaview.projections.reading.python import Declared, Function
 from dynaview.projections.reading.schema import SINK_SCHEMES
 from dynaview.projections.reading.section import Section
 from dynaview.projections.reading.shape import check
 from dynaview.projections.reading.view import ReadView, Resolve, Surroundings, read_view
+from dynaview.projections.urls import AddressError, safe_url
 
 T = TypeVar("T")
 
@@ -116,8 +122,11 @@ def _source(section: Section, name: str, environ: Mapping[str, str]) -> SourceDe
     table = _substituted(section, "table", environ)
     region = _substituted(section, "region", environ) or None
     endpoint = _substituted(section, "endpoint", environ) or None
-    if endpoint is not None and not endpoint.startswith(("http://", "https://")):
-        section.problem("an endpoint looks like http://localhost:8000", "endpoint")
+    if endpoint is not None:
+        try:
+            check_endpoint(endpoint)
+        except AddressError as error:
+            section.problem(str(error), "endpoint")
     if table is None:
         return None
     if not table:

@@ -14,6 +14,7 @@ from opensearchpy import OpenSearch, Urllib3HttpConnection
 from opensearchpy.exceptions import ImproperlyConfigured, OpenSearchException
 from opensearchpy.serializer import Serializer
 
+from dynaview.projections.urls import host_of, refuse_tls_options
 from dynaview.sinks.opensearch.errors import translated
 from dynaview.sinks.port import SinkRefused, SinkUnavailable
 
@@ -50,6 +51,8 @@ class Connection:
     """One store. Safe to use from several threads. Raises ValueError for a URL or options that make no sense."""
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+        refuse_tls_options(url, options)
+        host_of(url, "https://user:password@host:9200")
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("an OpenSearch URL looks like https://user:password@host:9200")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import re
-import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.types.json import set_json_loads
 
 from dynaview.sinks.postgres.errors import translated, unconnected
+from dynaview.sinks.postgres.tls import tls_parameters
 from dynaview.sinks.postgres.values import json_loads
 
 TIMEOUT = 30.0
@@ -29,7 +29,7 @@ TIMEOUT = 30.0
 _CONNECT_SECONDS = 10
 _GRACE = 5.0
 """Seconds beyond the time-out until we stop waiting for a server that does not even end the statement."""
-_PORTS = re.compile(r"\d+(,\d+)*")
+_PORTS = re.compile(r"\d*(,\d*)*")
 _KEPT = 16
 """Idle connections that are kept."""
 
@@ -190,8 +190,9 @@ def _parameters(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
     try:
         given = conninfo_to_dict(f"postgresql://{rest}")
     except psycopg.Error:
-        given = {"port": ""}
-    if not _PORTS.fullmatch(str(given.get("port", 5432))):
+        given = {"port": "none"}
+    hosts = str(given.get("host") or "")
+    if not _PORTS.fullmatch(str(given.get("port", 5432))) or ("@" in hosts and not hosts.startswith("@")):
         # What libpq says quotes the URL, and a password with a stray / or @ in it is read as host and port.
         raise ValueError(
             "this Postgres URL cannot be read; in the user and the password, @ is written as %40 and / as %2F"
@@ -207,19 +208,7 @@ def _parameters(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
         **given,
         "client_encoding": "utf8",
     }
-    return parameters | _tls(given, options)
-
-
-def _tls(given: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    verify, ca_file = options.get("verify"), options.get("ca_file")
-    if verify is False:
-        return {"sslmode": "require"}
-    if ca_file:
-        return {"sslmode": "verify-full", "sslrootcert": str(ca_file)}
-    if verify:
-        roots = given.get("sslrootcert") or ssl.get_default_verify_paths().cafile or "system"
-        return {"sslmode": "verify-full", "sslrootcert": roots}
-    return {}
+    return parameters | tls_parameters(given, options)
 
 
 def _place(parameters: Mapping[str, Any]) -> str:

@@ -87,12 +87,17 @@ _SETUP = {
     "42804": "a declared column type does not take what its field type holds",
 }
 
+_NO_TLS = (
+    "the server has no TLS, or a certificate that is not trusted: name its authority with ca_file (for the control "
+    "store: sslrootcert in the URL), or ask for a plain connection with sslmode=disable in the URL"
+)
+
 _CONNECT_REFUSED = (
     (r"password authentication failed|no password supplied|SCRAM|pg_hba\.conf|role .* does not exist"
      r"|not permitted to log in", _REFUSED["28"]),
     (r"database .* does not exist", _REFUSED["3D"]),
     (r"permission denied for database", "the user may not connect to this database: GRANT CONNECT ON DATABASE"),
-    (r"does not support SSL|certificate|sslmode|root\.crt", "no TLS: check the sink's ca_file and verify"),
+    (r"does not support SSL|certificate|sslmode|root\.crt", _NO_TLS),
 )  # fmt: skip
 _CONNECT_PASSING = (
     (r"refused", "the connection is refused"),
@@ -106,12 +111,19 @@ _CONNECT_PASSING = (
 
 def unconnected(error: psycopg.Error, place: str) -> SinkError:
     """What a connection that could not be made means."""
+    passes, reason = connect_reason(error)
+    return (SinkUnavailable if passes else SinkRefused)(f"Postgres at {place}: {reason}")
+
+
+def connect_reason(error: BaseException) -> tuple[bool, str]:
+    """Whether a connection that could not be made heals by itself, and why it could not. Shows none of libpq's own
+    words, which may quote a password that was not percent-encoded as the name of a host."""
     text = str(error)
     for pattern, reason in _CONNECT_REFUSED:
         if re.search(pattern, text):
-            return SinkRefused(f"Postgres at {place}: {reason}")
+            return False, reason
     reason = next((reason for pattern, reason in _CONNECT_PASSING if re.search(pattern, text)), "it cannot be reached")
-    return SinkUnavailable(f"Postgres at {place}: {reason}")
+    return True, reason
 
 
 def translated(error: psycopg.Error, place: str, remedy: str) -> SinkError | ContentError:

@@ -14,6 +14,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from dynaview.projections.urls import host_of, refuse_tls_options
 from dynaview.sinks.port import SinkError, SinkRefused, SinkUnavailable
 
 IN_FLIGHT = 3
@@ -45,6 +46,10 @@ class Link:
     """A pool of connections to one Redis. Safe for threads; never retries."""
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+        """Raises ValueError for a URL or options that make no sense; shows nothing of the URL."""
+        refuse_tls_options(url, options)
+        if not url.startswith("unix://"):
+            host_of(url, "redis://user:password@host:6379/0")
         timeout = float(options.get("timeout", TIMEOUT))
         settings: dict[str, Any] = {
             "socket_timeout": timeout,

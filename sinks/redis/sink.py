@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dynaview.projections.rows import Layout
+from dynaview.projections.urls import AddressError
 from dynaview.sinks.port import Room, SinkRefused
 from dynaview.sinks.redis import generation as generations
 from dynaview.sinks.redis.client import Link
@@ -28,6 +29,8 @@ class RedisSink:
         self.name = name
         try:
             self._link = Link(url, options)
+        except AddressError as error:
+            raise ValueError(f"sink {name}: {error}") from None
         except ValueError:
             raise ValueError(
                 f"sink {name}: not the URL of a Redis (redis://user:password@host:6379/0, special characters in the "

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from dynaview.projections.urls import AddressError, host_of, safe_url
 from dynaview.views.control import tables
 from dynaview.views.control.errors import ControlError, ControlUnavailable
 
@@ -25,15 +26,18 @@ class Database:
         """See `ControlStore`."""
         try:
             parsed = sa.make_url(url)
-        except sa.exc.ArgumentError as error:
+            if parsed.get_backend_name() != "sqlite":
+                host_of(url, "postgresql://user:password@host:5432/name")
+        except (sa.exc.ArgumentError, ValueError) as error:
+            reason = str(error) if isinstance(error, AddressError) else "not a database URL"
             raise ControlError(
-                "the control store's address is not a database URL (such as sqlite:///dynaview.db)"
-            ) from error
+                f"the control store's address cannot be used (such as sqlite:///dynaview.db): {reason}"
+            ) from None
         if parsed.drivername in ("postgresql", "postgres"):
             parsed = parsed.set(drivername="postgresql+psycopg")
-        self.name = parsed.render_as_string(hide_password=True)
+        self.name = safe_url(url)
         self._sqlite = parsed.get_backend_name() == "sqlite"
-        connect_args: dict[str, Any] = {"timeout": 30} if self._sqlite else {}
+        connect_args: dict[str, Any] = {"timeout": 30} if self._sqlite else _tls(parsed)
         self.file: Path | None = None
         """SQLite's file; None for another database."""
         if self._sqlite:
@@ -45,12 +49,15 @@ class Database:
         self._engine = sa.create_engine(
             parsed, connect_args=connect_args, pool_pre_ping=not self._sqlite, hide_parameters=True
         )
+        self._schema: str | None = None
+        """Postgres: where the tables are, see `_postgres_connection`."""
         if self._sqlite:
             sa.event.listen(self._engine, "connect", _sqlite_connection)
         else:
-            sa.event.listen(self._engine, "connect", _postgres_connection)
+            sa.event.listen(self._engine, "connect", self._postgres_connection)
         try:
             with self.translated():
+                self._find_schema()
                 self._create()
         except ControlUnavailable as error:
             self.close()
@@ -59,8 +66,31 @@ class Database:
                 raise ControlError(f"the control store {self.name} cannot be used: {_first_line(cause)}") from cause
             raise
 
+    def _find_schema(self) -> None:
+        if self._sqlite:
+            return
+        with self._engine.connect():
+            pass  # `_postgres_connection` looks
+        if self._schema is None:
+            raise ControlError(
+                f"the control store {self.name} has no schema for its tables: create one that is named in the "
+                "search_path of its user"
+            )
+        self._engine = self._engine.execution_options(schema_translate_map={None: self._schema})
+
+    def _postgres_connection(self, connection: Any, _record: Any) -> None:
+        """Whatever the user's search_path begins with holds the tables, and nothing else is ever looked for there: what
+        other roles may have created in it (functions, operators, types) is not called."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_catalog.current_schema()")
+            (self._schema,) = cursor.fetchone()
+            cursor.execute("SET search_path = pg_catalog, pg_temp")
+            # A worker that is paused in the middle of a transaction must not hold up those that take over from it.
+            cursor.execute("SET idle_in_transaction_session_timeout = '10s'")
+        connection.commit()
+
     def _create(self) -> None:
-        if sa.inspect(self._engine).has_table(tables.about.name):
+        if sa.inspect(self._engine).has_table(tables.about.name, schema=self._schema):
             with self._engine.connect() as connection:
                 found = connection.execute(sa.select(tables.about.c.schema_version)).scalar()
             if found is not None and found < tables.SCHEMA_VERSION:
@@ -134,9 +164,22 @@ class Database:
         return position(column, text) > 0
 
 
+def _tls(url: sa.URL) -> dict[str, str]:
+    """As for a sink in Postgres; only who uses Postgres pays for its client."""
+    from dynaview.sinks.postgres.tls import tls_parameters
+
+    return tls_parameters({**url.query, "host": url.host or url.query.get("host")}, {})
+
+
 def _first_line(error: sa.exc.DBAPIError) -> str:
-    """What the database says; Postgres adds lines that quote the statement, and may quote values."""
-    return str(error.orig).partition("\n")[0]
+    """What the database says; Postgres adds lines that quote the statement, and may quote values. Where there is no
+    connection, not even the first line is shown: it may quote parts of a password."""
+    orig = error.orig
+    if orig is not None and getattr(orig, "sqlstate", "") is None:
+        from dynaview.sinks.postgres.errors import connect_reason
+
+        return connect_reason(orig)[1]
+    return str(orig).partition("\n")[0]
 
 
 def _sqlite_connection(connection: Any, _record: Any) -> None:
@@ -144,10 +187,3 @@ def _sqlite_connection(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     # NORMAL may lose the last commits on a power cut, never corrupt: an older checkpoint only repeats work.
     connection.execute("PRAGMA synchronous=NORMAL")
-
-
-def _postgres_connection(connection: Any, _record: Any) -> None:
-    # A worker that is paused in the middle of a transaction must not hold up those that take over from it.
-    with connection.cursor() as cursor:
-        cursor.execute("SET idle_in_transaction_session_timeout = '10s'")
-    connection.commit()

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from dynaview.projections.declaration import SinkKind
-from dynaview.projections.reading.addresses import AddressError, check_control_url, check_sink_url, safe_url, substitute
+from dynaview.projections.reading.addresses import check_control_url, check_sink_url, substitute
+from dynaview.projections.urls import AddressError, safe_url
 
 Problems = Callable[..., list[str]]
 

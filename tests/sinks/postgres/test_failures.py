@@ -180,27 +180,6 @@ def test_passwords_are_never_shown(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ({}, {"sslmode": "prefer"}),
-        ({"verify": False}, {"sslmode": "require"}),
-        ({"ca_file": "/ca.pem"}, {"sslmode": "verify-full", "sslrootcert": "/ca.pem"}),
-        ({"ca_file": "/ca.pem", "verify": True}, {"sslmode": "verify-full", "sslrootcert": "/ca.pem"}),
-    ],
-)
-def test_tls_options(options: dict[str, Any], expected: dict[str, str]) -> None:
-    parameters = connections._parameters("postgres://user@db/shop?sslmode=prefer", options)
-    assert {name: parameters.get(name) for name in expected} == expected
-    assert ("sslrootcert" in parameters) == ("sslrootcert" in expected)
-
-
-def test_tls_with_the_systems_certificates() -> None:
-    parameters = connections._parameters("postgres://user@db/shop", {"verify": True})
-    assert parameters["sslmode"] == "verify-full"
-    assert parameters["sslrootcert"]
-
-
-@pytest.mark.parametrize(
     ("state", "expected"),
     [
         (None, SinkUnavailable),
