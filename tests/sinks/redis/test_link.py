@@ -287,7 +287,7 @@ def test_the_rights_that_an_error_names_are_enough(own_url: str, admin: redis.Re
     "url", [f"redis://user:{SECRET}/x#y@host:6379", f"http://{SECRET}@host", f"redis://h:{SECRET}/0"]
 )
 def test_a_url_that_is_none_is_not_repeated(url: str) -> None:
-    with pytest.raises(ValueError, match="not the URL of a Redis|host and port can't be read") as raised:
+    with pytest.raises(ValueError, match=r"not the URL of a Redis|host and port can't be read") as raised:
         RedisSink("cache", url, {})
     assert SECRET not in str(raised.value)
     assert raised.value.__suppress_context__
