@@ -11,7 +11,7 @@ import pytest
 from dynaview.sinks.port import SinkRefused
 from dynaview.sinks.postgres import PostgresSink
 from dynaview.sinks.postgres import client as connections
-from dynaview.views.control.database import ControlError
+from dynaview.views.control.errors import ControlError
 from dynaview.views.control.store import ControlStore
 
 FULL = "verify-full"
