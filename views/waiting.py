@@ -214,7 +214,7 @@ def wait_for(
     """
     pace = pace or Pace()
     begun = pace.monotonic()
-    interval, told = FIRST, False
+    interval, told, asked = FIRST, False, False
     while True:
         record: ViewRecord | None = None
         away = ""
@@ -222,6 +222,9 @@ def wait_for(
         try:
             record = control.view(view)
             reached = record is not None and goal.reached(record)
+            if not (reached or asked) and (moment := _moment(goal)) is not None:
+                control.set_awaited(view, moment)
+                asked = True
         except SinkRefused as error:
             if record is not None and record.state not in UNMADE:
                 raise
@@ -243,6 +246,13 @@ def wait_for(
             raise TimedOut(f"{view} does not show {goal} after {waited:.1f} s: {what}{standing}", standing)
         pace.pause(min(interval, left))
         interval = min(interval * 1.5, LONGEST)
+
+
+def _moment(goal: Goal) -> float | None:
+    """The time that the watermark has to pass for a goal, where that is what it takes."""
+    if isinstance(goal, Searchable):
+        return _moment(goal.goal)
+    return goal.at if isinstance(goal, Moment) else None
 
 
 def _standing(view: str, record: ViewRecord | None, away: str, waited: float, now: float) -> Standing:

@@ -69,6 +69,8 @@ class ViewRecord:
     revision: int
     write_order: tuple[int, ...]
     counts: Counts
+    awaited: float | None = None
+    """The latest moment that somebody waits for the watermark to pass."""
 
 
 Role: TypeAlias = Literal["next", "live", "previous"]

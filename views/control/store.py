@@ -118,6 +118,13 @@ class ControlStore:
         with self._database.write() as connection:
             connection.execute(tables.views.update().where(tables.views.c.name.in_(views)).values(seen=time.time()))
 
+    def set_awaited(self, view: str, moment: float) -> None:
+        """Say that somebody waits for the view's watermark to pass a moment: idle shards are looked at more often."""
+        known = tables.views.c.awaited
+        with self._database.write() as connection:
+            where = (tables.views.c.name == view) & sa.or_(known.is_(None), known < moment)
+            connection.execute(tables.views.update().where(where).values(awaited=moment))
+
     def set_stream(self, view: str, arn: str) -> None:
         """Record the stream that a view follows from now on."""
         with self._database.write() as connection:

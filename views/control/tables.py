@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 meta = sa.MetaData()
 
@@ -32,6 +32,7 @@ views = sa.Table(
     sa.Column("since", sa.Float, nullable=False),
     sa.Column("seen", sa.Float, nullable=False),
     sa.Column("watermark", sa.Float),
+    sa.Column("awaited", sa.Float),  # the latest moment that somebody waits for the watermark to pass
     sa.Column("filled", sa.Boolean, nullable=False),
     sa.Column("read", sa.BigInteger, nullable=False),
     sa.Column("applied", sa.BigInteger, nullable=False),

@@ -25,6 +25,9 @@ from dynaview.views.streaming.stream_reader import Follower, FollowerSettings
 from dynaview.views.threads import Threads
 from dynaview.views.workers.coordinator import ShardCoordinator
 
+AWAITED = 600.0
+"""Seconds after a moment for which it counts that somebody has waited for it."""
+
 
 class TablePipelines:
     """All pipelines of one followed stream, and the follower that serves them. Make it (as often as the control store
@@ -146,6 +149,8 @@ class TablePipelines:
             self._reopen(follower, record)
         elif pipeline is not None:
             _heed(pipeline, record)
+            if _is_awaited(record):
+                follower.hurry()
             if (
                 record.name not in self._filling
                 and pipeline.failed is None
@@ -241,6 +246,13 @@ class TablePipelines:
 def _unfilled(record: ViewRecord) -> bool:
     """Whether a first fill is to be begun, or to go on: a rebuild takes its place."""
     return not record.filled and record.write_order == (record.generation,)
+
+
+def _is_awaited(record: ViewRecord) -> bool:
+    """Whether somebody waits for the watermark to pass a moment of late."""
+    if record.awaited is None or (record.watermark is not None and record.watermark > record.awaited):
+        return False
+    return abs(time.time() - record.awaited) < AWAITED
 
 
 def _heed(pipeline: ViewPipeline, record: ViewRecord) -> None:

@@ -139,6 +139,7 @@ class ViewRebuild:
 
     def hold(self, at: float) -> None:
         """Wait until the view's watermark has passed a time (seconds since 1970)."""
+        self.insist(lambda: self.site.control.set_awaited(self.view, at))
         while True:
             self.check()
             watermark = self.insist(lambda: self.site.record(self.view)).watermark

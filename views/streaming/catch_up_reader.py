@@ -87,7 +87,7 @@ class CatchUpReader:
         if reader.read_up_to is not None:
             # What others have passed was trimmed before a pipeline came that begins with what is left.
             self._reading.tip(reader, reader.read_up_to)
-        return reader.pause
+        return self._reading.pause(reader)
 
     def _is_behind(self, pipeline: ViewPipeline, shard: str) -> bool:
         at, front = pipeline.inbox.position(shard), self._fronts.get(shard)

@@ -18,6 +18,12 @@ from dynaview.views.streaming.signals import ReaderSignals
 
 log = logging.getLogger(__name__)
 
+HURRY = 0.02
+"""The longest rest between two reads of a shard while somebody waits for a watermark."""
+
+HURRIED = 2.0
+"""Seconds for which one call lasts."""
+
 
 class Reading:
     """One stream on its way to the pipelines of its views. Thread-safe."""
@@ -38,6 +44,7 @@ class Reading:
         self._settings = settings
         self._owner = owner
         self._now = now
+        self._hurried = float("-inf")
 
     @property
     def pipelines(self) -> tuple[ViewPipeline, ...]:
@@ -69,6 +76,19 @@ class Reading:
         delivery = reader.read()
         self.signals.errors.end(reader.shard.id)
         return delivery
+
+    def hurry(self) -> None:
+        """Somebody waits for the watermark: rest no longer than `HURRY` between reads for a while."""
+        self._hurried = time.monotonic()
+
+    def pause(self, reader: ShardReader, waiting: int = 0) -> float:
+        """How long to rest before the next read of a shard, where so many shards are `waiting` to be read."""
+        if not reader.pause:
+            return 0.0
+        if time.monotonic() - self._hurried < HURRIED:
+            return min(HURRY, self._settings.poll_first)
+        # With many idle shards each is read less often, so that busy ones find their readers free.
+        return max(reader.pause, waiting / self._settings.polls)
 
     def offer(self, delivery: Delivery) -> bool:
         """Offer what was read to all pipelines; whether all have it now."""

@@ -44,6 +44,8 @@ class ReadSettings:
     """Wait after the first empty page of a shard; doubles with each further one."""
     poll_cap: float = 0.5
     """The longest wait between two reads of an idle shard (a millisecond of work each)."""
+    polls: float = 250.0
+    """Reads of idle shards a second, all together; above that they wait longer than `poll_cap`."""
     tip_pages: int = 20
     """Empty pages in a row that show a shard to be read up to when the first of them was asked for. Where four of ten
     pages hide what is there, one proof in ten million is wrong; where seven of ten do, one in a thousand."""

@@ -41,8 +41,6 @@ class FollowerSettings(DiscoverySettings):
     """Threads that read shards at the front."""
     room_first: float = 0.005
     """Wait at the front while no pipeline has room; doubles up to `poll_cap`."""
-    polls: float = 250.0
-    """Reads of idle shards a second, all together; above that they wait longer than `poll_cap`."""
 
 
 class Follower:
@@ -109,6 +107,10 @@ class Follower:
         """Offer a pipeline nothing any more."""
         self._discovery.leave(pipeline)
         self._reading.leave(pipeline)
+
+    def hurry(self) -> None:
+        """Somebody waits for a watermark: look at idle shards as often as can be, for a short while."""
+        self._reading.hurry()
 
     # Shards that change hands between workers
 
@@ -266,8 +268,7 @@ class Follower:
             return 0.0
         if reader.read_up_to is not None:
             self._reading.tip(reader, reader.read_up_to)
-        # With many idle shards each is read less often, so that busy ones find their readers free.
-        return max(reader.pause, len(self._due) / self.settings.polls) if reader.pause else 0.0
+        return self._reading.pause(reader, len(self._due))
 
     def _could_take(self, cursor: Cursor) -> bool:
         """Whether a page read now would be of use: where no pipeline has room, or all are behind, it would only be read
