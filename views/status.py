@@ -17,6 +17,16 @@ from dynaview.views.states import ViewState
 ALIVE = 15.0
 """Seconds after its last sign of life in which a view counts as running."""
 
+UNKNOWN = 120.0
+"""Seconds for which it may be unknown how far behind a view is, after a start say. For longer it is bad health."""
+
+
+def unknown_for(view: dict[str, Any], now: float) -> float | None:
+    """For how long it has been unknown how far behind a view is (what `view_status` says of it), where that is too
+    long."""
+    passed = now - float(view["since"])
+    return passed if view["lag"] is None and passed > UNKNOWN else None
+
 
 def view_status(
     record: ViewRecord,

@@ -14,7 +14,7 @@ from dynaview.views.cli.columns import aligned
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.progress import under_way
 from dynaview.views.states import ViewState
-from dynaview.views.status import all_status
+from dynaview.views.status import all_status, unknown_for
 
 HEAD = (
     *("VIEW", "SINK", "GEN", "STATE", "LAG", "WATERMARK", "READ", "APPLIED", "STALE", "UNMATCHED", "DEAD", "KEPT"),
@@ -27,7 +27,11 @@ WORDS = 6
 @click.command("status")
 @files_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a view.")
-@click.option("--check", is_flag=True, help="Exit with 1 unless every view is following (or filling).")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Exit with 1 unless every view is following (or filling), and it is known how far behind.",
+)
 @click.option("--max-lag", type=float, metavar="SECONDS", help="With --check: also exit with 1 above this lag.")
 def command(files: tuple[Path, ...], as_json: bool, check: bool, max_lag: float | None) -> None:
     """Show views, generation, state, watermark, lag and counts (read = applied + stale + unmatched + dead)."""
@@ -46,7 +50,7 @@ def command(files: tuple[Path, ...], as_json: bool, check: bool, max_lag: float 
 
 def _good(view: dict[str, Any], max_lag: float | None) -> bool:
     late = max_lag is not None and (view["lag"] is None or view["lag"] > max_lag)
-    return ViewState(view["state"]).well and not late
+    return ViewState(view["state"]).well and not late and unknown_for(view, time.time()) is None
 
 
 def _print(views: list[dict[str, Any]], missing: list[str]) -> None:
@@ -56,6 +60,9 @@ def _print(views: list[dict[str, Any]], missing: list[str]) -> None:
     for view in views:
         if view["reason"]:
             click.echo(f"{view['view']}: {view['reason']}")
+        if ViewState(view["state"]).well and (unknown := unknown_for(view, time.time())) is not None:
+            lag = f"how far it is behind has not been known for {unknown:.0f} s"
+            click.echo(f"{view['view']}: {lag}; see the log of dynaview run")
         verified = view["verified"]
         if verified is not None and verified["error"]:
             click.echo(f"{view['view']}: could not be verified: {verified['error']}")

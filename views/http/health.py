@@ -7,6 +7,7 @@ from typing import Any
 
 from dynaview.views.http.snapshot import Snapshot
 from dynaview.views.states import ViewState
+from dynaview.views.status import UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class Limits:
 
     lag: float = 300.0
     """A view that is further behind the tip of its stream is unhealthy."""
-    unknown: float = 120.0
+    unknown: float = UNKNOWN
     """So long may it be unknown how far behind a view is, after a start say."""
 
 

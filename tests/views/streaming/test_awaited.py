@@ -1,0 +1,42 @@
+"""A watermark that somebody waits for: idle shards are looked at more often meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dynaview.views.control.store import ControlStore
+from dynaview.views.waiting import Moment, Pace, TimedOut, wait_for
+from tests.support.house import QUICK
+from tests.support.yard import CARDS, Yard
+
+
+def test_idle_shards_are_looked_at_more_often_while_somebody_waits(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, CARDS)
+    yard.settings.follower = replace(QUICK, poll_cap=3.0, tip_pages=20)  # a minute for a proof, otherwise
+    yard.start()
+    yard.wait_state("cards", "following")
+    yard.table.put({"pk": "p", "sk": "s", "value": 1})
+    standing = wait_for(yard.control, "cards", Moment.now(), timeout=30)
+    assert standing.waited < 20
+    assert yard.rows("cards") == {"card:p:s": {"value": 1}}
+    yard.close()
+
+
+def test_the_latest_moment_that_is_waited_for_is_known(tmp_path: Path) -> None:
+    control = ControlStore(f"sqlite:///{tmp_path / 'control.db'}")
+    control.add_view("one", "shop", "memory", "f", "arn")
+    time = [100.0]
+
+    def pause(seconds: float) -> None:
+        time[0] += seconds
+
+    for moment in (50.0, 70.0, 60.0):
+        with pytest.raises(TimedOut):
+            wait_for(control, "one", Moment(moment), timeout=1, pace=Pace(lambda: time[0], lambda: time[0], pause))
+    record = control.view("one")
+    assert record is not None
+    assert record.awaited == 70.0
+    control.close()
