@@ -20,6 +20,7 @@ from dynaview.sinks.port import Sink, SinkError
 from dynaview.sources.errors import StreamDisabled
 from dynaview.sources.port import TableDescription, TableReader
 from dynaview.views.control.errors import ControlUnavailable
+from dynaview.views.control.records import ViewRecord
 from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.pipelines import TablePipelines
 from dynaview.views.declarations.codec import encode
@@ -272,8 +273,9 @@ class Worker:
         while not self._over.is_set():
             shards = [] if self._pipelines is None else self._retrier.insist(self._pipelines.shards)
             pipelines = [] if self._pipelines is None else self._pipelines.all()
+            first = self._share is None or self._share.first  # the others hear of it
             for pipeline in pipelines:
-                if pipeline.failed is None and pipeline.inbox.drained(shards, seen):
+                if first and pipeline.failed is None and pipeline.inbox.drained(shards, seen):
                     pipeline.fail(
                         ViewState.GAP,
                         stream_gap(self.source.table, other, pipeline.inbox.passed, pipeline.name, pipeline.on_gap),
@@ -308,10 +310,10 @@ class Worker:
         mark = fingerprint(view, self.source.table)
         record = self._control.add_view(view.name, view.source, view.sink, mark, declaration=encode(view))
         if record.state is ViewState.GAP:  # it lasts, and waiting would hide it
-            self.view_refused(view.name, ViewState.GAP, record.reason)
+            self.view_refused(record, ViewState.GAP, record.reason)
         elif isinstance(error, StreamDisabled) and record.stream_arn is not None:  # it was followed once
             lost = stream_gap(self.source.table, None, record.watermark, view.name, view.on_gap)
-            self.view_refused(view.name, ViewState.GAP, lost)
+            self.view_refused(record, ViewState.GAP, lost)
         else:
             self._control.states.set(view.name, ViewState.WAITING, str(error))
 
@@ -364,10 +366,14 @@ class Worker:
 
     # What it hears of its views
 
-    def view_refused(self, view: str, state: ViewState, reason: str) -> None:
-        log.error("view %s: %s: %s", view, state, reason)
-        self._control.states.set(view, state, reason)
-        self._on_fail(view, state, reason)
+    def view_refused(self, record: ViewRecord, state: ViewState, reason: str) -> None:
+        """See `ViewMonitor`. Of several workers one logs it."""
+        news = (record.state, record.reason) != (state, reason)
+        if news or self._share is None or self._share.first:
+            log.error("view %s: %s: %s", record.name, state, reason)
+        if news:
+            self._control.states.report(record.name, state, reason, record.revision, None)
+        self._on_fail(record.name, state, reason)
 
     def view_failed(self, view: str, state: ViewState, reason: str) -> None:
         """See `ViewMonitor`."""

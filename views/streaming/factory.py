@@ -71,14 +71,14 @@ class PipelineFactory:
         except (SourceError, ControlUnavailable):
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this view's alone (law 7)
-            self._refuse(view.name, ViewState.FAILED, fault_reason(error))
+            self._refuse(record, ViewState.FAILED, fault_reason(error))
             return None
 
     def _pipeline(self, view: ViewDeclaration, record: ViewRecord) -> ViewPipeline | None:
         checkpoints = self._control.checkpoints(view.name)
         reason = lost(view, record, self.description, checkpoints)
         if reason is not None:
-            self._refuse(view.name, ViewState.GAP, reason)
+            self._refuse(record, ViewState.GAP, reason)
             return None
         generations = {each.generation: each for each in self._control.generations(view.name)}
         outputs: list[GenerationWriter] = []
@@ -88,7 +88,7 @@ class PipelineFactory:
             if declared is None or declared.sink not in self._sinks:
                 continue  # it is shown as it is
             if problems := compile_view(declared).problems(self.description.key, self._images):
-                self._refuse(view.name, ViewState.REFUSED, "; ".join(str(problem) for problem in problems))
+                self._refuse(record, ViewState.REFUSED, "; ".join(str(problem) for problem in problems))
                 return None
             outputs.append(self.output(declared, generations[number], record.stream_count))
             if generations[number].role != "next" or self._was_prepared(view.name, number):
@@ -98,7 +98,7 @@ class PipelineFactory:
         # A view that was rolled back, or is being rebuilt, has a generation of the declaration beside it.
         is_changed = fingerprint(view, self._table) not in {each.fingerprint for each in generations.values()}
         if is_changed and (not outputs or view.on_change == "stop"):
-            self._refuse(view.name, ViewState.CHANGED, changed(view))
+            self._refuse(record, ViewState.CHANGED, changed(view))
             return None
         doing: tuple[ViewState, str] = (ViewState.FOLLOWING, "")
         if is_changed:
@@ -131,9 +131,9 @@ class PipelineFactory:
         output.claimed = generation.claimed
         return output
 
-    def _refuse(self, view: str, state: ViewState, reason: str) -> None:
+    def _refuse(self, record: ViewRecord, state: ViewState, reason: str) -> None:
         if self.context.monitor is not None:
-            self.context.monitor.view_refused(view, state, reason)
+            self.context.monitor.view_refused(record, state, reason)
 
     def _was_prepared(self, view: str, generation: int) -> bool:
         """Whether a generation that is being built stands in its store: rows may have been scanned into it."""

@@ -65,8 +65,8 @@ class PipelineSettings:
 class ViewMonitor(Protocol):
     """Hears of views that do not run (any more)."""
 
-    def view_refused(self, view: str, state: ViewState, reason: str) -> None:
-        """A view may not begin; nobody has said so yet."""
+    def view_refused(self, record: ViewRecord, state: ViewState, reason: str) -> None:
+        """A view may not begin as its record stands. Raises `ControlUnavailable`."""
 
     def view_failed(self, view: str, state: ViewState, reason: str) -> None:
         """A view takes nothing any more, and says so itself."""
