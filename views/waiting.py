@@ -13,9 +13,10 @@ OpenSearch keeps a write at once and lets searches find it later (after a second
 
 What a `Moment` proves: the view's first fill is complete and its watermark is past the moment, so every change that
 was made up to then has been applied, found stale, found not to belong, or put to the dead letters. The watermark says
-no more than that is known (see `Pipeline.watermark`): the time of an applied record counts only up to just before its
-second, because AWS cuts it, and a look at a shard's tip counts less `FollowerSettings.tip_margin`, which is what a
-change may take from the table to its stream. Two things remain with the operator: the clocks of this machine and of the
+no more than that is known (see `Positions.lowest`): the time of an applied record counts only up to just before its
+second, because AWS cuts it, and a shard without changes counts up to where a run of empty pages began
+(`dynaview.views.streaming.shard_reader`), less `tip_margin`, which is what a change may take from the table to its
+stream. Two things remain with the operator: the clocks of this machine and of the
 worker agree within that margin (NTP), and a moment that was read from a cut time of AWS is meant to its second's end,
 so add one. A row's version depends on no clock.
 """

@@ -8,10 +8,11 @@ hold a `ShardReader`, so they agree on where to go on, what has ended, how long 
 - A shard that is closed, of which nothing was read and that holds nothing any more has ended too: DynamoDB lists some
   shards for a while after all of their records have been trimmed.
 - **The tip.** AWS answers with empty pages in the middle of a shard, many in a row, and gives no sign that a reader is
-  at the end of an open shard. So one empty page proves nothing, nor do three. What counts is a *run*: `tip_pages` empty
-  pages without a record or an error between them. A record that was in the shard when the first of them was asked for
-  would have had to stay hidden from all of them, so the shard counts as read up to that moment, less a margin for
-  what is on its way from the table to its stream.
+  at the end of an open shard. So one empty page proves nothing, nor do three. What counts is a *run* of empty pages
+  without a record or an error between them: `tip_pages` of them, or fewer within `tip_span` where a stream has so many
+  shards that each is read seldom. A record that was in the shard when the first of them was asked for would have had
+  to stay hidden from all of them, so the shard counts as read up to that moment, less a margin for what is on its way
+  from the table to its stream.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class ReadSettings:
     tip_pages: int = 20
     """Empty pages in a row that show a shard to be read up to when the first of them was asked for. Where four of ten
     pages hide what is there, one proof in ten million is wrong; where seven of ten do, one in a thousand."""
+    tip_span: float = 30.0
+    """So long a run counts as well, of three pages at least."""
     tip_margin: float = 1.0
     """How long a change may take from the table to its stream."""
 
@@ -102,7 +105,11 @@ class ShardReader:
     def read_up_to(self) -> float | None:
         """The time (seconds since 1970) up to which a run of empty pages shows all of the shard to be read; None where
         there is no such run."""
-        return self._run[0] - self._settings.tip_margin if len(self._run) == self._settings.tip_pages else None
+        run, settings = self._run, self._settings
+        if len(run) == settings.tip_pages:
+            return run[0] - settings.tip_margin
+        far = [at for at in list(run)[:-2] if run[-1] - at >= settings.tip_span]
+        return far[-1] - settings.tip_margin if far else None
 
     @property
     def pause(self) -> float:
