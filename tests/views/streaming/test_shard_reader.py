@@ -27,6 +27,10 @@ def reader(table: ScriptedTable, position: int = START, **changed: Any) -> Shard
     return ShardReader(stream, shard, position, replace(SETTINGS, **changed), now=lambda: table.now)
 
 
+def proven(made: ShardReader) -> float | None:
+    return made.read_up_to
+
+
 def read(made: ShardReader, times: int, table: ScriptedTable, apart: float = 1.0) -> None:
     for _ in range(times):
         table.advance(apart)
@@ -40,11 +44,11 @@ def test_a_run_of_empty_pages_shows_what_was_there_when_it_began() -> None:
     made.read()
     begun = table.now
     read(made, 3, table)
-    assert made.read_up_to is None
+    assert proven(made) is None
     read(made, 1, table)
-    assert made.read_up_to == begun + 1.0 - 1.0
+    assert proven(made) == begun + 1.0 - 1.0
     read(made, 2, table)
-    assert made.read_up_to == begun + 3.0 - 1.0
+    assert proven(made) == begun + 3.0 - 1.0
 
 
 @pytest.mark.parametrize("ends", ["a record", "an error", "an expired iterator"])
@@ -52,7 +56,7 @@ def test_a_run_ends(ends: str) -> None:
     table = ScriptedTable()
     made = reader(table)
     read(made, 5, table)
-    assert made.read_up_to is not None
+    assert proven(made) is not None
     if ends == "a record":
         put(table, 1)
         made.read()
@@ -63,17 +67,17 @@ def test_a_run_ends(ends: str) -> None:
     else:
         table.expire_iterators()
         made.read()
-    assert made.read_up_to is None
+    assert proven(made) is None
 
 
 def test_where_shards_are_read_seldom_a_long_run_of_few_pages_counts() -> None:
     table = ScriptedTable()
     made = reader(table, tip_pages=20)
     read(made, 2, table, 40.0)
-    assert made.read_up_to is None
+    assert proven(made) is None
     began = table.now - 40.0
     read(made, 1, table, 40.0)
-    assert made.read_up_to == began - 1.0
+    assert proven(made) == began - 1.0
 
 
 def test_it_rests_longer_and_longer_while_nothing_comes() -> None:
