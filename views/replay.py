@@ -38,6 +38,11 @@ MEANINGS: dict[Result, str] = {
     "needed": "kept: the view is not what the item asks for, see dynaview dead-letters replay",
 }
 
+Mode: TypeAlias = Literal["replay", "settle", "prune"]
+"""replay: the rows of the items become what these ask for. settle: that is done only where an item is still in the
+state that the letter kept, so nothing is shown before the changes that came before it; where it is in another one, the
+letter stays until its change has come. prune: nothing is written to the store at all."""
+
 TOGETHER = 100
 """Changes whose items are read together (one BatchGetItem)."""
 
@@ -61,6 +66,8 @@ class _Now:
     stands: bool
     asked: Mapping[RowKey, Write] = field(default_factory=dict)
     trouble: str = ""
+    is_read: bool = True
+    """False: it could not even be read, so nothing is known of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,35 +98,53 @@ class Replay:
         self._target = target
         self._reader = LetterReader(shape, table.describe().key)
 
-    def run(self, letters: Iterable[KeptLetter], *, write: bool = True) -> Iterator[Replayed]:
+    def run(self, letters: Iterable[KeptLetter], mode: Mode = "replay") -> Iterator[Replayed]:
         """Replay the changes of these letters, which come oldest first; each is settled as its result is given.
 
-        Letters of one change are one: it is applied as a whole. Unless `write`, nothing is written to the store, and
-        letters are kept ("needed") where something would have to be. Raises `SourceError`, `SinkError` and
-        `ControlUnavailable`; what was not yet replayed is kept, and replaying twice does no harm.
+        Letters of one change are one: it is applied as a whole. Where the mode does not allow to write what would have
+        to be, they are kept ("needed"). Raises `SourceError`, `SinkError` and `ControlUnavailable`; what was not yet
+        replayed is kept, and replaying twice does no harm.
         """
         waiting = iter(letters)
         while some := list(itertools.islice(waiting, TOGETHER)):
             changes: dict[tuple[str, int, int, str, str], list[KeptLetter]] = {}
             for kept in some:
                 changes.setdefault(kept.letter.origin, []).append(kept)
-            yield from self._some([*changes.values()], write)
+            yield from self._some([*changes.values()], mode)
 
-    def _some(self, changes: Sequence[list[KeptLetter]], write: bool) -> Iterator[Replayed]:
+    def freed(self, letters: Iterable[KeptLetter]) -> list[KeptLetter]:
+        """Those of letters that lost a row to another item which has none under these keys any more. Reads the store
+        only. Raises `SinkError`."""
+        asks: list[tuple[KeptLetter, Mapping[RowKey, Write]]] = []
+        for kept in letters:
+            content = self._reader.read(kept.letter)
+            if not isinstance(content, str):
+                asks.append((kept, self._pending([kept], content).asks or {}))
+        keys = dict.fromkeys(key for _, asked in asks for key in asked)
+        rows = dict(zip(keys, self._target.read([*keys], contents=False), strict=True)) if keys else {}
+        return [
+            kept for kept, asked in asks if not any(_is_of_another(write, rows[key]) for key, write in asked.items())
+        ]
+
+    def _some(self, changes: Sequence[list[KeptLetter]], mode: Mode) -> Iterator[Replayed]:
         pending: list[_Pending] = []
         for letters in changes:
             content = self._reader.read(letters[0].letter)
             if isinstance(content, str):
-                yield self._rejected(letters, "unreadable", content)
+                yield self._rejected(letters, "unreadable", content, mode)
             else:
                 pending.append(self._pending(letters, content))
         now = self._look({each.name: each.content.key for each in pending})
         keys = dict.fromkeys(key for each in pending for key in (*each.named, *now[each.name].asked))
         rows = dict(zip(keys, self._target.read([*keys]), strict=True)) if keys else {}
-        due = {each.name: each.content.key for each in pending if self._due(each, now[each.name], rows)}
-        again = self._look(due) if write else {}
+        due = {
+            each.name: each.content.key
+            for each in pending
+            if now[each.name].is_read and self._due(each, now[each.name], rows)
+        }
+        again = {} if mode == "prune" else self._look(due)
         for each in pending:
-            yield self._settle(each, now[each.name], again.get(each.name), rows, write)
+            yield self._settle(each, now[each.name], again.get(each.name), rows, mode)
 
     # What a letter and an item ask for
 
@@ -155,7 +180,7 @@ class Replay:
         if image is None:
             return _Now(stands=False)
         if isinstance(image, BadPage):
-            return _Now(stands=True, trouble=image.what)
+            return _Now(stands=True, trouble=image.what, is_read=False)
         try:
             return _Now(True, {each.key: each for each in self._bound.inserts(image)})
         except ProjectionError as error:
@@ -186,10 +211,12 @@ class Replay:
         now: _Now,
         again: _Now | None,
         rows: Mapping[RowKey, Stored | None],
-        write: bool,
+        mode: Mode,
     ) -> Replayed:
+        if not now.is_read:
+            return self._rejected(each.letters, each.letters[0].letter.kind, now.trouble, mode)
         due = self._due(each, now, rows)
-        if due and not write:
+        if due and (mode == "prune" or (mode == "settle" and not _is_as_kept(each, now))):
             return Replayed(each.letters, "needed", MEANINGS["needed"])
         if due and again != now:  # a change came meanwhile, which the stream brings
             return self._settled(each.letters, "stale")
@@ -198,7 +225,7 @@ class Replay:
             if each.asks is not None:  # its state could be applied: the item's is another one, with its own letter
                 return self._settled(each.letters, "stale")
             kind = each.letters[0].letter.kind if each.content.trouble else "projection"
-            return self._rejected(each.letters, kind, now.trouble, write)
+            return self._rejected(each.letters, kind, now.trouble, mode)
         rejected = [
             replace(each.letters[0].letter, row_key=key_text(one.key), kind=outcome.kind.value, reason=outcome.reason)
             for one, outcome in zip(due, outcomes, strict=True)
@@ -234,8 +261,8 @@ class Replay:
     def _settled(self, letters: Sequence[KeptLetter], result: Literal["applied", "stale", "unmatched"]) -> Replayed:
         return Replayed(letters, result if self._box.settle(letters[0].letter, result) else "gone")
 
-    def _rejected(self, letters: Sequence[KeptLetter], kind: str, reason: str, write: bool = True) -> Replayed:
-        if not write:
+    def _rejected(self, letters: Sequence[KeptLetter], kind: str, reason: str, mode: Mode) -> Replayed:
+        if mode != "replay":
             return Replayed(letters, "needed", reason)
         return self._renewed(letters, [replace(letters[0].letter, row_key="", kind=kind, reason=reason)])
 
@@ -243,6 +270,17 @@ class Replay:
         if not self._box.renew(rejected):
             return Replayed(letters, "gone")
         return Replayed(letters, "rejected", rejected[0].reason)
+
+
+def _is_as_kept(each: _Pending, now: _Now) -> bool:
+    """Whether the item asks for what the letter's state does."""
+    if each.asks is None or each.asks.keys() != now.asked.keys():
+        return False
+    return all(write.values == now.asked[key].values for key, write in each.asks.items())
+
+
+def _is_of_another(write: Write, row: Stored | None) -> bool:
+    return row is not None and row.content is not None and row.owner != write.owner
 
 
 def leavings(bound: Bound, key: Key, image: Image | None) -> list[Write]:

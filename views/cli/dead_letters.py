@@ -1,4 +1,4 @@
-"""``dynaview dead-letters``: look at changes that could not be applied, replay them, discard them."""
+"""``dynaview dead-letters``: look at changes that could not be applied, replay, prune and discard them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from dynaview.sinks.connect import connect
 from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import SourceError
 from dynaview.sources.table import open_table
+from dynaview.views.cli.beside import printable
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.control.errors import ControlError
 from dynaview.views.control.records import DeadLetterFilter, KeptLetter
@@ -26,12 +28,19 @@ from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.policy import LETTERS
 from dynaview.views.reasons import rebuild_hint
-from dynaview.views.replay import MEANINGS, Replayed, replay_of
+from dynaview.views.replay import MEANINGS, TOGETHER, Mode, Replayed, replay_of
+from dynaview.views.retry import Retrier
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 HEAD = ("ID", "VIEW", "KEY", "KIND", "AGE", "REASON")
+
+LONGEST_KEY = 60
+"""Characters of a key in a list."""
+
+PATIENCE = 60.0
+"""Seconds in which what stands in the way has to heal by itself."""
 
 
 class _Age(click.ParamType[float]):
@@ -77,7 +86,7 @@ def _choice(options: dict[str, Any]) -> DeadLetterFilter:
 
 @click.group("dead-letters")
 def command() -> None:
-    """Changes that could not be applied: list, show, replay and discard them.
+    """Changes that could not be applied: list, show, replay, prune and discard them.
 
     They are chosen by ids, by options, or both; without any, all are meant.
     """
@@ -98,7 +107,7 @@ def list_(files: tuple[Path, ...], limit: int, as_json: bool, **options: Any) ->
         click.echo(json.dumps([_plain(kept) for kept in found], indent=2))
         return
     if found:
-        rows = [HEAD, *map(_row, found)]
+        rows = [HEAD, *(tuple(map(printable, _row(kept))) for kept in found)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
         for row in rows:
             click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -118,9 +127,11 @@ def show(files: tuple[Path, ...], ids: tuple[int, ...], as_json: bool) -> None:
     else:
         for kept in found:
             for name, value in _plain(kept).items():
-                click.echo(f"{name:10}{_moment(value) if name in ('created', 'time') else value}")
+                shown = _moment(value) if name in ("created", "time") else printable(str(value))
+                click.echo(f"{name:10}{shown}")
             change = _change(kept)
-            click.echo(change if isinstance(change, str) else json.dumps(change, indent=2, ensure_ascii=False))
+            text = change if isinstance(change, str) else json.dumps(change, indent=2, ensure_ascii=False)
+            click.echo("\n".join(map(printable, text.splitlines())))
     _missing(set(ids) - {kept.id for kept in found})
 
 
@@ -131,34 +142,118 @@ def show(files: tuple[Path, ...], ids: tuple[int, ...], as_json: bool) -> None:
 def replay(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Try dead letters again, with the view as it is declared now. Safe while the daemon runs.
 
-    Each item is read again, and written under the same guard as ever: an old change never overwrites a newer row, and
+    Each item is read again, and its rows are made what it asks for now: an old change never overwrites a newer row, and
     never brings a deleted one back. What is applied, superseded or no longer the view's is removed; what is rejected
     again stays, with its new reason. Exits with 1 where something was rejected or could not be tried.
     """
-    choice = _choice(options)
-    declaration = load_files(files)
-    results: list[Replayed] = []
-    failures: list[str] = []
-    with opened_control(declaration) as control:
-        found = control.dead_letters.find(choice)
-        views = sorted({kept.letter.view for kept in found})
-        for name in views:
-            results.extend(_replay_view(declaration, control, name, found, failures))
-    if as_json:
-        click.echo(json.dumps([line for result in results for line in _plain_result(result)], indent=2))
-    else:
-        for result in results:
-            for kept in result.letters:
-                letter = kept.letter
-                reason = result.reason or MEANINGS[result.result]
-                click.echo(f"{kept.id}  {letter.view}  {_key(kept)}  {result.result}: {reason}")
-        counted = Counter(result.result for result in results)
-        click.echo(", ".join(f"{count} {name}" for name, count in counted.items()) or "no dead letters", err=True)
-    for failure in failures:
-        click.echo(f"dynaview: {failure}", err=True)
-    _missing(set(choice.ids) - {kept.id for kept in found})
-    if failures or any(result.result == "rejected" for result in results):
+    tried = _Trial("replay", as_json)
+    tried.run(load_files(files), _choice(options))
+    if tried.failures or tried.counted["rejected"]:
         sys.exit(1)
+
+
+@command.command("prune")
+@_choosing
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a letter.")
+@files_option
+def prune(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+    """Remove dead letters that nothing needs any more. Safe while the daemon runs, which does it by itself too.
+
+    Each item is read again: where it is gone, no item of the view, or its rows are as it asks, the letter goes. No row
+    is written. Exits with 1 where letters could not be looked at.
+    """
+    tried = _Trial("prune", as_json)
+    tried.run(load_files(files), _choice(options))
+    if tried.failures:
+        sys.exit(1)
+
+
+@dataclass(slots=True)
+class _Trial:
+    """Letters tried again, and what is said of them, a page at a time: there may be very many."""
+
+    mode: Mode
+    as_json: bool
+    counted: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+    met: set[int] = field(default_factory=set)
+    told: list[dict[str, Any]] = field(default_factory=list)
+
+    def run(self, declaration: Declaration, choice: DeadLetterFilter) -> None:
+        """Try those that are chosen, and say what became of each. Ends the command where some are not there."""
+        with opened_control(declaration) as control:
+            _, last = control.dead_letters.count(choice)
+            chosen = dataclasses.replace(choice, last=last)  # what comes meanwhile is not meant
+            for name in sorted(_views_of(control, chosen)):
+                for replayed in self._view(declaration, control, dataclasses.replace(chosen, view=name)):
+                    self._tell(replayed)
+        if self.as_json:
+            click.echo(json.dumps(self.told, indent=2))
+        else:
+            counted = ", ".join(f"{count} {name}" for name, count in self.counted.items())
+            click.echo(counted or "no dead letters", err=True)
+        for failure in self.failures:
+            click.echo(f"dynaview: {printable(failure)}", err=True)
+        _missing(set(choice.ids) - self.met)
+
+    def _tell(self, replayed: Replayed) -> None:
+        self.counted[replayed.result] += 1
+        if self.as_json:
+            self.told += _plain_result(replayed)
+            return
+        reason = replayed.reason or MEANINGS[replayed.result]
+        for kept in replayed.letters:
+            click.echo(printable(f"{kept.id}  {kept.letter.view}  {_key(kept)}  {replayed.result}: {reason}"))
+
+    def _view(self, declaration: Declaration, control: ControlStore, choice: DeadLetterFilter) -> Iterator[Replayed]:
+        """Try the letters of one view; where something stands in the way, `failures` says what."""
+        name = choice.view or ""
+        view, record = declaration.views.get(name), control.view(name)
+        if view is None or record is None:
+            self.met.update(kept.id for page in _pages(control, choice) for kept in page)
+            self.failures.append(
+                f"{name}: the view is not declared, so its dead letters cannot be replayed; discard removes them"
+            )
+            return
+        source = declaration.sources[view.source]
+        if record.fingerprint != fingerprint(view, source.table):
+            self.met.update(kept.id for page in _pages(control, choice) for kept in page)
+            self.failures.append(
+                f"{name}: the declaration ({view.at}) is not the one that built the view; {rebuild_hint(name)}"
+            )
+            return
+        sink = connect(declaration.sinks[view.sink])
+        retrier = Retrier(subject=f"view {name}", on_error=_notice, seconds=PATIENCE)
+        try:
+            table = open_table(source)
+            target = sink.open(view.layout, record.generation)
+            replaying = retrier.insist(lambda: replay_of(view, control.dead_letters, table, target))
+            for page in _pages(control, choice):
+                self.met.update(kept.id for kept in page)
+                # What was settled before an error is gone when the page is tried again, and is told as such.
+                yield from retrier.insist(lambda page=page: list(replaying.run(page, self.mode)))  # type: ignore[misc]
+        except (SinkError, SourceError, ControlError) as error:
+            self.failures.append(f"{name}: {error}; what was not tried is kept")
+        finally:
+            sink.close()
+
+
+def _views_of(control: ControlStore, choice: DeadLetterFilter) -> set[str]:
+    if choice.ids:
+        return {kept.letter.view for kept in control.dead_letters.find(choice)}
+    return {choice.view} if choice.view is not None else set(control.dead_letters.by_view())
+
+
+def _pages(control: ControlStore, choice: DeadLetterFilter) -> Iterator[list[KeptLetter]]:
+    last = 0
+    while page := control.dead_letters.find(choice, TOGETHER, last):
+        last = page[-1].id
+        yield page
+
+
+def _notice(error: Exception, times: int) -> None:
+    if times == 2:  # once it has come twice in a row
+        click.echo(f"waiting: {printable(str(error))}", err=True)
 
 
 @command.command("discard")
@@ -178,32 +273,6 @@ def discard(files: tuple[Path, ...], everything: bool, yes: bool, **options: Any
         # What came while the question stood was not meant.
         discarded = control.dead_letters.discard(dataclasses.replace(choice, last=last))
     click.echo(f"{_number(discarded)} discarded")
-
-
-def _replay_view(
-    declaration: Declaration, control: ControlStore, name: str, found: list[KeptLetter], failures: list[str]
-) -> Iterator[Replayed]:
-    """Replay the letters of one view; where something stands in the way, `failures` says what."""
-    view = declaration.views.get(name)
-    record = control.view(name)
-    if view is None or record is None:
-        failures.append(
-            f"{name}: the view is not declared, so its dead letters cannot be replayed; discard removes them"
-        )
-        return
-    source = declaration.sources[view.source]
-    if record.fingerprint != fingerprint(view, source.table):
-        failures.append(f"{name}: the declaration ({view.at}) is not the one that built the view; {rebuild_hint(name)}")
-        return
-    sink = connect(declaration.sinks[view.sink])
-    try:
-        target = sink.open(view.layout, record.generation)
-        replaying = replay_of(view, control.dead_letters, open_table(source), target)
-        yield from replaying.run(kept for kept in found if kept.letter.view == name)
-    except (SinkError, SourceError, ControlError) as error:
-        failures.append(f"{name}: {error}; what was not replayed is kept")
-    finally:
-        sink.close()
 
 
 def _plain(kept: KeptLetter) -> dict[str, Any]:
@@ -240,11 +309,16 @@ def _change(kept: KeptLetter) -> Any:
 
 def _row(kept: KeptLetter) -> tuple[str, ...]:
     letter = kept.letter
-    return str(kept.id), letter.view, _key(kept), letter.kind, _age(time.time() - kept.created), letter.reason
+    return str(kept.id), letter.view, _short(_key(kept)), letter.kind, _age(time.time() - kept.created), letter.reason
 
 
 def _key(kept: KeptLetter) -> str:
     return kept.letter.row_key or kept.letter.item_key
+
+
+def _short(text: str) -> str:
+    """One long key is no reason to push the reasons of all others out of sight; `show` has all of it."""
+    return text if len(text) <= LONGEST_KEY else f"{text[: LONGEST_KEY - 1]}…"
 
 
 def _age(seconds: float) -> str:

@@ -1,4 +1,8 @@
-"""The dead letters that the control store keeps: found, counted, discarded, settled after a replay."""
+"""The dead letters that the control store keeps: found, counted, discarded, settled after a replay.
+
+Letters of a generation before the one that readers see are kept for a rollback only: nobody is shown them meanwhile,
+unless by their ids, and they go with their generation.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +80,8 @@ class DeadLetterStore:
 
     def by_view(self) -> dict[str, int]:
         """How many each view has; views without any are not named."""
-        query = sa.select(_letters.c.view, sa.func.count().label("letters")).group_by(_letters.c.view)
+        counted = sa.select(_letters.c.view, sa.func.count().label("letters")).where(~_IS_PAST)
+        query = counted.group_by(_letters.c.view)
         with self._database.read() as connection:
             return {row.view: row.letters for row in connection.execute(query)}
 
@@ -129,6 +134,8 @@ class DeadLetterStore:
             found.append(column.view == choice.view)
         if choice.ids:
             found.append(column.id.in_(choice.ids))
+        else:
+            found.append(~_IS_PAST)
         if choice.last is not None:
             found.append(column.id <= choice.last)
         if choice.key is not None:
@@ -153,6 +160,12 @@ class DeadLetterStore:
             self._database.holds(item_key, f":{part}}}"),
             sa.and_(row_key.startswith("["), self._database.holds(row_key, part)),
         )
+
+
+_IS_PAST = (
+    sa.exists().where(_views.c.name == _letters.c.view, _views.c.generation > _letters.c.generation).correlate(_letters)
+)
+"""Whether a letter is of a generation that readers see no more."""
 
 
 def _columns(letter: DeadLetter) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from dynaview.sources.port import TableDescription, TableReader
 from dynaview.views.control.errors import ControlUnavailable
 from dynaview.views.control.records import ViewRecord
 from dynaview.views.control.store import ControlStore
+from dynaview.views.daemon.letter_settling import LetterSettling
 from dynaview.views.daemon.pipelines import TablePipelines
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
@@ -127,6 +128,16 @@ class Worker:
             mine=partial(self._holds, "verify"),
         )
         self._threads.spawn(f"verify-{self.source.name}", rounds.run)
+        settling = LetterSettling(
+            self.source.table,
+            self._views,
+            self.table,
+            self._sinks,
+            self._control,
+            self._stop,
+            mine=partial(self._holds, "letters"),
+        )
+        self._threads.spawn(f"letters-{self.source.name}", settling.run)
 
     def stop(self) -> None:
         """End: batches in hand are finished and their checkpoints moved, as far as sinks and control store answer."""
