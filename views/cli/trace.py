@@ -13,13 +13,17 @@ import msgspec
 
 from dynaview.projections.canonical import canonical_value, json_encoder
 from dynaview.projections.changes import STREAM_SPAN
+from dynaview.sources.errors import SourceError
 from dynaview.views.cli.beside import printable
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.control.errors import ControlError
 from dynaview.views.dead_letters import key_text
 from dynaview.views.preview.view_preview import plain_item
+from dynaview.views.retry import Retrier
+from dynaview.views.trace import service
+from dynaview.views.trace.passing import Passed
 from dynaview.views.trace.records import RowTrace, Standing, ViewTrace
-from dynaview.views.trace.service import Trace, TraceError, trace
+from dynaview.views.trace.service import Passing, Trace, TraceError, trace
 
 
 @click.command("trace")
@@ -36,21 +40,32 @@ from dynaview.views.trace.service import Trace, TraceError, trace
     metavar="S",
     help="Seconds that a view gets to catch up where rows differ.",
 )
+@click.option("--follow", is_flag=True, help="Then show its changes as they pass, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, see docs/operations.md.")
 def command(
-    views: tuple[str, ...], files: tuple[Path, ...], key: str, values: bool, deep: bool, timeout: float, as_json: bool
+    views: tuple[str, ...],
+    files: tuple[Path, ...],
+    key: str,
+    values: bool,
+    deep: bool,
+    timeout: float,
+    follow: bool,
+    as_json: bool,
 ) -> None:
     """Follow one item through VIEWS (default: all): what it is now, which rows it should give, and what stores hold.
 
     For each view it says whether the rows are right, and if not why: filtered, a dead letter, still behind, or wrong,
-    with the command that mends it. Nothing is changed.
+    with the command that mends it. Nothing is changed. --follow goes on with the item's changes as its stream brings
+    them, and what each asks of the views.
 
     \b
     Examples:
       dynaview trace --key '{"pk": "CUSTOMER#c1", "sk": "ORDER#o1"}'
       dynaview trace orders --key '{"pk": "CUSTOMER#c1", "sk": "ORDER#o1"}' --values --json
+      dynaview trace --key '{"pk": "CUSTOMER#c1", "sk": "ORDER#o1"}' --follow
 
-    Exit code 0: every view is right. 1: one is not. 2: asked in a wrong way, or something could not be read.
+    Exit code 0: every view is right. 1: one is not. 2: asked in a wrong way, or something could not be read. 130: ended
+    by Ctrl-C.
     """  # fmt: skip
     declaration = load_files(files)
     for name in views:
@@ -60,18 +75,60 @@ def command(
     try:
         with opened_control(declaration) as control:
             found = trace(declaration, control, key, names, timeout=timeout, deep=deep)
+            if as_json:
+                click.echo(_json(found, values))
+            else:
+                for line in lines(found, values):
+                    click.echo(line)
+            if follow:
+                _follow(
+                    service.follow(
+                        declaration, control, key, names, Retrier(subject="trace", on_error=_notice, seconds=60.0)
+                    ),
+                    as_json,
+                )
     except TraceError as error:
         raise click.UsageError(f"--key {printable(key)}: {printable(str(error))}") from None
-    except ControlError as error:
-        click.echo(f"dynaview: {error}", err=True)
+    except (ControlError, SourceError) as error:
+        click.echo(f"dynaview: {printable(str(error))}", err=True)
         sys.exit(2)
-    if as_json:
-        click.echo(_json(found, values))
-    else:
-        for line in lines(found, values):
-            click.echo(line)
+    except KeyboardInterrupt:
+        sys.exit(130)
     verdicts = {each.verdict for each in found.views}
     sys.exit(2 if "unknown" in verdicts else 0 if verdicts == {"right"} else 1)
+
+
+def _follow(passing: Passing, as_json: bool) -> None:
+    for name, reason in passing.refused.items():
+        click.echo(f"{name}: {printable(reason)}", err=True)
+    click.echo(f"changes of the item in {passing.source} as they pass; Ctrl-C ends it", err=True)
+    for passed in passing.changes:
+        if as_json:
+            click.echo(json_encoder.encode(_encodable(passed.plain())).decode())
+        else:
+            for line in _passed_lines(passed):
+                click.echo(printable(line))
+
+
+def _passed_lines(passed: Passed) -> Iterator[str]:
+    by = " by its time to live" if passed.by_ttl else ""
+    yield f"{_clock(passed.time)} {passed.event}{by}, change {int(passed.sequence)}"
+    for name, asks in passed.asks.items():
+        parts = [f"upsert {key_text(key)}" for key in asks.upserts] + [
+            f"delete {key_text(key)}" for key in asks.deletes
+        ]
+        if asks.reason:
+            parts.insert(0, f"dead letter: {asks.reason}")
+        yield f"  {name}: {', '.join(parts) or 'nothing to do'}"
+
+
+def _notice(error: Exception, attempt: int) -> None:
+    if attempt == 1:
+        click.echo(f"waiting: {printable(str(error))}", err=True)
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 def _json(found: Trace, values: bool) -> str:
@@ -115,8 +172,7 @@ def _view(each: ViewTrace, values: bool) -> Iterator[str]:
     for row in each.rows:
         yield from _row(row, values)
     for letter in each.letters:
-        on = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(letter.created))
-        yield f"  dead letter {letter.id} of {on}, {letter.kind}: {letter.reason}"
+        yield f"  dead letter {letter.id} of {_clock(letter.created)}, {letter.kind}: {letter.reason}"
     for note in each.notes:
         yield f"  {note}"
 

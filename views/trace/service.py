@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -13,10 +13,12 @@ from dynaview.projections.declaration import Declaration
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import Sink, SinkError
 from dynaview.sources.errors import SourceError
-from dynaview.sources.port import TableReader
+from dynaview.sources.port import Key, TableReader
 from dynaview.sources.table import open_table
 from dynaview.views.control.errors import ControlError
 from dynaview.views.control.store import ControlStore
+from dynaview.views.retry import Retrier
+from dynaview.views.trace.passing import Changes, Passed
 from dynaview.views.trace.records import ViewTrace
 from dynaview.views.trace.view_trace import Traced, Tracer
 from dynaview.views.verify.origins import item_key_of
@@ -101,6 +103,55 @@ def trace(
         raise TraceError("; ".join(misfits) or "no view is declared")
     found.notes += misfits
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """The changes of an item in one table."""
+
+    source: str
+    refused: Mapping[str, str]
+    """Views that cannot be kept from its stream, and why."""
+    changes: Iterator[Passed]
+
+
+def follow(
+    declaration: Declaration,
+    control: ControlStore,
+    written: str,
+    names: Sequence[str],
+    retrier: Retrier,
+    open_source: Callable[[str], TableReader] | None = None,
+) -> Passing:
+    """The changes of an item from where the views are now, as they pass. The key has to fit one table only.
+
+    Raises `TraceError`, `SourceError`, `ControlUnavailable`.
+    """
+    misfits: list[str] = []
+    fitting: list[tuple[str, TableReader, Key]] = []
+    for source in dict.fromkeys(declaration.views[name].source for name in names):
+        table = open_source(source) if open_source else open_table(declaration.sources[source])
+        try:
+            fitting.append((source, table, item_key_of(written, table.describe().key)))
+        except ValueError as error:
+            misfits.append(f"{source}: {error}")
+    if len(fitting) != 1:
+        several = f"tables of {', '.join(source for source, *_ in fitting)} have such a key: name views of one of them"
+        raise TraceError(several if fitting else "; ".join(misfits) or "no view is declared")
+    ((source, table, key),) = fitting
+    description = table.describe()
+    if description.stream_arn is None:
+        raise TraceError(f"table {description.name} has no stream that is switched on: dynaview run --enable-stream")
+    views = [declaration.views[name] for name in names if declaration.views[name].source == source]
+    changes = Changes(
+        table.stream(description.stream_arn, SHAPE),
+        key,
+        views,
+        description.key,
+        description.view_type or "NEW_AND_OLD_IMAGES",
+        retrier,
+    )
+    return Passing(source, changes.refused, changes.passing([control.checkpoints(view.name) for view in views]))
 
 
 def _waiting(control: ControlStore, view: str, timeout: float) -> Callable[[float], bool]:
