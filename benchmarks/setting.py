@@ -101,7 +101,7 @@ class Setting:
         declaration = self.declaration(store)
         (view,), (sink,) = declaration.views.values(), declaration.sinks.values()
         projection = compile_view(view)
-        shape = Shape({*(projection.attributes or ()), *KEY})
+        shape = Shape({*(projection.attributes or ()), *KEY}, {*(projection.before or ()), *KEY})
         bound = projection.bind(shape, KEY, IMAGES)
         return View(view.name, bound, shape, view.layout, connect(sink))
 

@@ -133,21 +133,34 @@ class Shape:
     for the whole item); otherwise msgspec skips what is not named without building it.
     """
 
-    __slots__ = ("_fields", "names", "type")
+    __slots__ = ("_fields", "before", "names", "type")
 
-    def __init__(self, names: Iterable[str] | None) -> None:
+    def __init__(self, names: Iterable[str] | None, before: Iterable[str] | None = None) -> None:
+        """`before` are the attributes that are read of an old image, some of `names`; None: all of them."""
         self.names: tuple[str, ...] | None = None if names is None else tuple(sorted(set(names)))
         self._fields: dict[str, str] = {}
         self.type: Any = dict[str, Attr]
         if self.names is not None:
             self._fields = {name: f"a{index}" for index, name in enumerate(self.names)}
-            self.type = msgspec.defstruct(
-                "Image",
-                [(field, Attr | None, None) for field in self._fields.values()],
-                rename={field: name for name, field in self._fields.items()},
-                omit_defaults=True,
-                gc=False,
-            )
+            self.type = self._image()
+        self.before: Shape = self if before is None or self.names is None else self._part(frozenset(before))
+        """The shape of old images. Its fields are called as here, so that code for it can read a new image, too."""
+
+    def _part(self, names: frozenset[str]) -> Shape:
+        part = Shape(None)
+        part.names = tuple(sorted(names))
+        part._fields = {name: self._fields[name] for name in part.names}
+        part.type = part._image()
+        return part
+
+    def _image(self) -> Any:
+        return msgspec.defstruct(
+            "Image",
+            [(field, Attr | None, None) for field in self._fields.values()],
+            rename={field: name for name, field in self._fields.items()},
+            omit_defaults=True,
+            gc=False,
+        )
 
     def reference(self, image: str, name: str) -> str:
         """Python source that yields the `Attr` (or None) of attribute `name` in the image held by variable `image`."""

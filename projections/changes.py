@@ -6,11 +6,11 @@ exports are brought into the same shape by their sources.
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from dynaview.projections.attributes import Attr
+from dynaview.projections.attributes import Attr, Shape
 
 I = TypeVar("I")  # noqa: E741 - an image
 
@@ -51,6 +51,17 @@ class Change(msgspec.Struct, Generic[I], gc=False, omit_defaults=True):
     def by_ttl(self) -> bool:
         """Whether DynamoDB itself deleted the item because its time to live had passed."""
         return self.identity is not None and self.identity.principal == TTL_PRINCIPAL
+
+
+def change_type(shape: Shape) -> Any:
+    """The type of changes whose images have a shape: what msgspec reads a page as."""
+    images = [
+        ("new", shape.type | None, msgspec.field(name="NewImage", default=None)),
+        ("old", shape.before.type | None, msgspec.field(name="OldImage", default=None)),
+    ]
+    body = msgspec.defstruct("Body", images, bases=(Body,), gc=False, omit_defaults=True)
+    read = [("body", body, msgspec.field(name="dynamodb"))]
+    return msgspec.defstruct("Change", read, bases=(Change,), gc=False, omit_defaults=True)
 
 
 def version_of(stream: int, sequence: str) -> int:

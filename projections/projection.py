@@ -68,10 +68,12 @@ class Projection(Protocol):
 
     attributes: frozenset[str] | None
     """The top-level attributes that it reads, key attributes named in `match` included; None for the whole item."""
+    before: frozenset[str] | None
+    """Those of them that it reads of an old image, which only has to tell the keys of rows."""
 
     def problems(self, key: tuple[str, ...], images: ViewType) -> list[Problem]:
         """Why this view cannot be kept from a table with these key attributes and this stream (law 9): what the stream
         would have to carry, or what the declaration would have to say."""
 
     def bind(self, shape: Shape, key: tuple[str, ...], images: ViewType) -> Bound:
-        """Fit the projection. `shape` must keep `attributes` and the `key` attributes."""
+        """Fit the projection. `shape` must keep `attributes` and the `key` attributes, and of old images `before`."""

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from dynaview.projections.attributes import Attr, Shape
-from dynaview.projections.changes import STREAM_SPAN, TTL_PRINCIPAL, Change, Identity
+from dynaview.projections.changes import STREAM_SPAN, TTL_PRINCIPAL, Change, Identity, change_type
 from dynaview.projections.projection import ViewType
 from dynaview.sources.errors import BadPage
 from dynaview.sources.port import Broken, Key, Page, ScanPage
@@ -81,8 +81,7 @@ class RecordsDecoder:
     def __init__(self, shape: Shape, view_type: ViewType | None = None) -> None:
         self.view_type = view_type
         records: Any = _Records
-        change: Any = Change
-        change = change[shape.type]  # a type made at run time, which a type checker cannot follow
+        change = change_type(shape)  # made at run time, which a type checker cannot follow
         self._page: msgspec.json.Decoder[_Records[Change[Any]]] = decoder_of(records[change])
         self._record: msgspec.json.Decoder[Change[Any]] = decoder_of(change)
 

@@ -98,6 +98,18 @@ class Plan:
         return None if found is None or any(_UNNAMEABLE.search(name) for name in found) else found
 
     @property
+    def before_attributes(self) -> frozenset[str] | None:
+        """The attributes of an old image that tell which rows its item had; None for the whole item."""
+        if self.attributes is None:
+            return None
+        return _union(
+            self.matched,
+            self.item_reads(self.where),
+            self.item_reads(self.each),
+            *(self.named_reads(name) for name in self.key_names),
+        )
+
+    @property
     def key_attributes(self) -> frozenset[str] | None:
         """The attributes that tell which row an item has, ``where`` aside; None where only a whole item can tell."""
         names = self.key_names

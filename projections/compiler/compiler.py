@@ -43,6 +43,7 @@ class CompiledView:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self.attributes = plan.attributes
+        self.before = plan.before_attributes
 
     def problems(self, key: tuple[str, ...], images: ViewType) -> list[Problem]:
         """See `Projection.problems`."""
@@ -122,7 +123,7 @@ class _Generated:
 def _generate(plan: Plan, shape: Shape, key: tuple[str, ...]) -> _Generated:
     module = Module(constants=dict(CALLED))
     write_function(module, "rows", plan, shape, values=True)
-    write_function(module, "keys", plan, shape, values=False)
+    write_function(module, "keys", plan, shape.before, values=False)
     if within(plan.attributes, key):
         write_function(module, "key_rows", plan, _KEYS, values=True)
     if within(plan.attributes, key) or within(plan.key_attributes, key):
@@ -248,7 +249,9 @@ class _FromBothImages(_Bound):
             raise
         if rows and self._fixed:
             # Where the item key alone tells the row key, an item that has its row left none behind.
-            return self._writes(change, version, rows, [])
+            if self._owned:
+                return self._writes(change, version, rows, [])
+            return [Write(key, values, version) for key, values in rows]
         before, are_all = self._before(change)
         writes = self._writes(change, version, rows, before)
         if not are_all:

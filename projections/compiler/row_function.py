@@ -30,6 +30,7 @@ from dynaview.projections.compiler.codegen import Code, Module
 from dynaview.projections.compiler.jmespath import RUNTIME, Scope, Translation
 from dynaview.projections.compiler.scopes import ElementScope, ItemScope
 from dynaview.projections.conversions import KEPT, NATURAL, converter, expire_seconds, natural
+from dynaview.projections.expressions import ITEM, leading_path
 from dynaview.projections.patterns import ESCAPE, Pattern, Template, escape
 from dynaview.projections.rows import EXPIRE, SCORE, RedisOptions
 
@@ -316,6 +317,31 @@ class _RowWriter:
         return self.fields[plan.name]
 
     def _new_field(self, plan: FieldPlan) -> str:
+        field = self._direct_field(plan) or self._converted_field(plan)
+        if plan.default is not None:
+            self.code.line(f"if {field} is None: {field} = {self.module.constant(plan.default)}")
+        elif plan.required:
+            self.code.line(f"if {field} is None: raise missing(', but required')")
+        return field
+
+    def _direct_field(self, plan: FieldPlan) -> str:
+        """A field that takes a capture or an attribute as it stands, in one step where the attribute is of the type
+        that is written most; empty where the expression does more, or other code has decoded the attribute already."""
+        leading = leading_path(plan.expression.tree)
+        if leading is None or leading[1] or leading[0][0] == ITEM or self.field_scope is not self.item:
+            return ""
+        path = leading[0]
+        if path[0] in self.captures:
+            whole = len(path) == 1 and plan.type == "text"
+            return self.code.assign(self.captures[path[0]], "f") if whole else ""
+        read = _DIRECT.get(plan.type)
+        if read is None or self.item.knows(path):
+            return ""
+        attribute = self.item.attribute(path)
+        other = self.module.constant(_slowly(converter(plan.type, plan.unit)))
+        return self.code.assign(read.format(a=attribute, n=self.module.fresh("n"), other=other), "f")
+
+    def _converted_field(self, plan: FieldPlan) -> str:
         source = self._translation().value(plan.expression.tree, self.field_scope)
         field = self.code.assign(source, "f")
         if plan.type in NATURAL:
@@ -329,8 +355,24 @@ class _RowWriter:
             else:
                 test = f"{field} is not None and {field}.__class__ is not {kept.__name__}"
                 self.code.line(f"if {test}: {field} = {convert}({field})")
-        if plan.default is not None:
-            self.code.line(f"if {field} is None: {field} = {self.module.constant(plan.default)}")
-        elif plan.required:
-            self.code.line(f"if {field} is None: raise missing(', but required')")
         return field
+
+
+_DIRECT: Mapping[str, str] = {
+    "text": "{a}.S if {a} is not None and {a}.S is not None else {other}({a})",
+    "boolean": "{a}.BOOL if {a} is not None and {a}.BOOL is not None else {other}({a})",
+    "decimal": "number({a}.N) if {a} is not None and {a}.N is not None else {other}({a})",
+    "integer": "int({n}) if {a} is not None and ({n} := {a}.N) and len({n}) < 10 and {n}.isdecimal() else {other}({a})",
+    "bigint": "int({n}) if {a} is not None and ({n} := {a}.N) and len({n}) < 19 and {n}.isdecimal() else {other}({a})",
+}
+"""How a field of a type is read from attribute `a` (or None); `other` does it for any attribute."""
+
+
+def _slowly(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The field's value from an attribute of whatever type, or from None."""
+
+    def read(attribute: Any) -> Any:
+        found = None if attribute is None else value(attribute)
+        return None if found is None else convert(found)
+
+    return read

@@ -45,6 +45,10 @@ class ItemScope:
             self._item = self._gap.assign("UNPACK(image)", "item")
         return self._item
 
+    def knows(self, path: Path) -> bool:
+        """Whether what stands at `path`, or around it, was decoded already."""
+        return bool(self._item) or any(path[:length] in self._values for length in range(1, len(path) + 1))
+
     def attribute(self, path: Path) -> str:
         """A variable with the undecoded attribute at `path`, or None."""
         if path not in self._attributes:

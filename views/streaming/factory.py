@@ -144,7 +144,8 @@ class PipelineFactory:
 
     def _shape(self, views: list[ViewDeclaration]) -> Shape:
         names: set[str] | None = set(self.description.key)
-        for view in views:
-            attributes = compile_view(view).attributes
-            names = None if names is None or attributes is None else names | attributes
-        return Shape(names)
+        before: set[str] | None = set(self.description.key)
+        for projection in map(compile_view, views):
+            names = None if names is None or projection.attributes is None else names | projection.attributes
+            before = None if before is None or projection.before is None else before | projection.before
+        return Shape(names, before)
