@@ -28,10 +28,11 @@ _EXAMPLES = {
 }
 
 
-def substitute(text: str, environ: Mapping[str, str]) -> str:
+def substitute(text: str, environ: Mapping[str, str], *, braces: bool = False) -> str:
     """Replace ``${NAME}`` and ``${NAME:-default}`` (where NAME is missing or empty); ``$$`` stands for one ``$``.
 
-    Raises `AddressError` naming every variable that is missing.
+    `braces` says that the text is a template: a brace in a variable stands for itself. Raises `AddressError`, which
+    names every variable that is missing.
     """
     missing: list[str] = []
 
@@ -43,16 +44,22 @@ def substitute(text: str, environ: Mapping[str, str]) -> str:
             return "$"
         value = environ.get(name, "")
         if not value and default is not None:
-            return str(default)
-        if name not in environ:
+            value = str(default)
+        elif name not in environ:
             missing.append(name)
-        return value
+        return value.replace("{", "{{").replace("}", "}}") if braces else value
 
     result = _VARIABLE.sub(replaced, text)
     if missing:
         names = " and ".join(dict.fromkeys(missing))
         raise AddressError(f"the environment variable {names} is not set: set it, or write ${{{missing[0]}:-default}}")
     return result
+
+
+def emptied(text: str, environ: Mapping[str, str]) -> str:
+    """Why what `text` was replaced by is empty, for messages: the variables that are; empty where none is."""
+    names = [found[1] for found in _VARIABLE.finditer(text) if found[1] and not environ.get(found[1])]
+    return f": the environment variable {' and '.join(dict.fromkeys(names))} is empty" if names else ""
 
 
 def check_sink_url(kind: SinkKind, url: str) -> None:

@@ -179,9 +179,12 @@ class _Construction:
         if id(node) in self._open:
             self._problem(node, path, "an alias that contains itself")
             return
-        known = dict(self.lines)
+        # Aside, so that what a merge costs is what it brings, not all that was read before.
+        known, self.lines = self.lines, {}
         brought = self.value(node, path)
-        self.lines.update(known)
+        lines, self.lines = self.lines, known
+        for place, line in lines.items():
+            self.lines.setdefault(place, line)
         if isinstance(brought, dict):
             for name, inner in brought.items():
                 into.setdefault(name, inner)
@@ -205,7 +208,12 @@ class _Construction:
         return self._tagged(node, path)
 
     def _tagged(self, node: yaml.Node, path: Path) -> None:
-        self._problem(node, path, "YAML tags (!name) are not supported: a declaration is plain data; remove the tag")
+        text = f"{node.tag} {node.value}".rstrip() if isinstance(node, yaml.ScalarNode) else ""
+        if text.startswith("!"):
+            said = f'YAML takes text that begins with ! for a tag: put it in quotes, as in "{shown(text)}"'
+        else:
+            said = "YAML tags (!name) are not supported: a declaration is plain data; remove the tag"
+        self._problem(node, path, said)
 
     def _problem(self, node: yaml.Node, path: Path, message: str) -> None:
         self.problems.append(Problem(At(path_text(path), self._file, node.start_mark.line + 1), message))

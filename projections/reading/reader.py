@@ -20,6 +20,7 @@ from dynaview.projections.reading.addresses import (
     check_control_url,
     check_endpoint,
     check_sink_url,
+    emptied,
     substitute,
 )
 from dynaview.projections.reading.document import Document
@@ -27,6 +28,7 @@ from dynaview.projections.reading.python import Declared, Function
 from dynaview.projections.reading.schema import SINK_SCHEMES
 from dynaview.projections.reading.section import Section
 from dynaview.projections.reading.shape import check
+from dynaview.projections.reading.variables import with_variables
 from dynaview.projections.reading.view import ReadView, Resolve, Surroundings, read_view
 from dynaview.projections.urls import AddressError, safe_url
 
@@ -56,8 +58,8 @@ def read(
     `folder` answers where a file lies: relative paths in it, also that of the control store, are relative to that.
     """
     problems: list[Problem] = []
-    parts = [_Part(_top(document, problems), None) for document in documents]
-    parts += [_Part(_top(each.document(), problems), each.function) for each in functions]
+    parts = [_Part(_top(document, environ, problems), None) for document in documents]
+    parts += [_Part(_top(each.document(), environ, problems), each.function) for each in functions]
     sources = _each(parts, "sources", problems, lambda entry: _source(entry.section, entry.name, environ))
     sinks = _each(parts, "sinks", problems, lambda entry: _sink(entry.section, entry.name, environ, folder))
     around = Surroundings(sources, sinks, resolve)
@@ -89,13 +91,14 @@ class _Entry:
     function: Function | None
 
 
-def _top(document: Document, problems: list[Problem]) -> Section:
+def _top(document: Document, environ: Mapping[str, str], problems: list[Problem]) -> Section:
     problems.extend(document.problems)
     unreadable = document.data is None and document.problems
     misshapen = [] if unreadable else check(document)
     told = {problem.at.path for problem in document.problems}
     problems.extend(each.problem for each in misshapen if each.problem.at.path not in told)
-    return Section(document, (), frozenset(each.path for each in misshapen), problems)
+    document, wrong = with_variables(document, environ, problems)
+    return Section(document, (), wrong.union(each.path for each in misshapen), problems)
 
 
 def _each(
@@ -132,7 +135,8 @@ def _source(section: Section, name: str, environ: Mapping[str, str]) -> SourceDe
     if table is None:
         return None
     if not table:
-        section.problem("is empty: name the DynamoDB table", "table")
+        said = emptied(section.text("table") or "", environ)
+        section.problem(f"is empty{said}: name the DynamoDB table", "table")
     return SourceDeclaration(name, table, region, endpoint, section.at())
 
 
@@ -150,7 +154,9 @@ def _sink(
     ca_file = _substituted(section, "ca_file", environ)
     if ca_file:
         options["ca_file"] = posixpath.join(folder(section.document.file), ca_file)
-    if url is not None:
+    if url is not None and not url.strip() and (said := emptied(section.text(kind) or "", environ)):
+        section.problem(f"the URL is empty{said}: set it to the store's URL", kind)
+    elif url is not None:
         try:
             check_sink_url(kind, url)
         except AddressError as error:
@@ -168,7 +174,9 @@ def _control(
     if not declared:
         return None
     url = _substituted(declared[0], "control", environ)
-    if url is not None:
+    if url is not None and not url.strip() and (said := emptied(declared[0].text("control") or "", environ)):
+        declared[0].problem(f"the URL is empty{said}: set it, or remove control", "control")
+    elif url is not None:
         try:
             check_control_url(url)
         except AddressError as error:

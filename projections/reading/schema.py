@@ -115,7 +115,7 @@ def _view() -> Schema:
         "python": _text("A Python function that makes the rows, as module:function or ./file.py:function."),
         "key": {
             "description": "What tells rows apart. Redis and OpenSearch: a template (customer:{id}). Postgres: the "
-            "names of the key fields.",
+            "names of the key fields. ${VARIABLE} in a template is replaced from the environment.",
             "type": ["string", "array"],
             "minLength": 1,
             "minItems": 1,
@@ -185,7 +185,7 @@ def _view() -> Schema:
             "properties": {"from": _text("JMESPath of the time at which the row ends."), "unit": _unit()},
             "additionalProperties": False,
         },
-        "index": _text("OpenSearch: the name that readers use."),
+        "index": _text("OpenSearch: the name that readers use. ${VARIABLE} is replaced from the environment."),
         "settings": {"description": "OpenSearch: index settings.", "type": "object"},
         "mappings": _mapping(
             {
@@ -197,8 +197,8 @@ def _view() -> Schema:
             },
             "OpenSearch: explicit mappings; they win over what field types derive.",
         ),
-        "schema": _text("Postgres: the schema. Default: public."),
-        "table": _text("Postgres: the name that readers use."),
+        "schema": _text("Postgres: the schema. Default: public. ${VARIABLE} is replaced from the environment."),
+        "table": _text("Postgres: the name that readers use. ${VARIABLE} is replaced from the environment."),
         "indexes": _list(_index(), "Postgres: indexes."),
     }
     return _mapping(properties, "One projection kept in one sink.", required=["source", "sink", "key"])

@@ -26,6 +26,31 @@ _WORDS = {
 }
 
 
+_MEANT: dict[str, list[str]] = {}
+"""What other systems call a type or a unit, and what it may be called here."""
+for _words, _meant in (
+    ("string str varchar char keyword uuid", "text"),
+    ("text json", "string"),
+    ("int int4 int32 smallint short", "integer"),
+    ("long int8 int64 biginteger", "bigint"),
+    ("number numeric bignumeric money", "decimal"),
+    ("float float8 float64 real", "double"),
+    ("bool", "boolean"),
+    ("datetime timestamptz time instant", "timestamp"),
+    ("object map dict struct jsonb", "json"),
+    ("bytes blob bytea", "binary"),
+    ("list array", "text[]"),
+    ("strings string[] list<string>", "text[]"),
+    ("zset sortedset sorted-set sorted leaderboard", "sorted_set"),
+    ("map object dict hset hashmap", "hash"),
+    ("ms millis millisecond", "milliseconds"),
+    ("s sec secs second epoch unix", "seconds"),
+    ("us micros microsecond", "microseconds"),
+):
+    for _word in _words.split():
+        _MEANT.setdefault(_word, []).append(_meant)
+
+
 @dataclass(frozen=True, slots=True)
 class Misshapen:
     """A place whose shape is wrong; nothing below it can be read."""
@@ -36,6 +61,9 @@ class Misshapen:
 
 def check(document: Document) -> list[Misshapen]:
     """Everything about `document` that the schema refuses, in the order of the file."""
+    if document.data is None:
+        remedy = "declare sources, sinks and views in it (dynaview schema shows how)"
+        return [_at(document, (), f"the file is empty: {remedy}")]
     errors = Draft7Validator(published()).iter_errors(document.data)
     found = [each for error in errors for each in _explained(document, error)]
     return sorted(found, key=lambda each: each.problem.at.line)
@@ -96,7 +124,8 @@ def _message(error: ValidationError) -> str:
             return _wrong_type(error)
         case "enum":
             word = shown(str(error.instance))
-            return f"{word} is not one of its values{did_you_mean(word, rule)}"
+            meant = next((name for name in _MEANT.get(word.lower(), ()) if name in rule), None)
+            return f"{word} is not one of its values{f', did you mean {meant}?' if meant else did_you_mean(word, rule)}"
         case "minLength" | "minItems" | "minProperties":
             meaning = schema.get("description", "")
             return f"is empty. {meaning.split('. ')[0]}".rstrip()

@@ -44,6 +44,27 @@ CASES = {
         HASH + "fields: {n: {type: txt}}",
         ["5:fields.n.type: txt is not one of its values, did you mean text?"],
     ),
+    "types of other systems": (
+        SEARCH + "fields:\n  a: {type: string}\n  b: {type: float}\n  c: {type: int}\n  d: {type: datetime}",
+        [
+            "7:fields.a.type: string is not one of its values, did you mean text?",
+            "8:fields.b.type: float is not one of its values, did you mean double?",
+            "9:fields.c.type: int is not one of its values, did you mean integer?",
+            "10:fields.d.type: datetime is not one of its values, did you mean timestamp?",
+        ],
+    ),
+    "types of Redis by other names": (
+        HASH + "type: zset\nfields: {n: n}",
+        ["5:type: zset is not one of its values, did you mean sorted_set?"],
+    ),
+    "a Redis type is no field type": (
+        HASH + "type: text\nfields: {n: n}",
+        ["5:type: text is not one of its values, did you mean string?"],
+    ),
+    "units by other names": (
+        SEARCH + "fields: {n: {type: timestamp, unit: ms}}",
+        ["6:fields.n.unit: ms is not one of its values, did you mean milliseconds?"],
+    ),
     "wrong expression": (
         HASH + "fields:\n  n: a..b",
         ['6:fields.n: wrong JMESPath at column 3, at ".b"'],
