@@ -37,9 +37,14 @@ _TRANSIENT = {
 """Error codes that pass, the first word of an answer (https://valkey.io/topics/protocol), and what they mean."""
 
 _RIGHTS = (
-    "the user needs ~KEYS ~_v* ~_t* ~_g* +@connection +@read +@write +@scripting +info +time "
-    "(ACL SETUSER), where KEYS is the view's key family"
+    "the user needs ~FAMILY* ~_v{FAMILY* ~_t{FAMILY* ~_g{FAMILY* ~_v:FAMILY* ~_t:FAMILY* ~_g:FAMILY* +@connection "
+    "+@read +@write -@dangerous +eval +evalsha +script|load +info +time (ACL SETUSER), where FAMILY is what the keys "
+    "of the view begin with"
 )
+
+
+_IN_SCRIPT = "ACL failure in script"
+"""What a missing right of a script has instead of a code of its own (``ERR``)."""
 
 
 class Link:
@@ -164,7 +169,7 @@ def translated(where: str) -> Iterator[None]:
 def translate(error: redis.RedisError, where: str) -> SinkError:
     """What the port calls `error` of the server `where`."""
     code = code_of(error)
-    if isinstance(error, redis.exceptions.AuthorizationError) or code == "NOPERM":
+    if isinstance(error, redis.exceptions.AuthorizationError) or code == "NOPERM" or _IN_SCRIPT in str(error):
         return SinkRefused(f"{where}: the user lacks rights: {_RIGHTS}")
     if isinstance(error, redis.AuthenticationError) or code in ("NOAUTH", "WRONGPASS"):
         return SinkRefused(

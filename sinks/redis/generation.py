@@ -1,29 +1,41 @@
 """The highest generation of a view that was prepared in this database, in a key beside the view's rows.
 
 Rows say which generation wrote them, but to find the highest all of them would have to be read. The key is called as
-`names.highest` says and holds the number as text. Only what looks like that is taken for ours.
+`names.highest` says and holds the number and the view's name as text. Only what looks like that is taken for ours.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import redis
+
 from dynaview.sinks.port import SinkRefused
 from dynaview.sinks.redis import lua
 from dynaview.sinks.redis.client import Link
-from dynaview.sinks.redis.names import Family, highest
+from dynaview.sinks.redis.names import GENERATIONS, Family, highest
+
+_VALUE = re.compile(rb"(\d{1,18})(?: (.*))?", re.DOTALL)
 
 _HELD = (
     lua.PRELUDE
     + r"""
-local name, generation = ARGV[1], ARGV[2]
+local name, generation, view = ARGV[1], ARGV[2], ARGV[3]
 
--- The number; false where there is none, nil where the key is not ours.
+-- The number and the view; false where there is none, nil where the key is not ours.
 local function number()
   local text = typed(try('GET', name))
-  if text and (#text > 18 or not string.find(text, '^%d+$')) then return nil end
-  return text
+  if not text then return text end
+  local digits, of = string.match(text, '^(%d+) (.*)$')
+  digits, of = digits or string.match(text, '^%d+$'), of or ''
+  if digits and #digits > 18 then return nil end
+  return digits, of
 end
 
-local held = number()
+local held, of = number()
 """
 )
 
@@ -33,9 +45,8 @@ _LIFT = (
     _HELD
     + r"""
 if held == nil then return 0 end
-if not held or #held < #generation or (#held == #generation and held < generation) then
-  call('SET', name, generation)
-end
+if held and (#held > #generation or (#held == #generation and held > generation)) then generation = held end
+if held ~= generation or of ~= view then call('SET', name, generation .. ' ' .. view) end
 return 1
 """
 )
@@ -43,10 +54,10 @@ return 1
 _FORGET = _HELD + "if held == generation then call('DEL', name) end"
 
 
-def lift(link: Link, family: Family, generation: int) -> None:
-    """Remember that `generation` was prepared; an earlier one changes nothing. Atomic. Raises `SinkError`, that is
-    `SinkRefused` where the key is not ours."""
-    (ours,) = link.run(_LIFT, [_arguments(family, generation)])
+def lift(link: Link, family: Family, generation: int, view: str) -> None:
+    """Remember that `generation` of `view` was prepared; an earlier one changes no number. Atomic. Raises `SinkError`,
+    that is `SinkRefused` where the key is not ours."""
+    (ours,) = link.run(_LIFT, [_arguments(family, generation, view)])
     if not ours:
         raise SinkRefused(taken(family))
 
@@ -63,11 +74,35 @@ def look(link: Link, family: Family) -> int | None:
     return None if foreign else int(held)
 
 
+def names(link: Link) -> Iterator[str]:
+    """The keys of all families in the database, by SCAN. Raises `SinkError`."""
+    cursor = 0
+    while True:
+        cursor, found = link.call(partial(_scan, cursor))
+        for name in found:
+            try:
+                yield name.decode()
+            except UnicodeDecodeError:
+                continue
+        if not cursor:
+            return
+
+
+def _scan(cursor: int, client: redis.Redis) -> Any:
+    return client.scan(cursor, match=GENERATIONS, count=5000, _type="string")
+
+
+def read(link: Link, name: str) -> tuple[int, str] | None:
+    """The number and the view that such a key holds; None where it is gone or not ours. Raises `SinkError`."""
+    found = _VALUE.fullmatch(link.call(lambda client: client.get(name)) or b"")
+    return None if found is None else (int(found[1]), (found[2] or b"").decode(errors="replace"))
+
+
 def taken(family: Family) -> str:
     """What is wrong where the key is not ours."""
     name = highest(family)
     return f"key {name} was not created by dynaview, which keeps the generation of a view's keys there: remove it"
 
 
-def _arguments(family: Family, generation: int) -> tuple[bytes, ...]:
-    return highest(family).encode(), str(generation).encode()
+def _arguments(family: Family, generation: int, view: str = "") -> tuple[bytes, ...]:
+    return highest(family).encode(), str(generation).encode(), view.encode()

@@ -32,6 +32,10 @@ COMPANIONS = "_v[:{#]*"
 TOMBSTONES = "_t[:{#]*"
 """Glob of all tombstones of members."""
 
+GENERATIONS = "_g[:{#]*"
+"""Glob of the keys of all families."""
+
+_WILD = re.compile(r"\\(.)|(\*)", re.DOTALL)
 _OWN = re.compile(r"_[vt](?::(?P<tagged>.*)|\{(?P<plain>[^}]*)\}|#\{\d+\}(?P<odd>.*))", re.DOTALL)
 _BESIDE = re.compile(r"_[vtg][:{#]", re.DOTALL)
 _TAG = re.compile(r"[^{]*\{[^}]+\}", re.DOTALL)
@@ -84,6 +88,7 @@ class Family:
     """The keys that one key template can make: literal texts with anything between them."""
 
     def __init__(self, literals: tuple[str, ...]) -> None:
+        self.literals = literals
         self.glob = "*".join(_GLOB.sub(r"\\\1", text) for text in literals)
         """For ``SCAN … MATCH``."""
         self._pattern = re.compile(".*".join(map(re.escape, literals)), re.DOTALL)
@@ -96,6 +101,16 @@ def highest(family: Family) -> str:
     """The name of the key that holds the highest generation of a family's rows. Different families have different
     ones."""
     return companion(family.glob, "_g")
+
+
+def family_of(name: str) -> tuple[str, ...] | None:
+    """The literals of the template whose highest generation stands in the key `name`; None where it is no such key."""
+    glob = row_of(f"_v{name[2:]}") if name.startswith("_g") else None
+    if glob is None:
+        return None
+    # Escaped characters stand for themselves; a * that is not escaped, for anything.
+    marked = _WILD.sub(lambda found: found[1] if found[1] is not None else "\0", glob)
+    return tuple(marked.split("\0"))
 
 
 @cache

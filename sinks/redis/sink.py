@@ -10,6 +10,7 @@ from dynaview.projections.urls import AddressError
 from dynaview.sinks.port import Room, SinkRefused
 from dynaview.sinks.redis import generation as generations
 from dynaview.sinks.redis.client import Link
+from dynaview.sinks.redis.neighbours import Neighbours
 from dynaview.sinks.redis.target import RedisTarget
 
 OLDEST = 7
@@ -37,8 +38,10 @@ class RedisSink:
                 "password percent-encoded)"
             ) from None
 
+        self._neighbours = Neighbours(self._link)
+
     def open(self, layout: Layout, generation: int) -> RedisTarget:
-        return RedisTarget(self._link, layout, generation)
+        return RedisTarget(self._link, self._neighbours, layout, generation)
 
     def gone(self, layout: Layout, generation: int) -> str | None:
         """Keys stand for themselves: a server that lost them cannot be told from one that never had them."""
@@ -84,6 +87,7 @@ class RedisSink:
                 f"{len(strangers)} keys of the view's family were not created by dynaview and will not be touched, "
                 f"such as {strangers[0].key!r}: choose another key template, or remove them"
             )
+        found += map(str, target.neighbours())
         if generations.look(self._link, target.family) is None:
             found.append(generations.taken(target.family))
         memory = self._info("memory")

@@ -24,6 +24,7 @@ from dynaview.sinks.port import (
     RefusedRow,
     Rejected,
     RejectedKind,
+    SinkRefused,
     Stored,
 )
 from dynaview.sinks.redis import generation as generations
@@ -33,6 +34,7 @@ from dynaview.sinks.redis.canonical import Listing, count_hashes
 from dynaview.sinks.redis.client import Link
 from dynaview.sinks.redis.foreign import Foreigners
 from dynaview.sinks.redis.names import Family, companion
+from dynaview.sinks.redis.neighbours import Neighbour, Neighbours
 from dynaview.sinks.redis.scan import Scan
 from dynaview.sinks.redis.values import Content, Unstorable, hash_content, stored
 
@@ -81,13 +83,14 @@ _pack = msgspec.msgpack.Encoder().encode
 class RedisTarget:
     """One generation of one view; see `dynaview.sinks.port.Target`."""
 
-    def __init__(self, link: Link, layout: Layout, generation: int) -> None:
+    def __init__(self, link: Link, neighbours: Neighbours, layout: Layout, generation: int) -> None:
         self._content = Content(layout)
         if generation < 0:
             raise ValueError(f"a generation is not negative: {generation}")
         self.layout = layout
         self.generation = generation
         self._link = link
+        self._neighbours = neighbours
         self._options = self._content.options
         self.family = Family(self._options.family)
         """The view's keys."""
@@ -99,8 +102,16 @@ class RedisTarget:
         self._head = _pack((str(generation), lasts, self._content.expires, self._content.complete))
 
     def prepare(self, bulk: bool = False) -> None:
-        """Keys need no preparation, but the view's highest generation is kept, see `RedisSink.highest`."""
-        generations.lift(self._link, self.family, self.generation)
+        """Keys need no preparation, but the view's highest generation is kept, see `RedisSink.highest`. Raises
+        `SinkRefused` where keys of another view could be this one's, see `neighbours`."""
+        found = self.neighbours()
+        if found:
+            raise SinkRefused("; ".join(map(str, found)))
+        generations.lift(self._link, self.family, self.generation, self.layout.view)
+
+    def neighbours(self) -> list[Neighbour]:
+        """Views whose keys could be this one's."""
+        return self._neighbours.of(self.family, self.layout.view, self.generation)
 
     def finish(self, kept: Sequence[RefusedRow] = ()) -> list[RefusedRow]:
         """A bulk load leaves nothing out here."""

@@ -22,6 +22,7 @@ from psycopg.sql import SQL, Identifier
 
 from dynaview.local import servers
 from dynaview.sinks.opensearch.errors import rights
+from dynaview.sinks.redis.client import translate
 from tests.support.processes import Mark, wait_for
 
 from .conftest import Clone
@@ -54,6 +55,12 @@ def test_the_role_of_opensearch_is_that_of_its_errors(clone: Clone) -> None:
         *writer["cluster_permissions"],
         *index["allowed_actions"],
     }
+
+
+def test_the_user_of_redis_is_that_of_its_errors(clone: Clone) -> None:
+    (line,) = [block.strip() for block in blocks(clone, "text") if "WRITER" in block]
+    said = str(translate(redis.exceptions.NoPermissionError("NOPERM"), "Redis"))
+    assert line.partition(" resetkeys ")[2] in said
 
 
 @dataclass(frozen=True, slots=True)

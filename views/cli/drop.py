@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from dynaview.projections.declaration import Declaration, SinkDeclaration, ViewDeclaration
-from dynaview.projections.reading.reader import overlap
+from dynaview.projections.families import overlap
 from dynaview.projections.rows import Layout, RedisOptions
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import SinkError

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from dynaview.projections.declaration import SourceDeclaration, ViewDeclaration
-from dynaview.projections.reading.reader import overlap
+from dynaview.projections.families import overlap
 from dynaview.projections.rows import RedisOptions
 from dynaview.sinks.port import Sink, SinkError, Target
 from dynaview.sources.errors import SourceError

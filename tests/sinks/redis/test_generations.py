@@ -58,7 +58,7 @@ def row(view: Layout, name: str, version: int) -> Write:
 def test_the_key_holds_the_number_for_ever(sink: RedisSink, client: redis.Redis, view: Layout) -> None:
     assert sink.highest(view) == 0
     assert client.keys() == [], "asking makes nothing"
-    for number, held in ((2, b"2"), (1, b"2"), (10, b"10"), (9, b"10")):
+    for number, held in ((2, b"2 v"), (1, b"2 v"), (10, b"10 v"), (9, b"10 v")):
         sink.open(view, number).prepare()
         assert client.get(KEY) == held
     assert client.ttl(KEY) == -1
@@ -88,7 +88,7 @@ def test_the_key_is_nobodys_row(sink: RedisSink, client: redis.Redis, view: Layo
     assert {found.key for found in target.rows()} == {one.key for one in written}
     assert later.write([row(view, "c", 5)]) == [APPLIED]
     target.drop()
-    assert client.get(KEY) == b"3", "an earlier generation takes the number of none but itself"
+    assert client.get(KEY) == b"3 v", "an earlier generation takes the number of none but itself"
     assert [found.key for found in later.rows()] == [row(view, "c", 5).key]
     later.drop()
     assert client.keys() == []
