@@ -7,9 +7,9 @@ benchmarks.rebuilding`` tells what a rebuild does to the lag of its view, and th
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import boto3
@@ -27,16 +27,19 @@ from benchmarks.setting import FIELDS, Setting, View, batches
 from benchmarks.sinks import anew
 from benchmarks.timing import Clock, Contender, Figure, Group, clock
 from benchmarks.verify import PULLED, SEGMENTS, STORES, pull_all
+from dynaview.projections.attributes import Image
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import Target
+from dynaview.sources.port import Key, ScanPage
 from dynaview.sources.session import Session
 from dynaview.sources.table import DynamoTable
-from dynaview.views.budget import Budget
-from dynaview.views.control.records import Options, Segment
+from dynaview.views.control.rebuilds import RebuildStore
+from dynaview.views.control.records import Options, PageCost, PageResult, Segment
 from dynaview.views.control.store import ControlStore
 from dynaview.views.rebuild.in_place import InPlace
-from dynaview.views.rebuild.side_by_side import FillStrategy, PageResult, SideBySide
-from dynaview.views.scanning.parallel_scan import Scan, SegmentScan, run_all
+from dynaview.views.rebuild.side_by_side import SideBySide
+from dynaview.views.scanning.page_writer import FillStrategy, PendingPage
+from dynaview.views.scanning.parallel_scan import ParallelScan, Scan
 from tests.support.shop import create_table
 
 T = TypeVar("T")
@@ -53,12 +56,11 @@ class Rebuilds:
         self._items = items
         self._control = ControlStore(f"sqlite:///{setting.folder / setting.run}_{store}_rebuilds.db")
         self._generation = 1
-        self._lock = threading.Lock()
 
     def beside(self) -> Clock:
         """Into an empty generation, with what is made good after the load."""
         target = emptied(self.view)
-        return self._timed(SideBySide(self.view.name, self.view.bound, target, _at_once), target.finish, target)
+        return self._timed(SideBySide(_AtOnce(self.view.name), self.view.bound, target), target.finish, target)
 
     def in_place(self) -> Clock:
         """Over the rows of the generation before it, with the sweep. Nothing is waited for: a watermark is always
@@ -66,7 +68,7 @@ class Rebuilds:
         self._generation += 1
         target = self.view.sink.open(self.view.layout, self._generation)
         target.prepare()
-        filling = InPlace(self.view.name, self.view.bound, target, _at_once, lambda at: None, lambda page, places: [])
+        filling = InPlace(_AtOnce(self.view.name), self.view.bound, target)
         return self._timed(filling, lambda: filling.sweep(lambda rows: None), target)
 
     def in_place_of_nothing(self) -> Clock:
@@ -77,34 +79,64 @@ class Rebuilds:
     def _timed(self, filling: FillStrategy, finish: Callable[[], object], target: Target) -> Clock:
         store, name = self._control.rebuilds, self.view.name
         (rebuild,) = store.request([name], "shop", {name: ""}, Options())
-        counted = [0, 0]
-
-        def taken(view: str, taken: PageResult, items: int, units: float) -> None:
-            with self._lock:
-                counted[0] += items
-                counted[1] += taken.rows
-                self._control.dead_letters.keep(list(taken.letters))
-                store.update(rebuild, items=counted[0], rows=counted[1])
-
-        scans = [
-            SegmentScan(
-                Segment(number, SEGMENTS), self._source, self.view.shape, None, Budget(None, lambda seconds: False),
-                lambda: [(name, filling)], taken, lambda segment: store.save_segment(rebuild.job, segment),
-                lambda: None,
-            )
-            for number in range(SEGMENTS)
-        ]  # fmt: skip
+        journal = _Journal(store, rebuild.job)
         with clock(self._items) as timed:
-            run_all(scans, threading.Event())
+            ParallelScan(self._source, self.view.shape, None, [_Taking(name, filling)], journal, None).run(SEGMENTS)
             finish()
-        store.update(rebuild, phase="done")
-        if counted != [self._items, self._items]:
+        found = store.update(rebuild, phase="done")
+        counted = next((each.items, each.rows) for each in store.all() if each.view == found.view)
+        if counted != (self._items, self._items):
             raise RuntimeError(f"{name}: {self._items} rows, but items and rows were {counted}")
         return timed
 
 
-def _at_once(act: Callable[[], T]) -> T:
-    return act()
+@dataclass(slots=True)
+class _AtOnce:
+    """In place of a rebuild that waits: every store answers, and a watermark is always late enough."""
+
+    view: str
+
+    def retry(self, act: Callable[[], T]) -> T:
+        return act()
+
+    def hold(self, at: float) -> None:
+        pass
+
+    def read_again(self, keys: Sequence[Key]) -> list[Image | None]:
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class _Taking:
+    """The view, as who takes part in the scan."""
+
+    view: str
+    strategy: FillStrategy
+
+    def take(self, page: ScanPage[Any]) -> PendingPage | None:
+        return self.strategy.take(page)
+
+    def settle(self, page: PendingPage) -> PageResult | None:
+        return page.settle()
+
+
+class _Journal:
+    """The scan's progress, kept as a rebuild's is."""
+
+    def __init__(self, store: RebuildStore, job: str) -> None:
+        self._store, self._job = store, job
+
+    def segments(self, count: int) -> list[Segment]:
+        planned = [Segment(number, count) for number in range(count)]
+        for segment in planned:
+            self._store.save_segment(self._job, segment)
+        return planned
+
+    def save(self, segment: Segment, cost: PageCost, results: Mapping[str, PageResult]) -> None:
+        self._store.save_page(self._job, self._job, segment, cost, results)
+
+    def check(self) -> None:
+        pass
 
 
 def emptied(view: View) -> Target:

@@ -88,7 +88,7 @@ def _serve(store: str, pages: Path, run: str, rate: float) -> None:
     daemon.start()
     try:
         _until(lambda: bool(control.views()) and control.views()[0].filled)
-        _tell(began, sum(segment.inserted for segment in control.segments(name, 1)))
+        _tell(began, control.generations(name)[0].inserted or 0)
         for _ in sys.stdin:
             began = time.monotonic()
             control.rebuilds.request([name], "shop", {name: fingerprint(view, "orders")}, Options(yes=True, keep=0))

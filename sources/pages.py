@@ -42,6 +42,7 @@ class _Items(msgspec.Struct, Generic[I]):
 
     items: list[I] = msgspec.field(name="Items")
     last: msgspec.Raw = msgspec.field(name="LastEvaluatedKey", default=msgspec.Raw())
+    read: int = msgspec.field(name="ScannedCount", default=0)
     capacity: _Capacity | None = msgspec.field(name="ConsumedCapacity", default=None)
 
 
@@ -193,6 +194,7 @@ class ItemsDecoder:
             broken=broken,
             position=None if position in ("", "null", "{}") else position,
             consumed=0.0 if page.capacity is None else page.capacity.units,
+            read=max(page.read, len(images) + len(broken)),
         )
 
     def key(self, image: Any) -> Key:

@@ -158,6 +158,8 @@ class ScanPage(msgspec.Struct, Generic[I]):
     consumed: float
     """Read capacity units that the page cost, as AWS says: one for each 4 KB read, as strongly consistent reads go.
     Neither a filter nor a choice of attributes makes it less; they only save the way."""
+    read: int = 0
+    """How many items DynamoDB has read for the page, of which a filter may have let fewer through."""
 
 
 class StreamReader(Protocol):

@@ -9,9 +9,8 @@ from typing import Any
 
 import msgspec
 
-from dynaview.views.control.records import Generation, Rebuild, VerificationResult, ViewRecord, WorkerRecord
+from dynaview.views.control.records import ENDED, Generation, Rebuild, VerificationResult, ViewRecord, WorkerRecord
 from dynaview.views.control.store import ControlStore
-from dynaview.views.progress import plain
 from dynaview.views.states import ViewState
 
 ALIVE = 15.0
@@ -30,7 +29,6 @@ def unknown_for(view: dict[str, Any], now: float) -> float | None:
 
 def view_status(
     record: ViewRecord,
-    filled_rows: int,
     kept: int = 0,
     now: float | None = None,
     verified: VerificationResult | None = None,
@@ -42,12 +40,15 @@ def view_status(
 
     ``dead_letters`` is how many are kept now; ``counts.dead_lettered`` also has those that were discarded since.
     ``verified`` is the last verification's result (see `VerificationResult`), None where there was none.
-    ``generations`` are those that stand, ``rebuild`` the last one (see `dynaview.views.progress`).
+    ``generations`` are those that stand, ``rebuild`` the last one, the first fill too (see `rebuild_progress`).
+    ``scan`` is what the scan has found that fills or has filled what readers see: items ``read``, and those that
+    ``matched`` the view; None where that is not known.
     ``workers`` are the processes that keep it, each with the number of shards that it reads for all its views.
     ``balanced`` says whether read = applied + stale + unmatched + dead_lettered (law 8).
     """
     now = time.time() if now is None else now
     counts = dataclasses.asdict(record.counts)
+    filled_rows = _filled_rows(record, generations, rebuild)
     running = now - record.seen < ALIVE
     return {
         "view": record.name,
@@ -62,6 +63,7 @@ def view_status(
         "lag": None if record.watermark is None else max(0.0, now - record.watermark),
         "filled": record.filled,
         "filled_rows": filled_rows,
+        "scan": _scan(record, generations, rebuild),
         "counts": counts,
         "dead_letters": kept,
         "balanced": counts["read"] == sum(count for name, count in counts.items() if name != "read"),
@@ -73,7 +75,7 @@ def view_status(
         "workers": [
             {"worker": each.id, "host": each.host, "pid": each.pid, "shards": shards} for each, shards in workers
         ],
-        "rebuild": None if rebuild is None else plain(rebuild, now),
+        "rebuild": None if rebuild is None else rebuild_progress(rebuild, now),
     }
 
 
@@ -85,7 +87,6 @@ def all_status(control: ControlStore) -> list[dict[str, Any]]:
     return [
         view_status(
             record,
-            sum(part.inserted for part in control.segments(record.name, record.generation)),
             kept.get(record.name, 0),
             verified=verified.get(record.name),
             generations=control.generations(record.name),
@@ -94,3 +95,92 @@ def all_status(control: ControlStore) -> list[dict[str, Any]]:
         )
         for record in control.views()
     ]
+
+
+def _live(record: ViewRecord, generations: Sequence[Generation]) -> Generation | None:
+    return next((each for each in generations if each.generation == record.generation), None)
+
+
+def _filled_rows(record: ViewRecord, generations: Sequence[Generation], rebuild: Rebuild | None) -> int:
+    """The rows that the scan has brought in of which readers see the generation."""
+    if rebuild is not None and rebuild.kind == "fill" and not record.filled:
+        return rebuild.rows
+    live = _live(record, generations)
+    return 0 if live is None else live.inserted or 0
+
+
+def _scan(record: ViewRecord, generations: Sequence[Generation], rebuild: Rebuild | None) -> dict[str, int] | None:
+    if rebuild is not None and rebuild.kind == "fill" and not record.filled:
+        return {"read": rebuild.items, "matched": rebuild.matched}
+    live = _live(record, generations)
+    if live is None or live.scanned is None:
+        return None
+    return {"read": live.scanned, "matched": live.matched or 0}
+
+
+# How far a rebuild is
+
+
+_WHAT = {"rollback": "rollback", "fill": "first fill"}
+"""Kinds of rebuilds in people's words."""
+
+
+def rebuild_progress(rebuild: Rebuild, now: float | None = None) -> dict[str, Any]:
+    """A rebuild as ``--json`` prints it. Times are seconds since 1970, `left` is in seconds; what is not known yet is
+    None."""
+    now = time.time() if now is None else now
+    scanning = rebuild.phase == "scanning" and rebuild.scan_began is not None
+    passed = (rebuild.scan_end or now) - rebuild.scan_began if rebuild.scan_began is not None else None
+    rate = rebuild.items / passed if passed else None
+    to_come = max(0, rebuild.of_items - rebuild.items)
+    return {
+        "view": rebuild.view,
+        "kind": rebuild.kind,
+        "phase": rebuild.phase,
+        "reason": rebuild.reason,
+        "asks": rebuild.answer == "?",
+        "generation": rebuild.generation or None,
+        "asked_by": rebuild.options.asked_by,
+        "requested": rebuild.requested,
+        "updated": rebuild.updated,
+        "items": rebuild.items,
+        "of_items": rebuild.of_items,
+        "matched": rebuild.matched,
+        "rows": rebuild.rows,
+        "swept": rebuild.swept,
+        "dead_letters": rebuild.letters,
+        "items_per_second": rate,
+        "read_units": rebuild.units,
+        "of_read_units": rebuild.units / rebuild.items * max(rebuild.of_items, rebuild.items)
+        if rebuild.items
+        else None,
+        "left": to_come / rate if scanning and rate else None,
+    }
+
+
+def progress_line(told: dict[str, Any]) -> str:
+    """What `rebuild_progress` tells, for people."""
+    of = f" of about {told['of_items']:,}" if told["of_items"] > told["items"] else ""
+    matched = f"{told['matched']:,} matched"
+    parts = [str(told["phase"]), f"{told['items']:,}{of} items", matched, f"{told['rows']:,} rows"]
+    if told["items_per_second"]:
+        parts.append(f"{told['items_per_second']:,.0f} items/s")
+    if told["of_read_units"]:
+        parts.append(f"{told['read_units']:,.0f} of about {told['of_read_units']:,.0f} read units")
+    if told["left"] is not None:
+        parts.append(f"{told['left']:,.0f} s left")
+    return ", ".join(parts)
+
+
+def under_way(told: dict[str, Any]) -> str:
+    """The same for a status: what is under way, asks or failed; empty where nothing needs to be told."""
+    what, name = _WHAT.get(told["kind"], "rebuild"), told["view"]
+    if told["asks"]:
+        return f"its {what} asks: {told['reason']}; go on with dynaview rebuild {name} --yes, or --cancel"
+    if told["phase"] == "failed":
+        return f"its last {what} failed: {told['reason']}"
+    if told["phase"] == "cancelled" and told["kind"] == "fill":
+        return f"its first fill was cancelled; the next start of dynaview run, or dynaview rebuild {name}, fills it"
+    if told["phase"] in ENDED:
+        return ""
+    return f"{what}: {progress_line(told)}"

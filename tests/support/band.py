@@ -26,6 +26,7 @@ from dynaview.views.declarations.load import load
 from dynaview.views.streaming.pipeline import PipelineSettings, ViewPipeline
 from dynaview.views.threads import Threads
 from dynaview.views.workers.coordinator import CoordinatorSettings, ShardCoordinator
+from tests.support.filling import QUICK_REBUILDS
 from tests.support.house import QUICK, until
 from tests.support.scripted import ScriptedStream, ScriptedTable
 
@@ -181,7 +182,14 @@ class Hand:
         follower = replace(QUICK, children_every=0.005)
         pipeline = replace(band.pipeline)
         settings = WorkerSettings(
-            pipeline, follower, tend_every=0.02, standby_every=0.02, watch_every=0.2, patience=5.0, share=share
+            pipeline,
+            follower,
+            tend_every=0.02,
+            standby_every=0.02,
+            watch_every=0.2,
+            patience=5.0,
+            share=share,
+            rebuild=QUICK_REBUILDS,
         )
         table: Any = _Table(band.table, self.gate)
         self.worker = Worker(

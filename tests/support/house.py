@@ -14,14 +14,15 @@ from dynaview.sinks.port import SinkRefused
 from dynaview.views.control.errors import ControlUnavailable
 from dynaview.views.control.records import Progress, ViewRecord
 from dynaview.views.control.store import ControlStore
+from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.states import ViewState
-from dynaview.views.streaming.fill import Fill
 from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.pipeline import PipelineContext, PipelinePlan, PipelineSettings, ViewPipeline
 from dynaview.views.streaming.stored_generations import StoredGenerations
 from dynaview.views.streaming.stream_reader import Follower, FollowerSettings
 from dynaview.views.threads import Threads
 from tests.support.faults import FaultyTarget
+from tests.support.filling import FirstFill, declared
 from tests.support.scripted import ScriptedTable
 from tests.support.simple import SHAPE, SimpleBound, layout
 
@@ -76,7 +77,9 @@ class House:
         self.pipeline_settings = PipelineSettings(buffer=50, batch=20, commit_every=0.0, beat=0.01)
         self.settings = QUICK
         self.pipelines: dict[str, ViewPipeline] = {}
-        self.fills: dict[str, Fill] = {}
+        self.declaration = declared(folder, names)
+        self.filled_by: dict[str, Bound] = {}
+        """What first fills project by, where it is something else than `bound`."""
         self.threads = Threads()
         self.crashed = self.threads.crashed
 
@@ -91,7 +94,8 @@ class House:
         self.pipelines = {}
         self.context = context = PipelineContext(self.control, self.pipeline_settings)
         for name in self.names:
-            record = self.control.add_view(name, "shop", "memory", "f", self.table.arn)
+            mark = fingerprint(self.declaration.views[name], "shop")
+            record = self.control.add_view(name, "shop", "memory", mark, self.table.arn)
             if record.state.healed_by_start:
                 self.control.states.set(name, ViewState.STARTING)
             outputs = [GenerationWriter(name, self.bound, self.targets[name])]
@@ -109,20 +113,25 @@ class House:
         for pipeline in self.pipelines.values():
             self.running.spawn(pipeline.name, pipeline.run)
         self.follower.start()
-        for pipeline in self.pipelines.values():
-            if not pipeline.record.filled:
-                fill = self.fills[pipeline.name] = self._fill(pipeline)
-                fill.start(fill.plan(0))
+        self.fill = FirstFill(
+            self.declaration, dict.fromkeys(self.names, self.bound) | self.filled_by, self.pipeline_settings.letters
+        )
+        self.running.spawn("fill", lambda: self.fill.run(self.control, self.table, self.sink, self.targets))
+        self.running.spawn("heed", self._heed)
 
-    def _fill(self, pipeline: ViewPipeline) -> Fill:
-        return Fill(
-            pipeline.name, 1, self.table, SHAPE, self.bound, pipeline.outputs[0].target, self.control,
-            pipeline.prepared, pipeline.stop, pipeline.filled, self.running,
-            fault=pipeline.fault, lettered=pipeline.lettered,
-        )  # fmt: skip
+    def _heed(self) -> None:
+        """Let pipelines know what the fill says, as a worker does."""
+        while not self.fill.stop.wait(0.005):
+            for record in self.control.views():
+                pipeline = self.pipelines[record.name]
+                if record.filled:
+                    pipeline.filled()
+                if pipeline.failed is None and record.state.ends:
+                    pipeline.fail(record.state, record.reason)
 
     def stop(self) -> None:
         """End in good order."""
+        self.fill.stop.set()
         self.follower.stop()
         for pipeline in self.pipelines.values():
             pipeline.end()

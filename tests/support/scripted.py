@@ -453,7 +453,8 @@ class ScriptedTable(Calls):
                     break
             wanted = [item for item in found if only is None or only.accepts(_typed(item).get)]
             images = [shape.pack(item) for item in wanted]
-            return ScanPage(images, [self._key(item) for item in wanted], [], position, float(len(found)))
+            keys = [self._key(item) for item in wanted]
+            return ScanPage(images, keys, [], position, float(len(found)), len(found))
 
     def _seen_by_scans(self) -> tuple[dict[str, Item], list[tuple[int, str]]]:
         if not self.behind:

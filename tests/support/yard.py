@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 
 from dynaview.projections.declaration import Declaration
@@ -20,13 +19,10 @@ from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.table_worker import Worker, WorkerSettings
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.load import load
-from dynaview.views.rebuild import checks
-from dynaview.views.rebuild import context as site
-from dynaview.views.rebuild import job as driver
-from dynaview.views.rebuild import view_rebuild as member
 from dynaview.views.streaming.pipeline import PipelineSettings
 from dynaview.views.threads import Threads
 from dynaview.views.workers.coordinator import CoordinatorSettings
+from tests.support.filling import QUICK_REBUILDS
 from tests.support.house import QUICK, until
 from tests.support.scripted import ScriptedTable
 
@@ -49,8 +45,8 @@ CARDS = """
 """
 
 RECORDS = (
-    "begin", "update", "write_in", "filled", "swapped", "unswapped", "forget", "save_segment", "forget_segments", "ask",
-    "settle", "request",
+    "begin", "update", "write_in", "filled", "swapped", "unswapped", "forget", "save_segment", "save_page",
+    "forget_segments", "ask", "settle", "request",
 )  # fmt: skip
 """Methods of `RebuildStore` that write."""
 
@@ -62,15 +58,6 @@ READS = """
     key: [pk, sk]
     fields: {pk: {from: pk, type: text}, sk: {from: sk, type: text}, value: {from: value, type: text}}
 """
-
-
-def hurry(patch: pytest.MonkeyPatch) -> None:
-    """Let rebuilds look around more often, and wait less."""
-    patch.setattr(driver, "LOOK", 0.01)
-    patch.setattr(site, "LOOK", 0.005)
-    patch.setattr(member, "GLANCE", 0.01)
-    patch.setattr(member, "REFUSED_FOR", 0.3)
-    patch.setattr(checks, "SAMPLE", 50)
 
 
 class Yard:
@@ -90,6 +77,7 @@ class Yard:
             tend_every=0.01,
             standby_every=0.01,
             share=CoordinatorSettings(lease=0.5, look_every=0.02, review_every=0.05),
+            rebuild=QUICK_REBUILDS,
         )
         self.declare(views, extra)
         self.control = ControlStore(self.declaration.control)

@@ -21,7 +21,7 @@ from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import SinkRefused, SinkUnavailable, Target
 from dynaview.views.cli import cli
 from dynaview.views.control.errors import ControlUnavailable
-from dynaview.views.control.records import Checkpoint, Part, Progress
+from dynaview.views.control.records import Checkpoint, Options, Part, Progress
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.load import load
 from dynaview.views.declarations.row_keys import row_key
@@ -518,7 +518,8 @@ def declared(tmp_path: Path) -> Path:
     file.write_text(DECLARATION.format(control=tmp_path / "control.db"))
     control = ControlStore(f"sqlite:///{tmp_path / 'control.db'}")
     control.add_view("one", "shop", "cache", "f", "arn")
-    control.set_filled("one")
+    (fill,) = control.rebuilds.request(["one"], "shop", {"one": "f"}, Options(), "fill")
+    control.rebuilds.filled(control.rebuilds.update(fill, generation=1))
     control.states.set("one", ViewState.FOLLOWING)
     control.commit("one", Progress(), time.time() - 60)
     control.close()

@@ -23,7 +23,7 @@ from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.embedded import following
 from dynaview.views.daemon.interpreter import tune
 from dynaview.views.declarations.fingerprint import fingerprint
-from dynaview.views.progress import line, plain
+from dynaview.views.status import progress_line, rebuild_progress
 
 LOOK = 0.25
 """Seconds between two looks at a rebuild."""
@@ -205,7 +205,7 @@ def _shown(as_json: bool) -> Iterator[Show]:
             if ended or time.monotonic() - last[0] >= 1.0:
                 last[0] = time.monotonic()
                 for rebuild in rebuilds:
-                    click.echo(json.dumps(plain(rebuild)))
+                    click.echo(json.dumps(rebuild_progress(rebuild)))
 
         yield lines
         return
@@ -222,7 +222,10 @@ def _shown(as_json: bool) -> Iterator[Show]:
                     bars[rebuild.view] = progress.add_task(rebuild.view, text="", total=None)
                 items = max(rebuild.of_items, rebuild.items)
                 progress.update(
-                    bars[rebuild.view], text=line(plain(rebuild)), completed=rebuild.items, total=items or None
+                    bars[rebuild.view],
+                    text=progress_line(rebuild_progress(rebuild)),
+                    completed=rebuild.items,
+                    total=items or None,
                 )
 
         yield draw

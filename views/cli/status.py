@@ -11,10 +11,9 @@ from typing import Any
 import click
 
 from dynaview.views.cli.columns import aligned
-from dynaview.views.cli.options import files_option, found_control, load_files
-from dynaview.views.progress import under_way
+from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.states import ViewState
-from dynaview.views.status import all_status, unknown_for
+from dynaview.views.status import all_status, under_way, unknown_for
 
 HEAD = (
     *("VIEW", "SINK", "GEN", "STATE", "LAG", "WATERMARK", "READ", "APPLIED", "STALE", "UNMATCHED", "DEAD", "KEPT"),
@@ -36,8 +35,8 @@ WORDS = 6
 def command(files: tuple[Path, ...], as_json: bool, check: bool, max_lag: float | None) -> None:
     """Show views, generation, state, watermark, lag and counts (read = applied + stale + unmatched + dead)."""
     declaration = load_files(files)
-    with found_control(declaration) as control:
-        views = [] if control is None else all_status(control)
+    with opened_control(declaration) as control:
+        views = all_status(control)
     started = {view["view"] for view in views}
     missing = [name for name in declaration.views if name not in started]
     if as_json:
@@ -50,7 +49,10 @@ def command(files: tuple[Path, ...], as_json: bool, check: bool, max_lag: float 
 
 def _good(view: dict[str, Any], max_lag: float | None) -> bool:
     late = max_lag is not None and (view["lag"] is None or view["lag"] > max_lag)
-    return ViewState(view["state"]).well and not late and unknown_for(view, time.time()) is None
+    given_up = (
+        not view["filled"] and view["rebuild"] is not None and view["rebuild"]["phase"] in ("failed", "cancelled")
+    )
+    return ViewState(view["state"]).well and not late and not given_up and unknown_for(view, time.time()) is None
 
 
 def _print(views: list[dict[str, Any]], missing: list[str]) -> None:
@@ -69,6 +71,8 @@ def _print(views: list[dict[str, Any]], missing: list[str]) -> None:
         elif verified is not None and verified["drift"] > verified["mended"]:
             left = verified["drift"] - verified["mended"]
             click.echo(f"{view['view']}: {left:,} rows differed when it was verified: dynaview repair {view['view']}")
+        if nothing := _nothing(view):
+            click.echo(f"{view['view']}: {nothing}")
         if (rebuild := view["rebuild"]) is not None and (line := under_way(rebuild)):
             click.echo(f"{view['view']}: {line}")
         if not view["balanced"]:
@@ -77,6 +81,14 @@ def _print(views: list[dict[str, Any]], missing: list[str]) -> None:
         click.echo(line)
     for name in missing:
         click.echo(f"{name}: never started; dynaview run starts it")
+
+
+def _nothing(view: dict[str, Any]) -> str:
+    """What to say of a view that no item has ever matched."""
+    scan = view["scan"]
+    if not view["filled"] or scan is None or not scan["read"] or scan["matched"] or view["counts"]["applied"]:
+        return ""
+    return f"0 of {scan['read']:,} items matched when it was filled: do its match and where say what they should?"
 
 
 def _workers(view: dict[str, Any]) -> str:

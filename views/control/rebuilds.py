@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -13,7 +13,18 @@ import sqlalchemy as sa
 
 from dynaview.views.control import tables
 from dynaview.views.control.database import Database
-from dynaview.views.control.records import ENDED, Kind, Options, Rebuild, Segment, ViewRecord
+from dynaview.views.control.dead_letters import DeadLetterStore
+from dynaview.views.control.records import (
+    ENDED,
+    DeadLetter,
+    Kind,
+    Options,
+    PageCost,
+    PageResult,
+    Rebuild,
+    Segment,
+    ViewRecord,
+)
 from dynaview.views.control.view_states import entering
 from dynaview.views.states import ViewState
 
@@ -21,8 +32,9 @@ from dynaview.views.states import ViewState
 class RebuildStore:
     """The rebuilds of a control store. Every method may raise `ControlUnavailable`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, letters: DeadLetterStore) -> None:
         self._database = database
+        self._letters = letters
 
     def all(self, source: str | None = None) -> list[Rebuild]:
         """The last rebuild of each view, oldest request first."""
@@ -37,19 +49,29 @@ class RebuildStore:
         return next((each for each in self.all() if each.view == view), None)
 
     def request(
-        self, views: Sequence[str], source: str, fingerprints: dict[str, str], options: Options, kind: Kind = "beside"
+        self,
+        views: Sequence[str],
+        source: str,
+        fingerprints: Mapping[str, str],
+        options: Options,
+        kind: Kind = "beside",
+        job: str | None = None,
     ) -> list[Rebuild]:
-        """Ask for rebuilds of views of one source, by one scan. A view whose rebuild has not ended keeps that one."""
-        now, job = time.time(), uuid.uuid4().hex[:12]
+        """Ask for rebuilds of views of one source, by one scan (`job` names one that others were asked for by). A view
+        whose rebuild has not ended keeps that one; a rebuild takes the place of a first fill."""
+        now, job = time.time(), job or uuid.uuid4().hex[:12]
         with self._database.write() as connection:
+            column = tables.rebuilds.c
             running = {
-                row.view
-                for row in connection.execute(sa.select(tables.rebuilds.c.view, tables.rebuilds.c.phase))
+                row.view: row
+                for row in connection.execute(sa.select(column.view, column.phase, column.kind, column.job))
                 if row.phase not in ENDED
             }
             for view in views:
-                if view in running:
-                    continue
+                if (last := running.get(view)) is not None:
+                    if last.kind != "fill" or kind == "fill":
+                        continue
+                    self._forget_segments(connection, last.job, view)
                 found = connection.execute(
                     sa.select(tables.views.c.state, tables.views.c.reason).where(tables.views.c.name == view)
                 ).one_or_none()
@@ -71,6 +93,7 @@ class RebuildStore:
                     "written": None,
                     "items": 0,
                     "of_items": 0,
+                    "matched": 0,
                     "rows": 0,
                     "swept": 0,
                     "letters": 0,
@@ -133,29 +156,66 @@ class RebuildStore:
                 .on_conflict_do_update(index_elements=["job", "segment"], set_=values)
             )
 
+    def save_page(
+        self, job: str, part: str, segment: Segment, cost: PageCost, results: Mapping[str, PageResult]
+    ) -> None:
+        """Record, in one transaction, how far a segment of a part of a job's scan is, and what became of its last page
+        in each view, dead letters included. Done twice it changes nothing."""
+        where = (tables.scans.c.job == part) & (tables.scans.c.segment == segment.segment)
+        values = {"position": segment.position, "finished": segment.finished, "scanned": segment.scanned}
+        column, now = tables.rebuilds.c, time.time()
+        with self._database.write() as connection:
+            moves = sa.or_(*(tables.scans.c[name].is_distinct_from(value) for name, value in values.items()))
+            if not connection.execute(tables.scans.update().where(where, moves).values(**values)).rowcount:
+                return  # the answer was lost, and it is sent again
+            for view, result in results.items():
+                self._letters.add(connection, result.letters, now)
+                connection.execute(
+                    tables.rebuilds.update()
+                    .where(column.view == view, column.job == job)
+                    .values(
+                        items=column["items"] + cost.items,
+                        matched=column.matched + result.matched,
+                        rows=column.rows + result.rows,
+                        letters=column.letters + len(result.letters),
+                        units=column.units + cost.units,
+                        updated=now,
+                    )
+                )
+
+    def keep_letters(self, rebuild: Rebuild, letters: Sequence[DeadLetter]) -> None:
+        """Keep dead letters of a rebuild that belong to no page of its scan."""
+        column = tables.rebuilds.c
+        with self._database.write() as connection:
+            self._letters.add(connection, letters, time.time())
+            connection.execute(
+                tables.rebuilds.update()
+                .where(column.view == rebuild.view, column.job == rebuild.job)
+                .values(letters=column.letters + len(letters))
+            )
+
     def forget_segments(self, rebuild: Rebuild) -> None:
         """Drop the positions of a scan, with all its parts, that no other view goes on with."""
         with self._database.write() as connection:
-            others = connection.execute(
-                sa.select(tables.rebuilds.c.view).where(
-                    tables.rebuilds.c.job == rebuild.job,
-                    tables.rebuilds.c.view != rebuild.view,
-                    tables.rebuilds.c.phase.not_in(ENDED),
-                )
-            )
-            if not others.first():
-                connection.execute(tables.scans.delete().where(_of_job(rebuild.job)))
+            self._forget_segments(connection, rebuild.job, rebuild.view)
+
+    def _forget_segments(self, connection: sa.Connection, job: str, view: str) -> None:
+        column = tables.rebuilds.c
+        others = sa.select(column.view).where(column.job == job, column.view != view, column.phase.not_in(ENDED))
+        if not connection.execute(others).first():
+            connection.execute(tables.scans.delete().where(_of_job(job)))
 
     def part(self, job: str, views: Sequence[str]) -> None:
         """Let these views of a job go on by a scan of their own from where they are: the others take no part now."""
         own = uuid.uuid4().hex[:12]
         with self._database.write() as connection:
+            where = (tables.rebuilds.c.job == job) & tables.rebuilds.c.view.in_(views)
+            if not connection.execute(tables.rebuilds.update().where(where).values(job=own)).rowcount:
+                return
             segments = connection.execute(sa.select(tables.scans).where(_of_job(job))).mappings().all()
             if segments:
                 copies = [{**segment, "job": own + segment["job"].removeprefix(job)} for segment in segments]
                 connection.execute(tables.scans.insert(), copies)
-            where = (tables.rebuilds.c.job == job) & tables.rebuilds.c.view.in_(views)
-            connection.execute(tables.rebuilds.update().where(where).values(job=own))
 
     # Generations. Each of these moves the view's revision, so that its pipelines are opened anew.
 
@@ -235,14 +295,18 @@ class RebuildStore:
             values = {"write_order": _order(order), "revision": record.revision + 1}
             return bool(connection.execute(tables.views.update().where(where).values(**values)).rowcount)
 
-    def filled(self, view: str, generation: int) -> None:
-        """A generation holds all that it should; its next start is an ordinary one."""
+    def filled(self, rebuild: Rebuild) -> None:
+        """The generation that a rebuild fills holds all that it should; its next start is an ordinary one."""
+        column, views = tables.generations.c, tables.views
+        found = {"scanned": rebuild.items, "matched": rebuild.matched, "inserted": rebuild.rows}
         with self._database.write() as connection:
             connection.execute(
                 tables.generations.update()
-                .where(tables.generations.c.view == view, tables.generations.c.generation == generation)
-                .values(filled=True)
+                .where(column.view == rebuild.view, column.generation == rebuild.generation)
+                .values(filled=True, **found)
             )
+            live = (views.c.name == rebuild.view) & (views.c.generation == rebuild.generation)
+            connection.execute(views.update().where(live).values(filled=True))
 
     def swapped(
         self,
@@ -279,9 +343,9 @@ class RebuildStore:
             self._move(connection, view, write_order=_order(generations), **entering(state, reason))
 
     def forget(self, view: str, generation: int) -> None:
-        """Nothing of a generation is left in its store: forget it, with its dead letters and its fill."""
+        """Nothing of a generation is left in its store: forget it, with its dead letters."""
         with self._database.write() as connection:
-            for table in (tables.generations, tables.fills, tables.dead_letters):
+            for table in (tables.generations, tables.dead_letters):
                 connection.execute(table.delete().where(table.c.view == view, table.c.generation == generation))
 
     def _move(self, connection: sa.Connection, view: str, **values: Any) -> None:

@@ -91,6 +91,12 @@ class Generation:
     filled: bool
     created: float
     keep_until: float | None = None
+    scanned: int | None = None
+    """How many items the scan has read that filled it; None while it is filled."""
+    matched: int | None = None
+    """How many of them asked for a row, or for one that could not be made."""
+    inserted: int | None = None
+    """How many rows that has brought in: what the stream brought before is not among them."""
 
 
 # Dead letters
@@ -199,18 +205,38 @@ class Progress:
 
 @dataclass(slots=True)
 class Segment:
-    """How far one segment of a fill is. `position` is the source's own text, None at the beginning."""
+    """How far one segment of a scan is. `position` is the source's own text, None at the beginning."""
 
     segment: int
     segments: int
     position: str | None = None
     finished: bool = False
     scanned: int = 0
-    inserted: int = 0
-    dead_lettered: int = 0
 
 
-Kind: TypeAlias = Literal["beside", "in place", "rollback"]
+@dataclass(frozen=True, slots=True)
+class PageCost:
+    """What reading a page took."""
+
+    items: int
+    """Read by DynamoDB, whatever a filter let through."""
+    units: float
+    """Read capacity units."""
+
+
+@dataclass(slots=True)
+class PageResult:
+    """What became of a page in one view."""
+
+    matched: int = 0
+    """Items that ask for a row, or for one that could not be made."""
+    rows: int = 0
+    """Rows that the page has brought in."""
+    letters: Sequence[DeadLetter] = ()
+
+
+Kind: TypeAlias = Literal["fill", "beside", "in place", "rollback"]
+"""A fill is the rebuild of the first generation: it brings into what readers see already what is not there."""
 
 Phase: TypeAlias = Literal[
     "requested", "starting", "scanning", "finishing", "waiting", "checking", "sweeping", "swapping",
@@ -269,6 +295,8 @@ class Rebuild:
     items: int
     """Scanned so far, of `of_items` (as DynamoDB last counted them)."""
     of_items: int
+    matched: int
+    """Those of them that asked for a row, or for one that could not be made."""
     rows: int
     """Inserted by the scan so far."""
     swept: int

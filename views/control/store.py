@@ -1,4 +1,4 @@
-"""The control store: checkpoints, counts, generations, fills and dead letters in one SQL database.
+"""The control store: checkpoints, counts, generations and dead letters in one SQL database.
 
 An SQLite file serves one machine; Postgres serves many workers. Everything that has to be true together moves in one
 transaction: a checkpoint, the counts of the changes it passed, and the dead letters among them (laws 2 and 8).
@@ -18,7 +18,7 @@ from dynaview.views.control.dead_letters import DeadLetterStore
 from dynaview.views.control.errors import Superseded
 from dynaview.views.control.leases import LeaseStore, check
 from dynaview.views.control.rebuilds import RebuildStore
-from dynaview.views.control.records import Checkpoint, Counts, DeadLetter, Generation, Progress, Segment, ViewRecord
+from dynaview.views.control.records import Checkpoint, Counts, Generation, Progress, ViewRecord
 from dynaview.views.control.verifications import VerificationStore
 from dynaview.views.control.view_states import StateStore, entering
 from dynaview.views.states import ViewState
@@ -31,16 +31,15 @@ class ControlStore:
     """One control store. Safe to use from several threads; `states` says what views are doing,
     `dead_letters`, `rebuilds` and `verifications` keep what their names say, `leases` who works on what."""
 
-    def __init__(self, url: str, *, create: bool = True) -> None:
-        """Open the store at a SQLAlchemy URL; where it is missing, make it, unless `create` is off.
+    def __init__(self, url: str) -> None:
+        """Open (and create where missing) the store at a SQLAlchemy URL.
 
-        Raises `ControlError` where it cannot be reached, was made by a newer dynaview (then nothing is touched), or is
-        missing (`ControlMissing`).
+        Raises `ControlError` where it cannot be reached, or was made by a newer dynaview (then nothing is touched).
         """
-        self._database = Database(url, create=create)
+        self._database = Database(url)
         self.name = self._database.name
         self.dead_letters = DeadLetterStore(self._database)
-        self.rebuilds = RebuildStore(self._database)
+        self.rebuilds = RebuildStore(self._database, self.dead_letters)
         self.leases = LeaseStore(self._database)
         self.verifications = VerificationStore(self._database)
         self.states = StateStore(self._database)
@@ -136,7 +135,7 @@ class ControlStore:
         with self._database.write() as connection:
             connection.execute(tables.views.delete().where(tables.views.c.name == view))
             connection.execute(tables.ownership.delete().where(tables.ownership.c.view == view))
-            plain = (tables.generations, tables.adopted, tables.checkpoints, tables.fills, tables.dead_letters)
+            plain = (tables.generations, tables.adopted, tables.checkpoints, tables.dead_letters)
             for table in (*plain, tables.rebuilds, tables.verifications):
                 connection.execute(table.delete().where(table.c.view == view))
 
@@ -259,34 +258,6 @@ class ControlStore:
                 .values(tip=sa.bindparam("up_to")),
                 [{"at": shard, "up_to": tip} for shard, tip in progress.tips.items()],
             )
-
-    # Fills
-
-    def segments(self, view: str, generation: int) -> list[Segment]:
-        """The segments of a fill, empty where it has not begun."""
-        query = sa.select(tables.fills).where(tables.fills.c.view == view, tables.fills.c.generation == generation)
-        with self._database.read() as connection:
-            rows = connection.execute(query.order_by(tables.fills.c.segment)).mappings().all()
-        names = Segment.__dataclass_fields__
-        return [Segment(**{name: row[name] for name in names}) for row in rows]
-
-    def save_segment(self, view: str, generation: int, segment: Segment, letters: Sequence[DeadLetter] = ()) -> None:
-        """Record how far a segment is, together with the dead letters met on the way."""
-        values = {name: getattr(segment, name) for name in Segment.__dataclass_fields__}
-        with self._database.write() as connection:
-            connection.execute(
-                self._database.insert(tables.fills)
-                .values(view=view, generation=generation, **values)
-                .on_conflict_do_update(index_elements=["view", "generation", "segment"], set_=values)
-            )
-            self.dead_letters.add(connection, letters, time.time())
-
-    def set_filled(self, view: str) -> None:
-        """Record that the first fill of a view is complete."""
-        with self._database.write() as connection:
-            connection.execute(tables.views.update().where(tables.views.c.name == view).values(filled=True))
-            live = (tables.generations.c.view == view) & (tables.generations.c.role == "live")
-            connection.execute(tables.generations.update().where(live).values(filled=True))
 
 
 def _checkpoint(row: sa.Row[Any]) -> Checkpoint:

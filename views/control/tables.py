@@ -1,8 +1,10 @@
-"""The tables of the control store. A change here is also a migration, see `dynaview.views.control.migrations`."""
+"""The tables of the control store."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
+
+SCHEMA_VERSION = 6
 
 meta = sa.MetaData()
 
@@ -51,6 +53,9 @@ generations = sa.Table(
     sa.Column("filled", sa.Boolean, nullable=False),
     sa.Column("created", sa.Float, nullable=False),
     sa.Column("keep_until", sa.Float),  # of a previous one
+    sa.Column("scanned", sa.BigInteger),  # what the scan that filled it has read: items, those that matched, rows
+    sa.Column("matched", sa.BigInteger),
+    sa.Column("inserted", sa.BigInteger),
 )
 
 adopted = sa.Table(  # which revision of a view each worker works by
@@ -74,21 +79,7 @@ checkpoints = sa.Table(
     sa.Column("updated", sa.Float, nullable=False),
 )
 
-fills = sa.Table(
-    "dynaview_fills",
-    meta,
-    sa.Column("view", sa.String(200), primary_key=True),
-    sa.Column("generation", sa.Integer, primary_key=True),
-    sa.Column("segment", sa.Integer, primary_key=True),
-    sa.Column("segments", sa.Integer, nullable=False),
-    sa.Column("position", sa.Text),
-    sa.Column("finished", sa.Boolean, nullable=False),
-    sa.Column("scanned", sa.BigInteger, nullable=False),
-    sa.Column("inserted", sa.BigInteger, nullable=False),
-    sa.Column("dead_lettered", sa.BigInteger, nullable=False),
-)
-
-rebuilds = sa.Table(  # the last one of each view
+rebuilds = sa.Table(  # the last one of each view, first fills too
     "dynaview_rebuilds",
     meta,
     sa.Column("view", sa.String(200), primary_key=True),
@@ -109,6 +100,7 @@ rebuilds = sa.Table(  # the last one of each view
     sa.Column("written", sa.Float),
     sa.Column("items", sa.BigInteger, nullable=False),
     sa.Column("of_items", sa.BigInteger, nullable=False),
+    sa.Column("matched", sa.BigInteger, nullable=False),
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("swept", sa.BigInteger, nullable=False),
     sa.Column("letters", sa.BigInteger, nullable=False),

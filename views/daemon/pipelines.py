@@ -1,5 +1,5 @@
 """The pipelines of a table's views while one stream is followed: opened with it, opened anew when what they have to do
-changes, ended with it; and the first fills beside them."""
+changes, ended with it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from dynaview.projections.declaration import SourceDeclaration, ViewDeclaration
 from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import StreamGone
 from dynaview.sources.port import TableReader
-from dynaview.views.control.records import Segment, ViewRecord
+from dynaview.views.control.records import ViewRecord
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.factory import PipelineFactory
-from dynaview.views.streaming.fill import Fill
 from dynaview.views.streaming.pipeline import ViewPipeline
 from dynaview.views.streaming.stream_reader import Follower, FollowerSettings
 from dynaview.views.threads import Threads
@@ -62,20 +61,16 @@ class TablePipelines:
         """Held while pipelines are opened or left: whoever tends them is to find all or none."""
         self._pipelines: dict[str, ViewPipeline] = {}
         self._running = {view.name: threads.group() for view in views}
-        """The threads of each pipeline and its fill."""
-        self._filling: set[str] = set()
-        """Views whose fill was begun here."""
+        """The threads of each pipeline."""
         self.records = [self._register(view, first) for view in views]
         self._revisions = {record.name: record.revision for record in self.records}
         """The revision of each view that its pipelines work by."""
         self._told: dict[str, int] = {}
         """Those that the control store knows of."""
         self._planned_pipelines = [
-            (record, pipeline, self._plan(record, pipeline))
-            for record, pipeline in [
-                (record, opening.pipeline(self._views[record.name], record)) for record in self.records
-            ]
-            if pipeline is not None
+            (record, pipeline)
+            for record in self.records
+            if (pipeline := opening.pipeline(self._views[record.name], record)) is not None
         ]
 
     def start(self, settings: FollowerSettings) -> None:
@@ -84,14 +79,14 @@ class TablePipelines:
         with self._lock:
             self._follower = follower = Follower(
                 self._table.stream(self.opening.description.stream_arn or "", self.opening.shape),
-                [pipeline for _, pipeline, _ in self._planned_pipelines],
+                [pipeline for _, pipeline in self._planned_pipelines],
                 self.opening.context,
                 settings,
                 self._threads.group(),
             )
-            for record, pipeline, fill in self._planned_pipelines:
+            for record, pipeline in self._planned_pipelines:
                 _heed(pipeline, record)
-                self._run(pipeline, fill)
+                self._run(pipeline)
             self._share.serve(follower)
             follower.start()
 
@@ -151,14 +146,6 @@ class TablePipelines:
             _heed(pipeline, record)
             if _is_awaited(record):
                 follower.hurry()
-            if (
-                record.name not in self._filling
-                and pipeline.failed is None
-                and (planned := self._plan(record, pipeline))
-            ):
-                fill, left = planned
-                self._filling.add(pipeline.name)
-                fill.start(left)
 
     def _reopen(self, follower: Follower, record: ViewRecord) -> None:
         """End the view's pipeline and open it anew as its record says now. Where the old one has not ended yet (its
@@ -170,14 +157,12 @@ class TablePipelines:
             if self._running[name].join(self._patience):
                 return
             del self._pipelines[name]
-            self._filling.discard(name)
         pipeline = self.opening.pipeline(self._views[name], record)
-        fill = None if pipeline is None else self._plan(record, pipeline)
         self._revisions[name] = record.revision
         if pipeline is not None:
             follower.join(pipeline)
             self._share.poke()
-            self._run(pipeline, fill)
+            self._run(pipeline)
 
     def _register(self, view: ViewDeclaration, first: bool) -> ViewRecord:
         """The view's record, made where this is its first start. The `first` of several workers goes on where the last
@@ -194,33 +179,9 @@ class TablePipelines:
             record = dataclasses.replace(record, state=ViewState.STARTING, reason="")
         return record
 
-    def _plan(self, record: ViewRecord, pipeline: ViewPipeline) -> tuple[Fill, list[Segment]] | None:
-        """The view's first fill, where it is to be begun here: one worker does it, another goes on where it ended."""
-        if not (_unfilled(record) and self._share.hold(f"fill {record.name} {record.generation}")):
-            return None
-        fill = Fill(
-            view=record.name,
-            generation=record.generation,
-            table=self._table,
-            shape=self.opening.shape,
-            bound=pipeline.outputs[0].bound,
-            target=pipeline.outputs[0].target,
-            control=self._control,
-            ready=pipeline.prepared,
-            stop=pipeline.stop,
-            done=pipeline.filled,
-            lettered=pipeline.lettered,
-            fault=pipeline.fault,
-            threads=self._running[record.name],
-        )
-        return fill, fill.plan(self.opening.description.size)
-
-    def _run(self, pipeline: ViewPipeline, fill: tuple[Fill, list[Segment]] | None) -> None:
+    def _run(self, pipeline: ViewPipeline) -> None:
         self._pipelines[pipeline.name] = pipeline
         self._running[pipeline.name].spawn(f"view-{pipeline.name}", pipeline.run)
-        if fill is not None:
-            self._filling.add(pipeline.name)
-            fill[0].start(fill[1])
 
     # The end
 
@@ -241,11 +202,6 @@ class TablePipelines:
         deadline = time.monotonic() + patience
         running = list(self._running.values())
         return [name for threads in running for name in threads.join(max(0.0, deadline - time.monotonic()))]
-
-
-def _unfilled(record: ViewRecord) -> bool:
-    """Whether a first fill is to be begun, or to go on: a rebuild takes its place."""
-    return not record.filled and record.write_order == (record.generation,)
 
 
 def _is_awaited(record: ViewRecord) -> bool:

@@ -1,4 +1,4 @@
-"""Everything of one table: its stream's follower, the pipelines of its views, their first fills.
+"""Everything of one table: its stream's follower, the pipelines of its views, their first fills and rebuilds.
 
 A worker opens its table in the background and keeps trying for as long as that takes, so one table that is missing
 or forbidden holds up no view of another.
@@ -28,8 +28,8 @@ from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.policy import Repeats
 from dynaview.views.reasons import stream_gap
-from dynaview.views.rebuild.context import RebuildContext
-from dynaview.views.rebuild.job import RebuildScheduler
+from dynaview.views.rebuild.context import RebuildContext, RebuildSettings, Turn
+from dynaview.views.rebuild.scheduler import RebuildScheduler
 from dynaview.views.retry import Retrier, Stopped
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.factory import FULL_IMAGES, PipelineFactory
@@ -64,6 +64,7 @@ class WorkerSettings:
     patience: float = 8.0
     """Seconds that an ending worker waits for AWS, and again for stores, that do not answer."""
     share: CoordinatorSettings = field(default_factory=CoordinatorSettings)
+    rebuild: RebuildSettings = field(default_factory=RebuildSettings)
 
 
 class Worker:
@@ -352,23 +353,21 @@ class Worker:
         pipelines.start(self._settings.follower)
         self._pipelines = pipelines
         self._retrier.insist(pipelines.tell)
-        self._begin_rebuilds(pipelines)
+        self._begin_rebuilds(pipelines, share)
 
-    def _begin_rebuilds(self, pipelines: TablePipelines) -> None:
-        """Advance rebuilds while this stream is followed, and ask for those that declarations ask for by themselves."""
-        site = RebuildContext(
+    def _begin_rebuilds(self, pipelines: TablePipelines, share: ShardCoordinator) -> None:
+        """Advance first fills and rebuilds while this stream is followed, and ask for those that are due."""
+        context = RebuildContext(
             source=self.source,
             views={view.name: view for view in self._views},
             table=self.table,
             sinks=self._sinks,
             control=self._control,
-            opening=pipelines.opening,
-            workers=self._control.leases.sharing,
-            mine=partial(self._holds, "rebuild"),
-            stop=self._over,
-            left=pipelines.left,
+            factory=pipelines.opening,
+            turn=Turn(share, self._over, pipelines.left),
+            settings=self._settings.rebuild,
         )
-        self._threads.spawn(f"rebuilds-{self.source.name}", RebuildScheduler(site).run)
+        self._threads.spawn(f"rebuilds-{self.source.name}", RebuildScheduler(context).run)
 
     def _opening(self, description: TableDescription, share: ShardCoordinator) -> PipelineFactory:
         context = PipelineContext(self._control, self._settings.pipeline, owner=share, monitor=self)

@@ -14,7 +14,7 @@ from dynaview.views.control.records import DeadLetterFilter, KeptLetter, Kind, O
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.http.guard import Problem
-from dynaview.views.progress import plain
+from dynaview.views.status import rebuild_progress
 
 ASKED_BY = "the HTTP API"
 
@@ -86,7 +86,7 @@ class Actions:
             case _:
                 raise Problem(404, "a view can be asked to: rebuild, cancel, confirm, rollback")
         found = self._control.rebuilds.get(view)
-        return {"view": view, "rebuild": None if found is None else plain(found)}
+        return {"view": view, "rebuild": None if found is None else rebuild_progress(found)}
 
     def _rebuild(self, view: str, asked: _Rebuild) -> None:
         if asked.segments is not None and not 1 <= asked.segments <= 1000:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import TypeVar
 
@@ -30,9 +29,8 @@ from dynaview.sources.port import Shard, StreamReader
 from dynaview.sources.shards import ShardTree
 from dynaview.views.control.records import Segment
 from dynaview.views.policy import Action, Backoff, policy
-from dynaview.views.rebuild.context import RebuildContext
 from dynaview.views.rebuild.disputes import asked, standing, uncounted
-from dynaview.views.rebuild.side_by_side import PageResult
+from dynaview.views.rebuild.shared_scan import Participant, SharedScan
 from dynaview.views.rebuild.view_rebuild import ViewRebuild
 from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.offsets import START, Delivery
@@ -83,52 +81,48 @@ class _Done(msgspec.Struct):
     """Shards of this round that held nothing more."""
 
 
-class History:
+class CatchUp:
     """The pass of one job. `run` it after every worker writes the next generations."""
 
-    def __init__(
-        self,
-        site: RebuildContext,
-        job: str,
-        members: Sequence[ViewRebuild],
-        since: float,
-        leaving: Callable[[ViewRebuild], AbstractContextManager[None]],
-    ) -> None:
-        """`since` is the export's time in seconds since 1970. What ends one member is raised within `leaving` of it."""
-        self._site = site
-        self._name = f"{job}.history"
-        self._members = members
+    def __init__(self, shared: SharedScan, since: float) -> None:
+        """`since` is the export's time in seconds since 1970."""
+        context = shared.context
+        self._shared = shared
+        self._context = context
+        self._name = f"{shared.job}.history"
         self._since = since
-        self._leaving = leaving
         self._saved = 0.0
-        self._stream: StreamReader = site.table.stream(site.opening.description.stream_arn or "", site.opening.shape)
+        self._stream: StreamReader = context.table.stream(
+            context.factory.description.stream_arn or "", context.factory.shape
+        )
 
     def run(self) -> None:
-        """Until everything is written; run again it goes on where it was. Raises `TooLate`, and what members do."""
-        self._segment = next(iter(self._once(lambda: self._site.store.segments(self._name))), Segment(0, 1))
+        """Until everything is written; run again it goes on where it was. Raises `TooLate` and `Interrupted`."""
+        self._segment = next(iter(self._shared.retry(lambda: self._context.store.segments(self._name))), Segment(0, 1))
         if self._segment.finished:
             return
         self._done = msgspec.json.decode(self._segment.position or "{}", type=_Done)
-        until = {member.view: self._until(member) for member in self._members}
+        until: dict[str, dict[str, int]] = {}
+        for each in self._shared.participants():
+            until[each.view] = each.attempt(partial(self._until, each.rebuild)) or {}
         if self._done.round == 1:
-            self._round(self._members, until, self._first)
+            self._round(self._shared.participants(), until, self._first)
             self._done = _Done(2, self._done.hidden)
             self._save()
-        hidden = [member for member in self._members if member.view in self._done.hidden]
+        hidden = [each for each in self._shared.participants() if each.view in self._done.hidden]
         self._round(hidden, until, self._second)
         self._segment.finished = True
         self._save()
 
-    def _until(self, member: ViewRebuild) -> dict[str, int]:
+    def _until(self, rebuild: ViewRebuild) -> dict[str, int]:
         """By shard the last position that the view's pipeline may have passed before it wrote the next generation.
 
         A view that begins anew behind a gap has read nothing before; a shard whose last change is older than the export
         holds nothing that it does not have, and one without a time had no change.
         """
-        if member.rebuild.fresh:
+        if rebuild.rebuild.fresh:
             return {}
-        with self._leaving(member):
-            known = member.insist(lambda: self._site.control.checkpoints(member.view))
+        known = rebuild.retry(lambda: self._context.control.checkpoints(rebuild.view))
         return {
             shard: at.sequence
             for shard, at in known.items()
@@ -138,15 +132,15 @@ class History:
     def _is_due(self, at: float) -> bool:
         return at >= self._since - MARGIN
 
-    def _round(self, members: Sequence[ViewRebuild], until: dict[str, dict[str, int]], send: Sending) -> None:
-        """Read what members need of every shard, parents before children."""
+    def _round(self, taking_part: Sequence[Participant], until: dict[str, dict[str, int]], send: Sending) -> None:
+        """Read what views need of every shard, parents before children."""
         last: dict[str, int] = {}
-        for member in members:
-            for name, position in until[member.view].items():
+        for each in taking_part:
+            for name, position in until[each.view].items():
                 last[name] = max(position, last.get(name, START))
         if not last:
             return
-        outputs = [(member, member.output()) for member in members]
+        writers = [(each, writer) for each in taking_part if (writer := each.attempt(each.rebuild.writer)) is not None]
         listing = self._listing()
         # A listing may lag; where a shard is really gone its reading tells.
         listing += [Shard(shard, None, "0", None) for shard in sorted(last.keys() - {each.id for each in listing})]
@@ -154,29 +148,28 @@ class History:
         done = 0
         while ready := tree.ready():
             for shard in ready:
-                self._say(members, f"reads what the stream tells since the export: {done} of {len(last)} shards")
-                self._shard(shard, last[shard.id], until, outputs, send)
+                self._say(taking_part, f"reads what the stream tells since the export: {done} of {len(last)} shards")
+                self._shard(shard, last[shard.id], until, writers, send)
                 tree.finish(shard.id)
                 done += 1
-        self._say(members, "")
+        self._say(taking_part, "")
 
     def _shard(
         self,
         shard: Shard,
         last: int,
         until: dict[str, dict[str, int]],
-        outputs: Sequence[tuple[ViewRebuild, GenerationWriter]],
+        writers: Sequence[tuple[Participant, GenerationWriter]],
         send: Sending,
     ) -> None:
         position = self._done.shards.get(shard.id, START)
         if position >= last or shard.id in self._done.ended:
             return
         for delivery in self._read(shard, position, last):
-            for member, output in outputs:
-                part = self._part(delivery, until[member.view].get(shard.id, START))
+            for each, writer in writers:
+                part = self._part(delivery, until[each.view].get(shard.id, START))
                 if part is not None:
-                    with self._leaving(member):
-                        self._take(member, output, part, send)
+                    each.attempt(partial(self._take, each.rebuild, writer, part, send))
             self._done.shards[shard.id] = delivery.last
             if delivery.end:
                 self._done.ended.append(shard.id)
@@ -199,42 +192,41 @@ class History:
         changes, positions = [change for change, _ in chosen], [at for _, at in chosen]
         return Delivery(delivery.shard, delivery.start, delivery.last, changes, positions, broken)
 
-    def _take(self, member: ViewRebuild, output: GenerationWriter, part: Delivery, send: Sending) -> None:
-        find = partial(_rows_of, member)
-        letters = output.take([part], partial(send, member, output.bound, part), find)
-        output.drain()  # the pipeline has counted them
-        if left := uncounted(standing(member, letters)):
-            member.taken(PageResult(0, left), 0, 0.0)
+    def _take(self, rebuild: ViewRebuild, writer: GenerationWriter, part: Delivery, send: Sending) -> None:
+        find = partial(_rows_of, rebuild)
+        letters = writer.take([part], partial(send, rebuild, writer.bound, part), find)
+        writer.drain()  # the pipeline has counted them
+        rebuild.keep(uncounted(standing(rebuild, letters)))
 
     # What is sent
 
     def _first(
-        self, member: ViewRebuild, bound: Bound, part: Delivery, target: Target, writes: Sequence[Write]
+        self, rebuild: ViewRebuild, bound: Bound, part: Delivery, target: Target, writes: Sequence[Write]
     ) -> list[Outcome]:
         """The first round; see the module. A tombstone of another item may be newer than what is read here, and any
         upsert may take it over: only one that its item still asks for does."""
-        in_place = member.rebuild.kind == "in place"
+        in_place = rebuild.rebuild.kind == "in place"
         if not in_place and not any(write.owner for write in writes):
-            return member.insist(partial(target.write, writes))
-        rows = member.insist(partial(target.read, [write.key for write in writes]))
-        passed = self._passed(member, bound, part, list(zip(writes, rows, strict=True)))
+            return rebuild.retry(partial(target.write, writes))
+        rows = rebuild.retry(partial(target.read, [write.key for write in writes]))
+        passed = self._passed(rebuild, bound, part, list(zip(writes, rows, strict=True)))
         lost = [in_place and _is_lost(write, row) for write, row in zip(writes, rows, strict=True)]
-        if any(lost) and member.view not in self._done.hidden:
-            self._done.hidden.append(member.view)
+        if any(lost) and rebuild.view not in self._done.hidden:
+            self._done.hidden.append(rebuild.view)
             self._save()
         sent = {
             index: Write(write.key, None, write.version, write.owner) if lost[index] else write
             for index, write in enumerate(writes)
             if index not in passed
         }
-        written = member.insist(partial(target.write, list(sent.values())))
+        written = rebuild.retry(partial(target.write, list(sent.values())))
         outcomes: list[Outcome] = [STALE] * len(writes)
         for index, outcome in zip(sent, written, strict=True):
             outcomes[index] = outcome
         return outcomes
 
     def _passed(
-        self, member: ViewRebuild, bound: Bound, part: Delivery, pairs: Sequence[tuple[Write, Stored | None]]
+        self, rebuild: ViewRebuild, bound: Bound, part: Delivery, pairs: Sequence[tuple[Write, Stored | None]]
     ) -> set[int]:
         """The places of upserts that meet another item's tombstone and that their own item asks for no more."""
         odd = [
@@ -246,7 +238,7 @@ class History:
             return set()
         changes = dict(zip(part.positions, part.changes, strict=True))
         keys = [changes[pairs[index][0].version % STREAM_SPAN].body.key for index in odd]
-        images = member.insist(lambda: self._site.table.get(keys, self._site.opening.shape))
+        images = rebuild.retry(lambda: self._context.table.get(keys, self._context.factory.shape))
         return {
             index
             for index, image in zip(odd, images, strict=True)
@@ -254,10 +246,10 @@ class History:
         }
 
     def _second(
-        self, member: ViewRebuild, bound: Bound, part: Delivery, target: Target, writes: Sequence[Write]
+        self, rebuild: ViewRebuild, bound: Bound, part: Delivery, target: Target, writes: Sequence[Write]
     ) -> list[Outcome]:
         """Bring in what the first round has hidden, where nothing newer has come since."""
-        rows = member.insist(partial(target.read, [write.key for write in writes]))
+        rows = rebuild.retry(partial(target.read, [write.key for write in writes]))
         outcomes: list[Outcome] = [STALE] * len(writes)
         due = [
             (index, ConditionalWrite(write, row))
@@ -265,7 +257,7 @@ class History:
             if row is not None and _is_lost(write, row) and row.version == write.version
         ]
         if due:
-            mended = member.insist(partial(target.write_if_unchanged, [mend for _, mend in due]))
+            mended = rebuild.retry(partial(target.write_if_unchanged, [mend for _, mend in due]))
             for (index, _), outcome in zip(due, mended, strict=True):
                 outcomes[index] = outcome
         return outcomes
@@ -275,7 +267,7 @@ class History:
     def _listing(self) -> list[Shard]:
         backoff = Backoff(first=0.2, cap=10.0)
         while True:
-            self._check()
+            self._shared.check()
             try:
                 return self._stream.shards()
             except SourceError as error:
@@ -286,7 +278,7 @@ class History:
         there any more was trimmed, and is older than the export as long as that is in reach."""
         reader = ShardReader(self._stream, shard, position)
         while True:
-            self._check()
+            self._shared.check()
             try:
                 if reader.opens_at_start:
                     self._reach()
@@ -306,43 +298,34 @@ class History:
                 self._reach()
                 return
             # The daemon's two readers have the right of way where they are still at work.
-            self._site.pause(PACE if shard.last is None else CLOSED_PACE)
+            self._context.pause(PACE if shard.last is None else CLOSED_PACE)
 
     def _wait(self, error: SourceError, backoff: Backoff) -> None:
         if policy(error).action is Action.AGAIN:
             return
         if backoff.meet(error):
-            log.warning("table %s: what its stream holds since the export: %s", self._site.source.table, error)
-        backoff.wait(self._site.stop)
+            log.warning("table %s: what its stream holds since the export: %s", self._context.source.table, error)
+        backoff.wait(self._context.turn.stop)
 
     def _reach(self) -> None:
         """What is read from its beginning must not have lost its beginning."""
         if time.time() - self._since > RETENTION - SPARE:
             raise TooLate("DynamoDB keeps stream records for 24 hours")
 
-    def _check(self) -> None:
-        for member in self._members:
-            with self._leaving(member):
-                member.check()
-
     # Keeping
 
-    def _say(self, members: Sequence[ViewRebuild], text: str) -> None:
-        for member in members:
-            with self._leaving(member):
-                member.update(reason=text)
+    def _say(self, taking_part: Sequence[Participant], text: str) -> None:
+        for each in taking_part:
+            each.attempt(partial(each.rebuild.update, reason=text))
 
     def _save(self) -> None:
         self._saved = time.monotonic()
         self._segment.position = msgspec.json.encode(self._done).decode()
-        self._once(lambda: self._site.store.save_segment(self._name, self._segment))
-
-    def _once(self, act: Callable[[], T]) -> T:
-        return self._site.insist(act, f"table {self._site.source.table}")
+        self._shared.retry(lambda: self._context.store.save_segment(self._name, self._segment))
 
 
-def _rows_of(member: ViewRebuild, target: Target, owners: Collection[str]) -> list[Stored]:
-    return member.insist(lambda: list(target.rows_of(owners)))
+def _rows_of(rebuild: ViewRebuild, target: Target, owners: Collection[str]) -> list[Stored]:
+    return rebuild.retry(lambda: list(target.rows_of(owners)))
 
 
 def _is_lost(write: Write, row: Stored | None) -> bool:

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from dynaview.projections.declaration import SourceDeclaration, ViewDeclaration
@@ -15,19 +15,18 @@ from dynaview.projections.rows import RedisOptions
 from dynaview.sinks.port import Sink, SinkError, Target
 from dynaview.sources.errors import SourceError
 from dynaview.sources.port import TableReader
+from dynaview.views.budget import Capacity
 from dynaview.views.control.errors import ControlUnavailable
 from dynaview.views.control.rebuilds import RebuildStore
 from dynaview.views.control.records import Generation, Rebuild, ViewRecord
 from dynaview.views.control.store import ControlStore
 from dynaview.views.policy import Backoff
 from dynaview.views.streaming.factory import PipelineFactory
+from dynaview.views.workers.coordinator import ShardCoordinator
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-LOOK = 0.1
-"""Seconds between two looks at what is waited for."""
 
 
 class Interrupted(Exception):
@@ -42,6 +41,56 @@ class RebuildFailed(Exception):
     """The rebuild cannot go on as things stand; the text says why and what to do."""
 
 
+class Stalled(Exception):
+    """The view holds up others: it goes on by a scan of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildSettings:
+    """What a run may be told about rebuilds. Times in seconds."""
+
+    capacity: Capacity = field(default_factory=Capacity)
+    """What scans that dynaview begins by itself may take of the table's read capacity."""
+    look_every: float = 0.5
+    """Between two looks for new requests."""
+    wait_every: float = 0.1
+    """Between two looks at what is waited for."""
+    check_every: float = 0.2
+    """Between two looks whether a rebuild is to go on."""
+    refused_for: float = 30.0
+    """For which a store may refuse what a rebuild asks (rights that are being changed) before the rebuild fails."""
+    stalled_after: float = 30.0
+    """After which a view whose store does not answer holds up no other view of the same scan any longer."""
+    again_after: float = 600.0
+    """After a failed (or cancelled) rebuild, before a declaration asks for another one."""
+    sample: int = 500
+    """About how many items are read again before a swap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Whether the rebuilds of a table are this process's to do, among all that keep its views."""
+
+    share: ShardCoordinator
+    stop: threading.Event
+    """Set when the process is to end."""
+    left: threading.Event
+    """Set when the table's stream is no longer the one that pipelines follow."""
+
+    def mine(self) -> bool:
+        """Whether they are; what nobody does is taken over. False also while the control store is away."""
+        try:
+            return self.share.hold("rebuild")
+        except ControlUnavailable as error:
+            log.warning("whose turn rebuilds are is not known: %s", error)
+            return False
+
+    def check(self) -> None:
+        """Raises `Interrupted` where somebody else goes on."""
+        if self.stop.is_set() or self.left.is_set() or not self.mine():
+            raise Interrupted
+
+
 @dataclass(frozen=True, slots=True)
 class RebuildContext:
     """What the worker of a table lends to its rebuilds."""
@@ -51,22 +100,16 @@ class RebuildContext:
     table: TableReader
     sinks: Mapping[str, Sink]
     control: ControlStore
-    opening: PipelineFactory
-    workers: Callable[[str], Sequence[str]]
-    """The identities of live workers that run a view."""
-    mine: Callable[[], bool]
-    """Whether rebuilds of this source are this process's to do."""
-    stop: threading.Event
-    """Set when the process is to end."""
-    left: threading.Event
-    """Set when the table's stream is no longer the one that pipelines follow."""
+    factory: PipelineFactory
+    turn: Turn
+    settings: RebuildSettings = field(default_factory=RebuildSettings)
 
     @property
     def store(self) -> RebuildStore:
         """The rebuilds of the control store."""
         return self.control.rebuilds
 
-    def insist(self, act: Callable[[], T], what: str, check: Callable[[], None] = lambda: None) -> T:
+    def retry(self, act: Callable[[], T], subject: str, check: Callable[[], None] = lambda: None) -> T:
         """Do it, however long a store, the table or the control store is away. Raises `Interrupted`, and what `check`
         does between two tries."""
         backoff = Backoff()
@@ -75,21 +118,16 @@ class RebuildContext:
                 return act()
             except (SinkError, SourceError, ControlUnavailable) as error:
                 if backoff.meet(error):
-                    log.warning("%s: %s", what, error)
-            if backoff.wait(self.stop):
+                    log.warning("%s: %s", subject, error)
+            if backoff.wait(self.turn.stop):
                 raise Interrupted
-            self.check()
+            self.turn.check()
             check()
-
-    def check(self) -> None:
-        """Raises `Interrupted` where somebody else goes on."""
-        if self.stop.is_set() or self.left.is_set() or not self.mine():
-            raise Interrupted
 
     def pause(self, seconds: float | None = None) -> None:
         """Wait; raises `Interrupted`."""
-        self.stop.wait(LOOK if seconds is None else seconds)
-        self.check()
+        self.turn.stop.wait(self.settings.wait_every if seconds is None else seconds)
+        self.turn.check()
 
     def record(self, view: str) -> ViewRecord:
         """The view's record now."""
@@ -105,7 +143,7 @@ class RebuildContext:
     def live(self, view: str) -> tuple[Generation, ViewDeclaration | None]:
         """The generation that readers see, and what built it (None where that cannot be had again)."""
         live = next(each for each in self.generations(view).values() if each.role == "live")
-        return live, self.opening.declared(self.views[view], live)
+        return live, self.factory.declared(self.views[view], live)
 
     def target(self, declared: ViewDeclaration, generation: int) -> Target:
         """A generation in its store. Raises `RebuildFailed` where the store is declared no more."""
@@ -124,11 +162,12 @@ class RebuildContext:
 
     def wait_written(self, view: str, check: Callable[[], None]) -> float:
         """Wait until every live worker does what the view's revision asks; when that was, in seconds since 1970."""
-        revision = self.insist(lambda: self.record(view), f"view {view}").revision
+        subject = f"view {view}"
+        revision = self.retry(lambda: self.record(view), subject).revision
         while True:
             check()
-            taken = self.insist(lambda: self.control.adopted(view), f"view {view}")
-            if all(taken.get(worker, -1) >= revision for worker in self.workers(view)):
+            taken = self.retry(lambda: self.control.adopted(view), subject)
+            if all(taken.get(worker, -1) >= revision for worker in self.control.leases.sharing(view)):
                 return time.time()
             self.pause()
 
@@ -154,5 +193,5 @@ def collide(sinks: Mapping[str, Sink], before: ViewDeclaration, after: ViewDecla
 
 def describe(rebuild: Rebuild) -> str:
     """A rebuild in the log's words."""
-    what = "rollback" if rebuild.kind == "rollback" else "rebuild"
+    what = {"rollback": "rollback", "fill": "first fill"}.get(rebuild.kind, "rebuild")
     return f"{what} of view {rebuild.view}"

@@ -26,15 +26,14 @@ _OWNER = RejectedKind.OWNER.value
 _key = msgspec.json.Decoder(dict[str, Attr])
 
 
-def standing(member: ViewRebuild, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+def standing(rebuild: ViewRebuild, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
     """Those of the letters that stand: without rows claimed for an item that does not claim them any more."""
     found = list(letters)
     disputed = [(letter, key) for letter in found if letter.kind == _OWNER and (key := _item(letter)) is not None]
     if not disputed:
         return found
-    table, shape = member.site.table, member.site.opening.shape
-    images = member.insist(lambda: table.get([key for _, key in disputed], shape))
-    bound = member.output().bound
+    images = rebuild.read_again([key for _, key in disputed])
+    bound = rebuild.writer().bound
     gone = {
         id(letter)
         for (letter, _), image in zip(disputed, images, strict=True)
@@ -43,20 +42,19 @@ def standing(member: ViewRebuild, letters: Iterable[DeadLetter]) -> list[DeadLet
     return [letter for letter in found if id(letter) not in gone]
 
 
-def settle(member: ViewRebuild) -> None:
+def settle(rebuild: ViewRebuild) -> None:
     """Replay what was rejected in favour of another item, once everything that was read is written."""
-    site, view = member.site, member.view
-    box = site.control.dead_letters
+    context, box = rebuild.context, rebuild.context.control.dead_letters
     kept = [
         each
-        for each in member.insist(lambda: box.find(DeadLetterFilter(view=view, kind=_OWNER)))
-        if each.letter.generation == member.rebuild.generation
+        for each in rebuild.retry(lambda: box.find(DeadLetterFilter(view=rebuild.view, kind=_OWNER)))
+        if each.letter.generation == rebuild.rebuild.generation
     ]
     if not kept:
         return
-    output = member.output()
-    replay = member.insist(lambda: Replay(box, output.bound, site.opening.shape, site.table, output.target))
-    member.insist(lambda: list(replay.run(kept)))
+    writer, shape = rebuild.writer(), context.factory.shape
+    replay = rebuild.retry(lambda: Replay(box, writer.bound, shape, context.table, writer.target))
+    rebuild.retry(lambda: list(replay.run(kept)))
 
 
 def uncounted(letters: Sequence[DeadLetter]) -> list[DeadLetter]:

@@ -29,14 +29,15 @@ from dynaview.sinks.port import STALE, ConditionalWrite, Outcome, Rejected, Reje
 from dynaview.sources.errors import AccessDenied, BadExport, CredentialsMissing, SourceRefused
 from dynaview.sources.export import Export, open_export
 from dynaview.sources.port import ScanFilter, ScanPage
-from dynaview.views.control.records import DeadLetter
+from dynaview.views.control.records import DeadLetter, PageResult
 from dynaview.views.dead_letters import item_text
 from dynaview.views.reasons import moment, stream_made
 from dynaview.views.rebuild.context import RebuildContext, RebuildFailed
 from dynaview.views.rebuild.disputes import standing
 from dynaview.views.rebuild.in_place import InPlace
-from dynaview.views.rebuild.side_by_side import FillStrategy, PageResult, PendingPage, SideBySide
+from dynaview.views.rebuild.side_by_side import SideBySide
 from dynaview.views.rebuild.view_rebuild import ViewRebuild
+from dynaview.views.scanning.page_writer import FillStrategy, PendingPage
 from dynaview.views.scanning.parallel_scan import Scan
 from dynaview.views.streaming.shard_reader import RETENTION
 
@@ -49,39 +50,27 @@ AHEAD = 60.0
 """Seconds by which clocks may differ."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What is scanned in one go: the table, or one export in its turn."""
-
-    name: str
-    """Under which its segments are kept."""
-    source: Scan
-    size: int
-    """How many segments would be of use."""
-    filling: Callable[[ViewRebuild], FillStrategy]
-
-
 class Exports:
     """The exports of one job, in the order of their times. Safe to use from several threads."""
 
-    def __init__(self, site: RebuildContext, places: Sequence[str]) -> None:
+    def __init__(self, context: RebuildContext, places: Sequence[str]) -> None:
         """`places` as they were named, in any order. No I/O."""
-        self._site = site
+        self._context = context
         self._places = places
         self._lock = threading.Lock()
         self._opened: list[Export] | None = None
 
-    def admit(self, member: ViewRebuild, in_place: bool) -> int:
+    def admit(self, rebuild: ViewRebuild, in_place: bool) -> int:
         """See that the exports will do, before anything is begun; how many items they have. Raises `RebuildFailed` with
         what is wrong; asks an operator where AWS cannot confirm them."""
-        exports = member.insist(lambda: _usable(self.opened))
+        exports = rebuild.retry(lambda: _usable(self.opened))
         self._check_reach()
-        self._check_view(member, exports)
+        self._check_view(rebuild, exports)
         if in_place:  # there is no way back
             for export in exports:
-                self._verify(member, export)
-        if doubt := [text for export in exports if (text := self._doubt(member, export))]:
-            member.confirm(f"{'; '.join(doubt)}: if it is filtered or not whole, the view will lack rows")
+                self._verify(rebuild, export)
+        if doubt := [text for export in exports if (text := self._doubt(rebuild, export))]:
+            rebuild.confirm(f"{'; '.join(doubt)}: if it is filtered or not whole, the view will lack rows")
             self._check_reach()
         return sum(export.items for export in exports)
 
@@ -97,19 +86,19 @@ class Exports:
         """From when on the stream has to tell, in seconds since 1970. Raises `SourceError`."""
         return self.opened()[-1].end
 
-    def parts(self, job: str) -> Iterator[Part]:
+    def parts(self, job: str) -> Iterator[ItemsPart | ChangesPart]:
         """The exports in the order in which they are read. Raises `SourceError`."""
         exports = self.opened()
         for number in range(len(exports) - 1, 0, -1):
             export = exports[number]
-            yield Part(f"{job}.{number}", _Changes(export), len(export.files), _Telling(export, number))
-        yield Part(f"{job}.0", exports[0], len(exports[0].files), _full)
+            yield ChangesPart(f"{job}.{number}", export, number)
+        yield ItemsPart(f"{job}.0", exports[0])
 
     def _open(self) -> list[Export]:
-        exports = [open_export(place, region=self._site.source.region) for place in self._places]
+        exports = [open_export(place, region=self._context.source.region) for place in self._places]
         exports.sort(key=lambda export: (export.kind != "full", export.begin))
         for export in exports:
-            export.check(self._site.opening.description)
+            export.check(self._context.factory.description)
         if exports[0].kind != "full":
             raise BadExport(
                 exports[0].place,
@@ -123,7 +112,7 @@ class Exports:
     def _check_reach(self) -> None:
         """See that the stream holds everything since. Raises `RebuildFailed`."""
         last, now = self.opened()[-1], time.time()
-        arn = self._site.opening.description.stream_arn or ""
+        arn = self._context.factory.description.stream_arn or ""
         if last.end > now + AHEAD:
             raise RebuildFailed(f"{last.place}: the export is of {moment(last.end)}, which has not come yet")
         if last.end < now - RETENTION + SPARE:
@@ -139,35 +128,35 @@ class Exports:
                 f"{moment(made)}: changes in between are in neither; export the table as it is now"
             )
 
-    def _check_view(self, member: ViewRebuild, exports: Sequence[Export]) -> None:
-        key = self._site.opening.description.key
+    def _check_view(self, rebuild: ViewRebuild, exports: Sequence[Export]) -> None:
+        key = self._context.factory.description.key
         for export in exports[1:]:
-            if problems := compile_view(member.declared).problems(key, export.view_type):
+            if problems := compile_view(rebuild.declared).problems(key, export.view_type):
                 raise RebuildFailed(
                     f"{export.place}: the export has no old images ({'; '.join(str(each) for each in problems)}); make "
                     f"it with the export view type NEW_AND_OLD_IMAGES"
                 )
 
-    def _verify(self, member: ViewRebuild, export: Export) -> None:
+    def _verify(self, rebuild: ViewRebuild, export: Export) -> None:
         """Read it through once: damage shows at the end of a file only."""
         count = len(export.files)
         for index in range(count):
-            member.update(reason=f"reads the export through before a row is touched: {index} of {count} files")
-            member.insist(lambda index=index: _usable(lambda: export.verify(index, count)))  # type: ignore[misc]
-            member.check()
-        member.update(reason="")
+            rebuild.update(reason=f"reads the export through before a row is touched: {index} of {count} files")
+            rebuild.retry(lambda index=index: _usable(lambda: export.verify(index, count)))  # type: ignore[misc]
+            rebuild.check()
+        rebuild.update(reason="")
 
-    def _doubt(self, member: ViewRebuild, export: Export) -> str:
+    def _doubt(self, rebuild: ViewRebuild, export: Export) -> str:
         """What an operator should know of an export."""
         try:
-            known = member.insist(lambda: _usable(lambda: self._confirmed(export)))
+            known = rebuild.retry(lambda: _usable(lambda: self._confirmed(export)))
         except _Denied as denied:
             return f"whether {export.place} is whole cannot be asked: {denied}"
         return "" if known else f"AWS does not know the export {export.place} (any more)"
 
     def _confirmed(self, export: Export) -> bool:
         try:
-            return export.confirm(self._site.table)
+            return export.confirm(self._context.table)
         except AccessDenied as error:
             raise _Denied(str(error)) from error
 
@@ -187,26 +176,39 @@ def _usable(act: Callable[[], T]) -> T:
 # A full export
 
 
-def _full(member: ViewRebuild) -> FillStrategy:
-    return _Standing(member, member.filling())
+@dataclass(frozen=True, slots=True)
+class ItemsPart:
+    """A full export, as what is scanned."""
+
+    name: str
+    source: Export
+
+    @property
+    def segments(self) -> int:
+        """See `shared_scan.Part`."""
+        return len(self.source.files)
+
+    def strategy(self, rebuild: ViewRebuild) -> FillStrategy:
+        """See `shared_scan.Part`."""
+        return _Standing(rebuild, rebuild.strategy())
 
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """A filling from old items: those that have lost their row to another item since are no dead letters."""
+    """A strategy for old items: those that have lost their row to another item since are no dead letters."""
 
-    member: ViewRebuild
-    filling: FillStrategy
+    rebuild: ViewRebuild
+    strategy: FillStrategy
 
     def take(self, page: ScanPage[Any]) -> PendingPage:
-        settle = self.filling.take(page)
+        pending = self.strategy.take(page)
 
         def settled() -> PageResult:
-            taken = settle()
-            taken.letters = standing(self.member, taken.letters)
+            taken = pending.settle()
+            taken.letters = standing(self.rebuild, taken.letters)
             return taken
 
-        return PendingPage(settled, settle.held)
+        return PendingPage(settled, pending.held)
 
 
 # Incremental exports
@@ -219,14 +221,14 @@ class _Changing:
     standing: _Standing
 
     def take(self, page: ScanPage[Any]) -> PendingPage:
-        settle, news = self.standing.take(page), _News.of(page)
+        pending, news = self.standing.take(page), _News.of(page)
 
         def settled() -> PageResult:
-            taken = settle()
+            taken = pending.settle()
             taken.letters = news.as_items(taken.letters)
             return taken
 
-        return PendingPage(settled, settle.held and settle.held + news.size)
+        return PendingPage(settled, pending.held and pending.held + news.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,22 +247,34 @@ class _Changes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Telling:
-    """How the changes of one incremental export come in."""
+class ChangesPart:
+    """An incremental export, as what is scanned."""
 
+    name: str
     export: Export
     version: int
 
-    def __call__(self, member: ViewRebuild) -> FillStrategy:
-        filling, opening = member.filling(), member.site.opening
-        bound = compile_view(member.declared).bind(opening.shape, opening.description.key, self.export.view_type)
-        if isinstance(filling, InPlace):
+    @property
+    def source(self) -> Scan:
+        """See `shared_scan.Part`."""
+        return _Changes(self.export)
+
+    @property
+    def segments(self) -> int:
+        """See `shared_scan.Part`."""
+        return len(self.export.files)
+
+    def strategy(self, rebuild: ViewRebuild) -> FillStrategy:
+        """See `shared_scan.Part`."""
+        strategy, factory = rebuild.strategy(), rebuild.context.factory
+        bound = compile_view(rebuild.declared).bind(factory.shape, factory.description.key, self.export.view_type)
+        if isinstance(strategy, InPlace):
             # Neither version nor rule is looked at there: an upsert is what its item would ask for.
-            filling = replace(filling, bound=_Versioned(filling.bound, bound, SCANNED))
-        elif isinstance(filling, SideBySide):
-            write = partial(_insert, filling.target)
-            filling = replace(filling, bound=_Versioned(filling.bound, bound, self.version), write=write)
-        return _Changing(_Standing(member, filling))
+            strategy = replace(strategy, bound=_Versioned(strategy.bound, bound, SCANNED))
+        elif isinstance(strategy, SideBySide):
+            write = partial(_insert, strategy.target)
+            strategy = replace(strategy, bound=_Versioned(strategy.bound, bound, self.version), write=write)
+        return _Changing(_Standing(rebuild, strategy))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,13 +21,10 @@ from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.port import APPLIED, STALE, ConditionalWrite, Outcome, Rejected, RejectedKind, Stored, Target
 from dynaview.sources.port import ScanPage
-from dynaview.views.control.records import DeadLetter
+from dynaview.views.control.records import PageResult
 from dynaview.views.rebuild.packed_page import Observed, PackedPage
-from dynaview.views.rebuild.side_by_side import Insist, PageResult, PendingPage
-from dynaview.views.scanning.page_writer import BATCH, Scanned
-
-Hold = Callable[[float], None]
-"""Returns once the view's watermark has passed a time (seconds since 1970)."""
+from dynaview.views.rebuild.side_by_side import Patient
+from dynaview.views.scanning.page_writer import BATCH, PendingPage, ScannedPage
 
 HELD = 20
 """Batches that a sweep holds at once."""
@@ -37,20 +34,16 @@ HELD = 20
 class InPlace:
     """See the module. Safe to use from several threads."""
 
-    view: str
+    patient: Patient
     bound: Bound
     target: Target
-    insist: Insist
-    hold: Hold
-    again: Callable[[ScanPage[Any], Sequence[int]], list[Image | None]]
-    """Reads the items at these places of a page again."""
 
     def take(self, page: ScanPage[Any]) -> PendingPage:
         """Look now; compare and write when it is settled."""
-        scanned = Scanned(self.view, self.target.generation, page)
+        scanned = ScannedPage(self.patient.view, self.target.generation, page)
         due: list[Observed] = []
         for places, writes in scanned.batches(self.bound):
-            seen = self.insist(partial(self.target.read, [write.key for write in writes], contents=False))
+            seen = self.patient.retry(partial(self.target.read, [write.key for write in writes], contents=False))
             outcomes = [_conflict(write, row) for write, row in zip(writes, seen, strict=True)]
             scanned.reject(places, writes, outcomes)
             due += [
@@ -58,33 +51,34 @@ class InPlace:
                 for place, write, row, outcome in zip(places, writes, seen, outcomes, strict=True)
                 if outcome is STALE and (row is None or row.generation < self.target.generation)
             ]
-        at = time.time()
+        at, result = time.time(), PageResult(scanned.matched, 0, scanned.letters)
         if not due:
-            return PendingPage(partial(PageResult, letters=scanned.letters))
+            return PendingPage(lambda: result)
         held = PackedPage.of(page, due)
-        return PendingPage(partial(self._settle, held, scanned.letters, at), held.size)
+        return PendingPage(partial(self._settle, held, result, at), held.size)
 
-    def _settle(self, held: PackedPage, letters: list[DeadLetter], at: float) -> PageResult:
-        taken = PageResult(letters=letters)
-        self.hold(at)
+    def _settle(self, held: PackedPage, taken: PageResult, at: float) -> PageResult:
+        letters = [*taken.letters]
+        self.patient.hold(at)
         due = held.due()
         while due:
             changed: list[Observed] = []
             for some in _batches(self._still_asked(due, held)):
                 writes = [looked.write for looked in some]
-                outcomes = self.insist(
+                outcomes = self.patient.retry(
                     partial(
                         self.target.write_if_unchanged, [ConditionalWrite(looked.write, looked.seen) for looked in some]
                     )
                 )
                 if any(isinstance(outcome, Rejected) for outcome in outcomes):
-                    scanned = Scanned(self.view, self.target.generation, held.page(), letters)
+                    scanned = ScannedPage(self.patient.view, self.target.generation, held.page(), letters)
                     scanned.reject([looked.place for looked in some], writes, outcomes)
                 taken.rows += outcomes.count(APPLIED)
                 changed += [looked for looked, outcome in zip(some, outcomes, strict=True) if outcome is STALE]
             due = self._looked_again(changed, held)
             if due:
-                self.hold(time.time())
+                self.patient.hold(time.time())
+        taken.letters = letters
         return taken
 
     def _looked_again(self, changed: list[Observed], held: PackedPage) -> list[Observed]:
@@ -92,20 +86,20 @@ class InPlace:
         would take them for orphans; so their items are read anew, and the rows looked at again."""
         if not changed:
             return []
-        rows = self.insist(partial(self.target.read, [looked.write.key for looked in changed], contents=False))
+        rows = self.patient.retry(partial(self.target.read, [looked.write.key for looked in changed], contents=False))
         late = [
             looked for looked, row in zip(changed, rows, strict=True) if self._is_due(Observed(0, looked.write, row))
         ]
         if not late:
             return []
-        images = self.again(held.page(), [looked.place for looked in late])
+        images = self._read_again(held, late)
         asked = [
             (looked.place, write)
             for looked, image in zip(late, images, strict=True)
             for write in self._asked(image)
             if write.key == looked.write.key
         ]
-        rows = self.insist(partial(self.target.read, [write.key for _, write in asked], contents=False))
+        rows = self.patient.retry(partial(self.target.read, [write.key for _, write in asked], contents=False))
         found = [Observed(place, write, row) for (place, write), row in zip(asked, rows, strict=True)]
         return [looked for looked in found if self._is_due(looked)]
 
@@ -120,9 +114,13 @@ class InPlace:
         odd = [looked for looked in due if looked.seen is not None and looked.write.owner != looked.seen.owner]
         if not odd:
             return due
-        images = self.again(held.page(), [looked.place for looked in odd])
+        images = self._read_again(held, odd)
         gone = {id(looked) for looked, image in zip(odd, images, strict=True) if looked.write not in self._asked(image)}
         return [looked for looked in due if id(looked) not in gone]
+
+    def _read_again(self, held: PackedPage, rows: Sequence[Observed]) -> list[Image | None]:
+        keys = held.page().keys
+        return self.patient.read_again([keys[each.place] for each in rows])
 
     def _asked(self, image: Image | None) -> Sequence[Write]:
         """What an item asks for now; nothing where no row can be made of it, of which the pipeline keeps a dead
@@ -151,8 +149,8 @@ class InPlace:
         return met
 
     def _remove(self, at: float, mends: list[ConditionalWrite], swept: Callable[[int], None]) -> None:
-        self.hold(at)
-        outcomes = self.insist(partial(self.target.write_if_unchanged, mends))
+        self.patient.hold(at)
+        outcomes = self.patient.retry(partial(self.target.write_if_unchanged, mends))
         swept(sum(outcome is APPLIED for outcome in outcomes))
 
 

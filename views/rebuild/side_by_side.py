@@ -2,71 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from dynaview.projections.attributes import Image
 from dynaview.projections.projection import Bound
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import APPLIED, Outcome, Target
-from dynaview.sources.port import ScanPage
-from dynaview.views.control.records import DeadLetter
-from dynaview.views.scanning.page_writer import Scanned
+from dynaview.sources.port import Key, ScanPage
+from dynaview.views.control.records import PageResult
+from dynaview.views.scanning.page_writer import PendingPage, ScannedPage
 
 T = TypeVar("T")
 
 
-class Insist(Protocol):
-    """Does something however long a store is away; raises where the rebuild is to end."""
+class Patient(Protocol):
+    """Who waits for stores, tables and watermarks on behalf of one view. Every method raises what ends its rebuild."""
 
-    def __call__(self, act: Callable[[], T]) -> T: ...
+    view: str
 
+    def retry(self, act: Callable[[], T]) -> T:
+        """Do it, however long a store is away."""
 
-@dataclass(slots=True)
-class PageResult:
-    """What became of a page in one view."""
+    def hold(self, at: float) -> None:
+        """Wait until the view's watermark has passed a time (seconds since 1970)."""
 
-    rows: int = 0
-    letters: Iterable[DeadLetter] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PendingPage:
-    """Call it to wait until everything of a page is durable in the view."""
-
-    act: Callable[[], PageResult]
-    held: int = 0
-    """About how many bytes are kept until then; 0 where nothing has to be waited for."""
-
-    def __call__(self) -> PageResult:
-        return self.act()
-
-
-class FillStrategy(Protocol):
-    """One way to bring scanned rows into a generation."""
-
-    def take(self, page: ScanPage[Any]) -> PendingPage:
-        """Begin with a page; the caller settles pages in their order."""
+    def read_again(self, keys: Sequence[Key]) -> list[Image | None]:
+        """These items as the table has them now."""
 
 
 @dataclass(frozen=True, slots=True)
 class SideBySide:
     """See the module. Safe to use from several threads."""
 
-    view: str
+    patient: Patient
     bound: Bound
     target: Target
-    insist: Insist
     write: Callable[[Sequence[Write]], list[Outcome]] | None = None
     """In place of the target's own."""
 
     def take(self, page: ScanPage[Any]) -> PendingPage:
         """Everything is written at once."""
-        scanned, taken = Scanned(self.view, self.target.generation, page), PageResult()
+        scanned, rows = ScannedPage(self.patient.view, self.target.generation, page), 0
         for places, writes in scanned.batches(self.bound):
-            outcomes = self.insist(partial(self.write or self.target.write, writes))
+            outcomes = self.patient.retry(partial(self.write or self.target.write, writes))
             scanned.reject(places, writes, outcomes)
-            taken.rows += sum(outcome is APPLIED for outcome in outcomes)
-        taken.letters = scanned.letters
-        return PendingPage(lambda: taken)
+            rows += sum(outcome is APPLIED for outcome in outcomes)
+        result = PageResult(scanned.matched, rows, scanned.letters)
+        return PendingPage(lambda: result)

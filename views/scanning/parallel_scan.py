@@ -1,19 +1,25 @@
-"""The scan of a rebuild: parallel segments, each page taken by every view of the job before it counts as done."""
+"""One scan of a table for several views: parallel segments within a read budget. A page counts as done once every view
+that takes part has it; a scan that was ended goes on behind the last such page."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dynaview.projections.attributes import Shape
 from dynaview.sources.port import ScanFilter, ScanPage
 from dynaview.views.budget import Budget
-from dynaview.views.control.records import Segment
-from dynaview.views.rebuild.side_by_side import FillStrategy, PageResult, PendingPage
+from dynaview.views.control.records import PageCost, PageResult, Segment
+from dynaview.views.scanning.page_writer import PendingPage
+
+SEGMENT_BYTES = 64 * 1024 * 1024
+"""About how much of a table one segment takes, up to `MOST_SEGMENTS`."""
+
+MOST_SEGMENTS = 8
 
 HELD_BYTES = 64 << 20
 """What may wait to be settled of all segments together: a rebuild in place holds each page for some seconds."""
@@ -21,6 +27,10 @@ HELD_BYTES = 64 << 20
 HELD_FOR = 10.0
 """Seconds after which a page is settled though there is room for more: whatever waits is scanned again after a crash.
 Only where a view lags behind by more does the scan wait for that."""
+
+
+LOOK = 0.2
+"""Seconds between two looks whether a scan is to go on."""
 
 
 class Scan(Protocol):
@@ -32,14 +42,40 @@ class Scan(Protocol):
         """See `TableReader.scan`."""
 
 
+class Participant(Protocol):
+    """A view that takes part in a scan. Called from the threads of all segments."""
+
+    @property
+    def view(self) -> str:
+        """Its name."""
+
+    def take(self, page: ScanPage[Any]) -> PendingPage | None:
+        """Begin with a page; None where the view has dropped out: the scan goes on without it."""
+
+    def settle(self, page: PendingPage) -> PageResult | None:
+        """Wait until the page is durable in the view; None where the view has dropped out."""
+
+
+class Journal(Protocol):
+    """Where a scan keeps how far it is. Called from the threads of all segments."""
+
+    def segments(self, count: int) -> list[Segment]:
+        """The segments as they were planned when the scan began, `count` of them where it begins now."""
+
+    def save(self, segment: Segment, cost: PageCost, results: Mapping[str, PageResult]) -> None:
+        """Record, at once, how far a segment is and what became of its last page in each view."""
+
+    def check(self) -> None:
+        """Raises what is to end the scan."""
+
+
 @dataclass(slots=True)
-class Pending:
+class _Begun:
     """A page that views have begun with."""
 
     position: str | None
-    items: int
-    units: float
-    settles: list[tuple[str, PendingPage]]
+    cost: PageCost
+    pending: list[tuple[Participant, PendingPage]]
     held: int
     """In bytes."""
     due: float
@@ -47,76 +83,98 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentScan:
-    """One segment on its way into the views of a job."""
+class ParallelScan:
+    """See the module. `run` it as often as it takes."""
 
-    segment: Segment
     source: Scan
     shape: Shape
     only: ScanFilter | None
-    budget: Budget
-    fillings: Callable[[], Sequence[tuple[str, FillStrategy]]]
-    """The views that take part now, by name."""
-    taken: Callable[[str, PageResult, int, float], None]
-    """Hears what became of a page in a view (with its number of items and its read units), before its position
-    counts."""
-    save: Callable[[Segment], None]
-    check: Callable[[], None]
-    """Raises where the scan is to end."""
+    """Leaves out nothing that any view asks for."""
+    participants: Sequence[Participant]
+    journal: Journal
+    rate: float | None
+    """Read capacity units a second; None: without a limit."""
+
+    def run(self, segments: int) -> None:
+        """Scan what is left of (about) so many segments side by side. The first error ends all of them and is raised
+        once they have ended: `SourceError`, or what the journal and participants raise."""
+        planned = self.journal.segments(segments)
+        end = threading.Event()
+        budget = Budget(self.rate, lambda seconds: self._wait(end, seconds))
+        errors: list[BaseException] = []
+
+        def run(segment: Segment) -> None:
+            try:
+                _SegmentScan(self, segment, len(planned), budget, end).run()
+            except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that waits
+                errors.append(error)
+                end.set()
+
+        threads = [
+            threading.Thread(target=run, args=(segment,), name=f"scan-{segment.segment}", daemon=True)
+            for segment in planned
+            if not segment.finished
+        ]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            next(thread for thread in threads if thread.is_alive()).join(LOOK)
+            try:
+                self.journal.check()  # heard also while the table does not answer
+            except BaseException as error:  # noqa: BLE001 - raised below
+                if not end.is_set():
+                    errors.append(error)
+                    end.set()
+        if errors:
+            raise errors[0]
+
+    def _wait(self, end: threading.Event, seconds: float) -> bool:
+        self.journal.check()
+        return end.wait(seconds)
+
+
+class _SegmentScan:
+    """One segment, in a thread of its own."""
+
+    def __init__(
+        self, whole: ParallelScan, segment: Segment, segments: int, budget: Budget, end: threading.Event
+    ) -> None:
+        self._whole = whole
+        self._segment = segment
+        self._room = HELD_BYTES // segments
+        self._budget = budget
+        self._end = end
 
     def run(self) -> None:
-        """Until the segment's end. Raises `SourceError`, whatever `check` raises, and what views raise; run again, it
-        goes on behind the last page that was settled."""
-        segment, held = self.segment, deque[Pending]()
-        if segment.finished:
-            return
-        waiting = 0
-        for page in self.source.scan(segment.segment, segment.segments, segment.position, self.shape, self.only):
-            self.check()
-            self.budget.spend(page.consumed)
-            begun = [(view, filling.take(page)) for view, filling in self.fillings()]
-            size = sum(settle.held for _, settle in begun)
-            held.append(
-                Pending(
-                    page.position, len(page.images) + len(page.broken), page.consumed, begun, size,
-                    time.monotonic() + HELD_FOR if size else 0.0,
-                )
-            )  # fmt: skip
-            waiting += size
-            while held and (waiting > HELD_BYTES // segment.segments or time.monotonic() > held[0].due):
-                waiting -= self._settle(held.popleft())
-        while held:
-            self._settle(held.popleft())
+        """Until the segment's end, or until another one has failed."""
+        whole, segment = self._whole, self._segment
+        begun, held = deque[_Begun](), 0
+        for page in whole.source.scan(segment.segment, segment.segments, segment.position, whole.shape, whole.only):
+            whole.journal.check()
+            self._budget.spend(page.consumed)
+            if self._end.is_set():
+                return
+            begun.append(self._begin(page))
+            held += begun[-1].held
+            while begun and (held > self._room or time.monotonic() > begun[0].due):
+                held -= self._settle(begun.popleft())
+        while begun and not self._end.is_set():
+            self._settle(begun.popleft())
 
-    def _settle(self, pending: Pending) -> int:
-        self.check()
-        for view, settle in pending.settles:
-            self.taken(view, settle(), pending.items, pending.units)
-        segment = self.segment
-        segment.scanned += pending.items
-        segment.position, segment.finished = pending.position, pending.position is None
-        self.save(segment)
-        return pending.held
+    def _begin(self, page: ScanPage[Any]) -> _Begun:
+        taken = [(each, each.take(page)) for each in self._whole.participants]
+        pending = [(each, one) for each, one in taken if one is not None]
+        held = sum(one.held for _, one in pending)
+        items = max(page.read, len(page.images) + len(page.broken))
+        due = time.monotonic() + HELD_FOR if held else 0.0
+        return _Begun(page.position, PageCost(items, page.consumed), pending, held, due)
 
-
-def run_all(scans: Sequence[SegmentScan], end: threading.Event) -> None:
-    """Run segments side by side; the first error ends all (`end` is set) and is raised once all have ended."""
-    errors: list[BaseException] = []
-
-    def run(scan: SegmentScan) -> None:
-        try:
-            scan.run()
-        except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that waits
-            errors.append(error)
-            end.set()
-
-    threads = [
-        threading.Thread(target=run, args=(scan,), name=f"rebuild-{scan.segment.segment}", daemon=True)
-        for scan in scans
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
+    def _settle(self, begun: _Begun) -> int:
+        self._whole.journal.check()
+        settled = {each.view: each.settle(page) for each, page in begun.pending}
+        results = {view: result for view, result in settled.items() if result is not None}
+        segment = self._segment
+        segment.scanned += begun.cost.items
+        segment.position, segment.finished = begun.position, begun.position is None
+        self._whole.journal.save(segment, begun.cost, results)
+        return begun.held

@@ -9,12 +9,11 @@ import pytest
 
 from tests.support.house import until
 from tests.support.rebuilding import BOTH, begin, item
-from tests.support.yard import Yard, hurry
+from tests.support.yard import Yard
 
 
 @pytest.fixture
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    hurry(monkeypatch)
+def yard(tmp_path: Path) -> Iterator[Yard]:
     made = Yard(tmp_path)
     made.table.scan_page = 5
     for number in range(20):

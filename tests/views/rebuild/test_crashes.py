@@ -13,12 +13,11 @@ from dynaview.views.control.errors import ControlUnavailable
 from dynaview.views.control.records import Options
 from tests.support.glass import VIEWS, Items, Readers, Writer, settled
 from tests.support.house import until
-from tests.support.yard import Yard, hurry
+from tests.support.yard import Yard
 
 
 @pytest.fixture
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    hurry(monkeypatch)
+def yard(tmp_path: Path) -> Iterator[Yard]:
     made = Yard(tmp_path, VIEWS)
     made.table.scan_page = 5
     yield made

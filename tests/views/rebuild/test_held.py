@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -16,13 +16,12 @@ from dynaview.projections.rows import Rule, Write
 from dynaview.sinks.port import Stored
 from dynaview.sources.pages import ItemsDecoder
 from dynaview.sources.port import Broken, ScanPage
-from dynaview.views.budget import Budget
-from dynaview.views.control.records import Segment
+from dynaview.views.control.records import PageCost, PageResult, Segment
 from dynaview.views.dead_letters import scanned_letter
 from dynaview.views.rebuild.packed_page import Observed, PackedPage
-from dynaview.views.rebuild.side_by_side import PageResult, PendingPage
 from dynaview.views.scanning import parallel_scan as scans
-from dynaview.views.scanning.parallel_scan import SegmentScan
+from dynaview.views.scanning.page_writer import PendingPage
+from dynaview.views.scanning.parallel_scan import ParallelScan
 
 VALUES = ("a\nb", Decimal("1.10"), 7, True, None, b"\x00", 1.5, datetime(2026, 11, 24, tzinfo=UTC), {"m": [1, "ü"]})
 
@@ -63,7 +62,9 @@ def test_rows_that_wait_are_held_in_a_fraction_of_what_they_take_unpacked() -> N
 
 
 class Segmented:
-    """A scan of `count` empty pages, and a filling that holds `size` bytes a page; `log` hears of both."""
+    """A scan of `count` empty pages, and a view that holds `size` bytes a page; `log` hears of both."""
+
+    view = "view"
 
     def __init__(self, count: int, size: int) -> None:
         self.log: list[str] = []
@@ -73,7 +74,7 @@ class Segmented:
         for number in range(self._count):
             yield ScanPage([], [], [], str(number) if number + 1 < self._count else None, 0.0)
 
-    def take(self, taken: ScanPage[Any]) -> PendingPage:
+    def take(self, taken: ScanPage[Any]) -> PendingPage | None:
         name = taken.position or "end"
         self.log.append(f"take {name}")
 
@@ -83,12 +84,20 @@ class Segmented:
 
         return PendingPage(settled, self._size)
 
+    def settle(self, page: PendingPage) -> PageResult | None:
+        return page.settle()
+
+    def segments(self, count: int) -> list[Segment]:
+        return [Segment(index, count) for index in range(count)]
+
+    def save(self, segment: Segment, cost: PageCost, results: Mapping[str, PageResult]) -> None:
+        assert results == {"view": PageResult()}
+
+    def check(self) -> None:
+        pass
+
     def run(self) -> list[str]:
-        nothing: Callable[..., None] = lambda *_: None  # noqa: E731 - takes anything
-        SegmentScan(
-            Segment(0, 1), self, Shape(None), None, Budget(None, lambda _: False), lambda: [("view", self)], nothing,
-            nothing, nothing,
-        ).run()  # fmt: skip
+        ParallelScan(self, Shape(None), None, [self], self, None).run(1)
         return self.log
 
 

@@ -28,7 +28,7 @@ from dynaview.views.rebuild import in_place as inplace
 from dynaview.views.rebuild.view_rebuild import ViewRebuild
 from tests.support.glass import VIEWS, Items, Readers, Writer, Wrong, settled
 from tests.support.house import until
-from tests.support.yard import Yard, hurry
+from tests.support.yard import Yard
 
 BOTH = ("cards", "reads")
 
@@ -72,7 +72,6 @@ def test_no_reader_ever_sees_a_step_back(
 ) -> None:
     chance = random.Random(seed)
     with pytest.MonkeyPatch.context() as patch:
-        hurry(patch)
         outages = Outages(patch, random.Random(seed + 1))
         yard = Yard(tmp_path_factory.mktemp("yard"), VIEWS)
         yard.table.scan_page = 7
@@ -128,9 +127,8 @@ def perform(yard: Yard, outages: Outages, act: str, view: str, chance: random.Ra
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Yard]]:
+def make(tmp_path: Path) -> Iterator[Callable[[], Yard]]:
     """Makes yards, which end with the test."""
-    hurry(monkeypatch)
     with ExitStack() as stack:
         numbers = count()
 
@@ -228,7 +226,7 @@ def scan_overwrites(patch: pytest.MonkeyPatch, yard: Yard) -> None:
     write = MemoryTarget.write
 
     def over(target: MemoryTarget, writes: Sequence[Write]) -> list[Outcome]:
-        if not threading.current_thread().name.startswith("rebuild-"):
+        if not threading.current_thread().name.startswith("scan-"):
             return write(target, writes)
         time.sleep(0.02)
         now = target.read([each.key for each in writes])

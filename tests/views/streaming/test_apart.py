@@ -15,9 +15,10 @@ from dynaview.projections.changes import Body, Change
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import APPLIED, Outcome
 from dynaview.views.control.errors import ControlUnavailable
-from dynaview.views.control.records import Checkpoint, Counts, DeadLetter, Part, Progress, Segment
+from dynaview.views.control.records import Checkpoint, Counts, DeadLetter, Options, Part, Progress, Segment
 from dynaview.views.control.store import ControlStore
 from dynaview.views.dead_letters import key_text
+from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.states import ViewState
 from dynaview.views.status import view_status
 from dynaview.views.streaming.batch import Batch
@@ -107,17 +108,15 @@ def test_a_fault_of_a_fill_stops_its_view_alone(two: House) -> None:
             raise RuntimeError("nobody expected this")
 
     put(two, 1, 1)
-    with two.table.hold("scan"):
-        two.start()
-        two.wait_equal()
-        for pipeline in two.pipelines.values():
-            assert pipeline.failed is None
-        two.fills["one"].bound = Poisoned()
+    two.filled_by["one"] = Poisoned()
+    two.start()
     until(lambda: two.state("one") == "failed", "the fault to show")
     until(lambda: two.state("two") == "following", "the other view to be filled")
     two.stop()
+    two.filled_by.clear()
     two.start()
     until(lambda: two.state("one") == "following", "the next start to fill it")
+    two.wait_equal()
     two.stop()
 
 
@@ -143,15 +142,15 @@ def test_a_control_store_that_goes_away_while_views_begin_starts_them_once(
     site: RebuildContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two pipelines of one view would count every change twice."""
-    segments, failures = site.control.segments, [1, 2]
+    checkpoints, failures = site.control.checkpoints, [1, 2]
 
-    def fail(view: str, generation: int) -> list[Segment]:
+    def fail(view: str) -> dict[str, Checkpoint]:
         if view == "two" and failures:
             failures.pop()
             raise ControlUnavailable("scripted")
-        return segments(view, generation)
+        return checkpoints(view)
 
-    monkeypatch.setattr(site.control, "segments", fail)
+    monkeypatch.setattr(site.control, "checkpoints", fail)
     site.start()
     for number in range(20):
         site.put(number, number)
@@ -168,8 +167,10 @@ def test_a_fill_that_was_planned_in_part_is_planned_to_the_end(tmp_path: Path) -
         put(house, number, number)
     house.table.trim("shard-0")
     control = ControlStore(house.url)
-    control.add_view("one", "shop", "memory", "f", house.table.arn)
-    control.save_segment("one", 1, Segment(0, 4))  # then it crashed
+    mark = fingerprint(house.declaration.views["one"], "shop")
+    control.add_view("one", "shop", "memory", mark, house.table.arn)
+    (fill,) = control.rebuilds.request(["one"], "shop", {"one": mark}, Options(), "fill")
+    control.rebuilds.save_segment(fill.job, Segment(0, 4))  # then it crashed
     control.close()
     house.start()
     house.wait_equal()
@@ -186,7 +187,7 @@ def test_a_view_whose_store_is_away_for_long_still_runs(site: RebuildContext) ->
     until(lambda: site.record().state == "retrying", "the outage to show")
     later = time.time() + 0.1
     until(lambda: site.record().seen > later, "a sign of life")
-    assert view_status(site.record(), 0, now=site.record().seen + 5)["state"] == "retrying"
+    assert view_status(site.record(), now=site.record().seen + 5)["state"] == "retrying"
     site.stop()
 
 
@@ -272,6 +273,7 @@ def test_a_shard_that_was_never_begun_is_a_gap_once_the_stream_no_longer_reaches
     house.wait_counted()
     house.table.close("shard-0")
     until(lambda: house.control.checkpoints("one")["shard-0"].finished, "the end of the shard")
+    until(lambda: house.state("one") == "following", "the fill to be complete")
     house.stop()
     house.table.reveal()
     child = house.table.leaves[0]

@@ -114,8 +114,8 @@ def test_the_declaration_sets_the_limit(tmp_path: Path, monkeypatch: pytest.Monk
     store = MemorySink("store")
     monkeypatch.setattr("dynaview.views.daemon.daemon.connect", lambda declared: store)
     table = ScriptedTable(clock=time.time)
-    for number in range(5):
-        table.put({"pk": f"p{number}", "sk": "s", "id": True})  # not a text that a key could be made of
+    for number in range(6):
+        table.put({"pk": f"p{number}", "sk": "s", "id": True})  # one has the row, five are rejected
     file = declare(tmp_path)
 
     def state(limits: str, wanted: str) -> None:
