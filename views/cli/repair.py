@@ -12,6 +12,7 @@ import click
 
 from dynaview.sinks.port import Target
 from dynaview.views.budget import Capacity
+from dynaview.views.cli.beside import printable
 from dynaview.views.cli.columns import aligned
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.cli.verify import chosen, fail, keep, line_of, perform, scanning, show
@@ -35,6 +36,7 @@ HEAD = ("VIEW", "FOUND", "MENDED", *(kind.upper() for kind in DRIFT), "CHANGED",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Look only at the rows that dynaview verify --json wrote to FILE: no scan.",
 )
+@click.option("--foreign", is_flag=True, help="Also remove Redis keys and members that dynaview did not put there.")
 @scanning
 @click.option(
     "--limit", type=click.IntRange(0), default=100, show_default=True, help="List so many rows that are left."
@@ -46,6 +48,7 @@ def command(
     files: tuple[Path, ...],
     dry_run: bool,
     file: Path | None,
+    foreign: bool,
     segments: int | None,
     max_read_units: Capacity,
     timeout: float,
@@ -73,7 +76,7 @@ def command(
 
     def mender(view: str, target: Target, patience: Retrier) -> Repairer:
         told = _tell if verbose and not as_json else lambda mended: None
-        menders[view] = Repairer(view, target, patience, told, limit)
+        menders[view] = Repairer(view, target, patience, told, limit, foreign)
         return menders[view]
 
     with opened_control(declaration) as control:
@@ -110,7 +113,7 @@ def _left(report: Report, repair: Repair | None) -> int:
 
 
 def _tell(mended: Mended) -> None:
-    click.echo(f"{line_of(mended.finding)}  {mended.reason or MEANINGS[mended.outcome]}")
+    click.echo(f"{line_of(mended.finding)}  {printable(mended.reason or MEANINGS[mended.outcome])}")
 
 
 def _show(reports: Sequence[Report], repairs: Mapping[str, Repair]) -> None:
@@ -120,9 +123,10 @@ def _show(reports: Sequence[Report], repairs: Mapping[str, Repair]) -> None:
             click.echo(line)
     for report, repair in done:
         for mended in repair.left:
-            click.echo(f"{line_of(mended.finding)}  {'' if mended.finding.stuck else mended.reason}".rstrip())
+            reason = "" if mended.finding.stuck else printable(mended.reason)
+            click.echo(f"{line_of(mended.finding)}  {reason}".rstrip())
         for note in report.notes:
-            click.echo(f"{report.view}: {note}")
+            click.echo(printable(f"{report.view}: {note}"))
         if report.dead_lettered:
             click.echo(
                 f"{report.view}: {report.dead_lettered:,} rows are explained by dead letters, and left: "

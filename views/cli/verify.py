@@ -14,6 +14,7 @@ from rich.console import Console
 
 from dynaview.projections.declaration import Declaration
 from dynaview.views.budget import Capacity
+from dynaview.views.cli.beside import printable
 from dynaview.views.cli.columns import aligned
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.cli.written import capacity, past, share
@@ -28,7 +29,7 @@ from dynaview.views.verify.verifier import Limits
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-HEAD = ("VIEW", "ROWS", "MISSING", "EXTRA", "DIFFERENT", "OWNER", "STALE", "CHANGING", "DEAD", "SECONDS")
+HEAD = ("VIEW", "ROWS", "MISSING", "EXTRA", "DIFFERENT", "OWNER", "FOREIGN", "STALE", "CHANGING", "DEAD", "SECONDS")
 
 LISTED, LISTED_JSON = 20, 10_000
 
@@ -78,10 +79,11 @@ def command(
     """Compare VIEWs (by default all) with their tables, while both go on changing.
 
     A row counts only where the view has caught up and it still differs: missing, extra (no item asks for it),
-    different (the names of the fields are listed), owner (it belongs to another item). Told as numbers, and no
-    drift: stale (behind at the first look, then right), changing (changed at every look), dead (a dead letter
-    explains it). A sample, --key and --since find no extra rows but those of the items they look at. --since takes
-    the changed items from the table's stream, which reaches back 24 hours.
+    different (the names of the fields are listed), owner (it belongs to another item), foreign (a Redis key or
+    member that dynaview did not put there). Told as numbers, and no drift: stale (behind at the first look, then
+    right), changing (changed at every look), dead (its item cannot be projected or stored). A sample, --key and
+    --since find no extra rows but those of the items they look at. --since takes the changed items from the table's
+    stream, which reaches back 24 hours.
 
     Exit code 0: nothing differs. 1: something does; dynaview repair mends it. 2: a view could not be verified.
     """
@@ -163,7 +165,7 @@ def show(reports: Sequence[Report], values: bool) -> None:
         if more:
             click.echo(f"{report.view}: {more:,} more differ; --limit lists them")
         for note in report.notes:
-            click.echo(f"{report.view}: {note}")
+            click.echo(printable(f"{report.view}: {note}"))
         if report.drift:
             click.echo(f"{report.view}: {report.drift:,} rows differ: dynaview repair {report.view}")
 
@@ -173,7 +175,7 @@ def fail(reports: Sequence[Report]) -> int:
     errors = [report for report in reports if report.error]
     for report in errors:
         text = report.error if report.error.startswith(report.view) else f"{report.view}: {report.error}"
-        click.echo(f"dynaview: {text}", err=True)
+        click.echo(f"dynaview: {printable(text)}", err=True)
     return len(errors)
 
 
@@ -190,19 +192,19 @@ def line_of(finding: Finding, values: bool = False) -> str:
         words.append(f"stored {json.dumps(plain['stored'], ensure_ascii=False)}")
     if finding.stuck:
         words.append(finding.stuck)
-    return "  ".join(words)
+    return printable("  ".join(words))
 
 
 def _row(report: Report) -> tuple[str, ...]:
     numbers = (
-        report.rows, report.missing, report.extra, report.different, report.owner,
+        report.rows, report.missing, report.extra, report.different, report.owner, report.foreign,
         report.stale, report.changing, report.dead_lettered,
     )  # fmt: skip
     return (report.view, *(f"{number:,}" for number in numbers), f"{report.seconds:.1f}")
 
 
 def _notice(text: str) -> None:
-    click.echo(f"waiting: {text}", err=True)
+    click.echo(f"waiting: {printable(text)}", err=True)
 
 
 @contextmanager

@@ -359,6 +359,7 @@ class VerificationResult(msgspec.Struct, frozen=True, kw_only=True):
     extra: int = 0
     different: int = 0
     owner: int = 0
+    foreign: int = 0
     stale: int = 0
     changing: int = 0
     dead_lettered: int = 0
@@ -368,4 +369,4 @@ class VerificationResult(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def drift(self) -> int:
         """How many rows were not as they ought to be."""
-        return self.missing + self.extra + self.different + self.owner
+        return self.missing + self.extra + self.different + self.owner + self.foreign

@@ -14,9 +14,9 @@ from dynaview.sinks.port import Stored
 from dynaview.sources.port import Key
 from dynaview.views.dead_letters import key_text
 
-Kind: TypeAlias = Literal["missing", "extra", "different", "owner", "dead-lettered"]
+Kind: TypeAlias = Literal["missing", "extra", "different", "owner", "foreign", "dead-lettered"]
 
-DRIFT: tuple[Kind, ...] = ("missing", "extra", "different", "owner")
+DRIFT: tuple[Kind, ...] = ("missing", "extra", "different", "owner", "foreign")
 """Kinds that nothing explains: the view is not what its table asks for."""
 
 MEANINGS: Mapping[Kind, str] = {
@@ -24,6 +24,7 @@ MEANINGS: Mapping[Kind, str] = {
     "extra": "the row stands, and no item asks for it",
     "different": "the row holds something else than its item asks for",
     "owner": "the row belongs to another item than the one that asks for it",
+    "foreign": "something stands where a row could, and dynaview did not put it there",
     "dead-lettered": "a kept dead letter of the item explains it",
 }
 
@@ -102,6 +103,7 @@ class Report:
     extra: int = 0
     different: int = 0
     owner: int = 0
+    foreign: int = 0
     stale: int = 0
     """Rows that were behind at the first look and right once the view had caught up: lag, not drift."""
     changing: int = 0
@@ -122,7 +124,7 @@ class Report:
     @property
     def drift(self) -> int:
         """How many rows are not as they ought to be, and nothing explains it."""
-        return self.missing + self.extra + self.different + self.owner
+        return self.missing + self.extra + self.different + self.owner + self.foreign
 
     def count(self, kind: Kind) -> None:
         """One more."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from dynaview.projections.rows import RowKey, Write
-from dynaview.sinks.port import APPLIED, ConditionalWrite, Rejected, RejectedKind, Target
+from dynaview.sinks.port import APPLIED, ConditionalWrite, Foreign, Rejected, RejectedKind, Target
 from dynaview.views.retry import Retrier
 from dynaview.views.verify.findings import DRIFT, Finding
 
@@ -61,19 +61,24 @@ class Repairer:
         patience: Retrier,
         told: Callable[[Mended], None] = lambda mended: None,
         listed: int = 100,
+        foreign: bool = False,
     ) -> None:
-        """`told` hears what became of each row; `listed` is how many of those left are remembered."""
+        """`told` hears what became of each row; `listed` is how many of those left are remembered; with `foreign` what
+        dynaview did not put there is removed too."""
         self.repair = Repair(view)
         self._target = target
         self._patience = patience
         self._told = told
         self._listed = listed
+        self._foreign = foreign
 
     def __call__(self, findings: Sequence[Finding]) -> None:
         """Repair. Raises `SinkError`, `Stopped`; what was mended until then stays, and the rest is found again."""
         mendable = [finding for finding in findings if finding.kind in DRIFT and not finding.stuck]
         for finding in findings:
-            if finding.kind in DRIFT and finding.stuck:
+            if finding.kind == "foreign" and self._foreign:
+                self._remove(finding)
+            elif finding.kind in DRIFT and finding.stuck:
                 self._count(Mended(finding, "left", finding.stuck))
         for batch in _batches(mendable):
             mends = [ConditionalWrite(finding.write, finding.seen) for finding in batch]
@@ -84,6 +89,11 @@ class Repairer:
                     self._count(Mended(finding, "left", outcome.reason))
                 else:
                     self._count(Mended(finding, "mended" if outcome is APPLIED else "changed"))
+
+    def _remove(self, finding: Finding) -> None:
+        foreign = [Foreign(finding.key, finding.stuck)]
+        removed = self._patience.insist(lambda: self._target.remove_foreign(foreign))
+        self._count(Mended(finding, "mended" if removed else "changed"))
 
     def _take(self, findings: Sequence[Finding]) -> None:
         """Remove rows of an earlier state where the store cannot hold what their items ask for: a rebuild would give

@@ -119,13 +119,15 @@ class Rounds:
             log.warning("view %s could not be verified: %s", report.view, report.error)
         elif report.drift:
             log.error(
-                "view %s: %d rows are not as its table asks (%d missing, %d extra, %d different, %d of others); %s",
+                "view %s: %d rows are not as its table asks "
+                "(%d missing, %d extra, %d different, %d of others, %d foreign); %s",
                 report.view,
                 report.drift,
                 report.missing,
                 report.extra,
                 report.different,
                 report.owner,
+                report.foreign,
                 f"{mended} of them mended"
                 if mended
                 else f"see dynaview verify {report.view}; dynaview repair mends them",

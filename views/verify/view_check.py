@@ -61,6 +61,8 @@ UNKNOWN_OWNER = (
 CONFLICT = "both items ask for this row: give them different row keys, or remove one of them"
 TOO_MANY = "more than was remembered: repair, and verify again"
 
+REMOVE_FOREIGN = "dynaview repair --foreign removes it"
+
 _UNSTORABLE = (ValueError, TypeError, ArithmeticError)
 """What `Target.content` raises for content that its store cannot hold."""
 
@@ -121,6 +123,7 @@ class ViewCheck:
         self._telling = threading.Lock()
         self._suspects = Mismatches(patience.stop, lambda: self.failed is not None)
         self._contested: dict[RowKey, Key] = {}
+        self._told_foreign: set[RowKey] = set()
         self._taken: list[Mismatch] = []
         """Rows of another item's that were told, to be looked at once more."""
         self._agreement = Agreement(subject.target.layout, now)
@@ -342,6 +345,8 @@ class ViewCheck:
             self._patience.insist(lambda: self._orphans(ledger))
             self._conflicts(ledger)
         self._look_again()
+        if ledger is not None:
+            self._patience.insist(self._foreign)
         if self._agreement.expires_alone:
             self.report.note("its rows expire by themselves, so rows that do not stand are not judged")
         self.report.seconds = self._now() - self.report.begun
@@ -373,6 +378,14 @@ class ViewCheck:
             else:
                 findings.append(self._finding("extra", Write(key, None, 0, row.owner), row, None, None))
         return findings
+
+    def _foreign(self) -> None:
+        """What somebody put where rows of the view could stand. No row of dynaview's, so nothing waits for it."""
+        for foreign in self.subject.target.foreign():
+            if foreign.key not in self._told_foreign:
+                self._told_foreign.add(foreign.key)
+                stuck = f"{foreign.what} that dynaview did not put there: {REMOVE_FOREIGN}"
+                self.tell([self._finding("foreign", Write(foreign.key, None, 0), None, None, None, stuck=stuck)])
 
     def _conflicts(self, ledger: ListedRows) -> None:
         """Rows of another item's which that item wants too; of the others the owner has changed meanwhile."""

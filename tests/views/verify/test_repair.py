@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from dynaview.sinks.port import ConditionalWrite, Outcome, Rejected, SinkUnavailable, Target
+from dynaview.projections.rows import RowKey
+from dynaview.sinks.port import ConditionalWrite, Foreign, Outcome, Rejected, SinkUnavailable, Target
 from dynaview.views.control.records import DeadLetterFilter
 from dynaview.views.retry import Retrier
 from dynaview.views.verify.findings import Finding
@@ -18,7 +19,7 @@ from dynaview.views.verify.repair import Mended, Repair, Repairer
 from dynaview.views.verify.verifier import Verification
 from tests.support.house import House
 from tests.support.simple import SHAPE
-from tests.views.verify.test_verification import Moving, by_hand, filled, held, item, row, settled, subject, whole
+from tests.support.verifying import Moving, by_hand, filled, held, item, row, settled, subject, whole
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def repaired(house: House, target: Any = None) -> tuple[Repair, list[Mended]]:
     patience = Retrier(seconds=20)
     told: list[Mended] = []
     mender = Repairer("one", target or house.targets["one"], patience, told.append)
-    made = Verification(house.table, [subject(house, patience, found=mender)], SHAPE, patience=patience)
+    made = Verification(house.table, [subject(house, patience, target, found=mender)], SHAPE, patience=patience)
     (report,) = made.whole()
     assert report.error == ""
     return mender.repair, told
@@ -267,3 +268,42 @@ def test_repairs_beside_a_busy_writer_end_in_step(tmp_path: Path) -> None:
     assert house.rows("one") == house.expected()
     assert mended >= 5
     house.stop()
+
+
+class Visited:
+    """A target where somebody has put something of his own."""
+
+    def __init__(self, inner: Any, *keys: RowKey) -> None:
+        self.inner = inner
+        self.keys = [*keys]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def foreign(self) -> Iterator[Foreign]:
+        return iter([Foreign(key, "a string") for key in self.keys])
+
+    def remove_foreign(self, foreign: Sequence[Foreign]) -> int:
+        removed = [one for one in foreign if one.key in self.keys]
+        self.keys = [key for key in self.keys if key not in [one.key for one in removed]]
+        return len(removed)
+
+
+def test_what_somebody_put_there_is_named_and_removed_on_request(house: House) -> None:
+    filled(house)
+    target: Any = Visited(house.targets["one"], "card:by hand", ("set", "member"))
+    patience = Retrier(seconds=20)
+    (report,) = Verification(house.table, [subject(house, patience, target)], SHAPE, patience=patience).whole()
+    assert (report.drift, report.foreign) == (2, 2)
+    assert [(one.kind, one.key) for one in report.listed] == [
+        ("foreign", "card:by hand"),
+        ("foreign", ("set", "member")),
+    ]
+    assert report.listed[0].stuck == "a string that dynaview did not put there: dynaview repair --foreign removes it"
+    repair, _ = repaired(house, target)
+    assert (repair.number("left"), repair.number("mended"), len(target.keys)) == (2, 0, 2)
+    patience = Retrier(seconds=20)
+    mender = Repairer("one", target, patience, foreign=True)
+    made = Verification(house.table, [subject(house, patience, target, mender)], SHAPE, patience=patience)
+    made.whole()
+    assert (mender.repair.number("left"), mender.repair.number("mended"), target.keys) == (0, 2, [])

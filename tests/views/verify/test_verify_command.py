@@ -13,12 +13,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from dynaview.projections.attributes import Attr
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import APPLIED, ConditionalWrite, SinkUnavailable
 from dynaview.views.cli import cli
+from dynaview.views.cli.verify import line_of
 from dynaview.views.control.store import ControlStore
 from dynaview.views.states import ViewState
 from dynaview.views.status import all_status
+from dynaview.views.verify.findings import Finding
 from dynaview.views.verify.schedule import Rounds
 from tests.support.house import until
 from tests.support.yard import CARDS, READS, Yard
@@ -200,7 +203,7 @@ def test_repair_mends_and_a_second_one_finds_nothing(yard: Yard) -> None:
     assert done.exit_code == 0, done.output
     assert "the row is as its item asks for it now" in done.stdout
     lines = [line.split() for line in done.stdout.splitlines()]
-    assert ["cards", "3", "3", "1", "1", "1", "0", "0", "0", "0"] in lines
+    assert ["cards", "3", "3", "1", "1", "1", "0", "0", "0", "0", "0"] in lines
     assert len(yard.rows("cards")) == 20
     assert "orphan" not in str(yard.rows("cards"))
     done = asked(yard, "repair", "cards", "reads", "--json")
@@ -345,3 +348,12 @@ def test_a_verification_that_fails_is_told_and_tried_again(
     assert "secret" not in failed.error
     rounds(3700)
     until(lambda: bool((found := results.find("cards")) and not found.error), "the next one")
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "\x9b31m", "a\nreads  extra  forged", "\u202egnp"])
+def test_keys_of_items_are_shown_without_what_a_terminal_obeys(text: str) -> None:
+    write = Write(text, None, 0)
+    told = line_of(
+        Finding("cards", "extra", write, None, {"pk": Attr(S=text)}, fields=(text,), stuck=text), values=True
+    )
+    assert told.isprintable()

@@ -1,0 +1,210 @@
+"""Verifying parts of a view, and what stands in the way of a verification."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dynaview.projections.rows import RowKey, Write
+from dynaview.sinks.canonical import listed
+from dynaview.sinks.port import CanonicalRows, SinkRefused, SinkUnavailable, Stored
+from dynaview.sources.errors import AccessDenied, Throttled
+from dynaview.sources.port import Key
+from dynaview.views.budget import Capacity
+from dynaview.views.retry import Retrier
+from dynaview.views.states import ViewState
+from dynaview.views.verify import changed_since as recent
+from dynaview.views.verify.findings import VerifyError
+from dynaview.views.verify.verifier import Limits, Verification
+from tests.support.house import House, until
+from tests.support.scripted import ScriptedTable
+from tests.support.simple import SHAPE
+from tests.support.verifying import (
+    by_hand,
+    filled,
+    found,
+    held,
+    item,
+    row,
+    subject,
+    verification,
+    whole,
+)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    yield made
+    if made.pipelines:
+        made.stop()
+    assert not made.crashed.is_set()
+
+
+def test_a_sample_costs_its_share_and_finds_no_orphans(house: House) -> None:
+    filled(house, 400)
+    target = house.targets["one"]
+    held(house).clear()
+    by_hand(target, "orphan", (1,))
+    (report,) = verification(house).sample(0.25, random.Random(1))
+    assert 40 <= report.units <= 160
+    assert report.items == report.rows == report.missing == report.units
+    assert report.extra == 0
+    assert "only found by verifying the whole view" in report.notes[0]
+
+
+def keys(*numbers: int) -> list[Key]:
+    return [{"pk": SHAPE.pack(item(number))["pk"], "sk": SHAPE.pack(item(number))["sk"]} for number in numbers]
+
+
+def test_single_items_are_read_and_nothing_else(house: House) -> None:
+    filled(house)
+    by_hand(house.targets["one"], row(1), ("x",))
+    by_hand(house.targets["one"], row(2), ("x",))
+    by_hand(house.targets["one"], row(50), ("x",))
+    before = house.table.counts()["scan"]
+    (report,) = verification(house).items(keys(1, 3))
+    assert report.error == ""
+    assert found(report) == {("different", row(1))}
+    rows = [("one", key, Write(row(number), None, 0)) for number, key in zip((2, 50), keys(2, 50), strict=True)]
+    (report,) = verification(house).items(keys(2, 50), rows)
+    assert found(report) == {("different", row(2)), ("extra", row(50))}
+    assert house.table.counts()["scan"] == before
+
+
+def test_what_has_changed_of_late_is_taken_from_the_stream(tmp_path: Path) -> None:
+    table = ScriptedTable(clock=__import__("time").time)
+    house = House(tmp_path, table)
+    filled(house)
+    long_ago = table.now
+    table.advance(100)
+    since = table.now
+    for number in (3, 4, 5):
+        table.put(item(number, "late"))
+    table.delete(item(6))
+    house.wait_equal()
+    table.split(table.leaves[0])
+    target = house.targets["one"]
+    for number in (1, 3, 6):
+        by_hand(target, row(number), ("x",))
+    no_wait = lambda at: None  # noqa: E731 - the table's clock is not the watermark's
+    (report,) = verification(house, hold=no_wait).since(since)
+    assert found(report) == {("different", row(3)), ("extra", row(6))}
+    (report,) = verification(house, hold=no_wait).since(long_ago - 100)
+    assert found(report) == {("different", row(1)), ("different", row(3)), ("extra", row(6))}
+    house.stop()
+
+
+def test_since_a_time_that_the_stream_does_not_reach_is_refused(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(house)
+    with pytest.raises(VerifyError, match="reaches back 24 hours"):
+        verification(house).since(house.table.now - 25 * 3600)
+    monkeypatch.setattr(recent, "REACH", 10**10)
+    with pytest.raises(VerifyError, match="is on only since 2026-01-01T00:00:00Z: verify the whole view"):
+        verification(house).since(1_700_000_000)
+    house.table.disable_stream()
+    with pytest.raises(VerifyError, match="is off"):
+        verification(house).since(house.table.now - 5)
+
+
+# What stands in the way
+
+
+def test_throttling_and_stores_that_are_away_for_a_moment_are_waited_for(house: House) -> None:
+    filled(house, 250)
+    by_hand(house.targets["one"], row(1), ("x",))
+    by_hand(house.targets["one"], "orphan", ("x",))
+    house.table.fail("scan", Throttled, times=2, after=1)
+    house.table.fail("get", Throttled, times=1)
+    target = Listing(house.targets["one"])
+    target.failures = ["rows", "read", "read"]
+    report = whole(house, target=target)
+    assert (report.items, found(report)) == (250, {("different", row(1)), ("extra", "orphan")})
+
+
+def test_a_right_that_is_missing_ends_it_at_once(house: House) -> None:
+    filled(house)
+    house.table.fail("scan", AccessDenied("not allowed", "dynamodb:Scan", "the table"), times=1)
+    with pytest.raises(AccessDenied):
+        verification(house).whole()
+
+
+def test_a_store_that_refuses_ends_the_verification_of_its_view_only(house: House) -> None:
+    filled(house)
+    by_hand(house.targets["one"], row(1), ("x",))
+    patience = Retrier(seconds=20)
+    target = Listing(house.targets["one"])
+    target.refusing = True
+    broken = replace(subject(house, patience, target), view="two")
+    reports = Verification(house.table, [broken, subject(house, patience)], SHAPE, patience=patience).whole()
+    assert [(report.error, report.drift) for report in reports] == [("grant everything", 0), ("", 1)]
+
+
+def test_a_view_that_does_not_catch_up_is_no_result(house: House) -> None:
+    filled(house)
+    patience = Retrier(seconds=0.2)
+    by_hand(house.targets["one"], row(1), ("x",))
+    house.pipelines["one"].fail(ViewState.GAP, "lost; dynaview drop one")
+    until(lambda: house.state("one") == "gap", "the gap")
+    (report,) = Verification(house.table, [subject(house, patience)], SHAPE, patience=patience).whole()
+    assert "gap: lost; dynaview drop one" in report.error
+
+
+def test_read_units_are_kept_to(house: House) -> None:
+    filled(house, 250)
+    house.table.scan_page = 50
+    report = whole(house, limits=Limits(capacity=Capacity(units=125)))
+    assert report.units == 250
+    assert report.seconds >= 0.9  # all but what one second gives is waited for
+
+
+def once(act: Callable[[], object]) -> Callable[[], object]:
+    """Does it the first time only."""
+    left = [act]
+    return lambda: left.pop()() if left else None
+
+
+class Listing:
+    """A target whose listing and reads can be watched and made to fail."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.layout = inner.layout
+        self.generation = inner.generation
+        self.content = inner.content
+        self.after: Callable[[], object] = lambda: None
+        """Called once, when the first listing has ended."""
+        self.before_read: Callable[[], object] = lambda: None
+        self.failures: list[str] = []
+        self.refusing = False
+
+    def rows(self) -> Iterator[Stored]:
+        if self.refusing:
+            raise SinkRefused("grant everything")
+        found = list(self.inner.rows())
+        yield from found[: len(found) // 2]
+        if "rows" in self.failures:
+            self.failures.remove("rows")
+            raise SinkUnavailable("away")
+        yield from found[len(found) // 2 :]
+        once, self.after = self.after, lambda: None
+        once()
+
+    def canonical_rows(self) -> Iterator[CanonicalRows]:
+        return listed(self.rows())
+
+    def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
+        if "read" in self.failures:
+            self.failures.remove("read")
+            raise SinkUnavailable("away")
+        self.before_read()
+        found: list[Stored | None] = self.inner.read(keys)
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
