@@ -81,9 +81,23 @@ views:
 TTL_SHARE = 0.02
 DELETE_SHARE = 0.15
 
+BROKEN_SHARE = 0.004
+"""How many states no row can be made of, in one view of theirs at least: dead letters, which take the earlier rows."""
+
 
 def item_at(index: int, rng: random.Random) -> dict[str, Any]:
     """A random state of item number `index`; its key depends on the index alone."""
+    item = _good_item(index, rng)
+    if rng.random() < BROKEN_SHARE:
+        for name in ("points", "price", "total"):  # a score, a column and a field that have to be numbers
+            if name in item:
+                item[name] = "unknown"
+        for line in item.get("lines", [])[:1]:
+            del line["sku"]  # a part of a row's key
+    return item
+
+
+def _good_item(index: int, rng: random.Random) -> dict[str, Any]:
     key: dict[str, Any] = dict(key_at(index))
     if key["sk"] == "PROFILE":
         return key | {
