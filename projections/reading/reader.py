@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -35,6 +36,7 @@ from dynaview.projections.urls import AddressError, safe_url
 T = TypeVar("T")
 
 CONTROL_FILE = "dynaview.db"
+_RELATIVE = re.compile(r"(sqlite:///)(?!/|file:|:memory:)(.+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def read(
 ) -> Reading:
     """Read files and decorated functions as one declaration. Never raises for what they hold.
 
-    `folder` answers where a file lies: relative paths in it, and the control store by default, are relative to that.
+    `folder` answers where a file lies: relative paths in it, also that of the control store, are relative to that.
     """
     problems: list[Problem] = []
     parts = [_Part(_top(document, environ, problems), None) for document in documents]
@@ -71,7 +73,7 @@ def read(
         sources={name: source for name, source in sources.items() if source is not None},
         sinks={name: sink for name, sink in sinks.items() if sink is not None},
         views={name: found.view for name, found in read_views.items() if found is not None and found.view is not None},
-        control=_control(parts, environ, problems) or _default_control(folder(file)),
+        control=_control(parts, environ, problems, folder) or _beside(f"sqlite:///{CONTROL_FILE}", folder(file)),
         file=file,
     )
     return Reading(declaration, problems)
@@ -164,7 +166,9 @@ def _sink(
     return SinkDeclaration(name, kind, url or "", safe_url(url or ""), options, section.at())
 
 
-def _control(parts: Sequence[_Part], environ: Mapping[str, str], problems: list[Problem]) -> str | None:
+def _control(
+    parts: Sequence[_Part], environ: Mapping[str, str], problems: list[Problem], folder: Callable[[str], str]
+) -> str | None:
     declared = [part.section for part in parts if part.section.has("control")]
     for section in declared[1:]:
         section.problem(f"declared already at {declared[0].at('control')}: there is one control store", "control")
@@ -178,11 +182,14 @@ def _control(parts: Sequence[_Part], environ: Mapping[str, str], problems: list[
             check_control_url(url)
         except AddressError as error:
             declared[0].problem(str(error), "control")
+        return _beside(url, folder(declared[0].document.file))
     return url
 
 
-def _default_control(folder: str) -> str:
-    return f"sqlite:///{posixpath.join(folder, CONTROL_FILE)}"
+def _beside(url: str, folder: str) -> str:
+    """The URL of a control store; a relative path of SQLite is relative to the declaration, as every path in it."""
+    found = _RELATIVE.fullmatch(url)
+    return url if found is None else found[1] + posixpath.join(folder, found[2])
 
 
 def _substituted(section: Section, key: str, environ: Mapping[str, str]) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from dynaview.projections.declaration import Declaration
-from dynaview.views.control.errors import ControlError
+from dynaview.views.control.errors import ControlError, ControlMissing
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.load import DEFAULT_FILE, load
 
@@ -40,13 +40,28 @@ def load_files(files: tuple[Path, ...]) -> Declaration:
 
 
 @contextmanager
-def opened_control(declaration: Declaration) -> Iterator[ControlStore]:
-    """The declaration's control store; one that cannot be used ends the command with one line and exit code 1."""
+def opened_control(declaration: Declaration, code: int = 1) -> Iterator[ControlStore]:
+    """The declaration's control store; one that cannot be used, or that dynaview run has not made yet, ends the command
+    with one line and this exit code."""
+    with found_control(declaration, code) as control:
+        if control is None:
+            sys.exit(code)
+        yield control
+
+
+@contextmanager
+def found_control(declaration: Declaration, code: int = 1) -> Iterator[ControlStore | None]:
+    """The same for a command that has something to say without one: None, and a line that says why, where dynaview run
+    has not made it yet."""
     try:
-        control = ControlStore(declaration.control)
+        control = ControlStore(declaration.control, create=False)
+    except ControlMissing as error:
+        click.echo(f"dynaview: {error}", err=True)
+        yield None
+        return
     except ControlError as error:
         click.echo(f"dynaview: {error}", err=True)
-        sys.exit(1)
+        sys.exit(code)
     try:
         yield control
     finally:

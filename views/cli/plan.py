@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from dynaview.views.cli.options import files_option, load_files, opened_control
+from dynaview.views.cli.options import files_option, found_control, load_files
+from dynaview.views.control.records import Generation
 from dynaview.views.declarations.plan import Planned, Rows, Size, Standing, plan
 
 
@@ -27,13 +28,13 @@ def command(views: tuple[str, ...], files: tuple[Path, ...], as_json: bool, chec
     not known, and the rest is shown all the same.
     """
     declaration = load_files(files)
-    with opened_control(declaration) as control:
-        records = {record.name: record for record in control.views()}
+    with found_control(declaration) as control:
+        records = {} if control is None else {record.name: record for record in control.views()}
         for name in views:
             if name not in declaration.views and name not in records:
                 known = ", ".join(sorted({*declaration.views, *records}))
                 raise click.UsageError(f"no view is called {name}; there are {known}")
-        planned = plan(declaration, Standing(records, control.generations), views)
+        planned = plan(declaration, Standing(records, _none if control is None else control.generations), views)
     if as_json:
         click.echo(json.dumps([_object(each) for each in planned], indent=2))
     else:
@@ -41,6 +42,11 @@ def command(views: tuple[str, ...], files: tuple[Path, ...], as_json: bool, chec
             click.echo(line)
     if check and any(each.to_do for each in planned):
         sys.exit(1)
+
+
+def _none(view: str) -> list[Generation]:
+    """Nothing was ever built."""
+    return []
 
 
 def lines(planned: Sequence[Planned]) -> Iterator[str]:

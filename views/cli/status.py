@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from dynaview.views.cli.columns import aligned
-from dynaview.views.cli.options import files_option, load_files, opened_control
+from dynaview.views.cli.options import files_option, found_control, load_files
 from dynaview.views.states import ViewState
 from dynaview.views.status import all_status, under_way, unknown_for
 
@@ -35,8 +35,8 @@ WORDS = 6
 def command(files: tuple[Path, ...], as_json: bool, check: bool, max_lag: float | None) -> None:
     """Show views, generation, state, watermark, lag and counts (read = applied + stale + unmatched + dead)."""
     declaration = load_files(files)
-    with opened_control(declaration) as control:
-        views = all_status(control)
+    with found_control(declaration) as control:
+        views = [] if control is None else all_status(control)
     started = {view["view"] for view in views}
     missing = [name for name in declaration.views if name not in started]
     if as_json:

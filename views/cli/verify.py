@@ -94,7 +94,7 @@ def command(
     listed = limit if limit is not None else LISTED_JSON if as_json else LISTED
     limits = Limits(segments, max_read_units, listed)
     asked = Asked(sample, keys, since, patience=timeout, limits=limits)
-    with opened_control(declaration) as control:
+    with opened_control(declaration, code=2) as control:
         reports = perform(declaration, control, names, asked)
         if not keys and since is None:
             keep(control, reports, sample)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager, nullcontext
+import time
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 import click
 
 from dynaview.projections.declaration import Declaration
 from dynaview.sinks.port import SinkError
-from dynaview.views.cli.options import files_option, load_files, opened_control
+from dynaview.views.cli.options import files_option, load_files
 from dynaview.views.cli.written import moment
-from dynaview.views.control.errors import ControlError
+from dynaview.views.control.errors import ControlError, ControlMissing
+from dynaview.views.control.store import ControlStore
 from dynaview.views.waiting import Goal, Moment, WaitError, opened_row, searchable, wait_for
 
 HALF = "--key and --version belong together"
@@ -28,6 +30,18 @@ def _version(_ctx: click.Context, _option: click.Parameter, written: str | None)
 
 def _shown(declaration: Declaration, view: str, goal: Goal, searched: bool) -> AbstractContextManager[Goal]:
     return searchable(declaration, view, goal) if searched else nullcontext(goal)
+
+
+def _control(url: str, timeout: float) -> ControlStore:
+    """The control store; one that dynaview run has not made yet may come in time."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return ControlStore(url, create=False)
+        except ControlMissing:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(min(0.2, timeout))
 
 
 @click.command("wait")
@@ -71,7 +85,7 @@ def command(
         with (
             row as stored,
             _shown(declaration, view, stored, searched) as wanted,
-            opened_control(declaration) as control,
+            closing(_control(declaration.control, timeout)) as control,
         ):
             standing = wait_for(
                 control, view, wanted, timeout=timeout, notice=lambda text: click.echo(f"waiting: {text}", err=True)

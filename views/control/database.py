@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dynaview.projections.urls import AddressError, host_of, safe_url
-from dynaview.views.control import tables
-from dynaview.views.control.errors import ControlError, ControlUnavailable
+from dynaview.views.control import migrations, tables
+from dynaview.views.control.errors import ControlError, ControlMissing, ControlUnavailable
+
+log = logging.getLogger(__name__)
 
 CREATION = 7_370_212_905_331_874
 """The number of the Postgres lock under which the tables are made."""
@@ -22,48 +26,40 @@ CREATION = 7_370_212_905_331_874
 class Database:
     """Connections to one database that holds the tables. Safe to use from several threads."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, create: bool = True) -> None:
         """See `ControlStore`."""
-        try:
-            parsed = sa.make_url(url)
-            if parsed.get_backend_name() != "sqlite":
-                host_of(url, "postgresql://user:password@host:5432/name")
-        except (sa.exc.ArgumentError, ValueError) as error:
-            reason = str(error) if isinstance(error, AddressError) else "not a database URL"
-            raise ControlError(
-                f"the control store's address cannot be used (such as sqlite:///dynaview.db): {reason}"
-            ) from None
-        if parsed.drivername in ("postgresql", "postgres"):
-            parsed = parsed.set(drivername="postgresql+psycopg")
+        parsed = _parsed(url)
         self.name = safe_url(url)
         self._sqlite = parsed.get_backend_name() == "sqlite"
-        connect_args: dict[str, Any] = {"timeout": 30} if self._sqlite else _tls(parsed)
-        self.file: Path | None = None
+        self.file = Path(str(parsed.database)) if self._sqlite else None
         """SQLite's file; None for another database."""
-        if self._sqlite:
-            if parsed.database in (None, "", ":memory:"):
-                raise ControlError("the control store has to last: name a file, as in sqlite:///dynaview.db")
-            self.file = Path(str(parsed.database))
-            self.file.parent.mkdir(parents=True, exist_ok=True)
+        if self.file is not None:
+            self._make_file(self.file, create)
         # Parameters stay out of errors: those of a dead letter are a row's values.
         self._engine = sa.create_engine(
-            parsed, connect_args=connect_args, pool_pre_ping=not self._sqlite, hide_parameters=True
+            parsed,
+            connect_args={"timeout": 30} if self._sqlite else _tls(parsed),
+            pool_pre_ping=not self._sqlite,
+            hide_parameters=True,
         )
         self._schema: str | None = None
         """Postgres: where the tables are, see `_postgres_connection`."""
-        if self._sqlite:
-            sa.event.listen(self._engine, "connect", _sqlite_connection)
-        else:
-            sa.event.listen(self._engine, "connect", self._postgres_connection)
+        sa.event.listen(self._engine, "connect", _sqlite_connection if self._sqlite else self._postgres_connection)
         try:
             with self.translated():
                 self._find_schema()
-                self._create()
+                self._prepare(create)
         except ControlUnavailable as error:
             self.close()
             if self._sqlite:  # a file that cannot be opened heals by no waiting
                 cause: Any = error.__cause__
-                raise ControlError(f"the control store {self.name} cannot be used: {_first_line(cause)}") from cause
+                raise ControlError(
+                    f"the control store {self.name} cannot be used: {_first_line(cause)}: let dynaview read and write "
+                    "it and its folder, or name another one with control:"
+                ) from cause
+            raise
+        except BaseException:
+            self.close()
             raise
 
     def _find_schema(self) -> None:
@@ -89,26 +85,81 @@ class Database:
             cursor.execute("SET idle_in_transaction_session_timeout = '10s'")
         connection.commit()
 
-    def _create(self) -> None:
-        if sa.inspect(self._engine).has_table(tables.about.name, schema=self._schema):
-            with self._engine.connect() as connection:
-                found = connection.execute(sa.select(tables.about.c.schema_version)).scalar()
-            if found is not None and found < tables.SCHEMA_VERSION:
-                raise ControlError(
-                    f"the control store {self.name} was made by an earlier dynaview (its schema is {found}, this one "
-                    f"needs {tables.SCHEMA_VERSION}): name another store with control:, and fill the views anew"
-                )
-            if found is not None and found > tables.SCHEMA_VERSION:
-                raise ControlError(
-                    f"the control store {self.name} was made by a newer dynaview (its schema is {found}, this one "
-                    f"knows {tables.SCHEMA_VERSION}): install that version, or name another store with control:"
-                )
+    def _make_file(self, file: Path, create: bool) -> None:
+        """The file holds values of items (dead letters), so it is its owner's alone; SQLite gives the files beside it
+        the same rights."""
+        if not create:
+            if not file.exists():
+                raise self._missing()
+            return
+        try:
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise ControlError(
+                f"the control store {self.name} cannot be made: {error.strerror or type(error).__name__}: let dynaview "
+                f"write into {file.parent}, or name another place with control: (as in "
+                "control: sqlite:////var/lib/dynaview/dynaview.db)"
+            ) from error
+
+    def _missing(self) -> ControlMissing:
+        return ControlMissing(
+            f"there is no control store {self.name} yet: dynaview run makes it; where it has run already, this is "
+            "another folder, declaration or control: than it ran with"
+        )
+
+    def _prepare(self, create: bool) -> None:
+        """See that the tables are those of this dynaview."""
+        found = self._found()
+        if found is None and not create:
+            raise self._missing()
+        if found == migrations.newest():
+            return
+        if found is not None:
+            self._check(found, create)
         with self.write() as connection:
             if not self._sqlite:  # several workers may start at once: one of them makes the tables
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(CREATION)))
-            tables.meta.create_all(connection)
-            if connection.execute(sa.select(tables.about.c.schema_version)).scalar() is None:
-                connection.execute(tables.about.insert().values(schema_version=tables.SCHEMA_VERSION))
+            if found is None:
+                tables.meta.create_all(connection)
+                if connection.execute(sa.select(tables.about.c.schema_version)).scalar() is None:
+                    connection.execute(tables.about.insert().values(schema_version=migrations.newest()))
+            else:
+                self._migrate(connection)
+
+    def _found(self) -> int | None:
+        if not sa.inspect(self._engine).has_table(tables.about.name, schema=self._schema):
+            return None
+        with self._engine.connect() as connection:
+            found: int | None = connection.execute(sa.select(tables.about.c.schema_version)).scalar()
+            return found
+
+    def _check(self, found: int, migrate: bool) -> None:
+        if found < migrations.BASELINE:
+            raise ControlError(
+                f"the control store {self.name} was made by an earlier dynaview (its schema is {found}, this one "
+                f"needs {migrations.BASELINE} or later): name another store with control:, and fill the views anew"
+            )
+        if found > migrations.newest():
+            raise ControlError(
+                f"the control store {self.name} was made by a newer dynaview (its schema is {found}, this one "
+                f"knows {migrations.newest()}): install that version, or name another store with control:"
+            )
+        if not migrate:
+            raise ControlError(
+                f"the control store {self.name} was made by an earlier dynaview (its schema is {found}, this one "
+                f"needs {migrations.newest()}): the next dynaview run brings it up to date"
+            )
+
+    def _migrate(self, connection: sa.Connection) -> None:
+        """Run what is still to be run; another process may have done so meanwhile."""
+        begun = connection.execute(sa.select(tables.about.c.schema_version)).scalar_one()
+        for number in sorted(migrations.MIGRATIONS):
+            if number > begun:
+                migrations.MIGRATIONS[number](connection)
+                log.info("the control store %s has schema %d now", self.name, number)
+        connection.execute(tables.about.update().values(schema_version=migrations.newest()))
 
     def close(self) -> None:
         """Give back connections."""
@@ -169,6 +220,47 @@ def _tls(url: sa.URL) -> dict[str, str]:
     from dynaview.sinks.postgres.tls import tls_parameters
 
     return tls_parameters({**url.query, "host": url.host or url.query.get("host")}, {})
+
+
+def _parsed(url: str) -> sa.URL:
+    """The database that a URL names. Raises `ControlError`, never with the URL: it may hold a password."""
+    try:
+        parsed = sa.make_url(url)
+        if parsed.get_backend_name() != "sqlite":
+            host_of(url, "postgresql://user:password@host:5432/name")
+    except (sa.exc.ArgumentError, ValueError) as error:
+        reason = str(error) if isinstance(error, AddressError) else "not a database URL"
+        raise ControlError(
+            f"the control store's address cannot be used (such as sqlite:///dynaview.db): {reason}"
+        ) from None
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise ControlError("the control store has to last: name a file, as in sqlite:///dynaview.db")
+    return parsed
+
+
+def check_url(url: str) -> None:
+    """See whether a URL can be a control store's, as far as that can be told without a server and without making
+    anything. Raises `ControlError`."""
+    parsed = _parsed(url)
+    if parsed.get_backend_name() == "sqlite":
+        file = Path(str(parsed.database))
+        above = next((folder for folder in file.parents if folder.exists()), None)
+        if file.is_dir() or (above is not None and not above.is_dir()):
+            there = file if file.is_dir() else above
+            raise ControlError(
+                f"the control store cannot be the file {file}: {there} is in its way; name another place"
+            )
+        return
+    import psycopg  # only who uses Postgres pays for its client
+
+    try:
+        psycopg.conninfo.make_conninfo(**{name: str(value) for name, value in parsed.query.items()})
+    except psycopg.Error as error:
+        raise ControlError(
+            f"the control store's address has an option that PostgreSQL does not know: {error}"
+        ) from error
 
 
 def _first_line(error: sa.exc.DBAPIError) -> str:

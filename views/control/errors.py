@@ -1,6 +1,7 @@
 """What goes wrong with the control store.
 
 ControlError
+├── ControlMissing       there is none, and nothing was to be made
 └── ControlUnavailable   heals by itself: try again
 LeaseLost, Superseded    nothing was written: somebody else goes on
 """
@@ -10,6 +11,10 @@ from __future__ import annotations
 
 class ControlError(Exception):
     """The control store cannot be used as it is; the text says why and what to do."""
+
+
+class ControlMissing(ControlError):
+    """There is no control store where it was looked for."""
 
 
 class ControlUnavailable(ControlError):

@@ -90,8 +90,8 @@ class Liveness:
                 if path.stat().st_ino == os.fstat(held.fileno()).st_ino:
                     return
             held.close()  # somebody has removed the file
-        path.parent.mkdir(exist_ok=True)
-        self._files[worker] = opened = path.open("ab")
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        self._files[worker] = opened = open(path, "ab", opener=_private)  # noqa: SIM115 - an opener; held open
         # Whoever looks holds it for a moment, and only looks at workers whose row is there.
         fcntl.flock(opened, fcntl.LOCK_EX)
 
@@ -119,6 +119,10 @@ class Liveness:
             self._connection.invalidate()
             self._connection.close()
             self._connection = None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _path(database: Path, worker: str) -> Path:

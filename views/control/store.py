@@ -31,12 +31,13 @@ class ControlStore:
     """One control store. Safe to use from several threads; `states` says what views are doing,
     `dead_letters`, `rebuilds` and `verifications` keep what their names say, `leases` who works on what."""
 
-    def __init__(self, url: str) -> None:
-        """Open (and create where missing) the store at a SQLAlchemy URL.
+    def __init__(self, url: str, *, create: bool = True) -> None:
+        """Open the store at a SQLAlchemy URL; where it is missing, make it, unless `create` is off.
 
-        Raises `ControlError` where it cannot be reached, or was made by a newer dynaview (then nothing is touched).
+        Raises `ControlError` where it cannot be reached, was made by a newer dynaview (then nothing is touched), or is
+        missing (`ControlMissing`).
         """
-        self._database = Database(url)
+        self._database = Database(url, create=create)
         self.name = self._database.name
         self.dead_letters = DeadLetterStore(self._database)
         self.rebuilds = RebuildStore(self._database, self.dead_letters)

@@ -1,10 +1,8 @@
-"""The tables of the control store."""
+"""The tables of the control store. A change here is also a migration, see `dynaview.views.control.migrations`."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
-
-SCHEMA_VERSION = 6
 
 meta = sa.MetaData()
 

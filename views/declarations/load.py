@@ -13,6 +13,8 @@ from dynaview.projections.reading.document import LARGEST, Document, read_yaml
 from dynaview.projections.reading.python import Declared
 from dynaview.projections.reading.reader import read
 from dynaview.sinks.connect import connect
+from dynaview.views.control.database import check_url
+from dynaview.views.control.errors import ControlError
 from dynaview.views.declarations.modules import Modules
 
 DEFAULT_FILE = "dynaview.yaml"
@@ -45,6 +47,7 @@ def load(paths: Sequence[Path], environ: Mapping[str, str]) -> Declaration:
     problems += reading.problems
     problems += _unmakeable(reading.declaration.views.values())
     problems += _unconnectable(reading.declaration, {problem.at.path for problem in problems})
+    problems += _uncontrollable(reading.declaration, {problem.at.path for problem in problems})
     if not problems and not reading.declaration.views:
         problems.append(Problem(At("views", reading.declaration.file, 1), "no view is declared: add one under views"))
     if problems:
@@ -123,6 +126,15 @@ def _unconnectable(declaration: Declaration, told: set[str]) -> Iterator[Problem
                         yield Problem(view.at, str(error))
         finally:
             sink.close()
+
+
+def _uncontrollable(declaration: Declaration, told: set[str]) -> Iterator[Problem]:
+    """What only the database of the control store knows of its address."""
+    if "control" not in told:
+        try:
+            check_url(declaration.control)
+        except ControlError as error:
+            yield Problem(At("control", declaration.file, 1), str(error))
 
 
 def _in_order(problems: list[Problem], paths: Sequence[Path]) -> list[Problem]:
