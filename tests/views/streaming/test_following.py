@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynaview.sources.errors import BadPage, IteratorExpired, SourceUnavailable, Throttled
-from tests.support.house import CutControl, House, until
+from tests.support.house import QUICK, CutControl, House, until
 from tests.support.scripted import ScriptedTable
 
 
@@ -322,14 +324,17 @@ operation = st.one_of(
     script=st.lists(operation, min_size=1, max_size=60),
     page=st.integers(1, 7),
     late_end=st.booleans(),
+    odd=st.sampled_from([(0.0, 0.0), (0.4, 0.0), (0.0, 0.3), (0.4, 0.3)]),
 )
 def test_whatever_happens_every_change_is_accounted_for_once(
-    before: list[int], script: list[tuple[Any, ...]], page: int, late_end: bool
+    before: list[int], script: list[tuple[Any, ...]], page: int, late_end: bool, odd: tuple[float, float]
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         house = House(Path(folder), names=("one", "two"))
         table = house.table
         table.page, table.late_end, table.scan_page = page, late_end, 3
+        table.hollow, table.flicker = odd
+        house.settings = replace(QUICK, tip_pages=20)
         house.pipeline_settings.buffer, house.pipeline_settings.batch = 4, 3
         for number in before:
             put(table, number, "before")
@@ -354,6 +359,11 @@ def test_whatever_happens_every_change_is_accounted_for_once(
             else:
                 house.crash() if what == "crash" else house.stop()
                 house.start()
+        if not table.flicker:  # else two children may be listed far apart
+            now = time.time()
+            for name in house.names:
+                until(lambda name=name: (house.record(name).watermark or 0.0) > now, "the watermark", 60)  # type: ignore[misc]
+                assert house.rows(name) == house.expected()
         house.wait_equal(seconds=60)
         house.wait_counted()
         for name in house.names:

@@ -297,13 +297,19 @@ step = st.one_of(
 
 
 @settings(max_examples=25, deadline=None)
-@given(script=st.lists(step, min_size=5, max_size=60), page=st.integers(1, 7), workers=st.integers(1, 3))
+@given(
+    script=st.lists(step, min_size=5, max_size=60),
+    page=st.integers(1, 7),
+    workers=st.integers(1, 3),
+    odd=st.sampled_from([(0.0, 0.0), (0.4, 0.3)]),
+)
 def test_whoever_comes_and_goes_every_change_is_counted_once(
-    script: list[tuple[Any, ...]], page: int, workers: int
+    script: list[tuple[Any, ...]], page: int, workers: int, odd: tuple[float, float]
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, made_band(Path(folder)) as band:
         table = band.table
         table.page = page
+        table.hollow, table.flicker = odd
         band.pipeline.buffer, band.pipeline.batch = 6, 4
         for _ in range(workers):
             band.join()
