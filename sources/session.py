@@ -13,11 +13,14 @@ import gzip
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import version
 from typing import Any, TypeVar
 
 import boto3
 import botocore.exceptions
+import botocore.loaders
+import botocore.session
 import msgspec
 from botocore import xform_name
 from botocore.client import BaseClient
@@ -112,6 +115,20 @@ def client_config(*, connections: int = 64, connect: float = 5.0, read: float = 
     )
 
 
+@cache
+def _service_models() -> botocore.loaders.Loader:
+    loader: botocore.loaders.Loader = botocore.session.get_session().get_component("data_loader")
+    return loader
+
+
+def _new_session() -> boto3.Session:
+    """A session of its own, for credentials and settings. What botocore knows of AWS's services is shared: some 15 MB,
+    which each session would read and keep anew."""
+    core = botocore.session.get_session()
+    core.register_component("data_loader", _service_models())
+    return boto3.Session(botocore_session=core)
+
+
 def make_client(
     service: Any, region: str | None, endpoint: str | None, config: Config, session: boto3.Session | None = None
 ) -> BaseClient:
@@ -122,7 +139,7 @@ def make_client(
         except AddressError as error:
             raise SourceRefused(f"the endpoint cannot be used: {error}", "correct the endpoint in the source") from None
     try:
-        client: BaseClient = (session or boto3.Session()).client(service, region, endpoint_url=endpoint, config=config)
+        client: BaseClient = (session or _new_session()).client(service, region, endpoint_url=endpoint, config=config)
     except botocore.exceptions.NoRegionError as error:
         raise SourceRefused(
             "no AWS region is set", "name it in the source (region: eu-west-1) or in AWS_REGION"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import threading
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -467,3 +468,15 @@ class TestGet:
 def test_the_checksum_is_of_the_bytes_as_sent() -> None:
     body = packed(PAGE)
     assert zlib.crc32(gzip.compress(body)) != zlib.crc32(body)
+
+
+def test_another_table_costs_little_memory() -> None:
+    """What botocore knows of AWS's services is read once."""
+    first = Session("eu-west-1", "http://127.0.0.1:9")
+    tracemalloc.start()
+    second = Session("eu-west-1", "http://127.0.0.1:9")
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < 5_000_000
+    for session in (first, second):
+        session.close()
