@@ -69,9 +69,9 @@ REDIS = {
 
 VIEWS = ("cards", "reads", "search")
 
-BREAK = 0.5
-"""Seconds of the writer's breaks. DynamoDB Local cuts creation times to the minute, so only a look at a shard's end
-moves a watermark on."""
+BREAK = 1.5
+"""Seconds of the writer's breaks. DynamoDB Local cuts creation times to the minute, so only a run of looks at a shard's
+end moves a watermark on."""
 
 BREATH = 2.0
 DEADLINE = 180.0

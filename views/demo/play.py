@@ -121,6 +121,8 @@ class Stage:
     def wait_until_in_step(self, moment: float, daemon: DaemonProcess) -> None:
         """Wait until every view holds all changes up to then. Raises `LocalServerError`."""
         until = time.monotonic() + _CATCH_UP
+        for name in self.views:
+            self.control.set_awaited(name, moment)
         while behind := self._behind(moment):
             if not daemon.running:
                 raise daemon.failure("ended by itself")
