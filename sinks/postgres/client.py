@@ -1,7 +1,8 @@
 """Connections to one Postgres database: the URL, TLS, time-outs, a small pool, and transactions.
 
 Nothing outlives a transaction (settings are SET LOCAL, nothing is prepared), so a pooler between us and the server
-does no harm.
+does no harm. In every transaction names are looked for in ``pg_catalog`` alone, and what is not there is qualified:
+functions, operators and types that another role made in a schema of the user's ``search_path`` must not run as us.
 """
 
 from __future__ import annotations
@@ -46,13 +47,11 @@ class Mode(enum.Enum):
 
 
 _SHOWN = "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL extra_float_digits = 1"
+_START = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp; "
 _BEGIN = {
-    Mode.WRITE: sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {limit}"),
-    Mode.READ: sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {limit}; " + _SHOWN),
-    Mode.LONG: sql.SQL(
-        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {limit}; "
-        + _SHOWN
-    ),
+    Mode.WRITE: sql.SQL(_START + "SET LOCAL statement_timeout = {limit}"),
+    Mode.READ: sql.SQL(_START + "SET LOCAL statement_timeout = {limit}; " + _SHOWN),
+    Mode.LONG: sql.SQL(_START + "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {limit}; " + _SHOWN),
 }
 
 _LIMITS = (
@@ -110,11 +109,13 @@ class Connections:
     @contextmanager
     def single(self, remedy: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         """A connection whose statements each commit by themselves, as CREATE INDEX CONCURRENTLY has to, and take as
-        long as they take. Raises as `transaction`."""
+        long as they take; all names in them are qualified. Raises as `transaction`."""
         connection = self._take()
         connection.patience = None
         try:
+            connection.execute(_START)
             limits = [name for (name,) in connection.execute(_LIMITS)]
+            connection.execute("COMMIT")
             # Only where there is a limit: a pooler may let a setting outlive us.
             for name in limits:
                 connection.execute(sql.SQL("SET {} = 0").format(sql.Identifier(name)))

@@ -83,7 +83,8 @@ _REFUSED = {
 _SETUP = {
     "2BP01": "other views or functions depend on what has to be replaced or dropped: drop them, and make them again "
     "afterwards",
-    "42704": "a declared column type or index method does not exist here, or the method does not fit the column",
+    "42704": "a declared column type or index method does not exist here, or the method does not fit the column; a "
+    "type of an extension is declared with its schema, as in public.citext",
     "42804": "a declared column type does not take what its field type holds",
 }
 

@@ -163,7 +163,8 @@ class Schema:
         assert isinstance(self._layout.options, PostgresOptions)
         types = [(one.name, one.cast.removeprefix("::") or one.wire) for one in self.columns]
         problems = [
-            f"column {name}: type {type} does not exist here: create it, or declare another column type"
+            f"column {name}: type {type} does not exist here: create it, name its schema (public.citext), or declare "
+            "another column type"
             for name, type in types
             if connection.execute("SELECT to_regtype(%s)", (type,)).fetchone() == (None,)
         ]

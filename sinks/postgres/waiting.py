@@ -28,6 +28,21 @@ HIDDEN = "'infinity'::timestamptz"
 CLASH = "another row has the same values in a unique index; it shows by itself once they are free"
 
 
+_EQUAL = sql.SQL("OPERATOR(pg_catalog.=)")
+_EQUALS = """
+    SELECT DISTINCT ON (a.attname) a.attname, n.nspname, o.oprname
+    FROM pg_index x
+    CROSS JOIN LATERAL unnest(x.indkey::int2[], x.indclass::oid[]) AS part(number, class)
+    JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = part.number
+    JOIN pg_opclass c ON c.oid = part.class
+    JOIN pg_amop m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 3
+        AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype
+    JOIN pg_operator o ON o.oid = m.amopopr
+    JOIN pg_namespace n ON n.oid = o.oprnamespace
+    WHERE x.indrelid = %s::regclass AND x.indisunique AND x.indisvalid AND NOT x.indisprimary
+"""
+
+
 @dataclass
 class Waiting:
     """The statements on one table. Methods run in the caller's transaction."""
@@ -37,6 +52,8 @@ class Waiting:
     keys: tuple[str, ...]
     unique: tuple[tuple[str, ...], ...]
     """The columns of each unique index."""
+    _equals: dict[str, sql.Composed] | None = None
+    """By column, the operator by which its unique index compares, qualified; once it was looked up."""
 
     def show(self, connection: Connection[Any]) -> int:
         """Show the waiting rows whose values are free; how many.
@@ -45,6 +62,13 @@ class Waiting:
         """
         if not self.unique or connection.execute(self._any, ()).fetchone() is None:
             return 0
+        if self._equals is None:
+            self._equals = {
+                name: sql.SQL("OPERATOR({}.{})").format(Name(schema), sql.SQL(operator))
+                for name, schema, operator in connection.execute(
+                    _EQUALS, (sql.Identifier(self.schema, self.table).as_string(),)
+                )
+            }
         shown = 0
         # Whoever is about to free a value holds its row: wait for that, and see the outcome in the next statement.
         for columns in self.unique:
@@ -73,14 +97,14 @@ class Waiting:
     def _holders(self, columns: Sequence[str]) -> sql.Composed:
         return sql.SQL(
             "SELECT FROM {0} AS l JOIN {0} AS h ON {1} WHERE h._deleted = {2} AND l._deleted IS NULL FOR SHARE OF l"
-        ).format(self._relation, _same(columns), sql.SQL(HIDDEN))
+        ).format(self._relation, self._same(columns), sql.SQL(HIDDEN))
 
     @cached_property
     def _show(self) -> sql.Composed:
         # A row that another transaction has in hand is left to that one: it looks for itself when it is done.
         free = [
             sql.SQL(" AND NOT EXISTS (SELECT FROM {} AS l WHERE l._deleted IS NULL AND {})").format(
-                self._relation, _same(columns)
+                self._relation, self._same(columns)
             )
             for columns in self.unique
         ]
@@ -106,6 +130,7 @@ class Waiting:
             listed([*dict.fromkeys([*self.keys, *chain.from_iterable(self.unique)])], "h"),
         )
 
-
-def _same(columns: Sequence[str]) -> sql.Composed:
-    return sql.SQL(" AND ").join([sql.SQL("l.{0} = h.{0}").format(Name(name)) for name in columns])
+    def _same(self, columns: Sequence[str]) -> sql.Composed:
+        equals = self._equals or {}
+        pairs = ((Name(name), equals.get(name, _EQUAL)) for name in columns)
+        return sql.SQL(" AND ").join([sql.SQL("l.{0} {1} h.{0}").format(name, equal) for name, equal in pairs])

@@ -181,7 +181,7 @@ def test_publishing_other_columns_keeps_grants(database: Database) -> None:
         assert database.sink().problems(new.layout) == []
         above = fresh("above")
         database.run("CREATE VIEW {} AS SELECT city FROM {}", above, view)
-        with pytest.raises(SinkRefused, match=f"view {above} read from public.{view}: drop them first"):
+        with pytest.raises(SinkRefused, match=f"view public.{above} read from public.{view}: drop them first"):
             new.drop()
         assert database.rows("SELECT * FROM {}", above) == []
         database.run("DROP VIEW {}", above)
