@@ -173,7 +173,7 @@ def _show_change(preview: ViewPreview, states: tuple[str, str], as_json: bool) -
 
 
 def _item_lines(preview: ViewPreview, one: ItemPreview) -> Iterator[str]:
-    left = [printable(one.item.origin), *_attributes(one.item)]
+    left = [printable(one.item.origin), *_attributes(one.item, preview.trial.key)]
     right = [line for row in one.rows for line in _row_lines(row)]
     if one.result != "rows" and not one.rows:
         right = [f"{one.result.replace('-', ' ')}: {printable(one.reason)}"]
@@ -186,7 +186,7 @@ def _change_lines(preview: ViewPreview, made: ChangePreview) -> Iterator[str]:
         if state is None:
             yield f"{title}: none"
             continue
-        left = [f"{title}: {printable(state.item.origin)}", *_attributes(state.item)]
+        left = [f"{title}: {printable(state.item.origin)}", *_attributes(state.item, preview.trial.key)]
         told = "" if state.result == "rows" else f"{state.result.replace('-', ' ')}: {printable(state.reason)}"
         right = [told] if told else [f"row {_text(row.key)}" for row in state.rows]
         yield from beside(left, right, width())
@@ -203,8 +203,11 @@ def _change_lines(preview: ViewPreview, made: ChangePreview) -> Iterator[str]:
         yield f"{preview.view.name}: nothing to do, neither state gives a row"
 
 
-def _attributes(item: Item) -> Iterator[str]:
-    for name, value in plain_item(item.image or {}).items():
+def _attributes(item: Item, key: Sequence[str]) -> Iterator[str]:
+    """The attributes, those of the key first: a table gives them in any order."""
+    plain = plain_item(item.image or {})
+    for name in dict.fromkeys([*(name for name in key if name in plain), *plain]):
+        value = plain[name]
         yield f"  {printable(name)}: {_text(value)}"
 
 

@@ -203,7 +203,7 @@ def _standing(each: Standing) -> str:
 def _version(version: int) -> str:
     """A version in the words of the stream."""
     if version <= 0:
-        return "of a scan" if version == 0 else "not written by dynaview"
+        return "of a scan or a repair" if version == 0 else "not written by dynaview"
     stream, sequence = divmod(version, STREAM_SPAN)
     return f"of change {sequence}{f' of stream {stream + 1}' if stream else ''}"
 

@@ -51,7 +51,7 @@ class Seen:
 
 
 def seen_in(images: Iterable[Mapping[str, Attr]]) -> dict[str, Seen]:
-    """The attributes of items by name, in the order in which they were met first."""
+    """The attributes of items by name."""
     found: dict[str, Seen] = {}
     for image in images:
         for name, attr in image.items():

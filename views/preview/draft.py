@@ -165,6 +165,7 @@ def _proposal(kind: Kind, key: Sequence[str], table: str, taken: set[str]) -> Pr
             fields.append(field)
             key_names.append(field.name)
     seen = [each for each in seen_in(kind.images).values() if each.name not in key and each.name not in kind.captures]
+    seen.sort(key=lambda each: (-each.count, each.name))
     for each in seen[:MOST_FIELDS]:
         field_name = _free(_clean(each.name) or "field", names)
         fields.append(ProposedField(field_name, _expression(each.name, kind.captures), each.field_type, each))

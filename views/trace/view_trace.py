@@ -145,7 +145,7 @@ class Tracer:
                 write = asked.get(key) or Write(key, None, SCANNED, by)
                 standing = self._stands(generation, target, agreement, write, stored, judged)
                 looked.setdefault(key, []).append(standing)
-        if by and not self._deep and (item.image is None or found.result != "rows" or self.view.each is not None):
+        if by and not self._deep and found.result not in ("rows", "unmatched"):
             found.notes.append("rows of earlier states that nothing names any more are only found with --deep")
         found.rows = []
         for key, standings in looked.items():
