@@ -58,7 +58,7 @@ class Postgres(Server):
         remove = [self._sockets]
         try:
             if user is not None:
-                os.chown(self._sockets, *user)
+                _give(Path(self._sockets), user)
                 if not _can_run(programs, user):
                     programs = _copy(programs, user)
                     remove.append(str(programs.parents[2]))
@@ -82,7 +82,7 @@ class Postgres(Server):
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
         if user is not None:
-            os.chown(fresh, *user)
+            _give(fresh, user)
         argv = [str(programs / "initdb"), "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
         argv += ["--username=postgres", "-D", _called(fresh, user)]
         process = self._guarded(guard.job(argv, grace=0, user=user, directory=str(fresh)))
@@ -142,6 +142,17 @@ def _other_user() -> User | None:
     if not Path(_HERE).exists():  # macOS
         raise LocalServerError(f"PostgreSQL does not run as root, and only Linux lets another user run it: {remedy}")
     return entry.pw_uid, entry.pw_gid
+
+
+def _give(path: Path, user: User) -> None:
+    """Hand a file or folder to that user. Raises `LocalServerError`."""
+    try:
+        os.chown(path, *user)
+    except PermissionError as error:
+        raise LocalServerError(
+            "PostgreSQL does not run as root, and this root may not hand files to another user to run it as (it lacks "
+            "the capability CHOWN, as in containers that drop all): start dynaview as an ordinary user"
+        ) from error
 
 
 def _called(data: Path, user: User | None) -> str:

@@ -72,7 +72,11 @@ class Server(abc.ABC):
         if self._process is not None:
             raise LocalServerError(f"{self.title} has been started already")
         private.folder(self.directory)
-        self._process = self._launch()
+        try:
+            self._process = self._launch()
+        except OSError as error:
+            what = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+            raise self.failure(f"could not be started ({what})") from error
 
     def ready(self) -> Self:
         """Wait until it answers, starting again where a port was taken meanwhile. Raises `LocalServerError`."""

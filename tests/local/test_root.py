@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -87,3 +88,18 @@ def test_a_user_without_a_name_is_told_what_to_do(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "geteuid", lambda: 4_000_000_000)
     with pytest.raises(LocalServerError, match="user id 4000000000 has no name here"):
         postgres._other_user()
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv (util-linux)")
+def test_a_root_without_the_rights_of_root_is_told_what_to_do(tmp_path: Path, mark: Mark) -> None:
+    """As in a container that drops all capabilities."""
+    script = (
+        "from dynaview.local import servers; from pathlib import Path; import sys\n"
+        "try: servers.create('postgres', Path(sys.argv[1])).start()\n"
+        "except servers.LocalServerError as error: print(error)"
+    )
+    limited = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
+    command = [*limited, sys.executable, "-c", script, str(tmp_path / "servers")]
+    done = subprocess.run(command, env=mark.environment, capture_output=True, text=True, timeout=60, check=False)
+    assert "start dynaview as an ordinary user" in done.stdout, done.stderr
+    assert done.stderr == ""

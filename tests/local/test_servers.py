@@ -52,6 +52,13 @@ class Impatient(Program):
     deadline = 0.5
 
 
+class Missing(Program):
+    """Cannot even be tried."""
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(["/no/such/program"])
+
+
 STUBBORN = "trap '' TERM; touch ready; while :; do sleep 0.05; done"
 
 
@@ -77,6 +84,12 @@ def test_a_server_that_ends_at_once_says_what_happened_where_and_what_to_do(tmp_
     assert "bad luck" in str(caught.value)
     assert "Do this." in str(caught.value)
     assert server.launches == 3  # another process may have taken the port, twice
+
+
+def test_a_program_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    server = Missing(tmp_path, "irrelevant")
+    with pytest.raises(LocalServerError, match=r"could not be started \(No such file or directory: /no/such/program\)"):
+        server.start()
 
 
 def test_a_server_that_never_answers_is_given_up_and_ended(tmp_path: Path, mark: Mark) -> None:
