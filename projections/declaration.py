@@ -40,9 +40,11 @@ class Problem:
     at: At
     message: str
     """What is wrong and what to do about it; shows no secrets."""
+    warns: bool = False
+    """Whether it is only most likely wrong, and stops nothing."""
 
     def __str__(self) -> str:
-        return f"{self.at}: {self.at.path}: {self.message}"
+        return f"{self.at}: {self.at.path}: {'warning: ' if self.warns else ''}{self.message}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,3 +171,5 @@ class Declaration:
     control: str = field(repr=False)
     """SQLAlchemy URL of the control store."""
     file: str
+    warnings: tuple[Problem, ...] = ()
+    """What is most likely not meant, in the order of the files."""

@@ -136,6 +136,11 @@ class _ExactParser(_Parser):  # type: ignore[misc]  # see _Parser
             raise ParseError(token["start"], token["value"], token["type"], "unexpected token")
         return ParsedResult(expression, tree)
 
+    def _token_nud_quoted_identifier(self, token: dict[str, Any]) -> Node:
+        # Most who write "ACTIVE" mean a text, so it is remembered.
+        name: Node = super()._token_nud_quoted_identifier(token)
+        return {**name, "quoted": True}
+
     def _token_led_lparen(self, left: Node) -> Node:
         start = self._lookahead_token(-2)["start"]
         call: Node = super()._token_led_lparen(left)

@@ -2,7 +2,7 @@
 
 The data is made of dict, list, str, int, Decimal (YAML's floats, exact), bool and None. Scalars follow YAML 1.2's core
 schema, as editors do, so ``on``, ``no`` and ``2024-01-01`` are text; keys are always text. Anchors, aliases and merge
-keys (``<<``) work; tags don't: a declaration never evaluates code.
+keys (``<<``) work; tags don't.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import Any
 from dynaview.projections.conversions import ConversionError, convert_default
 from dynaview.projections.declaration import FieldExpression, SinkKind
 from dynaview.projections.expressions import ELEMENT, INDEX, NAME, Expression, ExpressionError, parse
+from dynaview.projections.reading.lint import lint_expression
 from dynaview.projections.reading.names import column_problem, field_problem
 from dynaview.projections.reading.section import Section
 from dynaview.projections.rows import Field
@@ -115,6 +116,7 @@ def _parsed(section: Section, text: str, each: bool, *below: str | int) -> Expre
     beside = sorted(_BESIDE_EACH & (parsed.names or frozenset()))
     if beside and not each:
         section.problem(f"{beside[0]} is known only in the fields and keys of a view with each", *below)
+    lint_expression(section, parsed, *below)
     return parsed
 
 

@@ -9,6 +9,7 @@ from dynaview.projections.expressions import ITEM
 from dynaview.projections.patterns import Pattern, PatternError, Template, parse_pattern, parse_template
 from dynaview.projections.reading.document import shown
 from dynaview.projections.reading.fields import ReadField
+from dynaview.projections.reading.lint import lint_text
 from dynaview.projections.reading.section import Section
 from dynaview.projections.suggestions import closest
 
@@ -86,10 +87,12 @@ def _pattern(section: Section, attribute: str) -> Pattern | None:
     if text is None:
         return None
     try:
-        return parse_pattern(text)
+        pattern = parse_pattern(text)
     except PatternError as error:
         section.problem(str(error), attribute)
         return None
+    lint_text(section, text, attribute, pattern=True)
+    return pattern
 
 
 def read_template(section: Section, key: str, names: Names, *, constant: bool = False) -> Template | None:
@@ -104,6 +107,7 @@ def read_template(section: Section, key: str, names: Names, *, constant: bool = 
     except PatternError as error:
         section.problem(str(error), key)
         return None
+    lint_text(section, text, key)
     right = True
     for name in dict.fromkeys(template.names):
         problem = names.unknown(name) or _unfit(names.fields, name)

@@ -75,8 +75,9 @@ def read(
         views={name: found.view for name, found in read_views.items() if found is not None and found.view is not None},
         control=_control(parts, environ, problems, folder) or _beside(f"sqlite:///{CONTROL_FILE}", folder(file)),
         file=file,
+        warnings=tuple(problem for problem in problems if problem.warns),
     )
-    return Reading(declaration, problems)
+    return Reading(declaration, [problem for problem in problems if not problem.warns])
 
 
 @dataclass(frozen=True, slots=True)

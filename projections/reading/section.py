@@ -69,8 +69,15 @@ class Section:
 
     def problem(self, message: str, *below: str | int) -> None:
         """Note a problem here, or at what lies `below`. Messages may quote what was written, but stay one line."""
+        self._note(message, False, *below)
+
+    def warn(self, message: str, *below: str | int) -> None:
+        """Note what is most likely not meant."""
+        self._note(message, True, *below)
+
+    def _note(self, message: str, warns: bool, *below: str | int) -> None:
         line = "".join(character if character.isprintable() else " " for character in message)
-        self.problems.append(Problem(self.at(*below), line.rstrip()))
+        self.problems.append(Problem(self.at(*below), line.rstrip(), warns))
 
     def value(self) -> Any:
         """What stands at this very place."""

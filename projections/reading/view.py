@@ -25,6 +25,7 @@ from dynaview.projections.reading.document import Path, path_text, shown
 from dynaview.projections.reading.fields import ReadField, read_expression, read_fields
 from dynaview.projections.reading.keys import Names, read_match
 from dynaview.projections.reading.layouts import Kept, read_kept
+from dynaview.projections.reading.lint import lint_filter
 from dynaview.projections.reading.python import Function, PythonError, check
 from dynaview.projections.reading.schema import NAME
 from dynaview.projections.reading.section import Section
@@ -64,6 +65,8 @@ def read_view(section: Section, name: str, function: Function | None, around: Su
     alternatives, captures = read_match(section.section("match"))
     where = read_expression(section, "where", each=False)
     each = read_expression(section, "each", each=False)
+    matched = {name for alternative in alternatives for name in alternative}
+    lint_filter(section, "where", where, captures.always | matched)
     if is_python and section.has("each"):
         section.problem(
             "a Python function makes several rows by returning a list: remove each, or the function", "each"
@@ -73,7 +76,7 @@ def read_view(section: Section, name: str, function: Function | None, around: Su
     kept = read_kept(section, name, kind, names) if kind is not None else Kept(None, None, None)
     keep, shrink = _quantity(section, "keep", duration), _quantity(section, "shrink", share)
     verify = _verification(section.section("verify")) if section.has("verify") else None
-    wrong = len(section.problems) > before or section.is_misshapen()
+    wrong = any(not problem.warns for problem in section.problems[before:]) or section.is_misshapen()
     if wrong or source is None or sink is None or kept.layout is None or kept.key is None:
         return ReadView(None, sink, kept.target, section.at())
     view = ViewDeclaration(

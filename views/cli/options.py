@@ -15,6 +15,7 @@ from dynaview.projections.declaration import Declaration
 from dynaview.views.control.errors import ControlError, ControlMissing
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.load import DEFAULT_FILE, load
+from dynaview.views.declarations.modules import Modules
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,9 +35,9 @@ def files_option(function: F) -> F:
     return option(function)
 
 
-def load_files(files: tuple[Path, ...]) -> Declaration:
-    """The checked declaration; raises `DeclarationError` with every problem."""
-    return load(files, os.environ)
+def load_files(files: tuple[Path, ...], modules: Modules | None = None) -> Declaration:
+    """The checked declaration; raises `DeclarationError` with every problem. `modules`: see `load`."""
+    return load(files, os.environ, modules)
 
 
 @contextmanager

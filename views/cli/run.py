@@ -89,6 +89,9 @@ def command(
     for chatty in ("botocore", "boto3", "urllib3", "opensearch"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
     declaration = load_files(files)
+    if lifeline is None:
+        for warning in declaration.warnings:
+            logging.getLogger("dynaview").warning("declaration: %s", warning)
     for name in views:
         if name not in declaration.views:
             raise click.UsageError(f"no view is called {name}; there are {', '.join(sorted(declaration.views))}")

@@ -15,7 +15,7 @@ from dynaview.projections.reading.reader import read
 from dynaview.sinks.connect import connect
 from dynaview.views.control.database import check_url
 from dynaview.views.control.errors import ControlError
-from dynaview.views.declarations.modules import Modules
+from dynaview.views.declarations.modules import Modules, NoModules
 
 DEFAULT_FILE = "dynaview.yaml"
 _PYTHON = ".py"
@@ -23,14 +23,14 @@ _MOST = 200
 """Problems that are told."""
 
 
-def load(paths: Sequence[Path], environ: Mapping[str, str]) -> Declaration:
+def load(paths: Sequence[Path], environ: Mapping[str, str], modules: Modules | None = None) -> Declaration:
     """Read and check declaration files (YAML, or ``.py`` with decorated functions) as one declaration.
 
-    The Python modules that they name are imported. Raises `DeclarationError` with every problem that can be found
-    without a server, in the order of the files.
+    The Python modules that they name are imported, unless `modules` says otherwise. Raises `DeclarationError` with
+    every problem that can be found without a server, in the order of the files.
     """
     problems: list[Problem] = []
-    modules = Modules(environ)
+    modules = modules or Modules(environ)
     documents: list[Document] = []
     declared: list[Declared] = []
     for path in dict.fromkeys(paths):
@@ -48,7 +48,7 @@ def load(paths: Sequence[Path], environ: Mapping[str, str]) -> Declaration:
     problems += _unmakeable(reading.declaration.views.values())
     problems += _unconnectable(reading.declaration, {problem.at.path for problem in problems})
     problems += _uncontrollable(reading.declaration, {problem.at.path for problem in problems})
-    if not problems and not reading.declaration.views:
+    if not problems and not reading.declaration.views and not isinstance(modules, NoModules):
         problems.append(Problem(At("views", reading.declaration.file, 1), "no view is declared: add one under views"))
     if problems:
         raise DeclarationError(_in_order(problems, paths))

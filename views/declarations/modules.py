@@ -71,6 +71,8 @@ class Modules:
 
     def _imported(self, key: Path | str) -> ModuleType | _Failure:
         if isinstance(key, str):
+            if (stranger := _stranger(key)) is not None:
+                return _Failure(stranger)
             return self._attempt(lambda: importlib.import_module(key), key)
         if not key.is_file():
             return _Failure(f"there is no file {key.name} in {_nearby(str(key.parent))}")
@@ -110,6 +112,45 @@ class Modules:
                 if secret:
                     text = text.replace(secret, f"${{{name}}}")
         return text
+
+
+class NoModules(Modules):
+    """Nothing is imported: for reading a stranger's declaration. `named` is what would have been."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.named: list[str] = []
+
+    def collect(self, name: str, folder: Path, at: At) -> tuple[list[Declared], Problem | None]:
+        """No functions."""
+        self.named.append(name)
+        return [], None
+
+    def resolve(self, name: str, file: str) -> Function:
+        """A function in the place of the one that is named."""
+        self.named.append(name)
+        return Function(name, _unread)
+
+
+def _unread(_item: dict[str, object]) -> None:
+    return None
+
+
+def _stranger(name: str) -> str | None:
+    """Why a module is not one of the user's own; None where it is, or where there is none of this name."""
+    top = name.partition(".")[0]
+    remedy = "name a module of your project, which may import it"
+    if top in sys.stdlib_module_names or top in sys.builtin_module_names or top in ("__main__", "dynaview"):
+        owner = "dynaview" if top == "dynaview" else "Python"
+        return f"{shown(name)} is not a module of your project but of {owner}: {remedy}"
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    files = [] if spec is None else [spec.origin or "", *(spec.submodule_search_locations or ())]
+    if any(part in ("site-packages", "dist-packages") for file in files for part in Path(file).parts):
+        return f"{shown(name)} is not a module of your project but an installed one: {remedy}"
+    return None
 
 
 def _executed(path: Path) -> ModuleType:

@@ -69,3 +69,51 @@ def test_help(command: str) -> None:
     done = dynaview(command, "--help")
     assert done.returncode == 0
     assert done.stdout.startswith("Usage: ")
+
+
+def test_warnings_are_told_and_stop_nothing(folder: Path) -> None:
+    text = (ROOT / "examples" / "shop.yaml").read_text()
+    Path("dynaview.yaml").write_text(text.replace("where: status != 'DRAFT'", "where: status != null", 1))
+    done = dynaview("validate", **ENVIRON)
+    assert (done.returncode, done.stdout.split(": ")[0]) == (0, "ok")
+    assert done.stdout.endswith("; 1 warning\n")
+    assert "where: warning: null is the attribute of that name" in done.stderr
+
+
+def test_no_code_of_a_declaration_runs_where_it_is_not_trusted(folder: Path) -> None:
+    Path("views.py").write_text("open('ran', 'w')\n")
+    Path("dynaview.yaml").write_text(
+        "sources: {shop: {table: shop}}\n"
+        'sinks: {cache: {redis: "redis://127.0.0.1:1"}}\n'
+        "python: [./views.py]\n"
+        "views:\n"
+        '  one: {source: shop, sink: cache, match: {pk: "{id}"}, key: "a:{id}", python: "./views.py:rows"}\n'
+    )
+    done = dynaview("validate", "--no-python", **ENVIRON)
+    assert (done.returncode, done.stdout) == (0, "ok: 1 view\n")
+    assert done.stderr == "not imported: ./views.py, ./views.py:rows\n"
+    assert not Path("ran").exists()
+    assert dynaview("validate", **ENVIRON).returncode == 2
+    assert Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "whose"),
+    [
+        ("builtins:print", "but of Python"),
+        ("os:system", "but of Python"),
+        ("json.encoder:JSONEncoder", "but of Python"),
+        ("dynaview.views.cli:main", "but of dynaview"),
+        ("click:echo", "but an installed one"),
+    ],
+)
+def test_functions_of_others_are_refused(folder: Path, name: str, whose: str) -> None:
+    Path("dynaview.yaml").write_text(
+        "sources: {shop: {table: shop}}\n"
+        'sinks: {cache: {redis: "redis://127.0.0.1:1"}}\n'
+        "views:\n"
+        f'  one: {{source: shop, sink: cache, match: {{pk: "{{id}}"}}, key: "a:{{id}}", python: "{name}"}}\n'
+    )
+    done = dynaview("validate", **ENVIRON)
+    assert done.returncode == 2
+    assert f"is not a module of your project {whose}: name a module of your project" in done.stderr
