@@ -63,7 +63,7 @@ _HASH_PUT = r"""
     if not left then call('PERSIST', key) end
   end
   if left then
-    call('PEXPIRE', key, left)
+    expire(key, at, left)
     leave(companion, state, left)
   elseif mark or live then
     call('DEL', companion)
@@ -172,7 +172,8 @@ _STRING_PUT = r"""
       if live then call('DEL', key) end
       leave(companion, state, left)
     elseif left then
-      call('SET', key, (take(1)), 'PX', left)
+      call('SET', key, (take(1)))
+      expire(key, at, left)
       leave(companion, state, left)
     else
       call('SET', key, (take(1)))

@@ -95,6 +95,11 @@ local function left_of(at)
   return at - now
 end
 
+-- Let a live row expire: at its own moment to the millisecond, or a while after it was written.
+local function expire(key, at, left)
+  if lasts > 0 then call('PEXPIRE', key, left) else call('PEXPIREAT', key, string.format('%.0f', at)) end
+end
+
 local function bury(name, state)
   call('SET', name, 'T' .. state, 'PX', TOMBSTONE)
 end

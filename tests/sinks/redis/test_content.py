@@ -155,3 +155,19 @@ def test_the_last_member_takes_the_key_with_it(sink: RedisSink, client: redis.Re
 def test_layouts_that_are_not_for_redis(sink: RedisSink, fields: tuple[Field, ...], options: Any) -> None:
     with pytest.raises(ValueError, match=r"view v|last field"):
         sink.open(Layout("v", (), fields, options), 1)
+
+
+@pytest.mark.parametrize("type", ["hash", "string"])
+def test_a_row_expires_to_the_millisecond(sink: RedisSink, client: redis.Redis, prefix: str, type: Any) -> None:
+    layout = Layout("v", (), (Field("a"), Field(EXPIRE)), RedisOptions(type, family=(prefix, ""), expire_field=True))
+    target = sink.open(layout, 1)
+    at = Decimal(2_000_000_000) + Decimal("0.123")
+    assert target.write([Write(f"{prefix}a", ("x", at), 1)]) == [APPLIED]
+    assert client.pexpiretime(f"{prefix}a") == 2_000_000_000_123
+    assert target.write([Write(f"{prefix}a", ("x", at + Decimal("0.0009")), 2)]) == [APPLIED]
+    assert client.pexpiretime(f"{prefix}a") == 2_000_000_000_123
+    assert target.write([Write(f"{prefix}a", ("x", None), 3)]) == [APPLIED]
+    assert client.pexpiretime(f"{prefix}a") == -1
+    long_gone = Write(f"{prefix}a", ("x", Decimal("1.5")), 4)
+    assert target.write([long_gone]) == [APPLIED]
+    assert not client.exists(f"{prefix}a")
