@@ -7,6 +7,9 @@ the protocols and what they answer with are in `dynaview.sources.port`, everythi
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from dynaview.sources.errors import (
     AccessDenied,
     BadExport,
@@ -23,8 +26,6 @@ from dynaview.sources.errors import (
     Throttled,
     Trimmed,
 )
-from dynaview.sources.export import ChangePage, Export, open_export
-from dynaview.sources.filters import scan_filter
 from dynaview.sources.port import (
     Broken,
     ExportStatus,
@@ -39,9 +40,13 @@ from dynaview.sources.port import (
     TableDescription,
     TableReader,
 )
-from dynaview.sources.session import Session
 from dynaview.sources.shards import ShardTree
-from dynaview.sources.table import DynamoTable, open_table
+
+if TYPE_CHECKING:
+    from dynaview.sources.export import ChangePage, Export, open_export
+    from dynaview.sources.filters import scan_filter
+    from dynaview.sources.session import Session
+    from dynaview.sources.table import DynamoTable, open_table
 
 __all__ = [
     "AccessDenied",
@@ -79,3 +84,17 @@ __all__ = [
     "open_table",
     "scan_filter",
 ]
+
+_AWS = {
+    **dict.fromkeys(("ChangePage", "Export", "open_export"), "export"),
+    "scan_filter": "filters",
+    "Session": "session",
+    **dict.fromkeys(("DynamoTable", "open_table"), "table"),
+}
+"""What brings boto3 with it, which takes a third of a second to import: only where it is used."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _AWS:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    return getattr(importlib.import_module(f"{__name__}.{_AWS[name]}"), name)

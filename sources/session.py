@@ -142,7 +142,7 @@ def make_client(
         client: BaseClient = (session or _new_session()).client(service, region, endpoint_url=endpoint, config=config)
     except botocore.exceptions.NoRegionError as error:
         raise SourceRefused(
-            "no AWS region is set", "name it in the source (region: eu-west-1) or in AWS_REGION"
+            "no AWS region is set", "name it in the source (region: eu-west-1), in AWS_DEFAULT_REGION or in the profile"
         ) from error
     except _NO_CREDENTIALS as error:
         raise CredentialsMissing(str(error)) from error

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from dynaview.views.control.records import ENDED, Generation, Rebuild, VerificationResult, ViewRecord, WorkerRecord
-from dynaview.views.control.store import ControlStore
 from dynaview.views.states import ViewState
+
+if TYPE_CHECKING:  # who only asks for --help does without its database
+    from dynaview.views.control.store import ControlStore
 
 ALIVE = 15.0
 """Seconds after its last sign of life in which a view counts as running."""

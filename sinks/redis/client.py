@@ -72,9 +72,21 @@ class Link:
             }
         self.client: redis.Redis = redis.Redis.from_url(url, **settings)
         self._pool = self.client.connection_pool
+        self._check_options()
         at: dict[str, Any] = self._pool.connection_kwargs
         self._where = f"Redis at {at['path'] if 'path' in at else '{}:{}'.format(at.get('host'), at.get('port'))}"
         self._digests: dict[str, str] = {}
+
+    def _check_options(self) -> None:
+        """Raises ValueError for options in the URL that the client does not know; it would say so when it connects. No
+        connection is made."""
+        try:
+            self._pool.connection_class(**self._pool.connection_kwargs)
+        except redis.RedisError as error:
+            raise ValueError(f"the URL has an option that cannot be used: {error}") from None
+        except TypeError as error:
+            name = str(error).rpartition("argument ")[2].strip("'\"")
+            raise ValueError(f"the URL has an option that Redis clients do not know: {name}") from None
 
     def run(self, script: str, calls: Iterable[tuple[bytes, ...]]) -> Iterator[Any]:
         """Call `script` once with each of these arguments; the answers in order. Raises `SinkError`.

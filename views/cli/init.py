@@ -9,7 +9,7 @@ from typing import get_args
 
 import click
 
-from dynaview.views.declarations.load import DEFAULT_FILE
+from dynaview.views.cli.options import DEFAULT_FILE
 from dynaview.views.preview.draft import Sink, starter
 
 TABLE = re.compile(r"[A-Za-z0-9_.:/-]{3,1024}", re.ASCII)

@@ -1,4 +1,5 @@
-"""Options that several commands share."""
+"""Options that several commands share. What takes long to import is imported where it is used, so that ``--help`` of a
+command does not."""
 
 from __future__ import annotations
 
@@ -7,15 +8,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from dynaview.projections.declaration import Declaration
 from dynaview.views.control.errors import ControlError, ControlMissing
-from dynaview.views.control.store import ControlStore
-from dynaview.views.declarations.load import DEFAULT_FILE, load
-from dynaview.views.declarations.modules import Modules
+
+if TYPE_CHECKING:
+    from dynaview.views.control.store import ControlStore
+    from dynaview.views.declarations.modules import Modules
+
+DEFAULT_FILE = "dynaview.yaml"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,6 +41,8 @@ def files_option(function: F) -> F:
 
 def load_files(files: tuple[Path, ...], modules: Modules | None = None) -> Declaration:
     """The checked declaration; raises `DeclarationError` with every problem. `modules`: see `load`."""
+    from dynaview.views.declarations.load import load
+
     return load(files, os.environ, modules)
 
 
@@ -54,6 +60,8 @@ def opened_control(declaration: Declaration, code: int = 1) -> Iterator[ControlS
 def found_control(declaration: Declaration, code: int = 1) -> Iterator[ControlStore | None]:
     """The same for a command that has something to say without one: None, and a line that says why, where dynaview run
     has not made it yet."""
+    from dynaview.views.control.store import ControlStore
+
     try:
         control = ControlStore(declaration.control, create=False)
     except ControlMissing as error:

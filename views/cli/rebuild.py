@@ -136,7 +136,7 @@ def perform(declaration: Declaration, control: ControlStore, names: Sequence[str
         sys.exit(2)
     except KeyboardInterrupt:
         click.echo(f"\nleft as it is; a daemon goes on with it. To take it back: dynaview rebuild {names[0]} --cancel")
-        sys.exit(1)
+        sys.exit(130)
     for rebuild in found:
         click.echo(_end(rebuild), err=as_json)
     sys.exit(0 if all(rebuild.phase == "done" for rebuild in found) else 1)

@@ -8,12 +8,14 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
+from dynaview.views.cli import signals
+from dynaview.views.cli.logs import LEVELS, begin
 from dynaview.views.cli.options import files_option, load_files
 from dynaview.views.control.errors import ControlError
 from dynaview.views.daemon.daemon import Daemon
@@ -22,13 +24,11 @@ from dynaview.views.daemon.table_worker import WorkerSettings
 from dynaview.views.http.guard import TOKEN_VARIABLE
 from dynaview.views.http.health import Limits
 from dynaview.views.http.server import Address, serve
-from dynaview.views.retry import Retrier
+from dynaview.views.retry import Retrier, Stopped
 from dynaview.views.workers.coordinator import CoordinatorSettings
 
 GAP_CODE = 3
 """Exit code of ``--fail-on-gap``."""
-
-LEVELS = ["debug", "info", "warning", "error"]
 
 
 def _address(_context: click.Context, _option: click.Parameter, text: str | None) -> Address | None:
@@ -63,7 +63,7 @@ def _address(_context: click.Context, _option: click.Parameter, text: str | None
 )
 @click.option("--lifeline", type=int, hidden=True)
 @click.option("--http-socket", type=int, hidden=True)
-@click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True)
+@click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="Times are in UTC.")
 def command(
     files: tuple[Path, ...],
     views: tuple[str, ...],
@@ -82,12 +82,10 @@ def command(
     started again, it goes on where it was. Several of them, on one machine (--workers) or on many, with one control
     store, share the shards of each table.
     """
-    who = "" if lifeline is None else " [%(process)d]"
-    logging.basicConfig(
-        level=log_level.upper(), format=f"%(asctime)s %(levelname)s{who} %(message)s", stream=sys.stderr
-    )
-    for chatty in ("botocore", "boto3", "urllib3", "opensearch"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
+    ended = signals.install()
+    if lifeline is not None:
+        threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True).start()
+    begin(log_level, process=lifeline is not None)
     declaration = load_files(files)
     if lifeline is None:
         for warning in declaration.warnings:
@@ -102,22 +100,23 @@ def command(
         options += ["--enable-stream"] * enable_stream + ["--fail-on-gap"] * fail_on_gap
         _become_parent(workers, [*options, "--lease", str(lease), "--log-level", log_level], listening)
     try:
-        daemon = _as_soon_as_it_can(
+        # A machine that comes up before its database needs nobody's help.
+        daemon = Retrier(ended, "start").insist(
             lambda: Daemon(
                 declaration,
                 WorkerSettings(enable_stream=enable_stream, share=CoordinatorSettings(lease)),
                 views=frozenset(views) if views else None,
                 fail_on_gap=fail_on_gap,
+                ended=ended,
             )
         )
+    except Stopped:
+        return
     except (ControlError, ValueError) as error:
         click.echo(f"dynaview: {error}", err=True)
         sys.exit(1)
     tune()
     log = logging.getLogger("dynaview")
-    daemon.handle_signals()
-    if lifeline is not None:
-        threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True).start()
     server = None
     if listening is not None:
         server = serve(declaration, daemon.control, listening, Limits(), os.environ.get(TOKEN_VARIABLE))
@@ -139,11 +138,6 @@ def command(
             log.error("ended because of a gap: view %s: %s", view, reason)
         sys.exit(GAP_CODE)
     log.info("stopped")
-
-
-def _as_soon_as_it_can(make: Callable[[], Daemon]) -> Daemon:
-    """The daemon, once its control store answers: a machine that comes up before its database needs nobody's help."""
-    return Retrier(subject="start").insist(make)
 
 
 def _become_parent(workers: int, options: Sequence[str], listening: socket.socket | None) -> NoReturn:

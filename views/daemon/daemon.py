@@ -6,16 +6,13 @@ import dataclasses
 import logging
 import os
 import secrets
-import signal
 import socket
 import threading
 from collections.abc import Callable
-from types import FrameType
 
-from dynaview.projections.declaration import Declaration, DeclarationError, Problem, SourceDeclaration
+from dynaview.projections.declaration import Declaration, SourceDeclaration
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import Sink
-from dynaview.sources.errors import SourceError
 from dynaview.sources.port import TableReader
 from dynaview.sources.table import open_table
 from dynaview.views.control.store import ControlStore
@@ -45,9 +42,11 @@ class Daemon:
         open_source: Callable[[SourceDeclaration], TableReader] = open_table,
         views: frozenset[str] | None = None,
         fail_on_gap: bool = False,
+        ended: threading.Event | None = None,
     ) -> None:
-        """Connects to the control store. Raises `ControlError`, and ValueError for a sink URL that is none."""
-        self._ended = threading.Event()
+        """Connects to the control store. `ended` lets `wait` return, whoever sets it. Raises `ControlError`, and
+        ValueError for a sink URL that is none."""
+        self._ended = ended or threading.Event()
         self.threads = Threads(self._ended)
         self._fail_on_gap = fail_on_gap
         self.gaps: dict[str, str] = {}
@@ -74,15 +73,7 @@ class Daemon:
         ]
 
     def start(self) -> None:
-        """Begin. Raises `DeclarationError` where a table that answers cannot serve a view as declared (law 9)."""
-        problems: list[Problem] = []
-        for worker in self.workers:
-            try:
-                problems += worker.problems(worker.table.describe())
-            except SourceError:  # the worker says it, and keeps trying
-                continue
-        if problems:
-            raise DeclarationError(problems)
+        """Begin. A view that its table cannot serve is refused by itself, and no other one with it (law 7)."""
         for worker in self.workers:
             worker.start()
 
@@ -104,17 +95,6 @@ class Daemon:
         for sink in self.sinks.values():
             sink.close()
         self.control.close()
-
-    def handle_signals(self) -> None:
-        """End on SIGTERM and SIGINT; a second one ends at once. Call from the main thread."""
-
-        def ended(_number: int, _frame: FrameType | None) -> None:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, signal.SIG_DFL)
-            self.end()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, ended)
 
     def _failed(self, view: str, state: ViewState, reason: str) -> None:
         if state is ViewState.GAP:

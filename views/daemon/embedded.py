@@ -15,8 +15,7 @@ def following(declaration: Declaration, views: frozenset[str]) -> Iterator[Daemo
     """Until the block ends these views are followed: by the daemon that keeps them, or, where none does or that one
     ends, by this process, which stands by until then.
 
-    Raises `ControlError`, `DeclarationError` where a table cannot serve a view as declared, and ValueError for a sink
-    URL that is none.
+    Raises `ControlError`, and ValueError for a sink URL that is none.
     """
     log = logging.getLogger("dynaview")
     if not logging.getLogger().handlers:  # a command's output is not a daemon's log; what lasts shows in its states

@@ -14,8 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from dynaview.projections.compiler.compiler import compile_view
-from dynaview.projections.declaration import Problem, SourceDeclaration, ViewDeclaration
+from dynaview.projections.declaration import SourceDeclaration, ViewDeclaration
 from dynaview.sinks.port import Sink, SinkError
 from dynaview.sources.errors import StreamDisabled
 from dynaview.sources.port import TableDescription, TableReader
@@ -107,11 +106,6 @@ class Worker:
         self._shown = ""
         self._begun = False
         """Whether this process keeps the views: another one may."""
-
-    def problems(self, description: TableDescription) -> list[Problem]:
-        """Why views cannot be kept from this table as it is (law 9)."""
-        images = description.view_type or FULL_IMAGES
-        return [problem for view in self._views for problem in compile_view(view).problems(description.key, images)]
 
     def start(self) -> None:
         """Begin to work in the background."""

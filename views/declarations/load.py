@@ -17,7 +17,6 @@ from dynaview.views.control.database import check_url
 from dynaview.views.control.errors import ControlError
 from dynaview.views.declarations.modules import Modules, NoModules
 
-DEFAULT_FILE = "dynaview.yaml"
 _PYTHON = ".py"
 _MOST = 200
 """Problems that are told."""

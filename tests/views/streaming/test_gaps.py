@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import SinkRefused
 from dynaview.sources.errors import Throttled
-from dynaview.views.cli import cli, run
+from dynaview.views.cli import cli, run, signals
 from dynaview.views.control.records import ViewRecord
 from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.daemon import Daemon
@@ -466,7 +466,7 @@ def test_the_exit_code_and_the_last_line_tell_a_gap(
         return made[0]
 
     monkeypatch.setattr(run, "Daemon", make)
-    monkeypatch.setattr(Daemon, "handle_signals", lambda self: None)  # they are this process's own
+    monkeypatch.setattr(signals, "install", threading.Event)  # they are this process's own
     done = CliRunner().invoke(cli, ["run", "-f", str(site.file), *options])
     assert done.exit_code == code, done.output
     last = caplog.records[-1].getMessage()
