@@ -8,16 +8,15 @@ import dataclasses
 import logging
 import time
 from collections.abc import Sequence
-from functools import partial
 
 from dynaview.projections.attributes import Image
 from dynaview.projections.projection import Bound, ProjectionError
-from dynaview.projections.rows import RowKey, Write
-from dynaview.sinks.port import ConditionalWrite, RefusedRow, Rejected
+from dynaview.projections.rows import RowKey
+from dynaview.sinks.port import RefusedRow
 from dynaview.sources.port import Key
 from dynaview.views.control.records import SCAN, DeadLetter
 from dynaview.views.dead_letters import key_text, scanned_letter
-from dynaview.views.rebuild.context import RebuildFailed, describe
+from dynaview.views.rebuild.context import describe
 from dynaview.views.rebuild.view_rebuild import ViewRebuild
 from dynaview.views.verify.origins import item_of, item_of_row
 
@@ -25,20 +24,17 @@ log = logging.getLogger(__name__)
 
 
 def make_good(rebuild: ViewRebuild) -> None:
-    """Make good what the load has left out, until no row stands in the way. Raises `RebuildFailed` where the store will
-    not give one up, or where they are too many."""
-    while refused := rebuild.retry(rebuild.target.finish):
+    """Make good what the load has left out, until no row stands in the way. Raises `RebuildFailed` where they are too
+    many."""
+    kept: list[RefusedRow] = []
+    while refused := rebuild.retry(lambda kept=kept: rebuild.target.finish(kept)):  # type: ignore[misc]  # a default is not inferred
         rebuild.check()
         log.warning(
             "%s: its store cannot hold %d rows, which become dead letters; the first: %s",
             *(describe(rebuild.rebuild), len(refused), refused[0].refused.reason),
         )
         rebuild.keep(_letters(rebuild, refused))
-        deletes = [ConditionalWrite(Write(each.row.key, None, 0, each.row.owner), each.row) for each in refused]
-        outcomes = rebuild.retry(partial(rebuild.target.write_if_unchanged, deletes))
-        kept = next((outcome for outcome in outcomes if isinstance(outcome, Rejected)), None)
-        if kept is not None:
-            raise RebuildFailed(f"a row that its store cannot hold cannot be removed either: {kept.reason}")
+        kept = refused
 
 
 def _letters(rebuild: ViewRebuild, refused: Sequence[RefusedRow]) -> list[DeadLetter]:

@@ -1,0 +1,186 @@
+"""First fills: the rebuild of a view's first generation, by one scan for all new views of a table."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dynaview.sinks.port import SinkUnavailable, Target
+from dynaview.views.control.records import Options
+from dynaview.views.status import all_status, under_way
+from tests.support.house import until
+from tests.support.rebuilding import BOTH, Held, expected, follows, item, paused, stays
+from tests.support.yard import CARDS, READS, Yard
+
+FIVE = "".join(READS.replace("  reads:", f"  v{n}:", 1).replace("table: reads", f"table: v{n}") for n in range(5))
+NAMES = tuple(f"v{n}" for n in range(5))
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Iterator[Yard]:
+    """Twenty items that views have never been filled from."""
+    made = Yard(tmp_path)
+    made.table.scan_page = 5
+    for number in range(20):
+        made.table.put(item(number, "first"))
+    yield made
+    made.close()
+
+
+def scans(yard: Yard) -> int:
+    return yard.table.counts()["scan"]
+
+
+def wait_filled(yard: Yard, *views: str) -> None:
+    for view in views or BOTH:
+        until(lambda view=view: bool((found := yard.control.view(view)) and found.filled), f"{view} to be filled")  # type: ignore[misc]  # a default is not inferred
+
+
+def test_new_views_of_a_table_share_one_scan_within_the_read_budget(new: Yard) -> None:
+    new.declare(FIVE)
+    new.table.read_units = 20  # of which half may be taken, five a page
+    new.start()
+    wait_filled(new, *NAMES)
+    assert scans(new) == 5  # the last page may be empty
+    assert len({new.rebuilt(view).job for view in NAMES}) == 1
+    calls = [call for call in new.table.calls if call.operation == "scan"]
+    assert len(calls) == 5
+    for view in NAMES:
+        found = new.wait_ended(view)
+        assert (found.kind, found.items, found.matched, found.units) == ("fill", 20, 20, 20.0)
+        assert found.scan_began is not None
+        assert found.scan_end is not None
+        assert found.scan_end - found.scan_began > 0.9  # twenty units at ten a second, of which ten are there at once
+        assert new.rows(view) == expected(new, "reads")
+
+
+def test_how_far_it_is_shows(new: Yard) -> None:
+    with new.table.hold("scan") as held:
+        new.start()
+        assert held.reached.wait(20)
+        with paused(new, "save_page") as reached:
+            held.released.set()
+            assert reached.wait(20)
+            for told in all_status(new.control):
+                assert (told["state"], told["filled"]) == ("filling", False)
+                assert told["scan"] == {"read": 5, "matched": 5}
+                assert under_way(told["rebuild"]).startswith("first fill: scanning, 5 of about 20 items, 5 matched")
+    wait_filled(new)
+    assert [told["scan"] for told in all_status(new.control)] == [{"read": 20, "matched": 20}] * 2
+
+
+def test_items_that_match_nothing_are_told(new: Yard) -> None:
+    new.declare(READS.replace("    key: [pk, sk]\n", "    key: [pk, sk]\n    where: nowhere == 'such'\n"))
+    new.start()
+    wait_filled(new, "reads")
+    (told,) = all_status(new.control)
+    assert told["scan"] == {"read": 20, "matched": 0}
+
+
+def test_killed_it_goes_on_where_it_was(new: Yard) -> None:
+    pages = [0]
+
+    def heard(when: str, what: str) -> None:
+        pages[0] += (when, what) == ("after", "save_page")
+        if pages[0] == 2:
+            new.cut()
+
+    with new.table.hold("scan") as held:
+        new.start()
+        assert held.reached.wait(20)
+        new.on_record(heard)
+    until(lambda: pages[0] >= 2, "two pages")
+    new.kill()
+    before = scans(new)
+    new.start()
+    wait_filled(new)
+    assert scans(new) - before <= 3
+    for view in BOTH:
+        assert new.rebuilt(view).items == 20
+        assert new.rows(view) == expected(new, view)
+
+
+def test_a_view_that_comes_later_has_a_scan_of_its_own(new: Yard) -> None:
+    new.declare(CARDS)
+    new.start()
+    wait_filled(new, "cards")
+    before = scans(new)
+    new.stop()
+    new.declare(CARDS + READS)
+    new.start()
+    wait_filled(new, "reads")
+    assert scans(new) - before == 5
+    assert new.rows("reads") == expected(new, "reads")
+
+
+def test_cancelled_it_waits_for_the_next_start(new: Yard) -> None:
+    with new.table.hold("scan") as held:
+        new.start()
+        assert held.reached.wait(20)
+        assert new.control.rebuilds.answer("reads", "cancel")
+        new.wait_ended("reads", "cancelled")  # heard though the table does not answer
+    wait_filled(new, "cards")
+    assert not new.record("reads").filled
+    told = next(told for told in all_status(new.control) if told["view"] == "reads")
+    assert "first fill was cancelled" in under_way(told["rebuild"])
+    before = new.rebuilt("reads").job
+    stays(lambda: new.rebuilt("reads").job == before)
+    new.restart()
+    wait_filled(new, "reads")
+    assert new.rows("reads") == expected(new, "reads")
+
+
+def test_a_store_that_is_away_holds_up_its_own_views_only(new: Yard) -> None:
+    down = threading.Event()
+    down.set()
+
+    def act(name: str, target: Target) -> None:
+        if name == "write" and down.is_set() and threading.current_thread().name.startswith("scan-"):
+            raise SinkUnavailable("scripted")
+
+    held = Held(new.sinks["reads"], act)
+    new.start()
+    wait_filled(new, "cards")
+    assert not new.record("reads").filled
+    assert new.rebuilt("cards").job != new.rebuilt("reads").job
+    down.clear()
+    wait_filled(new, "reads")
+    held.heal()
+    for view in BOTH:
+        assert new.rows(view) == expected(new, view)
+        assert new.rebuilt(view).items == 20
+
+
+def test_a_view_that_is_changed_before_it_was_filled_is_filled_as_it_is_now(new: Yard) -> None:
+    with new.table.hold("scan") as held:
+        new.start()
+        assert held.reached.wait(20)
+        new.cut()
+    new.kill()
+    new.declare(CARDS + READS.replace("fields: {", "fields: {more: {from: value, type: text}, "))
+    new.start()
+    wait_filled(new)
+    until(lambda: new.rows("reads").get(("p1", "s"), {}).get("more") == "first", "the rows as they are declared now")
+    new.wait_state("reads", "following")
+    follows(new, 1, "later")
+
+
+def test_rows_that_a_store_refuses_after_the_load_are_dead_letters(new: Yard) -> None:
+    new.start()
+    wait_filled(new)
+    sink: Any = new.sinks["reads"]
+    sink.refuses_late = lambda row: "too long for an index" if row.key == ("p3", "s") else None
+    new.rebuild("reads", options=Options(yes=True))
+    found = new.wait_ended("reads")
+    assert found.letters == 1
+    (letter,) = [kept.letter for kept in new.control.dead_letters.find()]
+    assert (letter.generation, letter.reason, letter.row_key) == (2, "too long for an index", '["p3","s"]')
+    wanted = expected(new, "reads")
+    del wanted["p3", "s"]
+    assert new.rows("reads") == wanted
+    new.wait_state("reads", "following")
+    follows(new, 1, "later", "reads")
