@@ -21,7 +21,7 @@ from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import SinkRefused, SinkUnavailable, Target
 from dynaview.views.cli import cli
 from dynaview.views.control.errors import ControlUnavailable
-from dynaview.views.control.records import Checkpoint, Options, Part, Progress
+from dynaview.views.control.records import Checkpoint, Part, Progress
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.load import load
 from dynaview.views.declarations.row_keys import row_key
@@ -31,6 +31,7 @@ from dynaview.views.streaming.offsets import Delivery
 from dynaview.views.streaming.pipeline import PipelineContext, PipelinePlan, PipelineSettings, ViewPipeline
 from dynaview.views.streaming.shard_discovery import ShardDiscovery
 from dynaview.views.waiting import Hopeless, Moment, Pace, RowVersion, TimedOut, wait_for
+from tests.support.filling import set_filled
 from tests.support.house import House, until
 from tests.support.scripted import ScriptedTable
 from tests.support.shards import tree
@@ -518,8 +519,7 @@ def declared(tmp_path: Path) -> Path:
     file.write_text(DECLARATION.format(control=tmp_path / "control.db"))
     control = ControlStore(f"sqlite:///{tmp_path / 'control.db'}")
     control.add_view("one", "shop", "cache", "f", "arn")
-    (fill,) = control.rebuilds.request(["one"], "shop", {"one": "f"}, Options(), "fill")
-    control.rebuilds.filled(control.rebuilds.update(fill, generation=1))
+    set_filled(control, "one")
     control.states.set("one", ViewState.FOLLOWING)
     control.commit("one", Progress(), time.time() - 60)
     control.close()

@@ -56,7 +56,11 @@ def lines(planned: Sequence[Planned]) -> Iterator[str]:
         yield from (f"  {change}" for change in each.difference.changes)
         if each.rows is not None:
             yield f"  {_rows(each.rows)}"
-    yield from dict.fromkeys(_size(each.size) for each in planned if each.size is not None)
+    for size in dict.fromkeys(each.size for each in planned if each.size is not None):
+        yield _size(size)
+        together = [each.view for each in planned if each.size == size and each.by_itself]
+        if len(together) > 1:
+            yield f"  by one scan: {', '.join(together)}"
     counted = Counter(each.state for each in planned if each.to_do)
     states = [f"{counted[state]} {state}" for state in ("new", "changed", "removed") if counted[state]]
     yield f"to do: {', '.join(states)}" if states else "nothing to do"
@@ -68,7 +72,14 @@ def _size(size: Size) -> str:
     return (
         f"table {size.table}: about {size.items:,} items, {_bytes(size.bytes)}; "
         f"a scan costs about {size.read_units:,} read units"
+        + ("" if size.seconds is None else f", at {size.rate:,.0f} a second at least {_time(size.seconds)}")
     )
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:,.0f} s"
+    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
 
 
 def _rows(rows: Rows) -> str:
@@ -107,6 +118,7 @@ def _object(each: Planned) -> dict[str, Any]:
             "items": size.items,
             "bytes": size.bytes,
             "read_units": size.read_units,
+            "seconds": size.seconds,
             "unknown": size.unknown or None,
         },
         "rows": None if rows is None else {"count": rows.count, "unknown": rows.unknown or None},

@@ -14,9 +14,11 @@ from typing import NoReturn
 
 import click
 
+from dynaview.views.budget import Capacity
 from dynaview.views.cli import signals
 from dynaview.views.cli.logs import LEVELS, begin
 from dynaview.views.cli.options import files_option, load_files
+from dynaview.views.cli.written import capacity, capacity_text
 from dynaview.views.control.errors import ControlError
 from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.daemon.interpreter import tune
@@ -24,6 +26,7 @@ from dynaview.views.daemon.table_worker import WorkerSettings
 from dynaview.views.http.guard import TOKEN_VARIABLE
 from dynaview.views.http.health import Limits
 from dynaview.views.http.server import Address, serve
+from dynaview.views.rebuild.context import RebuildSettings
 from dynaview.views.retry import Retrier, Stopped
 from dynaview.views.workers.coordinator import CoordinatorSettings
 
@@ -55,6 +58,14 @@ def _address(_context: click.Context, _option: click.Parameter, text: str | None
     help="Without a sign of life for so long, a worker is replaced by others (at once where its process is gone).",
 )
 @click.option(
+    "--max-read-units",
+    "limit",
+    callback=capacity,
+    metavar="N",
+    help="Read units a second that first fills, and rebuilds that begin by themselves, may take of a table, or a share "
+    "of what is provisioned.  [default: 50%]",
+)
+@click.option(
     "--http",
     "address",
     callback=_address,
@@ -71,6 +82,7 @@ def command(
     fail_on_gap: bool,
     workers: int,
     lease: float,
+    limit: Capacity,
     address: Address | None,
     lifeline: int | None,
     http_socket: int | None,
@@ -78,8 +90,8 @@ def command(
 ) -> None:
     """Follow the tables' streams and keep the declared views in step, until SIGTERM or Ctrl-C.
 
-    A view that starts for the first time is filled by a scan of its table while it follows. Ended at any moment and
-    started again, it goes on where it was. Several of them, on one machine (--workers) or on many, with one control
+    Views that start for the first time are filled while they follow, all of a table by one scan. Ended at any moment
+    and started again, it goes on where it was. Several of them, on one machine (--workers) or on many, with one control
     store, share the shards of each table.
     """
     ended = signals.install()
@@ -97,6 +109,7 @@ def command(
     if workers > 1:
         options = [word for file in files for word in ("-f", str(file))]
         options += [word for view in views for word in ("--view", view)]
+        options += ["--max-read-units", text] if (text := capacity_text(limit)) else []
         options += ["--enable-stream"] * enable_stream + ["--fail-on-gap"] * fail_on_gap
         _become_parent(workers, [*options, "--lease", str(lease), "--log-level", log_level], listening)
     try:
@@ -104,7 +117,11 @@ def command(
         daemon = Retrier(ended, "start").insist(
             lambda: Daemon(
                 declaration,
-                WorkerSettings(enable_stream=enable_stream, share=CoordinatorSettings(lease)),
+                WorkerSettings(
+                    enable_stream=enable_stream,
+                    share=CoordinatorSettings(lease),
+                    rebuild=RebuildSettings(capacity=limit),
+                ),
                 views=frozenset(views) if views else None,
                 fail_on_gap=fail_on_gap,
                 ended=ended,

@@ -69,6 +69,13 @@ def capacity(_ctx: click.Context, _option: click.Parameter, written: str | None)
     raise click.BadParameter("give read units a second, such as 200, or a share of what is provisioned, such as 25%")
 
 
+def capacity_text(capacity: Capacity) -> str:
+    """What `capacity` reads as this one; empty for none."""
+    if capacity.units is not None:
+        return f"{capacity.units:g}"
+    return "" if capacity.share is None else f"{capacity.share * 100:g}%"
+
+
 def share(_ctx: click.Context, _option: click.Parameter, written: str | None) -> float | None:
     """A percentage (1%) or a number (0.01): above 0, up to 1."""
     if written is None:

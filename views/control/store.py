@@ -72,7 +72,7 @@ class ControlStore:
         declaration: str = "",
     ) -> ViewRecord:
         """Record a view that starts for the first time, with its first generation; one that is there already is left
-        as it is. `declaration` is what `encode` makes of it."""
+        as it is, unless nothing of it was ever begun in its store. `declaration` is what `encode` makes of it."""
         now = time.time()
         with self._database.write() as connection:
             added = connection.execute(
@@ -111,8 +111,25 @@ class ControlStore:
                         keep_until=None,
                     )
                 )
+            else:
+                self._declare_anew(connection, name, source, sink, fingerprint, declaration)
             row = connection.execute(sa.select(tables.views).where(tables.views.c.name == name)).mappings().one()
         return _record(row)
+
+    def _declare_anew(
+        self, connection: sa.Connection, name: str, source: str, sink: str, fingerprint: str, declaration: str
+    ) -> None:
+        """Let a view that was never begun in its store be what is declared now."""
+        column = tables.generations.c
+        unbegun = (column.view == name) & (column.role == "live") & sa.not_(column.claimed) & sa.not_(column.filled)
+        values = {"fingerprint": fingerprint, "declaration": declaration}
+        where = unbegun & (column.fingerprint != fingerprint)
+        if connection.execute(tables.generations.update().where(where).values(**values)).rowcount:
+            connection.execute(
+                tables.views.update()
+                .where(tables.views.c.name == name)
+                .values(source=source, sink=sink, fingerprint=fingerprint, stream_arn=None)
+            )
 
     def set_seen(self, views: Sequence[str]) -> None:
         """Say that these views are run."""

@@ -16,6 +16,7 @@ from dynaview.sinks.port import Sink, SinkError
 from dynaview.sources.errors import BadPage, SourceError, SourceUnavailable, Throttled
 from dynaview.sources.port import TableReader
 from dynaview.sources.table import open_table
+from dynaview.views.budget import Capacity
 from dynaview.views.control.records import Generation, ViewRecord
 from dynaview.views.declarations.codec import decode
 from dynaview.views.declarations.difference import SAME, UNSHOWN, Consequence, Difference, difference
@@ -36,6 +37,8 @@ class Size:
     table: str
     items: int | None = None
     bytes: int | None = None
+    rate: float | None = None
+    """Read units a second that the scan may take where nobody says otherwise; None: without a limit."""
     unknown: str = ""
     """Why it is not known."""
 
@@ -43,6 +46,11 @@ class Size:
     def read_units(self) -> int | None:
         """What a scan of it costs."""
         return None if self.bytes is None else -(-self.bytes // READ_UNIT)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it takes at least; None where nothing limits it, or its size is not known."""
+        return None if self.read_units is None or not self.rate else self.read_units / self.rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,11 @@ class Planned:
     """Of a scan, where one follows."""
     rows: Rows | None = None
     """Of a view that is rebuilt or dropped."""
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether the next `dynaview run` scans the table for it, together with all such views of the table."""
+        return self.state == "new" or (self.state == "changed" and self.to_do and self.on_change == "rebuild")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +129,9 @@ class _Planning:
     def _declared(self, view: ViewDeclaration, record: ViewRecord) -> Planned:
         table = self._declaration.sources[view.source].table
         mark = fingerprint(view, table)
+        if not record.filled and record.generation == 1 and record.fingerprint != mark:
+            do = "dynaview run fills it: it was never whole as it was declared before"
+            return Planned(view.name, "new", do, True, on_change=view.on_change, size=self._size(view.source))
         generations = {each.generation: each for each in self._standing.generations(view.name)}
         old, unreadable = _remembered(generations.get(record.generation))
         found = SAME
@@ -153,7 +169,7 @@ class _Planning:
             except SourceError as error:
                 self._sizes[source] = Size(declared.table, unknown=_why(error))
             else:
-                self._sizes[source] = Size(declared.table, table.items, table.size)
+                self._sizes[source] = Size(declared.table, table.items, table.size, Capacity().rate(table))
         return self._sizes[source]
 
     def _rows(self, view: ViewDeclaration, generation: int) -> Rows:

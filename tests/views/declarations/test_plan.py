@@ -33,6 +33,7 @@ from dynaview.views.declarations.load import load
 from dynaview.views.declarations.plan import READ_UNIT, Planned, Rows, Size, Standing, plan
 from dynaview.views.streaming.pipeline import PipelineSettings
 from dynaview.views.threads import Threads
+from tests.support.filling import set_filled
 from tests.support.house import QUICK, until
 from tests.support.scripted import ScriptedTable
 
@@ -112,6 +113,7 @@ class Asked:
         self.memory = MemorySink("memory")
         self.source_error: Exception | None = None
         self.sink_error: Exception | None = None
+        self.read_units: int | None = None
 
     def source(self, declared: SourceDeclaration) -> TableReader:
         self.tables.append(declared.table)
@@ -119,7 +121,7 @@ class Asked:
             raise self.source_error
         table = ScriptedTable(declared.table)
         describe = table.describe
-        table.describe = lambda: replace(describe(), items=5, size=10_000)  # type: ignore[method-assign]  # a script
+        table.describe = lambda: replace(describe(), items=5, size=10_000, read_units=self.read_units)  # type: ignore[method-assign]  # a script
         return table
 
     def sink(self, declared: SinkDeclaration) -> Sink:
@@ -214,6 +216,27 @@ def test_what_does_not_touch_rows_is_shown_but_nothing_is_to_do(
     assert (found.state, found.to_do, found.do, found.size) == ("changed", False, do, None)
     assert len(found.difference.changes) == 1
     assert asked.tables == []
+
+
+def test_a_view_that_was_never_whole_is_filled_as_it_is_declared_now(declare: Declare) -> None:
+    asked, old = Asked(), declare(VIEWS)
+    new = declare(edited("orders", where="total"))
+    standing = asked.standing(
+        [record(view, filled=False) for view in old.views.values()], *map(build, old.views.values())
+    )
+    (found,) = plan(new, standing, ["orders"])
+    assert (found.state, found.to_do, found.by_itself) == ("new", True, True)
+    assert found.size == Size("shop", 5, 10_000)
+
+
+def test_one_scan_for_all_new_views_of_a_table_and_how_long_it_takes(declare: Declare) -> None:
+    asked = Asked()
+    asked.read_units = 2
+    told = list(lines(plan(declare(VIEWS), asked.standing([]))))
+    assert told[2:4] == [
+        "table shop: about 5 items, 9.8 KiB; a scan costs about 3 read units, at 1 a second at least 3 s",
+        "  by one scan: cards, orders",
+    ]
 
 
 def test_another_table_is_a_change(declare: Declare) -> None:
@@ -386,6 +409,7 @@ def started(tmp_path: Path, declare: Declare) -> ControlStore:
     for view in declare(VIEWS).views.values():
         mark = fingerprint(view, "shop")
         control.add_view(view.name, view.source, view.sink, mark, ARN, declaration=encode(view))
+        set_filled(control, view.name)
     return control
 
 
@@ -441,7 +465,7 @@ def test_json_says_the_same(run: Callable[..., Result]) -> None:
         "columns": [],
         "on_change": "ask",
         "changes": [{"path": "fields.total", "key": "type", "before": "integer", "after": "decimal"}],
-        "table": {"name": "shop", "items": None, "bytes": None, "read_units": None},
+        "table": {"name": "shop", "items": None, "bytes": None, "read_units": None, "seconds": None},
         "rows": {"count": None},
     }
 
@@ -481,6 +505,7 @@ def test_sizes_come_from_the_table_and_the_store(
     control = ControlStore(f"sqlite:///{tmp_path / 'control.db'}")
     arn = ARN.replace("table/shop", f"table/{name}")
     control.add_view("cards", "shop", "cache", fingerprint(view, name), arn, declaration=encode(view))
+    set_filled(control, "cards")
     control.close()
     sink = connect(SinkDeclaration("cache", "redis", redis_url, "", {}, view.at))
     target = sink.open(view.layout, 1)

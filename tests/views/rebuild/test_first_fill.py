@@ -11,6 +11,8 @@ import pytest
 
 from dynaview.sinks.port import SinkUnavailable, Target
 from dynaview.views.control.records import Options
+from dynaview.views.declarations.codec import encode
+from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.status import all_status, under_way
 from tests.support.house import until
 from tests.support.rebuilding import BOTH, Held, expected, follows, item, paused, stays
@@ -184,3 +186,19 @@ def test_rows_that_a_store_refuses_after_the_load_are_dead_letters(new: Yard) ->
     assert new.rows("reads") == wanted
     new.wait_state("reads", "following")
     follows(new, 1, "later", "reads")
+
+
+def test_a_view_that_was_never_begun_takes_the_new_declaration(new: Yard) -> None:
+    good = new.declaration
+    new.declare(CARDS + READS.replace("table: reads", "table: typo"))
+    source = new.declaration.sources["shop"]
+    for view in new.declaration.views.values():
+        mark = fingerprint(view, "another table")  # a worker that waits for it
+        new.control.add_view(view.name, view.source, view.sink, mark, declaration=encode(view))
+    new.declare(CARDS + READS)
+    new.start()
+    wait_filled(new)
+    for name, view in good.views.items():
+        record = new.record(name)
+        assert (record.generation, record.fingerprint) == (1, fingerprint(view, source.table))
+        assert new.rows(name) == expected(new, name)
