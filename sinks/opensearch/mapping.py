@@ -93,11 +93,18 @@ def fingerprint(layout: Layout) -> str:
     return hashlib.sha256(msgspec.json.encode(shape, order="sorted")).hexdigest()[:16]
 
 
+READERS = (
+    "Search the alias. Documents with _deleted are rows that were deleted: the alias hides them from searches, but not "
+    "from GET by id and _mget; they are removed after about 25 hours."
+)
+"""What stands in ``_meta`` for those who look at the index instead of at documentation."""
+
+
 def creation(layout: Layout, mark: Mark) -> dict[str, Any]:
     """The request that makes an index."""
     return {
         "settings": dict(options_of(layout).settings),
-        "mappings": {**mappings(layout), "_meta": {"dynaview": msgspec.to_builtins(mark)}},
+        "mappings": {**mappings(layout), "_meta": {"dynaview": msgspec.to_builtins(mark), "readers": READERS}},
         "aliases": {mark.door: {"is_hidden": True}},
     }
 

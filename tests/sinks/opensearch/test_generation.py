@@ -77,7 +77,7 @@ def test_the_mapping_follows_the_field_types(sink: OpenSearchSink, layout: Layou
         "title": {"type": "keyword", "ignore_above": 10},
         "extra": {"type": "ip"},
         "_v": hidden,
-        "_o": hidden,
+        "_o": {"type": "keyword", "doc_values": False},
         "_deleted": {"type": "boolean"},
         "_deleted_at": {"type": "date"},
     }
