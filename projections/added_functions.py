@@ -12,10 +12,9 @@ from decimal import ROUND_HALF_UP, Decimal, DecimalException
 from functools import wraps
 from typing import Any
 
-from dynaview.projections import times
 from dynaview.projections.canonical import canonical_number
 from dynaview.projections.functions import EXACT, QUOTIENT, Function, FunctionError, exact, first_not_null, wanted
-from dynaview.projections.times import UNITS, TimeError
+from dynaview.projections.times import UNITS, TimeError, moment, seconds_of, since_1970, timestamp_text
 
 _PLACES = 1000
 """Places to round to, and digits of a number."""
@@ -161,12 +160,12 @@ def _date_part(value: Any, part: Any, unit: Any = None) -> Any:
         raise FunctionError(f"date_part() knows {', '.join(_PARTS)} and epoch")
     if at is None:
         return None
-    return canonical_number(times.seconds_of(at)) if part == "epoch" else _PARTS[part](at)
+    return canonical_number(seconds_of(at)) if part == "epoch" else _PARTS[part](at)
 
 
 def _format_date(value: Any, unit: Any = None) -> Any:
     at = _moment("timestamp", value, unit)
-    return None if at is None else times.timestamp_text(at)
+    return None if at is None else timestamp_text(at)
 
 
 def _moment(name: str, value: Any, unit: Any) -> datetime | None:
@@ -175,10 +174,10 @@ def _moment(name: str, value: Any, unit: Any) -> datetime | None:
     wanted(name, value, "string", "number")
     try:
         if isinstance(value, str):
-            return times.moment(value) if value and not value.isspace() else None
+            return moment(value) if value and not value.isspace() else None
         if unit is None:
             raise FunctionError(f"{name}() of a number says what it counts, as in {name}(…, 'seconds')")
-        return times.since_1970(_number(name, value), unit)
+        return since_1970(_number(name, value), unit)
     except TimeError as error:
         given = "text" if isinstance(value, str) else "a number"
         raise FunctionError(f"{name}() was given {given}{error}") from None

@@ -14,11 +14,20 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, TypeAlias, TypeVar
 
-from dynaview.projections import times
 from dynaview.projections.canonical import canonical_number, canonical_value, number_text
 from dynaview.projections.functions import parse_number
 from dynaview.projections.rows import SCALARS
-from dynaview.projections.times import UNITS, TimeError, Unit, timestamp_text, with_zone
+from dynaview.projections.times import (
+    UNITS,
+    TimeError,
+    Unit,
+    moment,
+    seconds_of,
+    since_1970,
+    timestamp_text,
+    with_zone,
+)
+from dynaview.projections.times import day as written_day
 
 Convert: TypeAlias = Callable[[Any], Any]
 T = TypeVar("T")
@@ -166,14 +175,14 @@ def timestamp(value: Any, unit: Unit | None) -> datetime | None:
     """A moment in UTC: from text as `times` has it (without an offset it is taken as UTC; a date is its midnight), or
     from a number of `unit` since 1970. With a `unit`, text that writes a number counts as that number. Blank text is
     null."""
-    return _time("timestamp", value, unit, times.moment)
+    return _time("timestamp", value, unit, moment)
 
 
 def day(value: Any, unit: Unit | None) -> date | None:
     """A date: from text of a date, whatever its offset, or from a moment, of which it is the date in UTC."""
     if isinstance(value, date) and not isinstance(value, datetime):
         return value
-    found = _time("date", value, unit, times.day)
+    found = _time("date", value, unit, written_day)
     return found.date() if isinstance(found, datetime) else found
 
 
@@ -181,7 +190,7 @@ def _time(wanted: str, value: Any, unit: Unit | None, read: Callable[[str], T]) 
     try:
         match value:
             case datetime():
-                return times.with_zone(value)
+                return with_zone(value)
             case date():
                 return datetime(value.year, value.month, value.day, tzinfo=UTC)
             case bool():
@@ -189,11 +198,11 @@ def _time(wanted: str, value: Any, unit: Unit | None, read: Callable[[str], T]) 
             case Decimal() | int() | float():
                 if unit is None:
                     raise _unfit(wanted, value, f": say what it counts (unit: {', '.join(UNITS[:-1])} or {UNITS[-1]})")
-                return times.since_1970(decimal(value), unit)
+                return since_1970(decimal(value), unit)
             case str():
                 exact = parse_number(value) if unit else None
                 if exact is not None and unit is not None:
-                    return times.since_1970(exact, unit)
+                    return since_1970(exact, unit)
                 return read(value) if value and not value.isspace() else None
     except TimeError as error:
         raise _unfit(wanted, value, str(error)) from None
@@ -307,9 +316,9 @@ def expire_seconds(value: Any, unit: Unit | None) -> Decimal | None:
         case str() if parse_number(value) is not None:
             return None
     try:
-        moment = timestamp(value, unit or "seconds")
+        end = timestamp(value, unit or "seconds")
     except ConversionError as error:
         raise ConversionError(str(error).replace("wanted timestamp", "wanted a time to live", 1)) from None
-    if moment is None:
+    if end is None:
         raise _unfit("a time to live", value, " that is blank")
-    return canonical_number(times.seconds_of(moment))
+    return canonical_number(seconds_of(end))

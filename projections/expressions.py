@@ -11,7 +11,8 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, ClassVar, TypeAlias
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 from jmespath.exceptions import EmptyExpressionError, IncompleteExpressionError, JMESPathError, LexerError, ParseError
 from jmespath.lexer import Lexer
@@ -38,6 +39,7 @@ _DEEPEST = 200
 _INDENTED = 50
 
 _SHOWN = 40
+_KEPT = 4096
 
 
 class ExpressionError(ValueError):
@@ -66,10 +68,12 @@ class Expression:
         return str(self.tree["value"]) if self.tree["type"] == "field" else None
 
 
+@lru_cache(_KEPT)
 def parse(text: str) -> Expression:
-    """Read one expression. Raises `ExpressionError`."""
+    """Read one expression, once: who checks and who compiles it share the tree. Raises `ExpressionError`."""
     try:
-        tree: Node = _ExactParser().parse(text).parsed
+        # Not by `parse`: the package keeps a cache of its own for all parsers of the process.
+        tree: Node = _ExactParser()._do_parse(text).parsed
         _check(tree, text)
         paths = frozenset(_paths(tree))
     except ExpressionError:
@@ -123,9 +127,6 @@ def _refuse(text: str) -> Any:
 
 
 class _ExactParser(_Parser):  # type: ignore[misc]  # see _Parser
-    # The package keeps one cache for all parsers of the process, boto3's included: exact literals stay out of it.
-    _CACHE: ClassVar[dict[str, ParsedResult]] = {}
-
     def _parse(self, expression: str) -> ParsedResult:
         self.tokenizer = _ExactLexer().tokenize(expression)
         self._tokens = list(self.tokenizer)

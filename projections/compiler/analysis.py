@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dynaview.projections.compiler.once import once
 from dynaview.projections.declaration import FieldExpression, ViewDeclaration
 from dynaview.projections.expressions import ITEM, Expression, parse
 from dynaview.projections.patterns import Pattern, Template, parse_pattern, parse_template
@@ -209,8 +210,9 @@ def _union(*sets: frozenset[str] | None) -> frozenset[str] | None:
     return frozenset(found)
 
 
-def read_view(view: ViewDeclaration) -> Plan:
-    """Read the view's texts. Raises `ExpressionError` and `PatternError`, which checking has ruled out before."""
+@once
+def plan_view(view: ViewDeclaration) -> Plan:
+    """Read the view's texts, once. Raises `ExpressionError` and `PatternError`, which checking has ruled out before."""
     if view.each is not None and view.function is not None:
         raise ValueError(f"view {view.name}: a Python function yields rows by itself, so each does not go with it")
     alternatives = tuple(

@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 
 from dynaview.projections.attributes import Attr, AttributeValueError, Image, Shape, item_key
 from dynaview.projections.changes import SCANNED, Change
-from dynaview.projections.compiler.analysis import Plan, read_view
+from dynaview.projections.compiler.analysis import Plan, plan_view
 from dynaview.projections.compiler.codegen import Built, Module
+from dynaview.projections.compiler.once import once
 from dynaview.projections.compiler.row_function import CALLED, write_function
 from dynaview.projections.compiler.runtime import caller
 from dynaview.projections.declaration import Problem, ViewDeclaration
@@ -29,12 +30,13 @@ _KEYS = Shape(None)
 _Key: TypeAlias = Mapping[str, Attr]
 
 
+@once
 def compile_view(view: ViewDeclaration) -> Projection:
-    """Compile a checked view.
+    """Compile a checked view; the same declaration gives the same projection.
 
     Raises `ExpressionError` or `PatternError` for texts that checking would have refused.
     """
-    return CompiledView(read_view(view))
+    return CompiledView(plan_view(view))
 
 
 class CompiledView:

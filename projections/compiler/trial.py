@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 from dynaview.projections.attributes import Attr, AttributeValueError, Image, Shape
 from dynaview.projections.canonical import json_encoder
 from dynaview.projections.changes import Body, Change
-from dynaview.projections.compiler.analysis import read_view
+from dynaview.projections.compiler.analysis import plan_view
 from dynaview.projections.compiler.compiler import compile_view, names_owner
 from dynaview.projections.compiler.runtime import key_text
 from dynaview.projections.declaration import FieldExpression, ViewDeclaration
@@ -69,7 +69,7 @@ class Trial:
         self.view = view
         self.key = key or likely_key([view])
         self.bound: Bound = _bound(view, self.key)
-        self.owned = names_owner(read_view(view), self.key)
+        self.owned = names_owner(plan_view(view), self.key)
         """Whether rows name the item that wrote them."""
         self._alternatives = [
             {name: parse_pattern(text) for name, text in alternative.items()} for alternative in view.match

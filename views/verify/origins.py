@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from dynaview.projections.attributes import Attr, AttributeValueError, attribute
-from dynaview.projections.compiler.analysis import Plan, read_view
+from dynaview.projections.compiler.analysis import Plan, plan_view
 from dynaview.projections.declaration import ViewDeclaration
 from dynaview.projections.patterns import Pattern
 from dynaview.projections.rows import RowKey
@@ -51,7 +51,7 @@ def item_of(view: ViewDeclaration, key: RowKey, names: tuple[str, ...]) -> Key |
 
     A key attribute is found where it stands in the row key as it is, or follows from captures in it.
     """
-    plan = read_view(view)
+    plan = plan_view(view)
     if len(plan.alternatives) > 1 or not plan.holds_item_key(names):
         return None
     return _found(view, plan, _texts(plan, key) or {}, names)
@@ -60,7 +60,7 @@ def item_of(view: ViewDeclaration, key: RowKey, names: tuple[str, ...]) -> Key |
 def item_of_row(view: ViewDeclaration, key: RowKey, content: Any, names: tuple[str, ...]) -> Key | None:
     """The key of the item that a row's own fields speak of; None where they do not. Whether it is true has to be seen
     from the row's owner: a field may have been edited."""
-    plan = read_view(view)
+    plan = plan_view(view)
     if len(plan.alternatives) > 1 or not isinstance(content, dict):
         return None
     texts = {

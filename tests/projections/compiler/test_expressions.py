@@ -127,6 +127,10 @@ def test_what_other_languages_write_has_its_remedy(text: str, remedy: str) -> No
     assert remedy in str(caught.value)
 
 
+def test_a_text_is_parsed_once() -> None:
+    assert parse("a.b == `0.1`") is parse("a.b == `0.1`")
+
+
 def test_parsing_from_many_threads() -> None:
     wrong: list[str] = []
 

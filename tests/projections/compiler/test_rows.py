@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from dynaview.projections.attributes import Attr
+from dynaview.projections.compiler.compiler import compile_view
+from dynaview.projections.expressions import ExpressionError
 from dynaview.projections.projection import ProjectionError
 
 Make = Callable[..., Any]
@@ -297,3 +299,13 @@ def test_timestamps_are_in_utc(view: Make, table: Make, field: Make) -> None:
     (row,) = made.rows({"pk": "p", "sk": "s", "t": "2026-03-01T01:30:00+02:00"})
     assert row[1] == (datetime(2026, 2, 28, 23, 30, tzinfo=UTC),)
     assert row[1][0].tzinfo is UTC
+
+
+def test_a_view_is_compiled_once(view: Make) -> None:
+    one, other = view(key="{pk}", fields={"a": "b"}), view(key="{pk}", fields={"a": "b"})
+    assert compile_view(one) is compile_view(one)
+    assert compile_view(one) is not compile_view(other)
+    wrong = view(key="{pk}", fields={"a": "b.."})
+    for _ in range(2):
+        with pytest.raises(ExpressionError):
+            compile_view(wrong)
