@@ -20,11 +20,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.request import getproxies
+from urllib.parse import unquote
+from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from urllib3.util import Url, make_headers, parse_url
 
 from dynaview.local.errors import DownloadError
 
@@ -140,7 +142,8 @@ def _adopt(jars: Iterable[Jar], cache: Path) -> None:
 
 def _download(jars: tuple[Jar, ...], cache: Path, console: Console) -> None:
     mirror = os.environ.get(MIRROR)
-    base = (mirror or MAVEN_CENTRAL).rstrip("/")
+    address = _address(MIRROR, mirror or MAVEN_CENTRAL)
+    base = address._replace(auth=None).url.rstrip("/")
     where = f"the mirror named by {MIRROR}" if mirror else "Maven Central"
     total = sum(jar.size for jar in jars)
     names = " and ".join(_TITLES[server] for server in sorted({jar.server for jar in jars}))
@@ -148,7 +151,7 @@ def _download(jars: tuple[Jar, ...], cache: Path, console: Console) -> None:
         f"Fetching {names} from {where}: {len(jars)} files, {total / 1e6:.0f} MB, kept in {cache}", soft_wrap=True
     )
     cancelled = threading.Event()
-    pool = _pool(base)
+    pool = _pool(address)
     with (
         _progress(console, total) as advance,
         ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="fetch") as threads,
@@ -177,14 +180,35 @@ def _download(jars: tuple[Jar, ...], cache: Path, console: Console) -> None:
 _TITLES = {"dynamodb": "DynamoDB Local", "opensearch": "OpenSearch"}
 
 
-def _pool(base: str) -> urllib3.PoolManager:
+def _address(variable: str, text: str) -> Url:
+    """The address that an environment variable names. Raises `DownloadError`, which does not show it: it may hold a
+    password."""
+    try:
+        found = parse_url(text)
+    except urllib3.exceptions.LocationParseError:
+        found = Url()
+    if found.scheme not in ("http", "https") or not found.host:
+        raise DownloadError(f"{variable} is not the address of a web server: write http://HOST or https://HOST")
+    return found
+
+
+def _pool(base: Url) -> urllib3.PoolManager:
     proxies = getproxies()
-    proxy = proxies.get(base.partition(":")[0]) or proxies.get("all")
+    proxy = None if proxy_bypass(base.host or "") else proxies.get(base.scheme or "") or proxies.get("all")
+    headers = {"User-Agent": "dynaview"} | make_headers(basic_auth=base.auth and unquote(base.auth))
     retries = urllib3.Retry(total=3, backoff_factor=0.3, status_forcelist=(429, 500, 502, 503, 504), redirect=3)
     timeout = urllib3.Timeout(connect=5, read=15)
     if proxy:
-        return urllib3.ProxyManager(proxy, maxsize=_CONNECTIONS, retries=retries, timeout=timeout)
-    return urllib3.PoolManager(maxsize=_CONNECTIONS, retries=retries, timeout=timeout)
+        through = _address(f"{base.scheme}_proxy".upper(), proxy)
+        return urllib3.ProxyManager(
+            through._replace(auth=None).url,
+            maxsize=_CONNECTIONS,
+            retries=retries,
+            timeout=timeout,
+            headers=headers,
+            proxy_headers=make_headers(proxy_basic_auth=through.auth and unquote(through.auth)),
+        )
+    return urllib3.PoolManager(maxsize=_CONNECTIONS, retries=retries, timeout=timeout, headers=headers)
 
 
 def _fetch_one(
@@ -203,7 +227,7 @@ def _fetch_one(
             yield chunk
 
     try:
-        response = pool.request("GET", url, preload_content=False, headers={"User-Agent": "dynaview"})
+        response = pool.request("GET", url, preload_content=False)
         try:
             if response.status != 200:
                 raise DownloadError(f"{where} answered {response.status} for {url}")

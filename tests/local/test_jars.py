@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import os
@@ -30,6 +31,7 @@ class Repository:
         self.url = url
         self.content = content
         self.asked: list[str] = []
+        self.authorizations = set[str | None]()
         self.before_answer: Callable[[str], None] = lambda _path: None
 
 
@@ -39,6 +41,7 @@ def repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Repo
         def do_GET(self) -> None:
             path = self.path.lstrip("/")
             found.asked.append(path)
+            found.authorizations.add(self.headers["Authorization"])
             found.before_answer(path)
             content = found.content.get(path)
             self.send_response(404 if content is None else 200)
@@ -52,7 +55,7 @@ def repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Repo
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     found = Repository(f"http://127.0.0.1:{server.server_port}", dict(CONTENT))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(jars.MIRROR, found.url)
     thread = threading.Thread(target=server.serve_forever)
@@ -114,6 +117,31 @@ def test_without_a_network_it_names_what_and_from_where(
     assert "one.jar could not be fetched from the mirror named by DYNAVIEW_MAVEN_URL" in str(caught.value)
     assert "Is the network there?" in str(caught.value)
     assert "0x" not in str(caught.value)
+
+
+@pytest.mark.parametrize("written", ["mirror", "ftp://me:S3CRET@mirror", "http://[S3CRET", "http://", "S3CRET:x"])
+@pytest.mark.parametrize("variable", [jars.MIRROR, "HTTP_PROXY"])
+def test_an_address_that_is_none_is_named_and_not_shown(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, written: str
+) -> None:
+    if variable != jars.MIRROR:
+        monkeypatch.setenv(jars.MIRROR, "http://mirror.example")
+    monkeypatch.setenv(variable, written)
+    with pytest.raises(DownloadError, match=f"{variable} is not the address of a web server") as caught:
+        jars.fetch(WANTED[:1], Console(file=io.StringIO()), tmp_path / "cache")
+    assert "S3CRET" not in str(caught.value)
+
+
+def test_a_mirror_may_ask_for_a_password_which_is_not_shown(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(jars.MIRROR, repository.url.replace("//", "//me:p%40ss@"))
+    jars.fetch(WANTED[:1], Console(file=io.StringIO()), tmp_path / "cache")
+    assert repository.authorizations == {"Basic " + base64.b64encode(b"me:p@ss").decode()}
+    repository.content.clear()
+    with pytest.raises(DownloadError, match="answered 404") as caught:
+        jars.fetch(WANTED[1:], Console(file=io.StringIO()), tmp_path / "cache")
+    assert "p%40ss" not in str(caught.value)
 
 
 def test_first_downloads_side_by_side_fetch_once(repository: Repository, tmp_path: Path) -> None:
