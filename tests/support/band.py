@@ -179,7 +179,7 @@ class Hand:
         database = self.control._database
         for name in ("read", "write"):
             setattr(database, name, self._gated(getattr(database, name)))
-        follower = replace(QUICK, children_every=0.005)
+        follower = replace(band.follower)
         pipeline = replace(band.pipeline)
         settings = WorkerSettings(
             pipeline,
@@ -252,6 +252,7 @@ class Band:
         self.table = ScriptedTable(clock=time.time)
         self.sink = Watched()
         self.hands: list[Hand] = []
+        self.follower = replace(QUICK, children_every=0.005, tip_pages=20)
         self.pipeline = PipelineSettings(commit_every=0.0, beat=0.02, buffer=50, batch=20)
         self.settings = CoordinatorSettings(lease=lease, look_every=0.02, review_every=0.2, listing_every=0.2)
         self.control = ControlStore(self.declaration.control)

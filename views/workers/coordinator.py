@@ -122,6 +122,7 @@ class ShardCoordinator:
             return True
         if others:
             self._members = [self.id, ""]
+            self.first = False
         return others
 
     def serve(self, follower: Follower | None) -> None:
