@@ -69,7 +69,8 @@ class House:
         self.table = table or ScriptedTable(clock=time.time)
         self.sink = MemorySink("memory")
         self.url = f"sqlite:///{folder / 'control.db'}"
-        self.names = names
+        self.names: tuple[str, ...] = ()
+        self.folder = folder
         self.bound: Bound = SimpleBound()
         self.targets: dict[str, FaultyTarget] = {}
         for name in names:
@@ -77,7 +78,6 @@ class House:
         self.pipeline_settings = PipelineSettings(buffer=50, batch=20, commit_every=0.0, beat=0.01)
         self.settings = QUICK
         self.pipelines: dict[str, ViewPipeline] = {}
-        self.declaration = declared(folder, names)
         self.filled_by: dict[str, Bound] = {}
         """What first fills project by, where it is something else than `bound`."""
         self.threads = Threads()
@@ -85,8 +85,8 @@ class House:
 
     def add(self, name: str) -> None:
         """Another view, from the next start on."""
-        if name not in self.names:
-            self.names = (*self.names, name)
+        self.names = (*self.names, name)
+        self.declaration = declared(self.folder, self.names)
         self.targets[name] = FaultyTarget(self.sink.open(layout(name), 1))
 
     def start(self) -> None:

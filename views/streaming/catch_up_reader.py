@@ -56,19 +56,19 @@ class CatchUpReader:
         """The shard that has waited longest, of those in which some pipeline is behind and could take more; waits where
         there is none."""
         with self._wake:
-            pipelines = self._reading.live()
-            for shard in list(self._behind):
-                if not any(self._is_behind(pipeline, shard) for pipeline in pipelines):
+            wait = LOOK
+            for shard in sorted(self._behind, key=lambda each: (self._due.get(each, 0.0), each)):
+                if not any(self._is_behind(pipeline, shard) for pipeline in self._reading.live()):
                     self._behind.discard(shard)
                     self._readers.pop(shard, None)
                     self._due.pop(shard, None)
-            wanted = [shard for shard in sorted(self._behind) if self._lowest(shard) is not None]
-            first = min(wanted, key=lambda each: self._due.get(each, 0.0), default=None)
-            wait = LOOK if first is None else min(LOOK, self._due.get(first, 0.0) - time.monotonic())
-            if first is not None and wait <= 0:
-                return first
+                elif self._lowest(shard) is not None:
+                    wait = self._due.get(shard, 0.0) - time.monotonic()
+                    if wait <= 0:
+                        return shard
+                    break
             if not self._stop.is_set():
-                self._wake.wait(wait)
+                self._wake.wait(min(wait, LOOK))
             return None
 
     def _read(self, shard: str) -> float:
@@ -79,6 +79,7 @@ class CatchUpReader:
         reader = self._readers.get(shard)
         if reader is None or reader.position != needed:
             reader = self._readers[shard] = self._reading.reader(front.reader.shard, needed)
+        reader.shard = front.reader.shard  # as it was listed last
         try:
             delivery = self._reading.read(reader)
         except SourceError as error:

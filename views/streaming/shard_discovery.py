@@ -225,6 +225,9 @@ class ShardDiscovery:
         for shard in self._tree:
             if shard.id not in listed:
                 self._absent.setdefault(shard.id, began)
+                # Listed no more, so it may well be gone, also where it was open when it was listed last.
+                reader = self.cursors[shard.id].reader
+                reader.shard = replace(reader.shard, last=reader.shard.last or "")
         for shard_id in listed & self._absent.keys():
             del self._absent[shard_id]
         gone = [shard for shard in self._absent if self._is_long_absent(shard, began) and not self._is_needed(shard)]

@@ -107,6 +107,20 @@ def test_an_open_shard_that_does_not_exist_is_waited_for(house: House) -> None:
     following(house)
 
 
+def test_an_open_shard_that_is_listed_no_more_and_does_not_exist_is_gone(house: House) -> None:
+    """It was open when it was listed last, and nothing of it was read."""
+    put(house, 1, 1)
+    with house.table.hold("open", shard="shard-0"):
+        house.start()
+        until(lambda: "shard-0" in house.control.checkpoints("one"), "the shard to be listed")
+        house.table.expire("shard-0")
+        listed = house.table.counts()["shards"]
+        until(lambda: house.table.counts()["shards"] > listed + 2, "listings without it")
+    house.wait_equal()
+    until(lambda: house.control.checkpoints("one")["shard-0"].finished, "the end of the shard")
+    until(lambda: record(house).state == "following", "the view to follow")
+
+
 def test_an_expired_shard_that_is_listed_again_is_no_gap(house: House) -> None:
     house.settings = replace(QUICK, forget_after=60.0)
     house.start()
@@ -157,7 +171,7 @@ def test_a_shard_that_the_first_listings_leave_out_is_read_nevertheless(house: H
     house.start()
     house.wait_equal()
     house.wait_counted()
-    assert record(house).state == "following"
+    until(lambda: record(house).state == "following", "the view to follow")
 
 
 def test_listings_that_flicker_lose_nothing(house: House) -> None:
@@ -170,7 +184,7 @@ def test_listings_that_flicker_lose_nothing(house: House) -> None:
                 house.table.split(shard)
     house.wait_equal()
     house.wait_counted()
-    assert record(house).state == "following"
+    until(lambda: record(house).state == "following", "the view to follow")
 
 
 def test_the_watermark_waits_for_the_sister_of_a_child(house: House) -> None:
