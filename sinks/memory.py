@@ -26,6 +26,7 @@ from dynaview.sinks.port import (
     STALE,
     CanonicalRows,
     ConditionalWrite,
+    Danger,
     Foreign,
     Outcome,
     RefusedRow,
@@ -272,6 +273,9 @@ class MemorySink:
 
     def check(self) -> str:
         return "memory of this process"
+
+    def dangers(self) -> list[Danger]:
+        return []
 
     def problems(self, layout: Layout) -> list[str]:
         return []

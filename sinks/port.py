@@ -181,6 +181,14 @@ class Room:
     """On the fullest disk (or of the memory) that would hold another one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Danger:
+    """Something in a store's own health or settings that endangers rows, whatever the view."""
+
+    what: str
+    do: str
+
+
 class Target(Protocol):
     """One generation of one view in one store."""
 
@@ -295,6 +303,10 @@ class Sink(Protocol):
 
     def check(self) -> str:
         """Reach the store and say what it is ("PostgreSQL 18.4"). Raises `SinkError`."""
+
+    def dangers(self) -> list[Danger]:
+        """What in the store's health and settings endangers rows: it is nearly full, evicts keys, is a replica. What
+        may not be asked is left out. Raises `SinkError` where it does not answer."""
 
     def problems(self, layout: Layout) -> list[str]:
         """What in the store stands in the way of this view (``validate --online``): taken names, missing rights,

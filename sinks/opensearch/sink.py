@@ -10,7 +10,10 @@ from dynaview.sinks.opensearch.client import Connection
 from dynaview.sinks.opensearch.generation import highest, problems, published, room
 from dynaview.sinks.opensearch.mapping import options_of
 from dynaview.sinks.opensearch.target import OpenSearchTarget
-from dynaview.sinks.port import Room
+from dynaview.sinks.port import Danger, Room, SinkRefused
+
+FULL = 85
+"""Per cent of a disk from which on OpenSearch places no more shards there (its low watermark)."""
 
 
 class OpenSearchSink:
@@ -44,6 +47,25 @@ class OpenSearchSink:
 
     def check(self) -> str:
         return self._connection.version()
+
+    def dangers(self) -> list[Danger]:
+        found = []
+        if (health := self._ask("/_cluster/health")) is not None and health["status"] == "red":
+            do = "GET _cluster/allocation/explain says why; its rows can be neither read nor written until then"
+            found.append(Danger("the cluster is red: shards of some index are on no node", do))
+        for node in self._ask("/_cat/allocation") or ():
+            if node.get("disk.percent") is not None and int(node["disk.percent"]) >= FULL:
+                what = f"the disk of a data node is {node['disk.percent']}% full: from 95% on indexes are read-only"
+                found.append(Danger(what, "free some, or add a node"))
+        return found
+
+    def _ask(self, path: str) -> Any:
+        """A part of the cluster's health; None where the user has no right to know it."""
+        parameters = {"format": "json", "h": "disk.percent"} if "_cat" in path else {}
+        try:
+            return self._connection.ask("GET", path, doing="asking for its health", index="any", params=parameters)
+        except SinkRefused:
+            return None
 
     def problems(self, layout: Layout) -> list[str]:
         return problems(self._connection, layout)

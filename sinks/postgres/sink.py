@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dynaview.projections.rows import Layout
-from dynaview.sinks.port import Room
+from dynaview.sinks.port import Danger, Room
 from dynaview.sinks.postgres.client import Connections
 from dynaview.sinks.postgres.generation import Schema
 from dynaview.sinks.postgres.target import PostgresTarget
@@ -51,6 +51,22 @@ class PostgresSink:
             (version,) = connection.execute("SHOW server_version").fetchone() or ("",)
         # Distributions add their own words behind the number.
         return f"PostgreSQL {str(version).split()[0]}"
+
+    def dangers(self) -> list[Danger]:
+        with self._connections.transaction("connecting") as connection:
+            row = connection.execute(
+                "SELECT pg_catalog.pg_is_in_recovery(),"
+                " pg_catalog.current_setting('default_transaction_read_only') OPERATOR(pg_catalog.=) 'on'"
+            ).fetchone()
+        standby, read_only = row or (False, False)
+        found = []
+        if standby:
+            do = "name the primary in the sink's URL"
+            found.append(Danger("the server is a standby, which takes no writes", do))
+        elif read_only:
+            do = "ALTER DATABASE or ALTER ROLE ... SET default_transaction_read_only = off"
+            found.append(Danger("transactions are read-only by default", do))
+        return found
 
     def problems(self, layout: Layout) -> list[str]:
         try:

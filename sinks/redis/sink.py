@@ -7,7 +7,7 @@ from typing import Any
 
 from dynaview.projections.rows import Layout
 from dynaview.projections.urls import AddressError
-from dynaview.sinks.port import Room, SinkRefused
+from dynaview.sinks.port import Danger, Room, SinkRefused
 from dynaview.sinks.redis import generation as generations
 from dynaview.sinks.redis.client import Link
 from dynaview.sinks.redis.neighbours import Neighbours
@@ -15,6 +15,10 @@ from dynaview.sinks.redis.target import RedisTarget
 
 OLDEST = 7
 """The first major version of Redis whose scripts keep the code of an error they meet."""
+
+
+FULL = 0.9
+"""The share of the memory from which on a server is called nearly full."""
 
 
 class RedisSink:
@@ -77,6 +81,26 @@ class RedisSink:
         if int(str(server.get("redis_version", OLDEST)).partition(".")[0]) < OLDEST:
             raise SinkRefused(f"{product} {version} is too old: dynaview needs Redis {OLDEST} or newer, or Valkey")
         return f"{product} {version}"
+
+    def dangers(self) -> list[Danger]:
+        memory, found = self._info("memory"), []
+        limit, policy = int(memory.get("maxmemory") or 0), str(memory.get("maxmemory_policy", "noeviction"))
+        if limit and policy != "noeviction":
+            of = "rows" if policy.startswith("allkeys") else "rows that expire, and what deletes leave behind,"
+            found.append(
+                Danger(
+                    f"maxmemory-policy {policy}: once memory is full, {of} are evicted without a word",
+                    "set maxmemory-policy noeviction, and watch the memory",
+                )
+            )
+        used = int(memory["used_memory"]) - int(memory.get("mem_not_counted_for_evict") or 0)
+        if limit and used > FULL * limit:
+            found.append(
+                Danger(f"memory is {100 * used / limit:.0f}% full", "raise maxmemory, or keep less in this server")
+            )
+        if self._info("replication").get("role") in ("slave", "replica"):
+            found.append(Danger("the server is a replica, which takes no writes", "name its primary in the sink's URL"))
+        return found
 
     def problems(self, layout: Layout) -> list[str]:
         found: list[str] = []

@@ -15,7 +15,7 @@ VIEWS = """
     demo
     http
     daemon
-    rebuild trace
+    rebuild trace doctor
     verify
     workers
     preview

@@ -17,6 +17,7 @@ COMMANDS = {
     "verify": "Compare views with their tables.",
     "repair": "Verify views, and mend exactly what differs.",
     "trace": "Follow one item through the views.",
+    "doctor": "Look at everything that the declaration needs, and say what to do.",
     "dead-letters": "List, show, replay and discard changes that could not be applied.",
     "drop": "Remove a view with its rows.",
     "validate": "Check a declaration.",
