@@ -21,8 +21,10 @@ from dynaview.views.control.errors import ControlUnavailable
 from dynaview.views.control.records import ViewRecord
 from dynaview.views.control.store import ControlStore
 from dynaview.views.control.tables import leases
-from dynaview.views.daemon.table_worker import Worker, WorkerSettings
+from dynaview.views.daemon.table import KeptTable
+from dynaview.views.daemon.table_worker import TableWorker, WorkerSettings
 from dynaview.views.declarations.load import load
+from dynaview.views.states import ViewState
 from dynaview.views.streaming.pipeline import PipelineSettings, ViewPipeline
 from dynaview.views.threads import Threads
 from dynaview.views.workers.coordinator import CoordinatorSettings, ShardCoordinator
@@ -192,12 +194,14 @@ class Hand:
             rebuild=QUICK_REBUILDS,
         )
         table: Any = _Table(band.table, self.gate)
-        self.worker = Worker(
-            band.declaration.sources["shop"], list(band.declaration.views.values()), table,
-            {"cache": _Sink(band.sink, self.gate)}, self.control, settings, self.threads,
-            lambda view, state, reason: self.failures.append((view, state)),
-        )  # fmt: skip
+        sinks = {"cache": _Sink(band.sink, self.gate)}
+        kept = KeptTable(band.declaration.sources["shop"], band.declaration.views, table, sinks, self.control)
+        self.worker = TableWorker(kept, settings, self.threads, self)
         self.worker.start()
+
+    def view_ended(self, view: str, state: ViewState, reason: str) -> None:
+        """See `RunMonitor`."""
+        self.failures.append((view, state))
 
     def _gated(self, act: Any) -> Any:
         @contextmanager

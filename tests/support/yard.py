@@ -16,7 +16,8 @@ from dynaview.sinks.port import Sink, Target
 from dynaview.views.control.errors import ControlUnavailable
 from dynaview.views.control.records import Options, Rebuild, ViewRecord
 from dynaview.views.control.store import ControlStore
-from dynaview.views.daemon.table_worker import Worker, WorkerSettings
+from dynaview.views.daemon.table import KeptTable
+from dynaview.views.daemon.table_worker import TableWorker, WorkerSettings
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.load import load
 from dynaview.views.streaming.pipeline import PipelineSettings
@@ -92,15 +93,8 @@ class Yard:
     def start(self) -> None:
         self._kept = ControlStore(self.declaration.control)
         self.threads = Threads()
-        self.worker = Worker(
-            self.declaration.sources["shop"],
-            list(self.declaration.views.values()),
-            self.table,
-            self.sinks,
-            self._kept,
-            self.settings,
-            self.threads,
-        )
+        kept = KeptTable(self.declaration.sources["shop"], self.declaration.views, self.table, self.sinks, self._kept)
+        self.worker = TableWorker(kept, self.settings, self.threads)
         self.worker.start()
 
     def cut(self) -> None:

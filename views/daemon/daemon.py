@@ -16,7 +16,8 @@ from dynaview.sinks.port import Sink
 from dynaview.sources.port import TableReader
 from dynaview.sources.table import open_table
 from dynaview.views.control.store import ControlStore
-from dynaview.views.daemon.table_worker import Worker, WorkerSettings
+from dynaview.views.daemon.table import KeptTable
+from dynaview.views.daemon.table_worker import TableWorker, WorkerSettings
 from dynaview.views.states import ViewState
 from dynaview.views.threads import Threads
 
@@ -56,20 +57,17 @@ class Daemon:
         chosen = [view for name, view in declaration.views.items() if views is None or name in views]
         used = {view.sink for view in chosen}
         self.sinks: dict[str, Sink] = {name: connect(declaration.sinks[name]) for name in sorted(used)}
+        paced_settings = paced(settings or WorkerSettings(), len(chosen))
         self.workers = [
-            Worker(
-                source,
-                [view for view in chosen if view.source == source.name],
-                open_source(source),
-                self.sinks,
-                self.control,
-                paced(settings or WorkerSettings(), len(chosen)),
+            TableWorker(
+                KeptTable(source, views_of_it, open_source(source), self.sinks, self.control),
+                paced_settings,
                 self.threads,
-                self._failed,
+                self,
                 self.identity,
             )
             for source in declaration.sources.values()
-            if any(view.source == source.name for view in chosen)
+            if (views_of_it := {view.name: view for view in chosen if view.source == source.name})
         ]
 
     def start(self) -> None:
@@ -96,7 +94,8 @@ class Daemon:
             sink.close()
         self.control.close()
 
-    def _failed(self, view: str, state: ViewState, reason: str) -> None:
+    def view_ended(self, view: str, state: ViewState, reason: str) -> None:
+        """See `RunMonitor`."""
         if state is ViewState.GAP:
             self.gaps[view] = reason
             if self._fail_on_gap:

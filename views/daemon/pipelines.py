@@ -6,15 +6,13 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Sequence
 from datetime import timedelta
 
-from dynaview.projections.declaration import SourceDeclaration, ViewDeclaration
+from dynaview.projections.declaration import ViewDeclaration
 from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import StreamGone
-from dynaview.sources.port import TableReader
 from dynaview.views.control.records import ViewRecord
-from dynaview.views.control.store import ControlStore
+from dynaview.views.daemon.table import KeptTable
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.states import ViewState
@@ -34,11 +32,8 @@ class TablePipelines:
 
     def __init__(
         self,
-        source: SourceDeclaration,
-        views: Sequence[ViewDeclaration],
-        table: TableReader,
-        control: ControlStore,
-        opening: PipelineFactory,
+        table: KeptTable,
+        factory: PipelineFactory,
         share: ShardCoordinator,
         threads: Threads,
         first: bool,
@@ -46,13 +41,12 @@ class TablePipelines:
     ) -> None:
         """`first`: no other worker keeps these views. A pipeline that is to be opened anew may take `patience` seconds
         to end before others are looked at. Touches nothing but records. Raises `ControlUnavailable`."""
-        self.opening = opening
+        self.factory = factory
         self.left = threading.Event()
         """Set when the stream is left for another one, or for good."""
-        self._source = source
-        self._views = {view.name: view for view in views}
         self._table = table
-        self._control = control
+        self._views = table.views
+        self._control = table.control
         self._share = share
         self._threads = threads
         self._patience = patience
@@ -60,9 +54,9 @@ class TablePipelines:
         self._lock = threading.Lock()
         """Held while pipelines are opened or left: whoever tends them is to find all or none."""
         self._pipelines: dict[str, ViewPipeline] = {}
-        self._running = {view.name: threads.group() for view in views}
+        self._running = {name: threads.group() for name in self._views}
         """The threads of each pipeline."""
-        self.records = [self._register(view, first) for view in views]
+        self.records = [self._register(view, first) for view in self._views.values()]
         self._revisions = {record.name: record.revision for record in self.records}
         """The revision of each view that its pipelines work by."""
         self._told: dict[str, int] = {}
@@ -70,7 +64,7 @@ class TablePipelines:
         self._planned_pipelines = [
             (record, pipeline)
             for record in self.records
-            if (pipeline := opening.pipeline(self._views[record.name], record)) is not None
+            if (pipeline := factory.pipeline(self._views[record.name], record)) is not None
         ]
 
     def start(self, settings: FollowerSettings) -> None:
@@ -78,9 +72,9 @@ class TablePipelines:
         change twice."""
         with self._lock:
             self._follower = follower = Follower(
-                self._table.stream(self.opening.description.stream_arn or "", self.opening.shape),
+                self._table.reader.stream(self.factory.description.stream_arn or "", self.factory.shape),
                 [pipeline for _, pipeline in self._planned_pipelines],
-                self.opening.context,
+                self.factory.context,
                 settings,
                 self._threads.group(),
             )
@@ -157,7 +151,7 @@ class TablePipelines:
             if self._running[name].join(self._patience):
                 return
             del self._pipelines[name]
-        pipeline = self.opening.pipeline(self._views[name], record)
+        pipeline = self.factory.pipeline(self._views[name], record)
         self._revisions[name] = record.revision
         if pipeline is not None:
             follower.join(pipeline)
@@ -167,10 +161,10 @@ class TablePipelines:
     def _register(self, view: ViewDeclaration, first: bool) -> ViewRecord:
         """The view's record, made where this is its first start. The `first` of several workers goes on where the last
         ones ended for a reason that a new start heals."""
-        mark, declaration = fingerprint(view, self._source.table), encode(view)
+        mark, declaration = fingerprint(view, self._table.source.table), encode(view)
         record = self._control.add_view(view.name, view.source, view.sink, mark, declaration=declaration)
         self._control.redeclare(view.name, mark, declaration)  # what does not touch rows may have changed
-        stream = self.opening.description.stream_arn
+        stream = self.factory.description.stream_arn
         if record.stream_arn is None and stream is not None:
             self._control.set_stream(view.name, stream)
             record = dataclasses.replace(record, stream_arn=stream)

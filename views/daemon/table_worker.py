@@ -10,19 +10,18 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from dynaview.projections.declaration import SourceDeclaration, ViewDeclaration
-from dynaview.sinks.port import Sink, SinkError
+from dynaview.projections.declaration import ViewDeclaration
+from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import StreamDisabled
-from dynaview.sources.port import TableDescription, TableReader
+from dynaview.sources.port import TableDescription
 from dynaview.views.control.errors import ControlUnavailable
 from dynaview.views.control.records import ViewRecord
-from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.letter_settling import LetterSettling
 from dynaview.views.daemon.pipelines import TablePipelines
+from dynaview.views.daemon.table import KeptTable, RunMonitor, Unwatched
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.policy import Repeats
@@ -66,34 +65,28 @@ class WorkerSettings:
     rebuild: RebuildSettings = field(default_factory=RebuildSettings)
 
 
-class Worker:
+class TableWorker:
     """Keeps the views of one source. `start`, then `stop`."""
 
     def __init__(
         self,
-        source: SourceDeclaration,
-        views: Sequence[ViewDeclaration],
-        table: TableReader,
-        sinks: Mapping[str, Sink],
-        control: ControlStore,
+        table: KeptTable,
         settings: WorkerSettings,
         threads: Threads,
-        on_fail: Callable[[str, ViewState, str], None] = lambda view, state, reason: None,
+        monitor: RunMonitor | None = None,
         identity: str = "worker",
     ) -> None:
-        """`on_fail` hears view, state and reason of each view that cannot go on. `identity` tells this process from
-        others on the control store."""
+        """`identity` tells this process from others on the control store."""
         self._identity = identity
         self.identity = identity
         """What tells its present registration from others."""
-        self.source = source
-        self.table = table
-        self._views = list(views)
-        self._sinks = sinks
-        self._control = control
+        self._kept = table
+        self.source = table.source
+        self._views = list(table.views.values())
+        self._control = table.control
         self._settings = settings
         self._all_threads = threads
-        self._on_fail = on_fail
+        self._monitor = monitor or Unwatched()
         self._stop = threading.Event()
         self._over = threading.Event()
         """Set when this process is to stop, or was taken for dead by others and has to begin anew."""
@@ -116,8 +109,8 @@ class Worker:
         rounds = Rounds(
             self.source.table,
             self._views,
-            self.table,
-            self._sinks,
+            self._kept.reader,
+            self._kept.sinks,
             self._control,
             self._stop,
             mine=partial(self._holds, "verify"),
@@ -126,8 +119,8 @@ class Worker:
         settling = LetterSettling(
             self.source.table,
             self._views,
-            self.table,
-            self._sinks,
+            self._kept.reader,
+            self._kept.sinks,
             self._control,
             self._stop,
             mine=partial(self._holds, "letters"),
@@ -203,7 +196,7 @@ class Worker:
         `Stopped`."""
         marks = {view.name: fingerprint(view, self.source.table) for view in self._views}
         make = partial(ShardCoordinator, self._control, self.source.name, marks, self._identity, self._settings.share)
-        self._share = share = self._retrier.insist(partial(make, self._over.set))
+        self._share = share = self._retrier.insist(partial(make, self._over))
         self.identity = share.id
         share.start(self._all_threads.group())
         self._take_ownership(share)
@@ -223,7 +216,7 @@ class Worker:
         try:
             self._retrier.insist(partial(self._begin, description))
             while not self._over.wait(self._settings.watch_every):
-                now = self._retrier.insist(self.table.describe)
+                now = self._retrier.insist(self._kept.reader.describe)
                 if now.stream_arn != description.stream_arn:
                     self._end_stream(now.stream_arn)
                     break
@@ -291,11 +284,11 @@ class Worker:
             self._over.wait(self._settings.drain_every)
 
     def _open(self) -> TableDescription:
-        description = self.table.describe()
+        description = self._kept.reader.describe()
         if description.stream_arn is None:
             if not self._settings.enable_stream:
                 raise StreamDisabled(f"the stream of table {description.name} is off")
-            description = self.table.enable_stream(FULL_IMAGES)
+            description = self._kept.reader.enable_stream(FULL_IMAGES)
             log.info("table %s: its stream is on now (%s)", description.name, FULL_IMAGES)
         return description
 
@@ -332,17 +325,8 @@ class Worker:
         share = self._share
         assert share is not None
         first = not share.join()  # before records are read: from here on every revision of a view waits for this worker
-        pipelines = TablePipelines(
-            self.source,
-            self._views,
-            self.table,
-            self._control,
-            self._opening(description, share),
-            share,
-            self._all_threads,
-            first,
-            self._settings.patience,
-        )
+        factory = self._factory(description, share)
+        pipelines = TablePipelines(self._kept, factory, share, self._all_threads, first, self._settings.patience)
         # Nothing below fails or is tried again.
         pipelines.start(self._settings.follower)
         self._pipelines = pipelines
@@ -353,20 +337,19 @@ class Worker:
         """Advance first fills and rebuilds while this stream is followed, and ask for those that are due."""
         context = RebuildContext(
             source=self.source,
-            views={view.name: view for view in self._views},
-            table=self.table,
-            sinks=self._sinks,
+            views=self._kept.views,
+            table=self._kept.reader,
+            sinks=self._kept.sinks,
             control=self._control,
-            factory=pipelines.opening,
+            factory=pipelines.factory,
             turn=Turn(share, self._over, pipelines.left),
             settings=self._settings.rebuild,
         )
         self._threads.spawn(f"rebuilds-{self.source.name}", RebuildScheduler(context).run)
 
-    def _opening(self, description: TableDescription, share: ShardCoordinator) -> PipelineFactory:
+    def _factory(self, description: TableDescription, share: ShardCoordinator) -> PipelineFactory:
         context = PipelineContext(self._control, self._settings.pipeline, owner=share, monitor=self)
-        views = {view.name: view for view in self._views}
-        return PipelineFactory(self.source.table, description, views, self._sinks, context)
+        return PipelineFactory(self.source.table, description, self._kept.views, self._kept.sinks, context)
 
     # What it hears of its views
 
@@ -377,8 +360,8 @@ class Worker:
             log.error("view %s: %s: %s", record.name, state, reason)
         if news:
             self._control.states.report(record.name, state, reason, record.revision, None)
-        self._on_fail(record.name, state, reason)
+        self._monitor.view_ended(record.name, state, reason)
 
     def view_failed(self, view: str, state: ViewState, reason: str) -> None:
         """See `ViewMonitor`."""
-        self._on_fail(view, state, reason)
+        self._monitor.view_ended(view, state, reason)

@@ -15,7 +15,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -65,10 +65,10 @@ class ShardCoordinator:
         views: Mapping[str, str],
         identity: str = "worker",
         settings: CoordinatorSettings | None = None,
-        on_lost: Callable[[], None] = lambda: None,
+        over: threading.Event | None = None,
     ) -> None:
-        """Registers a worker that keeps `views` (names and fingerprints). `on_lost` is called once, when others have
-        taken it for dead. Raises `ControlUnavailable`."""
+        """Registers a worker that keeps `views` (names and fingerprints). `over` is set when others have taken
+        it for dead. Raises `ControlUnavailable`."""
         self.id = f"{identity[:90]}/{secrets.token_hex(4)}"
         self.group = group_of(source, views)
         self.settings = settings or CoordinatorSettings()
@@ -76,7 +76,7 @@ class ShardCoordinator:
         self.first = True
         """Whether it is the one to say what concerns all."""
         self._control, self._leases = control, control.leases
-        self._on_lost = on_lost
+        self._over = over or threading.Event()
         self._lock = threading.RLock()
         self._stop = threading.Event()
         self._retrier = Retrier(self._stop, f"worker {self.id}")
@@ -157,7 +157,7 @@ class ShardCoordinator:
             self._stop.set()
             self._leases.abandon(self.id)
             self.poke()
-            self._on_lost()
+            self._over.set()
 
     # What pipelines and jobs ask
 

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import FrameType
 
@@ -51,13 +51,11 @@ class ProcessSupervisor:
         self,
         count: int,
         command: Sequence[str],
-        say: Callable[[str], None] = lambda text: None,
         kept: Sequence[int] = (),
     ) -> None:
         """`command` gets the number of the pipe's file as ``--lifeline``, and the open files `kept`."""
         self._command = list(command)
         self._kept = tuple(kept)
-        self._say = say
         self._places = [_Place(number + 1) for number in range(count)]
         self._ending: int | None = None
         """The exit code, once everything is to end."""
@@ -137,19 +135,20 @@ class ProcessSupervisor:
                 self._ending = abs(code)
             return
         if code in (REFUSED, GAP) or (code == 1 and not self._settled):
-            self._say(f"worker {place.number} (process {pid}) ended with exit code {code}; all end")
+            _say(f"worker {place.number} (process {pid}) ended with exit code {code}; all end")
             self._end(code)
             return
         place.wait = FIRST if lived >= SETTLED else min(LONGEST, 2 * place.wait)
         place.due = time.monotonic() + place.wait
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        self._say(f"worker {place.number} (process {pid}) {how}; it is started again in {place.wait:g} s")
+        _say(f"worker {place.number} (process {pid}) {how}; it is started again in {place.wait:g} s")
 
 
 def _say(text: str) -> None:
+    """A line of the log, in the form of the workers' own."""
     now = time.time()
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
-    print(f"{at},{int(now % 1 * 1000):03d} WARNING [{os.getpid()}] {text}", file=sys.stderr, flush=True)
+    at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+    print(f"{at}.{int(now % 1 * 1000):03d}Z WARNING [{os.getpid()}] {text}", file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -158,7 +157,7 @@ def main() -> None:
     split = rest.index("--")
     kept, arguments = [int(number) for number in rest[:split]], rest[split + 1 :]
     command = [sys.executable, "-P", "-m", "dynaview.views.cli", *arguments]
-    sys.exit(ProcessSupervisor(int(count), command, _say, kept).run())
+    sys.exit(ProcessSupervisor(int(count), command, kept).run())
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ from dynaview.views.cli import cli
 from dynaview.views.cli.plan import lines
 from dynaview.views.control.records import Counts, Generation, ViewRecord
 from dynaview.views.control.store import ControlStore
-from dynaview.views.daemon.table_worker import Worker, WorkerSettings
+from dynaview.views.daemon.table import KeptTable
+from dynaview.views.daemon.table_worker import TableWorker, WorkerSettings
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.load import load
@@ -345,9 +346,8 @@ def test_what_does_not_touch_rows_is_no_change_any_more_once_the_daemon_has_star
     threads = Threads()
     settings = WorkerSettings(PipelineSettings(), QUICK)
     table = ScriptedTable(clock=time.time)
-    worker = Worker(
-        new.sources["shop"], [new.views["cards"]], table, {"cache": asked.memory}, started, settings, threads
-    )
+    kept = KeptTable(new.sources["shop"], {"cards": new.views["cards"]}, table, {"cache": asked.memory}, started)
+    worker = TableWorker(kept, settings, threads)
     worker.start()
     try:
         until(lambda: planned().state == "unchanged", "the declaration to be recorded")

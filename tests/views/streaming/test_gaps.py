@@ -22,8 +22,10 @@ from dynaview.views.cli import cli, run, signals
 from dynaview.views.control.records import ViewRecord
 from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.daemon import Daemon
-from dynaview.views.daemon.table_worker import Worker, WorkerSettings
+from dynaview.views.daemon.table import KeptTable
+from dynaview.views.daemon.table_worker import TableWorker, WorkerSettings
 from dynaview.views.declarations.load import load
+from dynaview.views.states import ViewState
 from dynaview.views.streaming.pipeline import PipelineSettings
 from dynaview.views.threads import Threads
 from tests.support.faults import FaultyTarget
@@ -87,7 +89,7 @@ class RebuildContext:
         self.threads = Threads()
         self.crashed = self.threads.crashed
         self.failures: list[tuple[str, str]] = []
-        self.worker: Worker | None = None
+        self.worker: TableWorker | None = None
 
     def start(
         self,
@@ -97,7 +99,6 @@ class RebuildContext:
         alive_every: float = 5.0,
         patience: float = 20.0,
     ) -> None:
-        views = [self.declaration.views[name] for name in ("one", "two")]
         settings = WorkerSettings(
             pipeline or PipelineSettings(commit_every=0.0, beat=0.01),
             QUICK,
@@ -107,11 +108,13 @@ class RebuildContext:
             alive_every=alive_every,
             patience=patience,
         )
-        self.worker = Worker(
-            self.declaration.sources["shop"], views, self.table, {"cache": self.sink}, self.control, settings,
-            self.threads, lambda view, state, reason: self.failures.append((view, state)),
-        )  # fmt: skip
+        views = {name: self.declaration.views[name] for name in ("one", "two")}
+        kept = KeptTable(self.declaration.sources["shop"], views, self.table, {"cache": self.sink}, self.control)
+        self.worker = TableWorker(kept, settings, self.threads, self)
         self.worker.start()
+
+    def view_ended(self, view: str, state: ViewState, reason: str) -> None:
+        self.failures.append((view, state))
 
     def stop(self) -> None:
         assert self.worker is not None
@@ -475,3 +478,22 @@ def test_the_exit_code_and_the_last_line_tell_a_gap(
         assert "dynaview rebuild" in last
     else:
         assert not last.startswith("ended")
+
+
+def test_a_view_that_the_streams_images_cannot_serve_is_refused_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Law 7: the other views of the table go on, and so does the daemon."""
+    site = RebuildContext(tmp_path)
+    site.table = ScriptedTable(clock=time.time, view_type="NEW_IMAGE")
+    text = site.file.read_text()
+    site.file.write_text(text.replace('"two:{p}/{s}"', '"two:{value}"'))  # the row before is known by the old image
+    site.declaration = load([site.file], {})
+    site.put(1, "seen")
+    site.start()
+    until(lambda: site.control.view("two") is not None and site.record("two").state is ViewState.REFUSED, "the refusal")
+    until(lambda: site.record("one").filled, "the other one to be filled")
+    site.put(2, "later")
+    until(lambda: site.record("one").counts.applied >= 1, "the other one to follow")
+    assert "NEW_AND_OLD_IMAGES" in site.record("two").reason
+    site.stop()

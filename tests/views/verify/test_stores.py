@@ -24,7 +24,8 @@ from dynaview.sinks.port import APPLIED, ConditionalWrite
 from dynaview.views.cli import cli
 from dynaview.views.control.records import DeadLetterFilter
 from dynaview.views.control.store import ControlStore
-from dynaview.views.daemon.table_worker import Worker, WorkerSettings
+from dynaview.views.daemon.table import KeptTable
+from dynaview.views.daemon.table_worker import TableWorker, WorkerSettings
 from dynaview.views.declarations.load import load
 from dynaview.views.threads import Threads
 from dynaview.views.verify.findings import Report, VerifyError
@@ -121,12 +122,8 @@ class Shop:
         self.control = ControlStore(self.declaration.control)
         self.sinks = {name: connect(declared) for name, declared in self.declaration.sinks.items()}
         self.threads = Threads()
-        self.worker = Worker(
-            self.declaration.sources["shop"],
-            list(self.declaration.views.values()),
-            self.table,
-            self.sinks,
-            self.control,
+        self.worker = TableWorker(
+            KeptTable(self.declaration.sources["shop"], self.declaration.views, self.table, self.sinks, self.control),
             WorkerSettings(follower=QUICK, watch_every=0.1, tend_every=0.05),
             self.threads,
         )
