@@ -12,10 +12,10 @@ from dynaview.projections.projection import ProjectionError
 from dynaview.projections.rows import RowKey, RowValues, Rule, Write
 from dynaview.sinks.port import APPLIED, ConditionalWrite, Target
 from dynaview.views.retry import Retrier
+from dynaview.views.verify.caught_up import CaughtUp
 from dynaview.views.verify.findings import Finding, Report
-from dynaview.views.verify.hold import holding
+from dynaview.views.verify.subject import Subject
 from dynaview.views.verify.verifier import Limits, Verification
-from dynaview.views.verify.view_check import Subject
 from tests.support.house import House, until
 from tests.support.simple import SHAPE, SimpleBound, layout
 
@@ -81,20 +81,20 @@ def held(house: House) -> dict[RowKey, Any]:
 
 def subject(
     house: House,
-    patience: Retrier,
+    retrier: Retrier,
     target: Target | None = None,
     found: Callable[[Sequence[Finding]], None] = lambda findings: None,
     hold: Callable[[float], None] | None = None,
 ) -> Subject:
     record = house.control.view("one")
     assert record is not None
-    hold = hold or holding(house.control, record, patience)
+    hold = hold or CaughtUp(house.control, record, retrier)
     return Subject("one", house.bound, target or house.targets["one"], hold, house.control.dead_letters, found)
 
 
 def verification(house: House, limits: Limits | None = None, **about: Any) -> Verification:
-    patience = Retrier(seconds=20)
-    return Verification(house.table, [subject(house, patience, **about)], SHAPE, patience=patience, limits=limits)
+    retrier = Retrier(seconds=20)
+    return Verification(house.table, [subject(house, retrier, **about)], SHAPE, retrier=retrier, limits=limits)
 
 
 def whole(house: House, **about: Any) -> Report:

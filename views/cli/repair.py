@@ -10,15 +10,13 @@ from typing import Any
 
 import click
 
-from dynaview.sinks.port import Target
 from dynaview.views.budget import Capacity
 from dynaview.views.cli.beside import printable
 from dynaview.views.cli.columns import aligned
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.cli.verify import chosen, fail, keep, line_of, perform, scanning, show
-from dynaview.views.retry import Retrier
 from dynaview.views.verify.findings import DRIFT, Report, VerifyError
-from dynaview.views.verify.repair import MEANINGS, Mended, Repair, Repairer
+from dynaview.views.verify.repair import MEANINGS, Repair, Repairs, RowRepair
 from dynaview.views.verify.selection import Listed, read_file
 from dynaview.views.verify.service import Asked
 from dynaview.views.verify.verifier import Limits
@@ -71,17 +69,14 @@ def command(
     names = chosen(declaration, views or tuple(listed))
     if absent := [name for name in names if file is not None and name not in listed]:
         raise click.UsageError(f"{file} does not speak of {', '.join(absent)}")
-    asked = Asked(listed=listed, patience=timeout, limits=Limits(segments, max_read_units, limit))
-    menders: dict[str, Repairer] = {}
-
-    def mender(view: str, target: Target, patience: Retrier) -> Repairer:
-        told = _tell if verbose and not as_json else lambda mended: None
-        menders[view] = Repairer(view, target, patience, told, limit, foreign)
-        return menders[view]
+    asked = Asked(listed=listed, seconds=timeout, limits=Limits(segments, max_read_units, limit))
+    repairing = Repairs(listed=limit, foreign=foreign)
+    if verbose and not as_json:
+        repairing.told = _tell
 
     with opened_control(declaration) as control:
-        reports = perform(declaration, control, names, asked, None if dry_run else mender)
-        repairs = {name: made.repair for name, made in menders.items()}
+        reports = perform(declaration, control, names, asked, None if dry_run else repairing)
+        repairs = repairing.by_view
         if file is None:
             keep(control, reports, None, {name: repair.number("mended") for name, repair in repairs.items()})
     if as_json:
@@ -112,7 +107,7 @@ def _left(report: Report, repair: Repair | None) -> int:
     return report.drift if repair is None else repair.number("left")
 
 
-def _tell(mended: Mended) -> None:
+def _tell(mended: RowRepair) -> None:
     click.echo(f"{line_of(mended.finding)}  {printable(mended.reason or MEANINGS[mended.outcome])}")
 
 

@@ -23,8 +23,9 @@ from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.embedded import following
 from dynaview.views.daemon.interpreter import tune
 from dynaview.views.verify.findings import DRIFT, Finding, Report, VerifyError
+from dynaview.views.verify.repair import Repairs
 from dynaview.views.verify.schedule import result_of
-from dynaview.views.verify.service import Asked, MakeFound, ready, verify_declared
+from dynaview.views.verify.service import Asked, ready, verify_declared
 from dynaview.views.verify.verifier import Limits
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -93,7 +94,7 @@ def command(
     names = chosen(declaration, views)
     listed = limit if limit is not None else LISTED_JSON if as_json else LISTED
     limits = Limits(segments, max_read_units, listed)
-    asked = Asked(sample, keys, since, patience=timeout, limits=limits)
+    asked = Asked(sample, keys, since, seconds=timeout, limits=limits)
     with opened_control(declaration, code=2) as control:
         reports = perform(declaration, control, names, asked)
         if not keys and since is None:
@@ -115,7 +116,7 @@ def chosen(declaration: Declaration, views: Sequence[str]) -> list[str]:
 
 
 def perform(
-    declaration: Declaration, control: ControlStore, names: Sequence[str], asked: Asked, found: MakeFound | None = None
+    declaration: Declaration, control: ControlStore, names: Sequence[str], asked: Asked, repairs: Repairs | None = None
 ) -> list[Report]:
     """Verify, and show on a terminal how far it is. A wrong question ends the command with exit code 2."""
     tune()
@@ -123,7 +124,9 @@ def perform(
         known = frozenset(name for name in names if _is_ready(declaration, control, name))
         # Whoever keeps the views may end meanwhile; a view that is not ready is not to be started by looking at it.
         with following(declaration, known) if known else nullcontext(), _progress() as progress:
-            return verify_declared(declaration, control, names, asked, found=found, notice=_notice, progress=progress)
+            return verify_declared(
+                declaration, control, names, asked, repairs=repairs, notice=_notice, progress=progress
+            )
     except VerifyError as error:
         raise click.UsageError(str(error)) from None
     except (ControlError, ValueError) as error:

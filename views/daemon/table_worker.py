@@ -34,7 +34,7 @@ from dynaview.views.streaming.factory import FULL_IMAGES, PipelineFactory
 from dynaview.views.streaming.pipeline import PipelineContext, PipelineSettings
 from dynaview.views.streaming.stream_reader import FollowerSettings
 from dynaview.views.threads import Threads
-from dynaview.views.verify.schedule import Rounds
+from dynaview.views.verify.schedule import VerificationSchedule
 from dynaview.views.workers.coordinator import CoordinatorSettings, ShardCoordinator
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class TableWorker:
         self._threads.spawn(f"alive-{self.source.name}", self._live)
         self._threads.spawn(f"revisions-{self.source.name}", self._tend)
         self._threads.spawn(f"tombstones-{self.source.name}", self._purge)
-        rounds = Rounds(
+        rounds = VerificationSchedule(
             self.source.table,
             self._views,
             self._kept.reader,

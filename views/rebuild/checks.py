@@ -12,8 +12,8 @@ from dynaview.views.rebuild.context import Interrupted
 from dynaview.views.rebuild.view_rebuild import ViewRebuild
 from dynaview.views.retry import Retrier, Stop, Stopped
 from dynaview.views.verify.findings import Report
+from dynaview.views.verify.subject import Subject
 from dynaview.views.verify.verifier import Limits, Verification
-from dynaview.views.verify.view_check import Subject
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Checks:
         subject = Subject(rebuild.view, writer.bound, writer.target, rebuild.hold, context.control.dead_letters)
         verification = rebuild.retry(
             lambda: Verification(
-                context.table, [subject], context.factory.shape, patience=retrier,
+                context.table, [subject], context.factory.shape, retrier=retrier,
                 limits=Limits(segments=1), only=scan_filter([rebuild.declared.match]),
             )
         )  # fmt: skip

@@ -38,13 +38,13 @@ class Recent:
         table: TableReader,
         description: TableDescription,
         shape: Shape,
-        patience: Retrier,
+        retrier: Retrier,
         settings: ReadSettings = PACE,
     ) -> None:
         self._table = table
         self._description = description
         self._shape = shape
-        self._patience = patience
+        self._retrier = retrier
         self._settings = settings
 
     def obstacle(self, at: float) -> str | None:
@@ -85,11 +85,11 @@ class Recent:
     def _records(self, stream: StreamReader, until: float) -> Iterator[Sequence[Change[Any]]]:
         """The records of all shards, each up to its end, to records of `until`, or to its tip. Shards take turns: the
         daemon reads them as well, so each is left alone for a while after every page."""
-        shards = self._patience.insist(stream.shards)
+        shards = self._retrier.insist(stream.shards)
         due = deque((0.0, ShardReader(stream, shard, settings=self._settings)) for shard in shards)
         while due:
             at, reader = due.popleft()
-            if self._patience.stop.wait(max(0.0, at - time.monotonic())):
+            if self._retrier.stop.wait(max(0.0, at - time.monotonic())):
                 raise Stopped
             if (delivery := self._page(reader)) is None:
                 continue
@@ -104,7 +104,7 @@ class Recent:
         """The next page of a shard; None where nothing of it is left."""
         while not reader.believed:
             try:
-                return self._patience.insist(reader.read)
+                return self._retrier.insist(reader.read)
             except Trimmed:  # what is gone is older than what is asked for
                 reader.begin_again()
             except StreamGone:  # the shard has expired since it was listed

@@ -17,8 +17,8 @@ from dynaview.views.dead_letters import key_text
 from dynaview.views.retry import Retrier
 from dynaview.views.verify.findings import Finding
 from dynaview.views.verify.service import FULL_IMAGES
+from dynaview.views.verify.subject import Subject
 from dynaview.views.verify.verifier import Limits, Verification
-from dynaview.views.verify.view_check import Subject
 
 
 @dataclass(slots=True)
@@ -49,8 +49,8 @@ def compare(view: ViewDeclaration, table: TableReader, target: Target) -> Compar
     shape = Shape(names)
     bound = projection.bind(shape, description.key, description.view_type or FULL_IMAGES)
     found: list[Finding] = []
-    subject = Subject(view.name, bound, target, hold=lambda at: None, found=found.extend)
-    (report,) = Verification(table, [subject], shape, patience=Retrier(seconds=0.0), limits=Limits(listed=0)).whole()
+    subject = Subject(view.name, bound, target, caught_up=lambda at: None, found=found.extend)
+    (report,) = Verification(table, [subject], shape, retrier=Retrier(seconds=0.0), limits=Limits(listed=0)).whole()
     if report.error:
         raise SinkUnavailable(report.error)
     comparison = Comparison(view.name, unprojected=report.dead_lettered)

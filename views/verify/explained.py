@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from dynaview.projections.attributes import Shape, item_key
 from dynaview.projections.changes import SCANNED
-from dynaview.projections.projection import Bound, ProjectionError
+from dynaview.projections.projection import ProjectionError
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import Stored
 from dynaview.sources.port import Key
-from dynaview.views.control.dead_letters import DeadLetterStore
 from dynaview.views.control.records import DeadLetter, DeadLetterFilter
 from dynaview.views.dead_letters import LetterReader, key_text
+from dynaview.views.verify.subject import Subject
 
 _PAGE = 500
 
@@ -34,14 +34,12 @@ class _Kept:
 class Explained:
     """The letters of some items of one view, as they were kept when `load` was last called."""
 
-    def __init__(
-        self, box: DeadLetterStore | None, view: str, generation: int, bound: Bound, shape: Shape, key: tuple[str, ...]
-    ) -> None:
-        """Without a `box` nothing is explained."""
-        self._box = box
-        self._view = view
-        self._generation = generation
-        self._bound = bound
+    def __init__(self, subject: Subject, shape: Shape, key: tuple[str, ...]) -> None:
+        """`key` are the names of the table's key attributes. Without letters nothing is explained."""
+        self._box = subject.letters
+        self._view = subject.view
+        self._generation = subject.target.generation
+        self._bound = subject.bound
         self._reader = LetterReader(shape, key)
         self._by_item: dict[str, list[_Kept]] = {}
 

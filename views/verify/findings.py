@@ -32,6 +32,16 @@ VALUE = "value"
 """Stands for the content of rows that have no fields (a text, a score)."""
 
 
+UNKNOWN_OWNER = (
+    "whether the other item asks for this row too only a whole verification can tell: dynaview verify without "
+    "--sample, --key and --since"
+)
+CONFLICT = "both items ask for this row: give them different row keys, or remove one of them"
+TOO_MANY = "more than was remembered: repair, and verify again"
+
+REMOVE_FOREIGN = "dynaview repair --foreign removes it"
+
+
 class VerifyError(Exception):
     """A view that cannot be verified as things stand, or not in the way that was asked; the text says why and what to
     do."""

@@ -11,13 +11,16 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
+from contextlib import closing
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 
 from dynaview.projections.canonical import number_text
 from dynaview.projections.rows import RowKey
-from dynaview.sinks.port import CanonicalRows, Stored, state_of
+from dynaview.sinks.port import CanonicalRows, Stored, Target, state_of
+from dynaview.views.retry import Retrier, Stopped
+from dynaview.views.scanning.ahead import ahead
 
 _BITS = 10
 _BUCKETS = 1 << _BITS
@@ -27,7 +30,7 @@ _DIGEST = 16
 
 
 class _Bucket:
-    """Parallel arrays, in the order of `keys` once the ledger is closed; of digests there are `_DIGEST` bytes each."""
+    """Parallel arrays, in the order of `keys` once the listing has ended; of digests there are `_DIGEST` bytes each."""
 
     __slots__ = ("digests", "keys", "met", "states")
 
@@ -119,6 +122,22 @@ class ListedRows:
     def orphans(self) -> int:
         """How many listed rows nothing has wanted yet."""
         return sum(bucket.met.count(0) for bucket in self._buckets)
+
+
+def list_rows(target: Target, retrier: Retrier) -> ListedRows:
+    """Every row that a store lists. Raises `SinkError`, `Stopped`."""
+
+    def listed() -> ListedRows:
+        rows = ListedRows()
+        with closing(ahead(target.canonical_rows())) as pages:
+            for page in pages:
+                if retrier.stop.is_set():
+                    raise Stopped
+                rows.add(page)
+        rows.close()
+        return rows
+
+    return retrier.insist(listed)
 
 
 def _hash(key: RowKey) -> int:

@@ -40,36 +40,36 @@ class Mismatches:
         self._over = over
         self._queue: queue.Queue[Mismatch | None] = queue.Queue(MOST)
 
-    def put(self, suspect: Mismatch | None) -> None:
+    def put(self, mismatch: Mismatch | None) -> None:
         """Let it be judged; None: nothing more comes."""
         while not self._stop.is_set():
             if self._over():
                 return
             try:
-                self._queue.put(suspect, timeout=WAKE)
+                self._queue.put(mismatch, timeout=WAKE)
             except queue.Full:
                 continue
             return
         raise Stopped
 
     def judged(self, judge: Callable[[Sequence[Mismatch]], list[Mismatch]]) -> None:
-        """Judge suspects together until nothing more comes; `judge` answers those that are to be judged again."""
+        """Judge mismatches together until nothing more comes; `judge` answers those that are to be judged again."""
         again: list[Mismatch] = []
         ended = False
         while not ended or again:
             batch, again = again, []
             while not ended and len(batch) < MOST:
                 try:
-                    suspect = self._queue.get(block=not batch, timeout=WAKE)
+                    mismatch = self._queue.get(block=not batch, timeout=WAKE)
                 except queue.Empty:
                     if batch:
                         break
                     if self._stop.is_set():
                         raise Stopped from None
                     continue
-                if suspect is None:
+                if mismatch is None:
                     ended = True
                 else:
-                    batch.append(suspect)
+                    batch.append(mismatch)
             if batch:
                 again = judge(batch)

@@ -1,4 +1,4 @@
-"""Repairing a view: mending exactly what a verification found, where nothing has changed since it was seen.
+"""Repairing a view: repairing exactly what a verification found, where nothing has changed since it was seen.
 
 A `Repairer` takes findings as they are made and writes what the table asks for by compare-and-set
 (`Target.write_if_unchanged`), so a change that comes between always wins; then there is nothing to do. What dead
@@ -30,7 +30,7 @@ BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Mended:
+class RowRepair:
     """What became of one finding. `reason` says why a row is left."""
 
     finding: Finding
@@ -44,11 +44,32 @@ class Repair:
 
     view: str
     counts: Counter[tuple[str, Outcome]] = field(default_factory=Counter)
-    left: list[Mended] = field(default_factory=list)
+    left: list[RowRepair] = field(default_factory=list)
 
     def number(self, outcome: Outcome, kind: str | None = None) -> int:
         """How many findings (of a kind) came to that outcome."""
         return sum(count for (of, came), count in self.counts.items() if came == outcome and kind in (None, of))
+
+
+@dataclass(slots=True)
+class Repairs:
+    """Makes the repairers of a verification, one a view, and remembers them by view. `told`, `listed` and `foreign` are
+    theirs."""
+
+    told: Callable[[RowRepair], None] = lambda repaired: None
+    listed: int = 100
+    foreign: bool = False
+    made: dict[str, Repairer] = field(default_factory=dict)
+
+    def repairer(self, view: str, target: Target, retrier: Retrier) -> Repairer:
+        """The one of a view."""
+        self.made[view] = Repairer(view, target, retrier, self.told, self.listed, self.foreign)
+        return self.made[view]
+
+    @property
+    def by_view(self) -> dict[str, Repair]:
+        """What became of the findings, by view."""
+        return {view: repairer.repair for view, repairer in self.made.items()}
 
 
 class Repairer:
@@ -58,8 +79,8 @@ class Repairer:
         self,
         view: str,
         target: Target,
-        patience: Retrier,
-        told: Callable[[Mended], None] = lambda mended: None,
+        retrier: Retrier,
+        told: Callable[[RowRepair], None] = lambda mended: None,
         listed: int = 100,
         foreign: bool = False,
     ) -> None:
@@ -67,7 +88,7 @@ class Repairer:
         dynaview did not put there is removed too."""
         self.repair = Repair(view)
         self._target = target
-        self._patience = patience
+        self._retrier = retrier
         self._told = told
         self._listed = listed
         self._foreign = foreign
@@ -79,21 +100,21 @@ class Repairer:
             if finding.kind == "foreign" and self._foreign:
                 self._remove(finding)
             elif finding.kind in DRIFT and finding.stuck:
-                self._count(Mended(finding, "left", finding.stuck))
+                self._count(RowRepair(finding, "left", finding.stuck))
         for batch in _batches(mendable):
             mends = [ConditionalWrite(finding.write, finding.seen) for finding in batch]
-            outcomes = self._patience.insist(lambda mends=mends: self._target.write_if_unchanged(mends))  # type: ignore[misc]
+            outcomes = self._retrier.insist(lambda mends=mends: self._target.write_if_unchanged(mends))  # type: ignore[misc]
             self._take([finding for finding, outcome in zip(batch, outcomes, strict=True) if _is_refused(outcome)])
             for finding, outcome in zip(batch, outcomes, strict=True):
                 if isinstance(outcome, Rejected):
-                    self._count(Mended(finding, "left", outcome.reason))
+                    self._count(RowRepair(finding, "left", outcome.reason))
                 else:
-                    self._count(Mended(finding, "mended" if outcome is APPLIED else "changed"))
+                    self._count(RowRepair(finding, "mended" if outcome is APPLIED else "changed"))
 
     def _remove(self, finding: Finding) -> None:
         foreign = [Foreign(finding.key, finding.stuck)]
-        removed = self._patience.insist(lambda: self._target.remove_foreign(foreign))
-        self._count(Mended(finding, "mended" if removed else "changed"))
+        removed = self._retrier.insist(lambda: self._target.remove_foreign(foreign))
+        self._count(RowRepair(finding, "mended" if removed else "changed"))
 
     def _take(self, findings: Sequence[Finding]) -> None:
         """Remove rows of an earlier state where the store cannot hold what their items ask for: a rebuild would give
@@ -104,9 +125,9 @@ class Repairer:
             if finding.kind == "different"
         ]
         if deletes:
-            self._patience.insist(lambda: self._target.write_if_unchanged(deletes))
+            self._retrier.insist(lambda: self._target.write_if_unchanged(deletes))
 
-    def _count(self, mended: Mended) -> None:
+    def _count(self, mended: RowRepair) -> None:
         self.repair.counts[mended.finding.kind, mended.outcome] += 1
         if mended.outcome == "left" and len(self.repair.left) < self._listed:
             self.repair.left.append(mended)

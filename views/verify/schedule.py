@@ -17,7 +17,7 @@ from dynaview.views.control.store import ControlStore
 from dynaview.views.reasons import fault_reason
 from dynaview.views.retry import Retrier, Stop, Stopped
 from dynaview.views.verify.findings import Report, VerifyError
-from dynaview.views.verify.repair import Repairer
+from dynaview.views.verify.repair import Repairs
 from dynaview.views.verify.service import Opened, prepare, ready
 from dynaview.views.verify.verifier import Limits
 
@@ -33,7 +33,7 @@ PATIENCE = 600.0
 """Seconds in which a view may catch up."""
 
 
-class Rounds:
+class VerificationSchedule:
     """Verifies views when they are due. `run` is the body of a thread, and ends when `stop` is set.
 
     A view is due for the first time as soon as its first fill is complete. What was found goes to the control store
@@ -87,14 +87,10 @@ class Rounds:
     def _verify(self, view: ViewDeclaration) -> None:
         assert view.verify is not None
         begun, sample = self._now(), view.verify.sample
-        menders: list[Repairer] = []
-
-        def mender(name: str, target: object, patience: Retrier) -> Repairer:
-            menders.append(Repairer(name, opened.target, patience))
-            return menders[-1]
+        repairs = Repairs()
 
         try:
-            record = ready(self._control, view, self._table_name, mending=view.verify.repair)
+            record = ready(self._control, view, self._table_name, repairing=view.verify.repair)
             opened = Opened(view, record, self._sinks[view.sink].open(view.layout, record.generation))
             verification = prepare(
                 [opened],
@@ -102,7 +98,7 @@ class Rounds:
                 self._control,
                 Retrier(Stop(self._stop), seconds=PATIENCE),
                 limits=Limits(listed=10),
-                found=mender if view.verify.repair else None,
+                repairs=repairs if view.verify.repair else None,
             )
             (report,) = verification.whole() if sample >= 1 else verification.sample(sample)
         except Stopped:
@@ -112,7 +108,7 @@ class Rounds:
         except Exception as error:  # noqa: BLE001 - whatever it is, following goes on (law 7)
             report = Report(view.name, 0, begun=begun, error=fault_reason(error))
         report.begun = begun
-        self._keep(report, sample, sum(each.repair.number("mended") for each in menders))
+        self._keep(report, sample, sum(each.number("mended") for each in repairs.by_view.values()))
 
     def _keep(self, report: Report, sample: float, mended: int) -> None:
         if report.error:

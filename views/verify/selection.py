@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dynaview.projections.attributes import Shape
+from dynaview.projections.attributes import item_key
 from dynaview.projections.declaration import ViewDeclaration
-from dynaview.projections.projection import ProjectionError
 from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.port import Stored
-from dynaview.sources.port import Key, TableReader
+from dynaview.sources.port import Key
 from dynaview.views.declarations.row_keys import row_key
-from dynaview.views.retry import Retrier
 from dynaview.views.verify.findings import DRIFT, Finding, Kind, VerifyError
+from dynaview.views.verify.items import ItemReader
 from dynaview.views.verify.origins import item_key_of
-from dynaview.views.verify.view_check import READ, Subject
+from dynaview.views.verify.subject import Subject
+from dynaview.views.verify.view_check import READ
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,7 @@ def _named(found: Mapping[str, Any], view: ViewDeclaration, key: tuple[str, ...]
     return Named(found["kind"], row, item, version, owner, int(seen.get("generation", 0)))
 
 
-def standing(
-    named: Sequence[Named], subject: Subject, table: TableReader, shape: Shape, patience: Retrier
-) -> Iterator[list[Finding]]:
+def standing(named: Sequence[Named], subject: Subject, items: ItemReader) -> Iterator[list[Finding]]:
     """Rows that no item of their owner's asked for when all of the table was looked at, and that stand as they did.
 
     A row that nothing has changed since is still asked for by nobody: whoever comes to ask writes it. What it ought to
@@ -98,25 +97,12 @@ def standing(
     """
     for start in range(0, len(named), READ):
         part = named[start : start + READ]
-        rows = patience.insist(lambda part=part: subject.target.read([each.key for each in part]))  # type: ignore[misc]
+        rows = items.retrier.insist(partial(subject.target.read, [each.key for each in part]))
+        still = [(each, row) for each, row in zip(part, rows, strict=True) if each.is_same(row)]
+        asked = items.asked(subject.bound, [each.item for each, _ in still if each.item is not None])
         findings = []
-        for each, row in zip(part, rows, strict=True):
-            if not each.is_same(row):
-                continue
-            try:
-                write = _asked(each, subject, table, shape, patience)
-            except ProjectionError:  # a change since, which is a dead letter or will be one
-                continue
-            findings.append(Finding(subject.view, each.kind, write, row, each.item))
+        for each, row in still:
+            write = None if each.item is None else asked[item_key(each.item)].get(each.key)
+            gone = Write(each.key, None, 0, each.owner)
+            findings.append(Finding(subject.view, each.kind, write or gone, row, each.item))
         yield findings
-
-
-def _asked(named: Named, subject: Subject, table: TableReader, shape: Shape, patience: Retrier) -> Write:
-    """What the row's item asks for now; a delete where there is none, or it asks for nothing."""
-    item = named.item
-    if item is not None:
-        (image,) = patience.insist(lambda: table.get([item], shape))
-        for write in [] if image is None else subject.bound.inserts(image):
-            if write.key == named.key:
-                return write
-    return Write(named.key, None, 0, named.owner)

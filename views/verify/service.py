@@ -26,19 +26,15 @@ from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.row_keys import row_key
 from dynaview.views.reasons import rebuild_hint
 from dynaview.views.retry import Retrier
-from dynaview.views.verify.findings import Finding, Report, VerifyError
-from dynaview.views.verify.hold import holding
+from dynaview.views.verify.caught_up import CaughtUp
+from dynaview.views.verify.findings import Report, VerifyError
 from dynaview.views.verify.origins import item_key_of, item_of, item_of_row
+from dynaview.views.verify.repair import Repairs
 from dynaview.views.verify.selection import Listed, Named, named_rows
+from dynaview.views.verify.subject import Subject
 from dynaview.views.verify.verifier import Limits, Verification
-from dynaview.views.verify.view_check import Subject
 
 FULL_IMAGES: ViewType = "NEW_AND_OLD_IMAGES"
-
-Found = Callable[[Sequence[Finding]], None]
-
-MakeFound = Callable[[str, Target, Retrier], Found]
-"""Makes what hears the findings of a view: of its name, its target, and the patience of the verification."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +49,7 @@ class Asked:
     """Items that were changed then or later; seconds since 1970."""
     listed: Mapping[str, Listed] = field(default_factory=dict)
     """What an earlier verification found, by view."""
-    patience: float = 60.0
+    seconds: float = 60.0
     """Seconds in which what stands in the way has to heal by itself, and a view to catch up."""
     limits: Limits = field(default_factory=Limits)
 
@@ -67,8 +63,8 @@ class Opened:
     target: Target
 
 
-def ready(control: ControlStore, view: ViewDeclaration, table: str, mending: bool = False) -> ViewRecord:
-    """The view's record, where it can be verified (and, if `mending`, repaired).
+def ready(control: ControlStore, view: ViewDeclaration, table: str, repairing: bool = False) -> ViewRecord:
+    """The view's record, where it can be verified (and, if `repairing`, repaired).
 
     Raises `VerifyError`, `ControlUnavailable`.
     """
@@ -81,7 +77,7 @@ def ready(control: ControlStore, view: ViewDeclaration, table: str, mending: boo
         raise VerifyError(f"{name} cannot be verified, its state is {record.state}: {record.reason}")
     if not record.filled:
         raise VerifyError(f"the first fill of {name} is not complete; dynaview status shows how far it is")
-    if mending and record.generation not in record.write_order:
+    if repairing and record.generation not in record.write_order:
         raise VerifyError(f"{name} is being rebuilt, which mends all that a repair would")
     return record
 
@@ -90,15 +86,15 @@ def prepare(
     opened: Sequence[Opened],
     table: TableReader,
     control: ControlStore,
-    patience: Retrier,
+    retrier: Retrier,
     *,
     limits: Limits | None = None,
-    found: MakeFound | None = None,
+    repairs: Repairs | None = None,
     notice: Callable[[str], None] = lambda text: None,
     progress: Callable[[int, int], None] = lambda items, of: None,
 ) -> Verification:
     """The verification of some views of one table. Raises `SourceError`."""
-    description = patience.insist(table.describe)
+    description = retrier.insist(table.describe)
     projections = [compile_view(each.declared) for each in opened]
     names: set[str] | None = set(description.key)
     for projection in projections:
@@ -108,11 +104,13 @@ def prepare(
     for each, projection in zip(opened, projections, strict=True):
         bound = projection.bind(shape, description.key, description.view_type or FULL_IMAGES)
         name, target = each.declared.name, each.target
-        hold = holding(control, each.record, patience, notice, mending=found is not None)
-        hears = (lambda findings: None) if found is None else found(name, target, patience)
-        subjects.append(Subject(name, bound, target, hold, control.dead_letters, hears))
+        caught_up = CaughtUp(control, each.record, retrier, notice, repairing=repairs is not None)
+        subject = Subject(name, bound, target, caught_up, control.dead_letters)
+        if repairs is not None:
+            subject = dataclasses.replace(subject, found=repairs.repairer(name, target, retrier))
+        subjects.append(subject)
     only = scan_filter(each.declared.match for each in opened)
-    return Verification(table, subjects, shape, patience=patience, limits=limits, only=only, progress=progress)
+    return Verification(table, subjects, shape, retrier=retrier, limits=limits, only=only, progress=progress)
 
 
 def verify_declared(
@@ -121,7 +119,7 @@ def verify_declared(
     names: Sequence[str],
     asked: Asked,
     *,
-    found: MakeFound | None = None,
+    repairs: Repairs | None = None,
     notice: Callable[[str], None] = lambda text: None,
     progress: Callable[[int, int], None] = lambda items, of: None,
     open_source: Callable[[str], TableReader] | None = None,
@@ -137,7 +135,7 @@ def verify_declared(
         for name in dict.fromkeys(names):
             view = declaration.views[name]
             try:
-                record = ready(control, view, declaration.sources[view.source].table, found is not None)
+                record = ready(control, view, declaration.sources[view.source].table, repairs is not None)
                 if view.sink not in stores:
                     stores[view.sink] = connect(declaration.sinks[view.sink])
                     stack.callback(stores[view.sink].close)
@@ -147,13 +145,20 @@ def verify_declared(
                 continue
             by_source.setdefault(view.source, []).append(Opened(view, record, target))
         for source, opened in by_source.items():
-            patience = Retrier(on_error=partial(_tell, notice), seconds=asked.patience)
+            retrier = Retrier(on_error=partial(_tell, notice), seconds=asked.seconds)
             try:
                 table = open_source(source) if open_source else open_table(declaration.sources[source])
                 made = prepare(
-                    opened, table, control, patience, limits=asked.limits, found=found, notice=notice, progress=progress
+                    opened,
+                    table,
+                    control,
+                    retrier,
+                    limits=asked.limits,
+                    repairs=repairs,
+                    notice=notice,
+                    progress=progress,
                 )
-                done = _perform(made, opened, patience.insist(table.describe), asked)
+                done = _perform(made, opened, retrier.insist(table.describe), asked)
             except (SourceError, SinkError, ControlError) as error:
                 done = [Report(each.declared.name, each.record.generation, error=str(error)) for each in opened]
             for each, report in zip(opened, done, strict=True):

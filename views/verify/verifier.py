@@ -8,11 +8,9 @@ reports = Verification(table, subjects, shape).since(moment)      # what the str
 
 from __future__ import annotations
 
-import queue
 import random
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
@@ -20,21 +18,22 @@ from typing import Any, TypeAlias
 from dynaview.projections.attributes import Image, Shape
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import SinkError
-from dynaview.sources.errors import SourceError
 from dynaview.sources.port import Key, ScanFilter, ScanPage, TableReader
 from dynaview.views.budget import Budget, Capacity
 from dynaview.views.control.errors import ControlError
+from dynaview.views.control.records import PageCost, PageResult, Segment
 from dynaview.views.replay import leavings
 from dynaview.views.retry import Retrier, Stopped
+from dynaview.views.scanning.page_writer import PendingPage
+from dynaview.views.scanning.parallel_scan import SEGMENT_BYTES, ParallelScan
+from dynaview.views.verify.caught_up import Overtaken
 from dynaview.views.verify.changed_since import Recent
 from dynaview.views.verify.findings import Report, VerifyError
-from dynaview.views.verify.hold import Overtaken
+from dynaview.views.verify.items import ItemReader
 from dynaview.views.verify.selection import Named, standing
-from dynaview.views.verify.view_check import READ, Subject, ViewCheck
+from dynaview.views.verify.subject import Subject
+from dynaview.views.verify.view_check import READ, ViewCheck
 from dynaview.views.waiting import WaitError
-
-SEGMENT_BYTES = 64 * 1024 * 1024
-"""About how much of a table one scan segment takes, up to `MOST_SEGMENTS`."""
 
 MOST_SEGMENTS = 4
 
@@ -73,29 +72,27 @@ class Verification:
         subjects: Sequence[Subject],
         shape: Shape,
         *,
-        patience: Retrier | None = None,
+        retrier: Retrier | None = None,
         limits: Limits | None = None,
         only: ScanFilter | None = None,
         progress: Callable[[int, int], None] = lambda items, of: None,
-        now: Callable[[], float] = time.time,
     ) -> None:
         """`shape` keeps what all the subjects' projections read, and the key. `only` is a filter that leaves out
-        nothing they match. The verification sets `patience.stop` when it ends, so that whatever waits with it ends too.
+        nothing they match. The verification sets `retrier.stop` when it ends, so that whatever waits with it ends too.
         `progress` hears how many items are read, and of about how many. Reads the table's description; raises
         `SourceError`, and ValueError for a share of a capacity that there is not.
         """
         self._limits = limits or Limits()
         self._table = table
-        self._shape = shape
         self._only = only
-        self._patience = patience or Retrier(seconds=60.0)
-        self._halt = self._patience.stop
+        self._retrier = retrier or Retrier(seconds=60.0)
+        self._items = ItemReader(table, shape, self._retrier)
+        self._halt = self._retrier.stop
         self._progress = progress
-        self._description = self._patience.insist(table.describe)
+        self._description = self._retrier.insist(table.describe)
         self._budget = Budget(self._limits.capacity.rate(self._description), self._halt.wait)
         self._checks = [
-            ViewCheck(subject, table, shape, self._description.key, self._patience, self._limits.listed, now)
-            for subject in subjects
+            ViewCheck(subject, self._items, self._description.key, self._limits.listed) for subject in subjects
         ]
         self._lock = threading.Lock()
         self._read = 0
@@ -142,7 +139,7 @@ class Verification:
 
         Raises `VerifyError` where the stream does not reach back so far.
         """
-        recent = Recent(self._table, self._description, self._shape, self._patience)
+        recent = Recent(self._table, self._description, self._items.shape, self._retrier)
         if obstacle := recent.obstacle(at):
             raise VerifyError(obstacle)
 
@@ -160,7 +157,7 @@ class Verification:
         return self._run(feed, listing=False)
 
     def _look_again(self, check: ViewCheck, named: Sequence[Named]) -> None:
-        for findings in standing(named, check.subject, self._table, self._shape, self._patience):
+        for findings in standing(named, check.subject, self._items):
             check.tell(findings)
 
     # How it goes
@@ -214,50 +211,25 @@ class Verification:
 
     def _scan(self, segments: Sequence[tuple[int, int]], workers: int) -> None:
         """Scan segments (each: its index, of how many), some at the same time."""
-        waiting: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
-        for segment in segments:
-            waiting.put(segment)
-        failed: list[BaseException] = []
-
-        def work() -> None:
+        scanned = _Scanned(self, len(segments) / segments[0][1])
+        for start in range(0, len(segments), workers):
+            part = [Segment(index, of) for index, of in segments[start : start + workers]]
+            # The budget is of the whole verification, so each page is paid for here.
+            scan = ParallelScan(self._items, self._items.shape, self._only, [scanned], _Positions(self, part), None)
             try:
-                while self._working():
-                    try:
-                        segment = waiting.get_nowait()
-                    except queue.Empty:
-                        return
-                    for page in self._pages(*segment):
-                        self._look(page, len(segments) / segment[1])
-            except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
-                failed.append(error)
-                self._halt.set()
+                scan.run(len(part))
+            except Stopped:
+                if self._halt.is_set():
+                    raise
+                return  # there is no view left to verify
 
-        self._together([work] * max(1, min(workers, len(segments))))
-        if failed:
-            raise next((error for error in failed if not isinstance(error, Stopped)), failed[0])
+    def check(self) -> None:
+        """Raises `Stopped` where the scan is to end."""
+        if self._halt.is_set() or not self._working():
+            raise Stopped
 
-    def _pages(self, segment: int, segments: int) -> Iterator[ScanPage[Any]]:
-        pages: Iterator[ScanPage[Any]] | None = None
-        position: str | None = None
-
-        def following() -> ScanPage[Any]:
-            nonlocal pages
-            if pages is None:
-                pages = self._table.scan(segment, segments, position, self._shape, self._only)
-            try:
-                return next(pages)
-            except SourceError:
-                pages = None
-                raise
-
-        while True:
-            page = self._patience.insist(following)
-            yield page
-            position = page.position
-            if position is None:
-                return
-
-    def _look(self, page: ScanPage[Any], share: float) -> None:
+    def look(self, page: ScanPage[Any], share: float) -> None:
+        """Hold a page of the scan against the views. `share` is how much of the table is read altogether."""
         self._show([*zip(page.keys, page.images, strict=True)], len(page.broken))
         with self._lock:
             self._read += len(page.images)
@@ -269,8 +241,7 @@ class Verification:
     def _get(self, keys: Sequence[Key]) -> None:
         for start in range(0, len(keys), READ):
             part = keys[start : start + READ]
-            images: list[Image | None] = self._patience.insist(partial(self._table.get, part, self._shape))
-            pairs = [*zip(part, images, strict=True)]
+            pairs = [*zip(part, self._items.get(part), strict=True)]
             self._show([(key, image) for key, image in pairs if image is not None], 0)
             gone = [key for key, image in pairs if image is None]
             for check in self._working():
@@ -280,6 +251,41 @@ class Verification:
     def _show(self, items: Sequence[tuple[Key, Image]], unreadable: int) -> None:
         for check in self._working():
             self._guard(check, partial(check.look, items, unreadable))
+
+
+@dataclass(frozen=True, slots=True)
+class _Scanned:
+    """A verification as what takes part in a scan: a page is done with as soon as it was looked at."""
+
+    verification: Verification
+    share: float
+    view: str = ""
+
+    def take(self, page: ScanPage[Any]) -> None:
+        """See `Participant.take`."""
+        self.verification.look(page, self.share)
+
+    def settle(self, page: PendingPage) -> None:
+        """See `Participant.settle`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Positions:
+    """How far a scan is; nobody goes on with one that ended."""
+
+    verification: Verification
+    planned: list[Segment]
+
+    def segments(self, count: int) -> list[Segment]:
+        """See `Journal.segments`."""
+        return self.planned
+
+    def save(self, segment: Segment, cost: PageCost, results: Mapping[str, PageResult]) -> None:
+        """See `Journal.save`."""
+
+    def check(self) -> None:
+        """See `Journal.check`."""
+        self.verification.check()
 
 
 _ITS_OWN = SinkError | ControlError | WaitError | Overtaken

@@ -5,8 +5,8 @@ A check of one view has three parts, in this order:
 1. `ViewCheck.list_store`: all rows of the store are listed, before anything of the table is read. So a row that is made
    later can never be taken for an orphan.
 2. `ViewCheck.look`, for each page of a strongly consistent scan: each item's rows are made as the pipeline makes them.
-   A row that was listed as its item asks for it is right. Every other one is read again now, and is a suspect where it
-   still differs. Suspects are judged apart (`_judge`), in this order: look at the row; read the item; wait until the
+   A row that was listed as its item asks for it is right. Every other one is read again now, and is a mismatch where it
+   still differs. Mismatches are judged apart (`_judge`), in this order: look at the row; read the item; wait until the
    watermark has passed that read; look at the row again. Only a row that is the very same at both looks (version,
    owner, generation, content) and not what the item asked for in between counts. For every change up to that read is in
    the view then, and a change that has come since would have changed the row; so nothing that the stream does or will
@@ -25,25 +25,32 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dynaview.projections.attributes import Image, Shape, item_key
-from dynaview.projections.projection import Bound, ProjectionError
+from dynaview.projections.attributes import Image, item_key
+from dynaview.projections.projection import ProjectionError
 from dynaview.projections.rows import RowKey, Write
-from dynaview.sinks.port import Stored, Target
-from dynaview.sources.port import Key, TableReader
-from dynaview.views.control.dead_letters import DeadLetterStore
+from dynaview.sinks.port import Stored
+from dynaview.sources.port import Key
 from dynaview.views.replay import leavings
-from dynaview.views.retry import Retrier, Stopped
-from dynaview.views.scanning.ahead import ahead
 from dynaview.views.verify.agreement import Agreement, is_of
 from dynaview.views.verify.explained import Explained
-from dynaview.views.verify.findings import Finding, Kind, Report, differing
-from dynaview.views.verify.listed_rows import ListedRows
+from dynaview.views.verify.findings import (
+    CONFLICT,
+    REMOVE_FOREIGN,
+    TOO_MANY,
+    UNKNOWN_OWNER,
+    Finding,
+    Kind,
+    Report,
+    differing,
+)
+from dynaview.views.verify.items import ItemReader
+from dynaview.views.verify.listed_rows import ListedRows, list_rows
 from dynaview.views.verify.mismatches import Mismatch, Mismatches
+from dynaview.views.verify.subject import Subject
 
 READ = 1000
 """Rows read, or judged, together."""
@@ -54,31 +61,8 @@ ROUNDS = 5
 CONTESTED = 10_000
 """Rows of another item's that are remembered until the end of the scan."""
 
-UNKNOWN_OWNER = (
-    "whether the other item asks for this row too only a whole verification can tell: dynaview verify without "
-    "--sample, --key and --since"
-)
-CONFLICT = "both items ask for this row: give them different row keys, or remove one of them"
-TOO_MANY = "more than was remembered: repair, and verify again"
-
-REMOVE_FOREIGN = "dynaview repair --foreign removes it"
-
 _UNSTORABLE = (ValueError, TypeError, ArithmeticError)
 """What `Target.content` raises for content that its store cannot hold."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """One view to verify."""
-
-    view: str
-    bound: Bound
-    target: Target
-    hold: Callable[[float], None]
-    """Returns once the view's watermark has passed a time (seconds since 1970); raises where it will not."""
-    letters: DeadLetterStore | None = None
-    found: Callable[[Sequence[Finding]], None] = lambda findings: None
-    """Hears of findings as they are made, all of them, from one thread at a time."""
 
 
 @dataclass(slots=True)
@@ -99,62 +83,44 @@ class ViewCheck:
     def __init__(
         self,
         subject: Subject,
-        table: TableReader,
-        shape: Shape,
+        items: ItemReader,
         key: tuple[str, ...],
-        patience: Retrier,
         limit: int,
-        now: Callable[[], float] = time.time,
     ) -> None:
         """`key` are the names of the table's key attributes, `limit` is how many findings the report lists."""
         self.subject = subject
-        self.report = Report(subject.view, subject.target.generation, begun=now())
-        self._table = table
-        self._shape = shape
-        self._key = key
-        self._patience = patience
+        self.report = Report(subject.view, subject.target.generation, begun=time.time())
+        self._items = items
+        self._retrier = items.retrier
         self._limit = limit
-        self._now = now
-        self._explained = Explained(subject.letters, subject.view, subject.target.generation, subject.bound, shape, key)
+        self._explained = Explained(subject, items.shape, key)
         self.failed: Exception | None = None
         """What ended the check before it was done."""
-        self._ledger: ListedRows | None = None
+        self._listed: ListedRows | None = None
         self._lock = threading.Lock()
         self._telling = threading.Lock()
-        self._suspects = Mismatches(patience.stop, lambda: self.failed is not None)
+        self._mismatches = Mismatches(items.retrier.stop, lambda: self.failed is not None)
         self._contested: dict[RowKey, Key] = {}
         self._told_foreign: set[RowKey] = set()
         self._taken: list[Mismatch] = []
         """Rows of another item's that were told, to be looked at once more."""
-        self._agreement = Agreement(subject.target.layout, now)
+        self._agreement = Agreement(subject.target.layout)
 
     # The store
 
     def list_store(self) -> None:
         """Enter every row that the store lists. Raises `SinkError`, `Stopped`."""
-
-        def listed() -> ListedRows:
-            ledger = ListedRows()
-            with closing(ahead(self.subject.target.canonical_rows())) as pages:
-                for page in pages:
-                    if self._patience.stop.is_set():
-                        raise Stopped
-                    ledger.add(page)
-            ledger.close()
-            return ledger
-
-        self._ledger = self._patience.insist(listed)
+        self._listed = list_rows(self.subject.target, self._retrier)
 
     # The table
 
-    def look(self, items: Iterable[tuple[Key, Image]], unreadable: int = 0) -> None:
-        """Hold items that have just been read against their rows; from any thread. Waits while too many suspects do.
+    def look(self, items: Sequence[tuple[Key, Image]], unreadable: int = 0) -> None:
+        """Hold items that have just been read against their rows; from any thread. Waits while too many mismatches do.
 
         Raises `SinkError`, `Stopped`.
         """
-        counts = _Counts(dead_lettered=unreadable)
+        counts = _Counts(len(items), dead_lettered=unreadable)
         for key, image in items:
-            counts.items += 1
             self._look(key, image, counts)
         for start in range(0, len(counts.wanted), READ):
             part = counts.wanted[start : start + READ]
@@ -163,7 +129,7 @@ class ViewCheck:
                 if self._agreement.is_right(write, content, stored):
                     self._want(write.key)
                 else:
-                    self._suspects.put(Mismatch(key, write.key, write.owner, stored))
+                    self._mismatches.put(Mismatch(key, write.key, write.owner, stored))
         with self._lock:
             self.report.items += counts.items
             self.report.rows += counts.rows
@@ -179,11 +145,15 @@ class ViewCheck:
                 Mismatch(key, each.key, each.owner, None) for each in leavings(self.subject.bound, key, image)
             ]
             return
-        ledger, target = self._ledger, self.subject.target
+        listed_rows, target = self._listed, self.subject.target
         for write in writes:
             counts.rows += 1
             try:
-                if ledger is not None and (canonical := target.canonical(write)) and ledger.meet(write.key, canonical):
+                if (
+                    listed_rows is not None
+                    and (canonical := target.canonical(write))
+                    and listed_rows.meet(write.key, canonical)
+                ):
                     continue
                 content = target.content(write)
             except _UNSTORABLE:
@@ -195,90 +165,74 @@ class ViewCheck:
     def look_at_rows(self, left: Sequence[tuple[Key, Write]]) -> None:
         """Judge rows that their items may not ask for (any more); `left` as `leavings` makes them."""
         for start in range(0, len(left), READ):
-            suspects = [Mismatch(key, write.key, write.owner, None) for key, write in left[start : start + READ]]
-            asked = self._asked_now(suspects)
-            self._put_standing([each for each in suspects if each.key not in asked[item_key(each.item)]])
+            mismatches = [Mismatch(key, write.key, write.owner, None) for key, write in left[start : start + READ]]
+            asked = self._asked(mismatches)
+            self._put_standing([each for each in mismatches if each.key not in asked[item_key(each.item)]])
 
-    def _put_standing(self, suspects: Sequence[Mismatch]) -> None:
+    def _put_standing(self, mismatches: Sequence[Mismatch]) -> None:
         """Let those be judged whose rows stand, of items that ask for none."""
-        for start in range(0, len(suspects), READ):
-            part = suspects[start : start + READ]
-            for suspect, stored in zip(part, self._read([each.key for each in part]), strict=True):
-                if stored is not None and stored.content is not None and suspect.owner in ("", stored.owner):
-                    suspect.seen = stored
-                    self._suspects.put(suspect)
+        for start in range(0, len(mismatches), READ):
+            part = mismatches[start : start + READ]
+            for mismatch, stored in zip(part, self._read([each.key for each in part]), strict=True):
+                if stored is not None and stored.content is not None and mismatch.owner in ("", stored.owner):
+                    mismatch.seen = stored
+                    self._mismatches.put(mismatch)
 
     # Judging
 
     def judge(self) -> None:
-        """Judge suspects until `end` is called: the body of a thread."""
-        self._suspects.judged(self._judge)
+        """Judge mismatches until `end` is called: the body of a thread."""
+        self._mismatches.judged(self._judge)
 
     def end(self) -> None:
         """Nothing more will be looked at."""
-        self._suspects.put(None)
+        self._mismatches.put(None)
 
-    def _judge(self, suspects: Sequence[Mismatch]) -> list[Mismatch]:
-        """Judge suspects whose rows were looked at before; those that are to be judged again."""
-        asked = self._asked_now(suspects)
-        self.subject.hold(self._now())
+    def _judge(self, mismatches: Sequence[Mismatch]) -> list[Mismatch]:
+        """Judge mismatches whose rows were looked at before; those that are to be judged again."""
+        asked = self._asked(mismatches)
+        self.subject.caught_up(time.time())
         # Before the last look: a letter may be settled at any time.
-        self._patience.insist(lambda: self._explained.load([suspect.item for suspect in suspects]))
+        self._retrier.insist(lambda: self._explained.load([mismatch.item for mismatch in mismatches]))
         rows: list[Stored | None] = []
-        for start in range(0, len(suspects), READ):
-            rows += self._read([suspect.key for suspect in suspects[start : start + READ]])
+        for start in range(0, len(mismatches), READ):
+            rows += self._read([mismatch.key for mismatch in mismatches[start : start + READ]])
         again: list[Mismatch] = []
         findings: list[Finding] = []
         with self._lock:
-            for suspect, row in zip(suspects, rows, strict=True):
-                write = asked[item_key(suspect.item)].get(suspect.key)
-                if (found := self._verdict(suspect, write, row, again)) is not None:
+            for mismatch, row in zip(mismatches, rows, strict=True):
+                write = asked[item_key(mismatch.item)].get(mismatch.key)
+                if (found := self._verdict(mismatch, write, row, again)) is not None:
                     findings.append(found)
         self.tell(findings)
         return again
 
-    def _asked_now(self, suspects: Sequence[Mismatch]) -> dict[str, dict[RowKey, Write]]:
-        """What each item asks for now, by item key; nothing where no row can be made of it."""
-        items = {item_key(suspect.item): suspect.item for suspect in suspects}
-        keys = [*items.values()]
-        images: list[Image | None] = []
-        for start in range(0, len(keys), READ):
-            part = keys[start : start + READ]
-            images += self._patience.insist(lambda part=part: self._table.get(part, self._shape))  # type: ignore[misc]
-        asked: dict[str, dict[RowKey, Write]] = {}
-        for name, image in zip(items, images, strict=True):
-            try:
-                asked[name] = {} if image is None else {write.key: write for write in self.subject.bound.inserts(image)}
-            except ProjectionError:
-                asked[name] = {}
-        return asked
-
     def _verdict(
-        self, suspect: Mismatch, write: Write | None, row: Stored | None, again: list[Mismatch]
+        self, mismatch: Mismatch, write: Write | None, row: Stored | None, again: list[Mismatch]
     ) -> Finding | None:
-        """What is found of a suspect whose watermark has passed. `write` is what its item asked for, `row` the second
+        """What is found of a mismatch whose watermark has passed. `write` is what its item asked for, `row` the second
         look."""
         if write is None:
-            return self._unasked(suspect, row, again)
+            return self._unasked(mismatch, row, again)
         try:
             content = self.subject.target.content(write)
         except _UNSTORABLE:
-            return self._unasked(suspect, row, again)
+            return self._unasked(mismatch, row, again)
         if self._agreement.is_right(write, content, row):
-            self.report.stale += row != suspect.seen  # a mended row is as it was seen
-            self._want(suspect.key)
+            self.report.stale += row != mismatch.seen  # a mended row is as it was seen
+            self._want(mismatch.key)
             return None
-        if row != suspect.seen:
-            self._once_more(suspect, row, again)
+        if row != mismatch.seen:
+            self._once_more(mismatch, row, again)
             return None
         if row is None or row.content is None:
-            return self._missing(write, row, suspect.item, content)
+            return self._missing(write, row, mismatch.item, content)
         if not is_of(write, row):
-            return self._of_another(write, row, suspect.item, content)
+            return self._of_another(write, row, mismatch.item, content)
         if content is None:  # it has expired, and stands
-            return self._finding("extra", write, row, suspect.item, None)
-        self._want(suspect.key)
-        return self._finding("different", write, row, suspect.item, content, differing(content, row.content))
+            return self._finding("extra", write, row, mismatch.item, None)
+        self._want(mismatch.key)
+        return self._finding("different", write, row, mismatch.item, content, differing(content, row.content))
 
     def _missing(self, write: Write, row: Stored | None, item: Key, content: Any) -> Finding | None:
         if self._explained.row(item, write, row):
@@ -288,30 +242,30 @@ class ViewCheck:
             return None
         return self._finding("missing", write, row, item, content)
 
-    def _unasked(self, suspect: Mismatch, row: Stored | None, again: list[Mismatch]) -> Finding | None:
+    def _unasked(self, mismatch: Mismatch, row: Stored | None, again: list[Mismatch]) -> Finding | None:
         """The item does not ask for the row (any more)."""
-        if row is None or row.content is None or suspect.owner not in ("", row.owner):
+        if row is None or row.content is None or mismatch.owner not in ("", row.owner):
             return None
-        if row != suspect.seen:
-            self._once_more(suspect, row, again)
+        if row != mismatch.seen:
+            self._once_more(mismatch, row, again)
             return None
-        self._want(suspect.key)
-        return self._finding("extra", Write(row.key, None, 0, row.owner), row, suspect.item, None)
+        self._want(mismatch.key)
+        return self._finding("extra", Write(row.key, None, 0, row.owner), row, mismatch.item, None)
 
-    def _once_more(self, suspect: Mismatch, row: Stored | None, again: list[Mismatch]) -> None:
-        suspect.seen = row
-        suspect.rounds += 1
-        if suspect.rounds < ROUNDS:
-            again.append(suspect)
+    def _once_more(self, mismatch: Mismatch, row: Stored | None, again: list[Mismatch]) -> None:
+        mismatch.seen = row
+        mismatch.rounds += 1
+        if mismatch.rounds < ROUNDS:
+            again.append(mismatch)
         else:
             self.report.changing += 1
-            self._want(suspect.key)
+            self._want(mismatch.key)
 
     def _of_another(self, write: Write, row: Stored, item: Key, content: Any) -> Finding | None:
         """The row belongs to another item. Whether that one asks for it as well shows when all of the table is read."""
         if self._explained.row(item, write, row):
             return self._dead_lettered(write, row, item, content)
-        if self._ledger is None:
+        if self._listed is None:
             return self._finding("owner", write, row, item, content, stuck=UNKNOWN_OWNER)
         if len(self._contested) >= CONTESTED:
             return self._finding("owner", write, row, item, content, stuck=TOO_MANY)
@@ -337,39 +291,39 @@ class ViewCheck:
     # The end
 
     def finish(self) -> None:
-        """Tell the rows that no item wants, once all of the table was looked at and all suspects are judged."""
-        ledger = self._ledger
-        if ledger is not None and (ledger.orphans or self._contested):
-            self.subject.hold(self._now())
-            self._patience.insist(lambda: self._explained.load([*self._contested.values()]))
-            self._patience.insist(lambda: self._orphans(ledger))
-            self._conflicts(ledger)
+        """Tell the rows that no item wants, once all of the table was looked at and all mismatches are judged."""
+        listed_rows = self._listed
+        if listed_rows is not None and (listed_rows.orphans or self._contested):
+            self.subject.caught_up(time.time())
+            self._retrier.insist(lambda: self._explained.load([*self._contested.values()]))
+            self._retrier.insist(lambda: self._orphans(listed_rows))
+            self._conflicts(listed_rows)
         self._look_again()
-        if ledger is not None:
-            self._patience.insist(self._foreign)
+        if listed_rows is not None:
+            self._retrier.insist(self._foreign)
         if self._agreement.expires_alone:
             self.report.note("its rows expire by themselves, so rows that do not stand are not judged")
-        self.report.seconds = self._now() - self.report.begun
+        self.report.seconds = time.time() - self.report.begun
 
-    def _orphans(self, ledger: ListedRows) -> None:
+    def _orphans(self, listed_rows: ListedRows) -> None:
         found: dict[RowKey, Stored] = {}
         for stored in self.subject.target.rows():
-            if ledger.is_orphan(stored):
+            if listed_rows.is_orphan(stored):
                 found[stored.key] = stored
             if len(found) >= READ:
-                self.tell(self._extra(ledger, found))
+                self.tell(self._extra(listed_rows, found))
                 found = {}
-        self.tell(self._extra(ledger, found))
+        self.tell(self._extra(listed_rows, found))
 
-    def _extra(self, ledger: ListedRows, listed: dict[RowKey, Stored]) -> list[Finding]:
+    def _extra(self, listed_rows: ListedRows, listed: dict[RowKey, Stored]) -> list[Finding]:
         """What is found of rows that nothing wants, listed after the watermark had passed the end of the scan."""
         findings: list[Finding] = []
         contested = [Mismatch(self._contested[key], key, "", None) for key in listed if key in self._contested]
-        asked = self._asked_now(contested)
+        asked = self._asked(contested)
         for key, row in zip(listed, self._read([*listed]), strict=True):
-            if row is None or row.content is None or not ledger.is_orphan(row):
+            if row is None or row.content is None or not listed_rows.is_orphan(row):
                 continue
-            ledger.want(key)
+            listed_rows.want(key)
             item = self._contested.pop(key, None)
             write = None if item is None else asked[item_key(item)].get(key)
             if write is not None:
@@ -387,19 +341,19 @@ class ViewCheck:
                 stuck = f"{foreign.what} that dynaview did not put there: {REMOVE_FOREIGN}"
                 self.tell([self._finding("foreign", Write(foreign.key, None, 0), None, None, None, stuck=stuck)])
 
-    def _conflicts(self, ledger: ListedRows) -> None:
+    def _conflicts(self, listed_rows: ListedRows) -> None:
         """Rows of another item's which that item wants too; of the others the owner has changed meanwhile."""
         keys = [*self._contested]
         for start in range(0, len(keys), READ):
             part = keys[start : start + READ]
-            asked = self._asked_now([Mismatch(self._contested[key], key, "", None) for key in part])
+            asked = self._asked([Mismatch(self._contested[key], key, "", None) for key in part])
             findings = []
             for key, row in zip(part, self._read(part), strict=True):
                 item = self._contested[key]
                 write = asked[item_key(item)].get(key)
                 if write is None or row is None or row.content is None or is_of(write, row):
                     continue
-                if ledger.is_wanted(key):
+                if listed_rows.is_wanted(key):
                     content = self.subject.target.content(write)
                     findings.append(self._finding("owner", write, row, item, content, stuck=CONFLICT))
                 else:
@@ -410,23 +364,26 @@ class ViewCheck:
         """Judge rows once more that were another item's and, where somebody has mended them, are their item's now: as
         long as they were not, a change of their item was refused, and none of its versions stood against the mend."""
         taken, self._taken = self._taken, []
-        rows = self._read([suspect.key for suspect in taken])
+        rows = self._read([mismatch.key for mismatch in taken])
         again: list[Mismatch] = []
-        for suspect, row in zip(taken, rows, strict=True):
-            if row is not None and row.content is not None and row.owner == suspect.owner:
-                suspect.seen = row
-                again.append(suspect)
+        for mismatch, row in zip(taken, rows, strict=True):
+            if row is not None and row.content is not None and row.owner == mismatch.owner:
+                mismatch.seen = row
+                again.append(mismatch)
         while again:
             again = self._judge(again)
 
     # What all parts use
 
+    def _asked(self, mismatches: Sequence[Mismatch]) -> dict[str, Mapping[RowKey, Write]]:
+        return self._items.asked(self.subject.bound, [mismatch.item for mismatch in mismatches])
+
     def _read(self, keys: Sequence[RowKey]) -> list[Stored | None]:
-        return self._patience.insist(lambda: self.subject.target.read(keys)) if keys else []
+        return self._retrier.insist(lambda: self.subject.target.read(keys)) if keys else []
 
     def _want(self, key: RowKey) -> None:
-        if self._ledger is not None:
-            self._ledger.want(key)
+        if self._listed is not None:
+            self._listed.want(key)
 
     def tell(self, findings: Sequence[Finding]) -> None:
         """Count and list findings, and let the subject hear them."""

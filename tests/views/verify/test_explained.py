@@ -14,7 +14,7 @@ from dynaview.projections.compiler.compiler import owner
 from dynaview.projections.projection import ProjectionError
 from dynaview.projections.rows import RowKey, RowValues
 from dynaview.views.control.records import DeadLetterFilter
-from dynaview.views.verify.view_check import CONFLICT
+from dynaview.views.verify.findings import CONFLICT
 from tests.support.house import House, until
 from tests.support.simple import SHAPE, SimpleBound
 from tests.support.verifying import (

@@ -19,7 +19,7 @@ def stored(key: RowKey, content: Any = "c", version: int = 1, owner: str = "", g
     return Stored(key, version, owner, generation, content)
 
 
-def ledger(*rows: Stored) -> ListedRows:
+def listed_rows(*rows: Stored) -> ListedRows:
     made = ListedRows()
     for page in listed(iter(rows)):
         made.add(page)
@@ -51,7 +51,7 @@ ALIKE: list[Any] = [
 @pytest.mark.parametrize("key", [-1, -2, 0, 2**61 - 1, True, 1.5, Decimal("2.5"), "1", b"b"])
 def test_keys_that_python_hashes_alike_are_different_rows(key: Any) -> None:
     others = [other for other in ALIKE if other != key]
-    made = ledger(*(stored((other,)) for other in others), stored((key,)))
+    made = listed_rows(*(stored((other,)) for other in others), stored((key,)))
     for other in others:
         made.want((other,))
     assert made.is_orphan(stored((key,)))
@@ -59,7 +59,7 @@ def test_keys_that_python_hashes_alike_are_different_rows(key: Any) -> None:
 
 
 def test_equal_keys_are_one_row_however_they_are_written() -> None:
-    made = ledger(stored((Decimal("1.50"), "a")), stored((2, "b")), stored((3.0, "c")))
+    made = listed_rows(stored((Decimal("1.50"), "a")), stored((2, "b")), stored((3.0, "c")))
     assert meets(made, (Decimal("1.5"), "a"), "", "c")
     assert meets(made, (Decimal(2), "b"), "", "c")
     assert meets(made, (3, "c"), "", "c")
@@ -67,7 +67,7 @@ def test_equal_keys_are_one_row_however_they_are_written() -> None:
 
 
 def test_a_row_is_met_with_its_owner_and_content_only() -> None:
-    made = ledger(stored("a", {"x": 1, "y": b"b"}, owner="o"))
+    made = listed_rows(stored("a", {"x": 1, "y": b"b"}, owner="o"))
     assert not meets(made, "a", "p", {"x": 1, "y": b"b"})
     assert not meets(made, "a", "o", {"x": 2, "y": b"b"})
     assert not meets(made, "b", "o", {"x": 1, "y": b"b"})
@@ -78,13 +78,13 @@ def test_a_row_is_met_with_its_owner_and_content_only() -> None:
 
 @pytest.mark.parametrize("content", [b"x", 1.5, True, {"a": float("inf")}, {"a\udc80": b"b"}, {"a": [Decimal(1)]}])
 def test_every_content_has_a_hash(content: Any) -> None:
-    made = ledger(stored("a", content))
+    made = listed_rows(stored("a", content))
     assert meets(made, "a", "", content)
 
 
 def test_an_orphan_is_one_in_the_state_of_the_listing() -> None:
     row = stored("a", version=10**40 + 5, owner="o", generation=2)
-    made = ledger(row, stored("b"))
+    made = listed_rows(row, stored("b"))
     assert made.is_orphan(row)
     assert not made.is_orphan(stored("a", version=10**40 + 6, owner="o", generation=2))
     assert not made.is_orphan(stored("a", version=10**40 + 5, owner="p", generation=2))
@@ -98,7 +98,7 @@ def test_an_orphan_is_one_in_the_state_of_the_listing() -> None:
 
 def test_a_row_that_was_listed_twice_is_one() -> None:
     """Redis may list a row twice, and it may have changed in between."""
-    made = ledger(stored("a", "old", 1), stored("a", "new", 2), stored("a", "new", 2))
+    made = listed_rows(stored("a", "old", 1), stored("a", "new", 2), stored("a", "new", 2))
     assert made.is_orphan(stored("a", "new", 2))
     assert meets(made, "a", "", "new")
     assert not made.is_orphan(stored("a", "old", 1))
@@ -122,6 +122,6 @@ def test_a_row_takes_few_bytes() -> None:
 
 def test_what_json_does_not_have_is_not_taken_for_null() -> None:
     """msgspec writes infinity as null."""
-    made = ledger(stored("a", {"x": [float("inf")]}))
+    made = listed_rows(stored("a", {"x": [float("inf")]}))
     assert not meets(made, "a", "", {"x": [None]})
     assert meets(made, "a", "", {"x": [float("inf")]})

@@ -137,21 +137,21 @@ def test_a_right_that_is_missing_ends_it_at_once(house: House) -> None:
 def test_a_store_that_refuses_ends_the_verification_of_its_view_only(house: House) -> None:
     filled(house)
     by_hand(house.targets["one"], row(1), ("x",))
-    patience = Retrier(seconds=20)
+    retrier = Retrier(seconds=20)
     target = Listing(house.targets["one"])
     target.refusing = True
-    broken = replace(subject(house, patience, target), view="two")
-    reports = Verification(house.table, [broken, subject(house, patience)], SHAPE, patience=patience).whole()
+    broken = replace(subject(house, retrier, target), view="two")
+    reports = Verification(house.table, [broken, subject(house, retrier)], SHAPE, retrier=retrier).whole()
     assert [(report.error, report.drift) for report in reports] == [("grant everything", 0), ("", 1)]
 
 
 def test_a_view_that_does_not_catch_up_is_no_result(house: House) -> None:
     filled(house)
-    patience = Retrier(seconds=0.2)
+    retrier = Retrier(seconds=0.2)
     by_hand(house.targets["one"], row(1), ("x",))
     house.pipelines["one"].fail(ViewState.GAP, "lost; dynaview drop one")
     until(lambda: house.state("one") == "gap", "the gap")
-    (report,) = Verification(house.table, [subject(house, patience)], SHAPE, patience=patience).whole()
+    (report,) = Verification(house.table, [subject(house, retrier)], SHAPE, retrier=retrier).whole()
     assert "gap: lost; dynaview drop one" in report.error
 
 

@@ -15,7 +15,7 @@ from dynaview.sinks.port import ConditionalWrite, Foreign, Outcome, Rejected, Si
 from dynaview.views.control.records import DeadLetterFilter
 from dynaview.views.retry import Retrier
 from dynaview.views.verify.findings import Finding
-from dynaview.views.verify.repair import Mended, Repair, Repairer
+from dynaview.views.verify.repair import Repair, Repairer, RowRepair
 from dynaview.views.verify.verifier import Verification
 from tests.support.house import House
 from tests.support.simple import SHAPE
@@ -61,14 +61,14 @@ class Mending:
         return getattr(self.inner, name)
 
 
-def repaired(house: House, target: Any = None) -> tuple[Repair, list[Mended]]:
-    patience = Retrier(seconds=20)
-    told: list[Mended] = []
-    mender = Repairer("one", target or house.targets["one"], patience, told.append)
-    made = Verification(house.table, [subject(house, patience, target, found=mender)], SHAPE, patience=patience)
+def repaired(house: House, target: Any = None) -> tuple[Repair, list[RowRepair]]:
+    retrier = Retrier(seconds=20)
+    told: list[RowRepair] = []
+    repairer = Repairer("one", target or house.targets["one"], retrier, told.append)
+    made = Verification(house.table, [subject(house, retrier, target, found=repairer)], SHAPE, retrier=retrier)
     (report,) = made.whole()
     assert report.error == ""
-    return mender.repair, told
+    return repairer.repair, told
 
 
 def damage(target: Target, house: House) -> None:
@@ -213,24 +213,24 @@ def test_a_change_that_was_refused_while_the_owner_was_wrong_shows_after_the_men
         house.wait_counted()
 
     target.before = change
-    patience = Retrier(seconds=20)
-    mender = Repairer("one", target, patience)
-    made = Verification(house.table, [subject(house, patience, found=mender)], SHAPE, patience=patience)
+    retrier = Retrier(seconds=20)
+    repairer = Repairer("one", target, retrier)
+    made = Verification(house.table, [subject(house, retrier, found=repairer)], SHAPE, retrier=retrier)
     (report,) = made.whole()
-    assert (report.owner, report.different, mender.repair.number("mended")) == (1, 1, 2)
+    assert (report.owner, report.different, repairer.repair.number("mended")) == (1, 1, 2)
     assert house.rows("one")["a"] == {"value": "refused"}
 
 
 def test_batches_hold_no_key_twice(house: House) -> None:
     filled(house)
     target = Mending(house.targets["one"])
-    mender = Repairer("one", target, Retrier(seconds=5))
+    repairer = Repairer("one", target, Retrier(seconds=5))
     by_hand(house.targets["one"], row(1), ("x",))
     found: list[Finding] = []
     whole(house, found=found.extend)
-    mender([*found, *found])
+    repairer([*found, *found])
     assert target.batches == [1, 1]
-    assert mender.repair.number("mended") == 2  # the same again does no harm
+    assert repairer.repair.number("mended") == 2  # the same again does no harm
 
 
 def test_repairs_beside_a_busy_writer_end_in_step(tmp_path: Path) -> None:
@@ -292,8 +292,8 @@ class Visited:
 def test_what_somebody_put_there_is_named_and_removed_on_request(house: House) -> None:
     filled(house)
     target: Any = Visited(house.targets["one"], "card:by hand", ("set", "member"))
-    patience = Retrier(seconds=20)
-    (report,) = Verification(house.table, [subject(house, patience, target)], SHAPE, patience=patience).whole()
+    retrier = Retrier(seconds=20)
+    (report,) = Verification(house.table, [subject(house, retrier, target)], SHAPE, retrier=retrier).whole()
     assert (report.drift, report.foreign) == (2, 2)
     assert [(one.kind, one.key) for one in report.listed] == [
         ("foreign", "card:by hand"),
@@ -302,8 +302,8 @@ def test_what_somebody_put_there_is_named_and_removed_on_request(house: House) -
     assert report.listed[0].stuck == "a string that dynaview did not put there: dynaview repair --foreign removes it"
     repair, _ = repaired(house, target)
     assert (repair.number("left"), repair.number("mended"), len(target.keys)) == (2, 0, 2)
-    patience = Retrier(seconds=20)
-    mender = Repairer("one", target, patience, foreign=True)
-    made = Verification(house.table, [subject(house, patience, target, mender)], SHAPE, patience=patience)
+    retrier = Retrier(seconds=20)
+    repairer = Repairer("one", target, retrier, foreign=True)
+    made = Verification(house.table, [subject(house, retrier, target, repairer)], SHAPE, retrier=retrier)
     made.whole()
-    assert (mender.repair.number("left"), mender.repair.number("mended"), target.keys) == (0, 2, [])
+    assert (repairer.repair.number("left"), repairer.repair.number("mended"), target.keys) == (0, 2, [])

@@ -29,7 +29,7 @@ from dynaview.views.daemon.table_worker import TableWorker, WorkerSettings
 from dynaview.views.declarations.load import load
 from dynaview.views.threads import Threads
 from dynaview.views.verify.findings import Report, VerifyError
-from dynaview.views.verify.repair import Repair, Repairer
+from dynaview.views.verify.repair import Repair, Repairs
 from dynaview.views.verify.service import Asked, verify_declared
 from dynaview.views.verify.verifier import Limits
 from tests.support.house import QUICK, until
@@ -166,18 +166,13 @@ class Shop:
         return {report.view: report for report in reports}
 
     def repair(self, *views: str) -> dict[str, Repair]:
-        made: dict[str, Repairer] = {}
-
-        def mender(view: str, target: Any, patience: Any) -> Repairer:
-            made[view] = Repairer(view, target, patience)
-            return made[view]
-
+        repairs = Repairs()
         reports = verify_declared(
-            self.declaration, self.control, views or VIEWS, Asked(), found=mender,
+            self.declaration, self.control, views or VIEWS, Asked(), repairs=repairs,
             open_source=lambda source: self.table,
         )  # fmt: skip
         assert [report.error for report in reports] == [""] * len(reports)
-        return {view: one.repair for view, one in made.items()}
+        return repairs.by_view
 
     def sql(self, text: str) -> None:
         with psycopg.connect(self.postgres, autocommit=True) as connection:

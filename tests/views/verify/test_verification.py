@@ -14,10 +14,10 @@ from dynaview.projections.rows import RowKey
 from dynaview.sinks.canonical import listed
 from dynaview.sinks.port import CanonicalRows, SinkRefused, SinkUnavailable, Stored
 from dynaview.views.retry import Retrier
-from dynaview.views.verify import mismatches as suspects
+from dynaview.views.verify import mismatches as mismatches
 from dynaview.views.verify import view_check as check
+from dynaview.views.verify.caught_up import CaughtUp
 from dynaview.views.verify.findings import Finding, Report
-from dynaview.views.verify.hold import holding
 from dynaview.views.verify.verifier import Limits
 from tests.support.house import House, until
 from tests.support.simple import SimpleBound
@@ -92,7 +92,7 @@ def test_numbers_that_python_hashes_alike_are_told_apart(house: House) -> None:
 def test_all_that_differs_is_counted_and_heard_and_some_is_listed(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suspects, "MOST", 7)
+    monkeypatch.setattr(mismatches, "MOST", 7)
     monkeypatch.setattr(check, "READ", 5)
     filled(house, 230)
     held(house).clear()
@@ -120,7 +120,7 @@ def test_a_change_on_its_way_is_waited_for(house: House) -> None:
         reached = threading.Event()
         record = house.control.view("one")
         assert record is not None
-        hold = holding(house.control, record, Retrier(seconds=20))
+        hold = CaughtUp(house.control, record, Retrier(seconds=20))
 
         def held(at: float) -> None:
             reached.set()
@@ -138,13 +138,13 @@ def test_a_change_on_its_way_is_waited_for(house: House) -> None:
 
 
 def test_a_delete_on_its_way_leaves_no_orphan(house: House) -> None:
-    """No row is suspect before the end of the scan, so only the hold at the end stands against the alarm."""
+    """No row is mismatch before the end of the scan, so only the hold at the end stands against the alarm."""
     filled(house)
     reports: list[Report] = []
     asked = threading.Event()
     record = house.control.view("one")
     assert record is not None
-    wait = holding(house.control, record, Retrier(seconds=20))
+    wait = CaughtUp(house.control, record, Retrier(seconds=20))
 
     def hold(at: float) -> None:
         asked.set()
@@ -207,7 +207,7 @@ def test_an_item_that_moves_there_and_back_during_the_scan_leaves_no_orphan(hous
         until(lambda: set(house.rows("one")) == {"a"}, "the row")
         record = house.control.view("one")
         assert record is not None
-        holding(house.control, record, Retrier(seconds=20))(at)
+        CaughtUp(house.control, record, Retrier(seconds=20))(at)
 
     target.after = away
     assert whole(house, target=target, hold=back).drift == 0
@@ -219,7 +219,7 @@ def test_a_row_that_changes_at_every_look_is_told_as_a_number(house: House) -> N
     values = iter(range(1000, 2000))
     record = house.control.view("one")
     assert record is not None
-    wait = holding(house.control, record, Retrier(seconds=20))
+    wait = CaughtUp(house.control, record, Retrier(seconds=20))
 
     def change() -> None:
         house.table.put(item(1, next(values)))
@@ -242,7 +242,7 @@ def test_a_value_that_goes_to_and_fro_is_no_difference(house: House) -> None:
     target = Listing(house.targets["one"])
     record = house.control.view("one")
     assert record is not None
-    wait = holding(house.control, record, Retrier(seconds=20))
+    wait = CaughtUp(house.control, record, Retrier(seconds=20))
 
     def wrote(value: str) -> None:
         house.table.put(item(1, value))
@@ -292,7 +292,7 @@ def test_a_busy_table_yields_no_false_alarm(tmp_path: Path, moving: bool) -> Non
     work = threading.Thread(target=write)
     record = house.control.view("one")
     assert record is not None
-    wait = holding(house.control, record, Retrier(seconds=20))
+    wait = CaughtUp(house.control, record, Retrier(seconds=20))
     held_for: list[float] = []
 
     def hold(at: float) -> None:
@@ -302,7 +302,7 @@ def test_a_busy_table_yields_no_false_alarm(tmp_path: Path, moving: bool) -> Non
     work.start()
     try:
         reports = [whole(house, limits=Limits(segments=1 + turn % 3), hold=hold) for turn in range(rounds)]
-        while len(held_for) < 3:  # so many times there were suspects
+        while len(held_for) < 3:  # so many times there were mismatches
             reports.append(whole(house, hold=hold))
             assert len(reports) < 100
     finally:

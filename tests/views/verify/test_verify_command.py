@@ -22,7 +22,7 @@ from dynaview.views.control.store import ControlStore
 from dynaview.views.states import ViewState
 from dynaview.views.status import all_status
 from dynaview.views.verify.findings import Finding
-from dynaview.views.verify.schedule import Rounds
+from dynaview.views.verify.schedule import VerificationSchedule
 from tests.support.house import until
 from tests.support.yard import CARDS, READS, Yard
 
@@ -289,7 +289,7 @@ def rounds(scheduled: Yard) -> Iterator[Callable[[float], None]]:
     stop, clock = threading.Event(), [time.time()]
     control = ControlStore(scheduled.declaration.control)
     turns = iter([False] * 3)  # another worker's, at first
-    made = Rounds(
+    made = VerificationSchedule(
         "shop", list(scheduled.declaration.views.values()), scheduled.table, scheduled.sinks, control, stop,
         look_every=0.01, now=lambda: clock[0], mine=lambda: next(turns, True),
     )  # fmt: skip
