@@ -271,6 +271,7 @@ def test_a_shard_that_was_never_begun_is_a_gap_once_the_stream_no_longer_reaches
     house.start()
     put(house, 1, 1)
     house.wait_counted()
+    until(lambda: house.state("one") == "following", "the first fill to end")
     house.table.close("shard-0")
     until(lambda: house.control.checkpoints("one")["shard-0"].finished, "the end of the shard")
     until(lambda: house.state("one") == "following", "the fill to be complete")
@@ -298,6 +299,7 @@ def test_a_shard_whose_parent_was_never_seen_is_a_gap_to_a_view_that_followed_be
     house.start()
     put(house, 1, 1)
     house.wait_counted()
+    until(lambda: house.state("one") == "following", "the first fill to end")
     with house.table.hold("shards"), house.table.hold("children"):
         child = house.table.roll("shard-0")
         until(lambda: house.control.checkpoints("one")["shard-0"].finished, "the end of the shard")
