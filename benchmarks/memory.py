@@ -69,8 +69,8 @@ class _Held:
         self._free.wait()
         return [APPLIED] * len(writes)
 
-    def write_if_unchanged(self, mends: Sequence[ConditionalWrite]) -> list[Outcome]:
-        return [STALE] * len(mends)
+    def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
+        return [STALE] * len(conditional_writes)
 
     def read(self, keys: Sequence[Any], contents: bool = True) -> Any:
         return [None] * len(keys)

@@ -95,8 +95,10 @@ class MemoryTarget:
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         return [self._put(one, one.version, partial(_guard, one, self.generation)) for one in writes]
 
-    def write_if_unchanged(self, mends: Sequence[ConditionalWrite]) -> list[Outcome]:
-        return [self._put(one.write, _version(one), partial(_unchanged, one, self.generation)) for one in mends]
+    def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
+        return [
+            self._put(one.write, _version(one), partial(_unchanged, one, self.generation)) for one in conditional_writes
+        ]
 
     def content(self, write: Write) -> Any:
         encoded = self._encoded(write)
@@ -220,9 +222,9 @@ def _guard(write: Write, generation: int, held: _Held | None) -> Outcome:
     return APPLIED if min(steps) >= 0 and max(steps) > 0 else STALE
 
 
-def _unchanged(mend: ConditionalWrite, generation: int, held: _Held | None) -> Outcome:
+def _unchanged(conditional: ConditionalWrite, generation: int, held: _Held | None) -> Outcome:
     """Whether what stands is what was seen, and no later generation's."""
-    seen = mend.seen
+    seen = conditional.seen
     if held is None or seen is None:
         return APPLIED if held is None and seen is None else STALE
     there = (held.version, held.owner, held.generation, held.content is None)
@@ -230,9 +232,13 @@ def _unchanged(mend: ConditionalWrite, generation: int, held: _Held | None) -> O
     return APPLIED if same and generation >= held.generation else STALE
 
 
-def _version(mend: ConditionalWrite) -> int:
-    """What a mended row's version is."""
-    return mend.seen.version if mend.seen is not None and mend.seen.owner == mend.write.owner else 0
+def _version(conditional: ConditionalWrite) -> int:
+    """Which version the row has after a conditional write."""
+    return (
+        conditional.seen.version
+        if conditional.seen is not None and conditional.seen.owner == conditional.write.owner
+        else 0
+    )
 
 
 class MemorySink:

@@ -60,7 +60,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 from dynaview.projections.rows import Layout, RowKey, Write
 
 ANEW = "fill the view anew (dynaview rebuild)"
-"""What mends a view whose place in a store is not what it was."""
+"""What puts a view right whose place in a store is not what it was."""
 
 
 class SinkError(Exception):
@@ -220,7 +220,7 @@ class Target(Protocol):
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         """Apply a batch under the guard. See the module's contract."""
 
-    def write_if_unchanged(self, mends: Sequence[ConditionalWrite]) -> list[Outcome]:
+    def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
         """Put rows right where they are still as they were seen. See the module's contract."""
 
     def content(self, write: Write) -> Any:

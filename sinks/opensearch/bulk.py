@@ -9,7 +9,7 @@ import msgspec
 from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.opensearch.client import Connection, path
 from dynaview.sinks.opensearch.errors import Answered, ItemError, of_answer, passes, rejection
-from dynaview.sinks.opensearch.guard import Memory, Odds, Position, Verdict, certain, decide, mended, unchanged
+from dynaview.sinks.opensearch.guard import Memory, Odds, Position, Verdict, certain, decide, resulting, unchanged
 from dynaview.sinks.opensearch.values import Control, Documents, Unstorable, key, keys, version_of
 from dynaview.sinks.port import (
     APPLIED,
@@ -117,17 +117,17 @@ class Bulk:
             self._look(batch, pending)
         raise SinkUnavailable(f"other writers kept changing the same rows while {self._doing}")
 
-    def write_if_unchanged(self, mends: Sequence[ConditionalWrite], generation: int) -> list[Outcome]:
-        """One outcome a mend, as `dynaview.sinks.port` asks. Raises `SinkError`."""
-        batch = _Batch([mended(mend) for mend in mends])
-        batch.positions = [None] * len(mends)
+    def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite], generation: int) -> list[Outcome]:
+        """One outcome a conditional write, as `dynaview.sinks.port` asks. Raises `SinkError`."""
+        batch = _Batch([resulting(conditional) for conditional in conditional_writes])
+        batch.positions = [None] * len(conditional_writes)
         pending = [at for at, name in enumerate(batch.names) if name]
         if len(set(batch.keys)) < len(batch.keys):
             raise ValueError("one batch holds a row key twice")
         self._look(batch, pending)
         puts = []
         for at in pending:
-            if unchanged(mends[at].seen, generation, batch.positions[at]):
+            if unchanged(conditional_writes[at].seen, generation, batch.positions[at]):
                 puts.append(at)
             else:
                 batch.outcomes[at] = STALE

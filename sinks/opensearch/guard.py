@@ -58,9 +58,9 @@ def certain(write: Write, position: Position) -> bool:
     return not write.owner or write.owner == position.owner
 
 
-def mended(mend: ConditionalWrite) -> Write:
-    """What a mend writes, with the version that the row will have."""
-    write, seen = mend.write, mend.seen
+def resulting(conditional: ConditionalWrite) -> Write:
+    """What a conditional write writes, with the version that the row will have."""
+    write, seen = conditional.write, conditional.seen
     # A document that somebody else put in has no version to keep.
     version = max(0, seen.version) if seen is not None and seen.owner == write.owner else 0
     return Write(write.key, write.values, version, write.owner)

@@ -126,8 +126,12 @@ class OpenSearchTarget:
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         return self._guarded(lambda bulk: bulk.write(writes)) if writes else []
 
-    def write_if_unchanged(self, mends: Sequence[ConditionalWrite]) -> list[Outcome]:
-        return self._guarded(lambda bulk: bulk.write_if_unchanged(mends, self.generation)) if mends else []
+    def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
+        return (
+            self._guarded(lambda bulk: bulk.write_if_unchanged(conditional_writes, self.generation))
+            if conditional_writes
+            else []
+        )
 
     def _guarded(self, act: Callable[[Bulk], list[Outcome]]) -> list[Outcome]:
         bulk = self._entered()

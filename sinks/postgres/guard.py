@@ -83,10 +83,13 @@ class Guard:
         self._settle(batch)
         return batch.outcomes
 
-    def write_if_unchanged(self, mends: Sequence[ConditionalWrite]) -> list[Outcome]:
-        """One outcome for each mend. Raises as `apply`."""
-        batch = _Batch([_mended(mend) for mend in mends], [mend.seen for mend in mends])
-        keys = [mend.write.key for mend in mends]
+    def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
+        """One outcome for each of them. Raises as `apply`."""
+        batch = _Batch(
+            [_resulting(conditional) for conditional in conditional_writes],
+            [conditional.seen for conditional in conditional_writes],
+        )
+        keys = [conditional.write.key for conditional in conditional_writes]
         if len(set(keys)) < len(keys):
             raise ValueError(_TWICE)
         # What was seen in another generation's table does not stand in this one.
@@ -96,7 +99,7 @@ class Guard:
         return batch.outcomes
 
     def _apply(self, batch: _Batch, positions: list[int]) -> None:
-        """Write those of one rule, or mend."""
+        """Apply those of one rule, or, where they have to be unchanged, all."""
         if not positions:
             return
         writes = [batch.writes[number] for number in positions]
@@ -283,7 +286,7 @@ class _Batch:
     def __init__(self, writes: Sequence[Write], seen: Sequence[Stored | None] | None = None) -> None:
         self.writes = writes
         self.seen = seen
-        """For mends: what has to stand there."""
+        """For conditional writes: what has to stand there."""
         self.outcomes: list[Outcome] = [*repeat(STALE, len(writes))]
 
     def take(self, positions: Sequence[int], outcomes: list[Outcome]) -> None:
@@ -295,9 +298,9 @@ class _Batch:
             self.outcomes[number] = outcome
 
 
-def _mended(mend: ConditionalWrite) -> Write:
-    """What a mend writes, with the version that the row will have."""
-    write, seen = mend.write, mend.seen
+def _resulting(conditional: ConditionalWrite) -> Write:
+    """What a conditional write writes, with the version that the row will have."""
+    write, seen = conditional.write, conditional.seen
     version = seen.version if seen is not None and seen.owner == write.owner else 0
     return Write(write.key, write.values, version, write.owner)
 

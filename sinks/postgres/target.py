@@ -127,8 +127,8 @@ class PostgresTarget:
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         return self._guard.apply(writes) if writes else []
 
-    def write_if_unchanged(self, mends: Sequence[ConditionalWrite]) -> list[Outcome]:
-        return self._guard.write_if_unchanged(mends) if mends else []
+    def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
+        return self._guard.write_if_unchanged(conditional_writes) if conditional_writes else []
 
     def content(self, write: Write) -> Any:
         if write.values is None:

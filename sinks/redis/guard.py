@@ -128,16 +128,16 @@ local function guarded(held, key, version, extra, count)
     + lua.ANSWER
 )
 
-MEND_HASH = (
+CONDITIONAL_HASH = (
     lua.PRELUDE
     + lua.ROWS
     + lua.FITS
     + _HASH
     + r"""
-local function mended(held, key, version, extra, count)
+local function conditional(held, key, version, extra, count)
   local at_first = at_cell
 """
-    + lua.MEND_EXTRA
+    + lua.CONDITIONAL_EXTRA
     + _HASH_LOOK
     + r"""
   local code = fits(seen, held, live, foreign)
@@ -146,7 +146,7 @@ local function mended(held, key, version, extra, count)
     + _HASH_PUT
     + lua.EACH
     + r"""
-  local code, met = mended(typed(try('HGET', key, '_v')), key, version, extra, count)
+  local code, met = conditional(typed(try('HGET', key, '_v')), key, version, extra, count)
 """
     + lua.ANSWER
 )
@@ -202,12 +202,12 @@ WRITE_STRING = (
     + lua.ANSWER
 )
 
-MEND_STRING = (
+CONDITIONAL_STRING = (
     lua.PRELUDE
     + lua.ROWS
     + lua.FITS
     + lua.EACH
-    + lua.MEND_EXTRA
+    + lua.CONDITIONAL_EXTRA
     + _STRING_LOOK
     + r"""
   local code, met = 'T', nil
@@ -281,7 +281,7 @@ def _write_members(sorted_set: bool) -> str:
     )
 
 
-def _mend_members(sorted_set: bool) -> str:
+def _conditional_members(sorted_set: bool) -> str:
     return (
         lua.PRELUDE
         + lua.ROWS
@@ -289,7 +289,7 @@ def _mend_members(sorted_set: bool) -> str:
         + _sorted(sorted_set)
         + lua.MEMBERS
         + lua.EACH
-        + lua.MEND_EXTRA
+        + lua.CONDITIONAL_EXTRA
         + _MEMBER_LOOK
         + r"""
   local code, met = 'T', nil
@@ -302,5 +302,5 @@ def _mend_members(sorted_set: bool) -> str:
 
 WRITE_SET = _write_members(sorted_set=False)
 WRITE_SORTED_SET = _write_members(sorted_set=True)
-MEND_SET = _mend_members(sorted_set=False)
-MEND_SORTED_SET = _mend_members(sorted_set=True)
+CONDITIONAL_SET = _conditional_members(sorted_set=False)
+CONDITIONAL_SORTED_SET = _conditional_members(sorted_set=True)

@@ -10,11 +10,11 @@ A row's *state* is the text ``version``, ``version generation`` or ``version gen
 out where it can be. Versions are compared by length, then byte by byte, never as Lua numbers, which are doubles.
 
 A companion holds its state behind a mark: ``L`` a live row, ``E`` a row that expires (after that it is a tombstone),
-``T`` a tombstone. `MEND_*` write a row only where it stands as it was *seen*: nothing (empty), or ``L`` or ``T``, live
-or not, and its state. There `version` is the one that the row is to have, and `extra` what was seen, or ``[deletes,
-owner, companion, expires at, seen]``.
+``T`` a tombstone. `CONDITIONAL_*` write a row only where it stands as it was *seen*: nothing (empty), or ``L`` or
+``T``, live or not, and its state. There `version` is the one that the row is to have, and `extra` what was seen, or
+``[deletes, owner, companion, expires at, seen]``.
 
-`WRITE_*` and `MEND_*` answer an array: first one letter a row, then the owners met, one for each ``O``:
+`WRITE_*` and `CONDITIONAL_*` answer an array: first one letter a row, then the owners met, one for each ``O``:
 
 - ``A`` applied, ``S`` stale
 - ``O`` the live row belongs to another item
@@ -151,7 +151,7 @@ local function plainly(state)
   return generation ~= '1' and version .. ' ' .. generation or version
 end
 
--- The letter for a mend: whether what stands is what was seen.
+-- The letter for a conditional write: whether what stands is what was seen.
 local function fits(seen, held, live, foreign)
   if not held then
     if seen ~= '' then return 'S' end
@@ -177,7 +177,7 @@ EXTRA = r"""
   if type(extra) == 'table' then deletes, absent, owner, companion, at = unpack(extra, 1, 5) end
 """
 
-MEND_EXTRA = r"""
+CONDITIONAL_EXTRA = r"""
   local deletes, owner, companion, at, seen = false, '', nil, nil, extra
   if type(extra) == 'table' then deletes, owner, companion, at, seen = unpack(extra, 1, 5) end
 """

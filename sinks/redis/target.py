@@ -55,11 +55,11 @@ _WRITE = {
     "set": scripts.WRITE_SET,
     "sorted_set": scripts.WRITE_SORTED_SET,
 }
-_MEND = {
-    "hash": scripts.MEND_HASH,
-    "string": scripts.MEND_STRING,
-    "set": scripts.MEND_SET,
-    "sorted_set": scripts.MEND_SORTED_SET,
+_CONDITIONAL = {
+    "hash": scripts.CONDITIONAL_HASH,
+    "string": scripts.CONDITIONAL_STRING,
+    "set": scripts.CONDITIONAL_SET,
+    "sorted_set": scripts.CONDITIONAL_SORTED_SET,
 }
 _READ = {
     "hash": lookups.READ_HASH,
@@ -70,7 +70,7 @@ _READ = {
 _REDIS_TYPE = {"hash": "hash", "string": "string", "set": "set", "sorted_set": "zset"}
 
 _Row: TypeAlias = "list[Any]"
-"""A write or mend as the scripts take it, see `lua`."""
+"""A write, conditional or not, as the scripts take it, see `lua`."""
 
 _Asked = TypeVar("_Asked", Write, ConditionalWrite)
 
@@ -123,9 +123,14 @@ class RedisTarget:
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         return self._run(_WRITE[self._content.type], writes, self._build, writes)
 
-    def write_if_unchanged(self, mends: Sequence[ConditionalWrite]) -> list[Outcome]:
+    def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
         """See the port. A key that dynaview did not create is Rejected."""
-        return self._run(_MEND[self._content.type], mends, self._mend_row, [mend.write for mend in mends])
+        return self._run(
+            _CONDITIONAL[self._content.type],
+            conditional_writes,
+            self._conditional_row,
+            [conditional.write for conditional in conditional_writes],
+        )
 
     def content(self, write: Write) -> Any:
         """By type: hash a dict of bytes, string its bytes, sorted set the score, set True. None once it has expired."""
@@ -314,8 +319,8 @@ class RedisTarget:
             row[3:] = [2, member, self._content.score(write)]
         return row
 
-    def _mend_row(self, mend: ConditionalWrite) -> _Row:
-        write, seen = mend.write, mend.seen
+    def _conditional_row(self, conditional: ConditionalWrite) -> _Row:
+        write, seen = conditional.write, conditional.seen
         row = self._build(write)
         row[1] = str(seen.version) if seen is not None and seen.owner == write.owner else "0"
         row[2] = looked = _look(seen, self.generation)
@@ -424,7 +429,7 @@ def _extra(write: Write, key: str, at: int | None) -> Any:
 
 
 def _look(seen: Stored | None, generation: int) -> str:
-    """What was seen, for a mend by that generation, see `lua`."""
+    """What was seen, for a conditional write by that generation, see `lua`."""
     if seen is None:
         return ""
     if seen.generation > generation:

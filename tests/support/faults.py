@@ -77,8 +77,8 @@ class FaultyTarget:
             raise SinkUnavailable("scripted: answer lost")
         return outcomes
 
-    def write_if_unchanged(self, mends: Sequence[ConditionalWrite]) -> list[Outcome]:
-        return self.inner.write_if_unchanged(mends)
+    def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
+        return self.inner.write_if_unchanged(conditional_writes)
 
     def prepare(self, bulk: bool = False) -> None:
         self.inner.prepare(bulk)

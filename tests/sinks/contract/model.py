@@ -73,7 +73,7 @@ class Model:
 
     @staticmethod
     def sight(state: State | None) -> tuple[object, ...] | None:
-        """What a mend compares."""
+        """What a conditional write compares."""
         return None if state is None else (state.version, state.owner, state.generation, state.values is None)
 
     @staticmethod

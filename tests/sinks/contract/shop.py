@@ -40,6 +40,6 @@ class Shop:
         (stored,) = self.target.read([self.key(name)])
         return stored
 
-    def mends(self, write: Write, seen: Stored | None) -> Outcome:
+    def conditionally(self, write: Write, seen: Stored | None) -> Outcome:
         (outcome,) = self.target.write_if_unchanged([ConditionalWrite(write, seen)])
         return outcome

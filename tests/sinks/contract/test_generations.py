@@ -64,8 +64,8 @@ def test_generations_beside_each_other_do_not_see_each_other(
     assert new.target.count() == 0
     scanned = [new.put(name, SCANNED, 2, rule=Rule.ABSENT) for name in ("row", "gone")]
     assert new.target.write(scanned) == [APPLIED] * 2
-    assert new.mends(new.put("old", 0), old.seen("old")) is STALE
-    assert new.mends(new.put("new", 0), None) is APPLIED
+    assert new.conditionally(new.put("old", 0), old.seen("old")) is STALE
+    assert new.conditionally(new.put("new", 0), None) is APPLIED
     assert all(map(old.stands, rows))
     assert old.seen("new") is None
     assert all(map(new.stands, scanned))
@@ -280,23 +280,25 @@ def test_an_owner_is_met_in_every_generation(pipelines: Generations) -> None:
         assert (shop.stands(taken), before.stands(gone)) == (generation >= standing, generation < standing)
 
 
-def test_a_mend_brings_a_row_into_its_generation(pipelines: Generations) -> None:
+def test_a_conditional_write_brings_a_row_into_its_generation(pipelines: Generations) -> None:
     for standing, generation in product((1, 2, 3), (1, 2, 3)):
         before, shop = pipelines.shops[standing], pipelines.shops[generation]
         names = [f"{kind} {standing} {generation}" for kind in ("live", "swept", "gone", "kept gone")]
         there = [(before.delete if "gone" in name else before.put)(name, 5) for name in names]
         before.target.write(there)
         right = [shop.put(name, 5, 2) if number % 2 == 0 else shop.delete(name, 5) for number, name in enumerate(names)]
-        mends = [ConditionalWrite(write, shop.seen(name)) for write, name in zip(right, names, strict=True)]
+        conditional_writes = [
+            ConditionalWrite(write, shop.seen(name)) for write, name in zip(right, names, strict=True)
+        ]
         if generation < standing:
-            # What is left of an earlier rebuild mends nothing that a later one has done.
-            assert shop.target.write_if_unchanged(mends) == [STALE] * 4
+            # What is left of an earlier rebuild repairs nothing that a later one has done.
+            assert shop.target.write_if_unchanged(conditional_writes) == [STALE] * 4
             assert all(map(before.stands, there))
             continue
-        assert shop.target.write_if_unchanged(mends) == [APPLIED] * 4
+        assert shop.target.write_if_unchanged(conditional_writes) == [APPLIED] * 4
         assert all(map(shop.stands, right))
         if generation > standing:
-            assert before.target.write_if_unchanged(mends) == [STALE] * 4
+            assert before.target.write_if_unchanged(conditional_writes) == [STALE] * 4
             late = [before.put(name, 9, 3) for name in names]
             assert before.target.write(late) == [STALE] * 4
         newer = [shop.put(name, 6, 4) for name in names]
@@ -310,8 +312,8 @@ def test_what_was_seen_tells_generations_apart(pipelines: Generations) -> None:
     seen = {name: one.seen(name) for name in ("live", "gone")}
     two.target.write([two.put("live", 5), two.delete("gone", 5)])
     for name in seen:
-        assert three.mends(three.put(name, 5, 2), seen[name]) is STALE
-        assert three.mends(three.put(name, 5, 2), two.seen(name)) is APPLIED
+        assert three.conditionally(three.put(name, 5, 2), seen[name]) is STALE
+        assert three.conditionally(three.put(name, 5, 2), two.seen(name)) is APPLIED
 
 
 def test_rows_are_listed_with_the_generation_that_wrote_them(pipelines: Generations) -> None:
@@ -330,12 +332,12 @@ def test_drop_leaves_what_other_generations_wrote_or_took_over(pipelines: Genera
     one, two, three = pipelines.shops.values()
     for shop, name in product((one, two, three), ("live", "gone")):
         shop.does((shop.put if name == "live" else shop.delete)(f"{name} {shop.target.generation}", 5))
-    one.target.write([one.put("taken", 5), one.delete("taken gone", 5), one.put("mended", 5), one.put("swept", 5)])
+    one.target.write([one.put("taken", 5), one.delete("taken gone", 5), one.put("put right", 5), one.put("swept", 5)])
     two.target.write([two.put("taken", 6), two.delete("taken gone", 6)])
-    stays = [two.put("mended", 5, 2), two.delete("swept", 5)]
+    stays = [two.put("put right", 5, 2), two.delete("swept", 5)]
     assert (
         two.target.write_if_unchanged(
-            [ConditionalWrite(stays[0], two.seen("mended")), ConditionalWrite(stays[1], two.seen("swept"))]
+            [ConditionalWrite(stays[0], two.seen("put right")), ConditionalWrite(stays[1], two.seen("swept"))]
         )
         == [APPLIED] * 2
     )
@@ -383,7 +385,7 @@ def test_a_bulk_load_is_finished_and_published(subject: Subject, generations: Ge
     assert outcomes[1:3] == [STALE, STALE]
     assert outcomes[0] is (APPLIED if subject.beside else STALE)
     if outcomes[0] is STALE:
-        assert shop.mends(scanned[0], shop.seen("row 0")) is APPLIED
+        assert shop.conditionally(scanned[0], shop.seen("row 0")) is APPLIED
     assert shop.target.count() == 300
     assert shop.target.finish() == []
     assert shop.target.finish() == []

@@ -52,7 +52,7 @@ EXAMPLES: list[tuple[Field, Any]] = [
 
 
 @pytest.mark.parametrize(("field", "value"), EXAMPLES, ids=lambda one: None)
-def test_what_stands_has_the_imprint_of_what_was_asked(database: Database, field: Field, value: Any) -> None:
+def test_what_stands_has_the_canonical_bytes_of_what_was_asked(database: Database, field: Field, value: Any) -> None:
     target = database.sink().open(database.layout((Field("id", "integer"), field)), 1)
     target.prepare()
     write = Write((1,), (1, value), 5)
@@ -63,7 +63,7 @@ def test_what_stands_has_the_imprint_of_what_was_asked(database: Database, field
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ROWS, min_size=2, max_size=8))
-def test_only_equal_contents_have_one_imprint(database: Database, rows: list[tuple[Any, ...]]) -> None:
+def test_only_equal_contents_have_one_canonical_bytes(database: Database, rows: list[tuple[Any, ...]]) -> None:
     target = emptied(database, database.layout((Field("id", "integer"), *FIELDS), name=ALL_TYPES))
     writes = [Write((number,), (number, *values), 5) for number, values in enumerate(rows)]
     stood = [write for write, outcome in zip(writes, target.write(writes), strict=True) if outcome is APPLIED]

@@ -1,4 +1,4 @@
-"""Mending where others write, remove or take over the same rows at the same moment, and answers are lost."""
+"""Conditional writes where others write, remove or take over the same rows at the same moment, and answers are lost."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def seen(target: OpenSearchTarget, key: str) -> Stored | None:
     return found
 
 
-def mends(target: OpenSearchTarget, write: Write, before: Stored | None) -> Outcome:
+def conditionally(target: OpenSearchTarget, write: Write, before: Stored | None) -> Outcome:
     (outcome,) = target.write_if_unchanged([ConditionalWrite(write, before)])
     return outcome
 
@@ -75,13 +75,13 @@ def test_a_change_that_comes_between_wins(
     if there is not None:
         target.write([there])
     at_first_bulk(line, lambda: target.write([theirs]))
-    assert mends(ours, mine, seen(ours, "row")) is STALE
+    assert conditionally(ours, mine, seen(ours, "row")) is STALE
     assert stands(target, theirs)
     # What is remembered of the row stands in the way of nothing that comes later.
     later = put("row", 7, number=4)
     assert ours.write([later]) == [APPLIED]
     assert stands(target, later)
-    assert mends(ours, put("row", 0, number=8), seen(ours, "row")) is APPLIED
+    assert conditionally(ours, put("row", 0, number=8), seen(ours, "row")) is APPLIED
     assert stands(target, put("row", 7, number=8))
 
 
@@ -91,13 +91,13 @@ def test_a_row_that_goes_between_is_not_brought_back(
     target.write([put("row", 5)])
     before = seen(ours, "row")
     at_first_bulk(line, lambda: store.delete(index=f"{target.layout.view}-g1", id="row"))
-    assert mends(ours, put("row", 5, number=3), before) is STALE
+    assert conditionally(ours, put("row", 5, number=3), before) is STALE
     assert seen(target, "row") is None
     older = put("row", 4, number=4)
     assert ours.write([older]) == [APPLIED], "what was remembered of it stands in nobody's way"
     store.delete(index=f"{target.layout.view}-g1", id="row")
-    assert mends(ours, put("row", 5, number=3), before) is STALE
-    assert mends(ours, put("row", 5, number=3), None) is APPLIED
+    assert conditionally(ours, put("row", 5, number=3), before) is STALE
+    assert conditionally(ours, put("row", 5, number=3), None) is APPLIED
     assert stands(target, put("row", 0, number=3))
 
 
@@ -106,17 +106,17 @@ def test_what_is_remembered_is_not_taken_for_what_stands(ours: OpenSearchTarget,
     ours.write([put("row", 5)])
     before = seen(ours, "row")
     target.write([put("row", 6)])
-    assert mends(ours, put("row", 5, number=3), before) is STALE
-    assert mends(ours, put("row", 6, number=3), seen(ours, "row")) is APPLIED
+    assert conditionally(ours, put("row", 5, number=3), before) is STALE
+    assert conditionally(ours, put("row", 6, number=3), seen(ours, "row")) is APPLIED
     assert stands(target, put("row", 6, number=3))
 
 
-def test_mended_rows_are_remembered_as_they_are_now(
+def test_rows_put_right_are_remembered_as_they_are_now(
     line: Line, ours: OpenSearchTarget, target: OpenSearchTarget
 ) -> None:
     ours.write([put("row", 5, "item1"), gone("gone", 5, "item1")])
     for key in ("row", "gone"):
-        assert mends(ours, put(key, 9, "item2"), seen(ours, key)) is APPLIED
+        assert conditionally(ours, put(key, 9, "item2"), seen(ours, key)) is APPLIED
     line.seen.clear()
     changes = [put("row", 1, "item2", 4), put("gone", 1, "item2", 4)]
     assert ours.write(changes) == [APPLIED] * 2
@@ -124,9 +124,9 @@ def test_mended_rows_are_remembered_as_they_are_now(
     assert all(stands(target, change) for change in changes)
 
 
-def test_a_row_that_another_worker_mended_for_another_item(ours: OpenSearchTarget, target: OpenSearchTarget) -> None:
+def test_a_row_that_another_worker_put_right_for_another_item(ours: OpenSearchTarget, target: OpenSearchTarget) -> None:
     ours.write([put("row", 500, "item1")])
-    assert mends(target, put("row", 0, "item2"), seen(target, "row")) is APPLIED
+    assert conditionally(target, put("row", 0, "item2"), seen(target, "row")) is APPLIED
     change = put("row", 3, "item2", 4)
     assert ours.write([change]) == [APPLIED]
     assert isinstance(ours.write([put("row", 501, "item1")])[0], Rejected)
@@ -148,19 +148,21 @@ def test_a_lost_answer(line: Line, ours: OpenSearchTarget, target: OpenSearchTar
     assert stands(target, put("new", 0, number=3))
 
 
-def test_a_document_put_in_by_hand_is_mended(target: OpenSearchTarget, store: OpenSearch) -> None:
+def test_a_document_put_in_by_hand_is_put_right(target: OpenSearchTarget, store: OpenSearch) -> None:
     store.index(index=f"{target.layout.view}-g1", id="row", body={"name": "by hand"})
     before = seen(target, "row")
     assert before is not None
     assert before.version == -1
-    assert mends(target, put("row", 9, number=3), before) is APPLIED
+    assert conditionally(target, put("row", 9, number=3), before) is APPLIED
     assert stands(target, put("row", 0, number=3))
     store.index(index=f"{target.layout.view}-g1", id="row", body={"name": "by hand"})
-    assert mends(target, gone("row", 9), before) is APPLIED
+    assert conditionally(target, gone("row", 9), before) is APPLIED
     assert stands(target, gone("row", 0))
 
 
-def test_a_mend_that_opensearch_refuses_fails_no_neighbour(sink: OpenSearchSink, layout: Callable[..., Layout]) -> None:
+def test_a_conditional_write_that_opensearch_refuses_fails_no_neighbour(
+    sink: OpenSearchSink, layout: Callable[..., Layout]
+) -> None:
     target = sink.open(layout((Field("name", "text", mapping={"type": "integer"}),)), 1)
     target.prepare()
     target.write([Write("a", ("1",), 5)])
@@ -188,8 +190,8 @@ def test_an_index_that_is_gone(target: OpenSearchTarget, store: OpenSearch) -> N
     target.write([put("row", 5)])
     before = seen(target, "row")
     store.indices.delete(index=f"{target.layout.view}-g1")
-    for mend in (ConditionalWrite(put("row", 5), before), ConditionalWrite(put("new", 0), None)):
+    for conditional in (ConditionalWrite(put("row", 5), before), ConditionalWrite(put("new", 0), None)):
         with pytest.raises(SinkRefused, match="fill the view anew"):
-            target.write_if_unchanged([mend])
+            target.write_if_unchanged([conditional])
     target.prepare()
     assert target.write_if_unchanged([ConditionalWrite(put("new", 0), None)]) == [APPLIED]

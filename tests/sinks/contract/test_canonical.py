@@ -16,7 +16,7 @@ def listed(target: Target) -> dict[RowKey, tuple[str, bytes]]:
     }
 
 
-def test_rows_show_the_imprints_and_states_of_their_writes(shop: Shop) -> None:
+def test_rows_show_the_canonical_bytes_and_states_of_their_writes(shop: Shop) -> None:
     """With and without owners, with missing fields, and more of them than stand on one page."""
     writes = [shop.put(f"{number}", 10**40 + number, number) for number in range(1200)]
     writes += [shop.put(f"of an item {number}", 7, number, owner="item1") for number in range(20)]
@@ -36,7 +36,7 @@ def test_the_state_has_the_generation(subject: Subject) -> None:
     assert listed(second.target)[write.key] == ("5 2 item1", second.target.canonical(write))
 
 
-def test_different_rows_have_different_imprints(shop: Shop) -> None:
+def test_different_rows_have_different_canonical_bytes(shop: Shop) -> None:
     one, another = shop.put("row", 5, 1), shop.put("row", 5, 2)
     same = shop.target.content(one) == shop.target.content(another)  # members of a set have no content
     assert (shop.target.canonical(one) == shop.target.canonical(another)) is same
@@ -44,7 +44,7 @@ def test_different_rows_have_different_imprints(shop: Shop) -> None:
     assert len(of_items) == 3
 
 
-def test_the_version_is_no_part_of_an_imprint(shop: Shop) -> None:
+def test_the_version_is_no_part_of_an_canonical_bytes(shop: Shop) -> None:
     assert shop.target.canonical(shop.put("row", 5)) == shop.target.canonical(shop.put("row", 10**40))
 
 

@@ -1,4 +1,4 @@
-"""Mending where others hold, change or remove the same rows at the same moment."""
+"""Conditional writes where others hold, change or remove the same rows at the same moment."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def test_who_holds_the_row_is_waited_for_and_looked_at_again(
 ) -> None:
     target = database.open()
     target.write([put("a", owner="item1")])
-    mend = ConditionalWrite(put("a", "Bern", owner="item1"), seen(target, "a"))
+    conditional = ConditionalWrite(put("a", "Bern", owner="item1"), seen(target, "a"))
     table = f"{target.layout.view}__g1"
     with ThreadPoolExecutor(1) as pool:
         with database.admin.transaction():
             database.run(meanwhile, table)
-            mending = pool.submit(target.write_if_unchanged, [mend])
+            writing = pool.submit(target.write_if_unchanged, [conditional])
             until(lambda: waiting(database, table) == 1)
-        assert mending.result(timeout=20) == [outcome]
+        assert writing.result(timeout=20) == [outcome]
     found = seen(target, "a")
     city = "Bern" if outcome is APPLIED else "Basel"
     assert found is None or found.content is None or found.content["city"] == city
@@ -56,11 +56,11 @@ def test_a_row_that_comes_while_nothing_was_seen(database: Database) -> None:
     with ThreadPoolExecutor(1) as pool:
         with database.admin.transaction():
             database.run("INSERT INTO {} (id, city, _version) VALUES ('a', 'Bern', 3)", table)
-            mending = pool.submit(
+            writing = pool.submit(
                 target.write_if_unchanged, [ConditionalWrite(put("a"), None), ConditionalWrite(put("b"), None)]
             )
             until(lambda: waiting(database, table) == 1)
-        assert mending.result(timeout=20) == [STALE, APPLIED]
+        assert writing.result(timeout=20) == [STALE, APPLIED]
     found = seen(target, "a")
     assert found is not None
     assert (found.version, found.content["city"]) == (3, "Bern")
@@ -79,7 +79,7 @@ def test_a_row_that_is_gone_is_not_brought_back(database: Database, live: bool) 
     assert seen(target, "a") is None
 
 
-def test_writers_and_menders_of_the_same_rows_do_not_deadlock(database: Database) -> None:
+def test_writers_and_repairers_of_the_same_rows_do_not_deadlock(database: Database) -> None:
     target = database.open()
     keys = [f"{number:02}" for number in range(40)]
     target.write([put(key) for key in keys])
@@ -91,8 +91,8 @@ def test_writers_and_menders_of_the_same_rows_do_not_deadlock(database: Database
     def write_if_unchanged(pipeline: int) -> None:
         for _ in range(28):
             rows = target.read([(key,) for key in keys])
-            mends = [ConditionalWrite(put(key, "Bonn"), row) for key, row in zip(keys, rows, strict=True)]
-            target.write_if_unchanged(mends if pipeline else mends[::-1])
+            conditional_writes = [ConditionalWrite(put(key, "Bonn"), row) for key, row in zip(keys, rows, strict=True)]
+            target.write_if_unchanged(conditional_writes if pipeline else conditional_writes[::-1])
 
     with ThreadPoolExecutor(4) as pool:
         doing: list[Callable[[int], None]] = [write, write_if_unchanged, write, write_if_unchanged]
@@ -101,7 +101,7 @@ def test_writers_and_menders_of_the_same_rows_do_not_deadlock(database: Database
     assert {row.version for row in target.rows()} == {29}
 
 
-def test_a_mend_that_a_unique_index_refuses_fails_no_neighbour(database: Database) -> None:
+def test_a_conditional_write_that_a_unique_index_refuses_fails_no_neighbour(database: Database) -> None:
     target = database.open(database.layout(indexes=[Index(("city",), unique=True)]))
     target.write([put("a", "Basel"), put("b", "Bern"), put("c", "Bonn")])
     looks = {key: seen(target, key) for key in "abc"}

@@ -1,4 +1,4 @@
-"""Mending what only Redis has: keys edited, removed and made by hand, companions, expiry; and the room there is."""
+"""Conditional writes on what only Redis has: keys edited and made by hand, companions, expiry; and the room left."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_version_edited_by_hand_is_put_right(sink: RedisSink, client: redis.Re
     assert keyed.stands(keyed.row("row", 0 if seen.owner else seen.version, 2))
 
 
-def test_a_mend_that_deletes_leaves_no_ghost_but_a_tombstone_for_25_hours(
+def test_a_conditional_write_that_deletes_leaves_no_ghost_but_a_tombstone_for_25_hours(
     keyed: Keyed, next_keyed: Keyed, client: redis.Redis
 ) -> None:
     keyed.target.write([keyed.row("row", 5)])
@@ -107,12 +107,12 @@ def test_a_key_that_is_no_unicode_is_rejected_alone(keyed: Keyed, key: str) -> N
     write = Write(bad, keyed.values(), 1)
     before, middle, after = keyed.target.write([good[0], write, good[1]])
     assert (before, type(middle), after) == (APPLIED, Rejected, APPLIED)
-    mends = [
+    conditional_writes = [
         ConditionalWrite(good[0], keyed.read("before")),
         ConditionalWrite(write, None),
         ConditionalWrite(good[1], keyed.read("after")),
     ]
-    before, middle, after = keyed.target.write_if_unchanged(mends)
+    before, middle, after = keyed.target.write_if_unchanged(conditional_writes)
     assert (before, type(middle), after) == (APPLIED, Rejected, APPLIED)
 
 
@@ -120,7 +120,7 @@ def test_a_key_that_is_no_unicode_is_rejected_alone(keyed: Keyed, key: str) -> N
 
 
 @pytest.mark.parametrize("type", TYPES)
-def test_what_dynaview_did_not_create_is_never_mended(
+def test_what_dynaview_did_not_create_is_never_written(
     sink: RedisSink, client: redis.Redis, prefix: str, type: str
 ) -> None:
     client.rpush(f"{prefix}list", "mine")
@@ -160,7 +160,7 @@ def test_what_dynaview_did_not_create_is_never_mended(
     assert {name: client.dump(name) for name in names} == before
 
 
-def test_a_foreign_companion_is_never_mended(keyed: Keyed, client: redis.Redis) -> None:
+def test_a_foreign_companion_is_never_written(keyed: Keyed, client: redis.Redis) -> None:
     client.rpush(keyed.beside("list"), "mine")
     client.set(keyed.beside("text"), "mine")
     for name in ("list", "text"):
@@ -186,7 +186,7 @@ def test_a_string_overlaid_by_another_type_is_left_alone(sink: RedisSink, client
 
 @pytest.mark.parametrize("type", ["hash", "string"])
 @pytest.mark.parametrize("generation", [1, 2])
-def test_a_mended_row_expires_after_seconds(
+def test_a_row_put_right_expires_after_seconds(
     sink: RedisSink, client: redis.Redis, prefix: str, type: str, generation: int
 ) -> None:
     view = layout(type, expire_after=100)
@@ -212,7 +212,9 @@ def test_a_mended_row_expires_after_seconds(
 
 
 @pytest.mark.parametrize("type", ["hash", "string"])
-def test_a_mended_row_expires_when_its_item_says(sink: RedisSink, client: redis.Redis, prefix: str, type: str) -> None:
+def test_a_row_put_right_expires_when_its_item_says(
+    sink: RedisSink, client: redis.Redis, prefix: str, type: str
+) -> None:
     target = sink.open(layout(type, expire_field=True), 1)
     key = f"{prefix}1"
     now = int(time.time())

@@ -1,4 +1,4 @@
-"""Mends among guarded writes: compared with the model step by step, and racing with them."""
+"""Conditional writes among guarded writes: compared with the model step by step, and racing with them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -34,7 +35,7 @@ class Look(NamedTuple):
 
 
 class Fix(NamedTuple):
-    """A mend before it is spelled: of which of the last looks, and how; `number` None deletes."""
+    """A conditional write before it is spelled: of which of the last looks, and how; `number` None deletes."""
 
     look: int
     number: int | None
@@ -158,10 +159,13 @@ def machine(bench: Bench) -> type[RuleBasedStateMachine]:
                 write = bench.write(self.example, look.row, fix.number, version=7, owner=fix.owner)
                 claimed = doubted(look.state, fix.doubt)
                 asked[write.key] = ConditionalWrite(write, bench.stored(write.key, claimed, pipeline)), claimed
-            outcomes: list[Outcome] = bench.targets[pipeline].write_if_unchanged([mend for mend, _ in asked.values()])
+            outcomes: list[Outcome] = bench.targets[pipeline].write_if_unchanged(
+                [conditional for conditional, _ in asked.values()]
+            )
             model = self.models[pipeline]
             assert outcomes == [
-                model.write_if_unchanged(mend.write, claimed, pipeline) for mend, claimed in asked.values()
+                model.write_if_unchanged(conditional.write, claimed, pipeline)
+                for conditional, claimed in asked.values()
             ]
 
         def check(self, pipeline: int, row: int) -> None:
@@ -177,7 +181,7 @@ def machine(bench: Bench) -> type[RuleBasedStateMachine]:
     return Histories
 
 
-def test_mends_among_writes_do_as_the_model_does(bench: Bench) -> None:
+def test_conditional_writes_among_writes_do_as_the_model_does(bench: Bench) -> None:
     run_state_machine_as_test(
         machine(bench),
         settings=settings(
@@ -193,9 +197,10 @@ def test_mends_among_writes_do_as_the_model_does(bench: Bench) -> None:
 
 
 class Race:
-    """One pipeline that follows, two that mend what they saw, and, in place, a late writer of the generation before.
+    """One pipeline that follows, two that repair what they saw, and, in place, a late writer of the generation before.
 
-    What a change or a mend under a version leaves tells of that version, so that every look shows what undid what.
+    What a change or a conditional write under a version leaves tells of that version, so that every look shows what
+    undid what.
     """
 
     NAMES = tuple(f"{number}" for number in range(8))
@@ -227,10 +232,12 @@ class Race:
     def follow(self) -> None:
         try:
             for at in range(len(VERSIONS)):
-                assert self.looked.acquire(timeout=30), "nobody mends"
+                assert self.looked.acquire(timeout=30), "nobody repairs"
                 writes = [self.change(self.pipeline, name, at) for name in self.NAMES]
                 outcomes = sent(lambda writes=writes: self.pipeline.target.write(writes))  # type: ignore[misc]
-                assert at < self.LATE or outcomes == [APPLIED] * len(writes), "a mend took the place of a newer change"
+                assert at < self.LATE or outcomes == [APPLIED] * len(writes), (
+                    "a conditional write took the place of a newer change"
+                )
         finally:
             self.over.set()
 
@@ -247,12 +254,12 @@ class Race:
         while not self.over.is_set():
             rows = shop.target.read([shop.key(name) for name in self.NAMES])
             self.looked.release()
-            mends = []
+            conditional_writes = []
             for name, row in zip(self.NAMES, rows, strict=True):
                 turn += 1
-                write = shop.put(name, 0, mended(row)) if turn % 4 else shop.delete(name, 0)
-                mends.append(ConditionalWrite(write, row))
-            done.update(sent(lambda mends=mends: shop.target.write_if_unchanged(mends)))  # type: ignore[misc]
+                write = shop.put(name, 0, number_after(row)) if turn % 4 else shop.delete(name, 0)
+                conditional_writes.append(ConditionalWrite(write, row))
+            done.update(sent(partial(shop.target.write_if_unchanged, conditional_writes)))
         return done
 
     def look(self) -> None:
@@ -269,14 +276,14 @@ class Race:
                 continue
             assert row.version >= self.met.get(row.key, 0), "a row went back in time"
             self.met[row.key] = row.version
-            contents = [self.twin.target.content(self.twin.put(name, 0, mended(row))), None]
+            contents = [self.twin.target.content(self.twin.put(name, 0, number_after(row))), None]
             if row.version:
                 contents.append(self.twin.target.content(self.change(self.twin, name, VERSIONS.index(row.version))))
             assert row.content in contents, "a row shows what is not of its version"
 
 
 def sent(act: Callable[[], list[Outcome]]) -> list[Outcome]:
-    """Send a batch again where the store could not take it, as pipelines and menders do: of two batches that wait for
+    """Send a batch again where the store could not take it, as pipelines and repairers do: of two batches that wait for
     each other's rows a store has to refuse one."""
     for _ in range(30):
         try:
@@ -286,25 +293,25 @@ def sent(act: Callable[[], list[Outcome]]) -> list[Outcome]:
     return act()
 
 
-def mended(row: Stored | None) -> int:
-    """The number of the row that mends `row`."""
+def number_after(row: Stored | None) -> int:
+    """The number of the row that repairs `row`."""
     return 100 + (VERSIONS.index(row.version) if row is not None and row.version else 99)
 
 
-def test_no_mend_undoes_a_newer_change(subject: Subject) -> None:
+def test_no_conditional_write_undoes_a_newer_change(subject: Subject) -> None:
     race = Race(subject)
     race.fill()
     with ThreadPoolExecutor(5) as pool:
         pipelines = [pool.submit(race.follow), pool.submit(race.look)]
         if race.late is not None:
             pipelines.append(pool.submit(race.replay))
-        menders = [
+        repairers = [
             pool.submit(race.write_if_unchanged, race.pipeline, 0),
             pool.submit(race.write_if_unchanged, race.twin, 1),
         ]
         for pipeline in pipelines:
             pipeline.result(timeout=120)
-        outcomes = sum((mender.result(timeout=120) for mender in menders), Counter[Outcome]())
+        outcomes = sum((repairer.result(timeout=120) for repairer in repairers), Counter[Outcome]())
     race.look_once()
     assert set(outcomes) <= {APPLIED, STALE}
     assert outcomes[APPLIED]

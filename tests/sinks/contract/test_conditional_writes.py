@@ -1,4 +1,4 @@
-"""What the port says of mending, over every store."""
+"""What the port says of conditional writes, over every store."""
 
 from __future__ import annotations
 
@@ -52,23 +52,26 @@ def stand(shop: Shop, name: str, look: tuple[int, str, bool]) -> Write:
 
 
 @pytest.mark.parametrize("deletes", [False, True], ids=["upsert", "delete"])
-def test_a_row_is_mended_exactly_where_it_is_as_it_was_seen(shop: Shop, deletes: bool) -> None:
+def test_a_row_is_written_exactly_where_it_is_as_it_was_seen(shop: Shop, deletes: bool) -> None:
     pairs = {f"{row}": pair for row, pair in enumerate(product(LOOKS, LOOKS))}
     before = [stand(shop, name, there) for name, (there, _) in pairs.items() if there is not None]
     assert shop.target.write(before) == [APPLIED] * len(before)
-    mends = [
+    conditional_writes = [
         ConditionalWrite(
             shop.delete(name, 7, "item1") if deletes else shop.put(name, 7, 2, "item1"), found(shop, name, seen)
         )
         for name, (_, seen) in pairs.items()
     ]
-    outcomes = shop.target.write_if_unchanged(mends)
+    outcomes = shop.target.write_if_unchanged(conditional_writes)
     assert outcomes == [APPLIED if there == seen else STALE for there, seen in pairs.values()]
-    rows = shop.target.read([mend.write.key for mend in mends])
-    for (name, (there, seen)), mend, row in zip(pairs.items(), mends, rows, strict=True):
+    rows = shop.target.read([conditional.write.key for conditional in conditional_writes])
+    for (name, (there, seen)), conditional, row in zip(pairs.items(), conditional_writes, rows, strict=True):
         if there == seen:
             version = seen[0] if seen is not None and seen[1] == "item1" else 0
-            assert row == Stored(mend.write.key, version, "item1", 1, shop.target.content(mend.write)), (there, seen)
+            assert row == Stored(conditional.write.key, version, "item1", 1, shop.target.content(conditional.write)), (
+                there,
+                seen,
+            )
         else:
             assert row == found(shop, name, there), (there, seen)
 
@@ -79,7 +82,7 @@ def test_a_look_at_another_generation_fits_nothing(shop: Shop) -> None:
     for write in there:
         content = shop.target.content(write)
         for generation in (0, 2):
-            assert shop.mends(shop.put("live", 5, 2), Stored(write.key, 5, "", generation, content)) is STALE
+            assert shop.conditionally(shop.put("live", 5, 2), Stored(write.key, 5, "", generation, content)) is STALE
         assert shop.stands(write)
 
 
@@ -88,16 +91,16 @@ def test_of_what_was_seen_the_content_does_not_matter(shop: Shop) -> None:
     shop.does(by_hand)
     right = shop.put("row", 5, 4)
     other = shop.target.content(shop.put("row", 5, 6))
-    assert shop.mends(right, Stored(by_hand.key, 5, "", 1, other)) is APPLIED
+    assert shop.conditionally(right, Stored(by_hand.key, 5, "", 1, other)) is APPLIED
     assert shop.stands(right)
 
 
-def test_version_and_rule_of_a_mending_write_are_not_looked_at(shop: Shop) -> None:
+def test_version_and_rule_of_a_conditional_write_are_not_looked_at(shop: Shop) -> None:
     for name, version, rule in (("a", 3, Rule.NEWER), ("b", 9, Rule.NEWER), ("c", 9, Rule.ABSENT)):
         shop.does(shop.put(name, 5))
-        assert shop.mends(shop.put(name, version, 2, rule=rule), shop.seen(name)) is APPLIED
+        assert shop.conditionally(shop.put(name, version, 2, rule=rule), shop.seen(name)) is APPLIED
         assert shop.stands(shop.put(name, 5, 2))
-        assert shop.mends(shop.put(f"new {name}", version, 2, rule=rule), None) is APPLIED
+        assert shop.conditionally(shop.put(f"new {name}", version, 2, rule=rule), None) is APPLIED
         assert shop.stands(shop.put(f"new {name}", 0, 2))
 
 
@@ -106,16 +109,16 @@ def test_nothing_of_the_old_values_is_left(shop: Shop) -> None:
     shop.does(shop.put("row", 5, 1))
     for number in (0, 3, 6, 0, 6, 3):
         write = shop.put("row", 5, number)
-        assert shop.mends(write, shop.seen("row")) is APPLIED
+        assert shop.conditionally(write, shop.seen("row")) is APPLIED
         assert shop.stands(write)
 
 
-def test_the_same_mend_again_ends_the_same(shop: Shop) -> None:
+def test_the_same_conditional_write_again_ends_the_same(shop: Shop) -> None:
     shop.does(shop.put("row", 5))
-    mend = ConditionalWrite(shop.put("row", 5, 2), shop.seen("row"))
-    assert shop.target.write_if_unchanged([mend]) == [APPLIED]
-    shop.target.write_if_unchanged([mend])
-    assert shop.stands(mend.write)
+    conditional = ConditionalWrite(shop.put("row", 5, 2), shop.seen("row"))
+    assert shop.target.write_if_unchanged([conditional]) == [APPLIED]
+    shop.target.write_if_unchanged([conditional])
+    assert shop.stands(conditional.write)
     new = ConditionalWrite(shop.put("new", 0, 2), None)
     assert shop.target.write_if_unchanged([new]) == [APPLIED]
     assert shop.target.write_if_unchanged([new]) == [STALE]
@@ -125,13 +128,13 @@ def test_the_same_mend_again_ends_the_same(shop: Shop) -> None:
 # Versions and owners
 
 
-def test_a_mended_row_is_guarded_by_the_version_that_was_seen(shop: Shop) -> None:
+def test_a_row_put_right_is_guarded_by_the_version_that_was_seen(shop: Shop) -> None:
     shop.does(shop.put("row", HIGH, owner="item1"))
     shop.does(shop.delete("gone", HIGH, owner="item1"))
     for name in ("row", "gone"):
-        mended = shop.put(name, HIGH, 2, owner="item1")
-        assert shop.mends(mended, shop.seen(name)) is APPLIED
-        assert shop.stands(mended)
+        righted = shop.put(name, HIGH, 2, owner="item1")
+        assert shop.conditionally(righted, shop.seen(name)) is APPLIED
+        assert shop.stands(righted)
         assert shop.does(shop.put(name, HIGH, 3, owner="item1")) is STALE
         assert shop.does(shop.delete(name, HIGH - 1, owner="item1")) is STALE
         newer = shop.put(name, HIGH + 1, 3, owner="item1")
@@ -139,11 +142,11 @@ def test_a_mended_row_is_guarded_by_the_version_that_was_seen(shop: Shop) -> Non
         assert shop.stands(newer)
 
 
-def test_a_row_mended_for_another_item_takes_any_change_of_it(shop: Shop) -> None:
+def test_a_row_put_right_for_another_item_takes_any_change_of_it(shop: Shop) -> None:
     shop.does(shop.put("row", HIGH, owner="item1"))
     shop.does(shop.delete("gone", HIGH, owner="item1"))
     for name in ("row", "gone"):
-        assert shop.mends(shop.put(name, 9, 2, owner="item2"), shop.seen(name)) is APPLIED
+        assert shop.conditionally(shop.put(name, 9, 2, owner="item2"), shop.seen(name)) is APPLIED
         assert shop.stands(shop.put(name, 0, 2, owner="item2"))
         assert shop.does(shop.delete(name, HIGH + 1, owner="item1")) is STALE
         assert isinstance(shop.does(shop.put(name, HIGH + 1, owner="item1")), Rejected)
@@ -152,11 +155,11 @@ def test_a_row_mended_for_another_item_takes_any_change_of_it(shop: Shop) -> Non
         assert shop.stands(change)
 
 
-def test_a_mend_that_deletes_leaves_a_tombstone(shop: Shop) -> None:
+def test_a_conditional_write_that_deletes_leaves_a_tombstone(shop: Shop) -> None:
     shop.target.write([shop.put("row", 5), shop.put("other", 6, owner="item1"), shop.put("stays", 5)])
-    assert shop.mends(shop.delete("row", 9), shop.seen("row")) is APPLIED
-    assert shop.mends(shop.delete("other", 9, owner="item2"), shop.seen("other")) is APPLIED
-    assert shop.mends(shop.delete("never", 9), None) is APPLIED
+    assert shop.conditionally(shop.delete("row", 9), shop.seen("row")) is APPLIED
+    assert shop.conditionally(shop.delete("other", 9, owner="item2"), shop.seen("other")) is APPLIED
+    assert shop.conditionally(shop.delete("never", 9), None) is APPLIED
     for gone in (shop.delete("row", 5), shop.delete("other", 0, owner="item2"), shop.delete("never", 0)):
         assert shop.stands(gone)
     assert shop.does(shop.put("row", 5)) is STALE
@@ -171,18 +174,18 @@ def test_a_mend_that_deletes_leaves_a_tombstone(shop: Shop) -> None:
 # Batches and outcomes
 
 
-def test_an_empty_batch_of_mends_does_nothing(target: Target) -> None:
+def test_an_empty_batch_of_conditional_writes_does_nothing(target: Target) -> None:
     assert target.write_if_unchanged([]) == []
 
 
 @pytest.mark.parametrize("size", [1, 99, 101, 1200])
-def test_batches_of_mends_of_any_size(shop: Shop, size: int) -> None:
+def test_batches_of_conditional_writes_of_any_size(shop: Shop, size: int) -> None:
     writes = [shop.put(f"{number}", 7, number) for number in range(size)]
     shop.target.write(writes[::2])
     seen = shop.target.read([write.key for write in writes])
     right = [shop.put(f"{number}", 7, number + 1) for number in range(size)]
-    mends = [ConditionalWrite(write, row) for write, row in zip(right, seen, strict=True)]
-    assert shop.target.write_if_unchanged(mends) == [APPLIED] * size
+    conditional_writes = [ConditionalWrite(write, row) for write, row in zip(right, seen, strict=True)]
+    assert shop.target.write_if_unchanged(conditional_writes) == [APPLIED] * size
     expected = {
         write.key: Stored(write.key, 7 if number % 2 == 0 else 0, "", 1, shop.target.content(write))
         for number, write in enumerate(right)
@@ -192,16 +195,18 @@ def test_batches_of_mends_of_any_size(shop: Shop, size: int) -> None:
     assert shop.target.count() == size
 
 
-def test_a_rejected_mend_fails_no_neighbour_and_changes_nothing(subject: Subject, shop: Shop) -> None:
+def test_a_rejected_conditional_write_fails_no_neighbour_and_changes_nothing(subject: Subject, shop: Shop) -> None:
     text = f"{shop.target.layout.view}:bad"
     key, bad = subject.unstorable(text)
     shop.does(shop.put("bad", 4))
     standing = [shop.put(f"{number}", 5, 1) for number in range(240)]
     shop.target.write(standing)
     seen = shop.target.read([write.key for write in standing])
-    mends = [ConditionalWrite(shop.put(f"{number}", 5, 2), row) for number, row in enumerate(seen)]
+    conditional_writes = [ConditionalWrite(shop.put(f"{number}", 5, 2), row) for number, row in enumerate(seen)]
     there = shop.target.read([key])[0] if key == subject.key(text) else None
-    outcomes = shop.target.write_if_unchanged([*mends[:120], ConditionalWrite(Write(key, bad, 1), there), *mends[120:]])
+    outcomes = shop.target.write_if_unchanged(
+        [*conditional_writes[:120], ConditionalWrite(Write(key, bad, 1), there), *conditional_writes[120:]]
+    )
     rejected = outcomes.pop(120)
     assert isinstance(rejected, Rejected)
     assert rejected.kind is RejectedKind.CONTENT
@@ -213,7 +218,7 @@ def test_a_rejected_mend_fails_no_neighbour_and_changes_nothing(subject: Subject
     assert shop.target.count() == 241
 
 
-def test_outcomes_of_mends_are_in_the_order_of_a_mixed_batch(subject: Subject, shop: Shop) -> None:
+def test_outcomes_of_conditional_writes_are_in_the_order_of_a_mixed_batch(subject: Subject, shop: Shop) -> None:
     shop.target.write([shop.put("live", 5), shop.put("moved", 5), shop.delete("gone", 5), shop.put("orphan", 5)])
     seen = {name: shop.seen(name) for name in ("live", "moved", "gone", "orphan", "new", "taken")}
     shop.target.write([shop.put("moved", 6, 3), shop.put("taken", 1, 3)])
@@ -235,28 +240,28 @@ def test_outcomes_of_mends_are_in_the_order_of_a_mixed_batch(subject: Subject, s
     assert shop.stands(shop.put("taken", 1, 3))
 
 
-def test_keys_of_mends_are_kept_as_they_are(shop: Shop) -> None:
+def test_keys_of_conditional_writes_are_kept_as_they_are(shop: Shop) -> None:
     names = ["ümlaut 中 \U0001f600", "a b", "a:b", "a{b}c", "}{", "{}", "a/b?c=d&e#f", "a\\b", 'a"b', "*[x]?", "'"]
     assert shop.target.write_if_unchanged([ConditionalWrite(shop.put(name, 0), None) for name in names]) == [
         APPLIED
     ] * len(names)
     assert all(shop.stands(shop.put(name, 0)) for name in names)
-    mends = [ConditionalWrite(shop.delete(name, 0), shop.seen(name)) for name in names]
-    assert shop.target.write_if_unchanged(mends) == [APPLIED] * len(names)
+    conditional_writes = [ConditionalWrite(shop.delete(name, 0), shop.seen(name)) for name in names]
+    assert shop.target.write_if_unchanged(conditional_writes) == [APPLIED] * len(names)
     assert all(shop.stands(shop.delete(name, 0)) for name in names)
 
 
 # Threads
 
 
-def test_of_many_menders_of_nothing_one_wins(subject: Subject, shop: Shop) -> None:
+def test_of_many_repairers_of_nothing_one_wins(subject: Subject, shop: Shop) -> None:
     other = Shop(subject, subject.another().open(shop.target.layout, shop.target.generation))
     barrier = Barrier(4)
 
     def race(pipeline: int) -> list[Outcome]:
         own = (shop, other)[pipeline % 2]
         barrier.wait(timeout=30)
-        return [own.mends(own.put(f"{row}", 0, pipeline), None) for row in range(20)]
+        return [own.conditionally(own.put(f"{row}", 0, pipeline), None) for row in range(20)]
 
     with ThreadPoolExecutor(4) as pool:
         pipelines = list(pool.map(race, range(4)))
@@ -269,7 +274,7 @@ def test_of_many_menders_of_nothing_one_wins(subject: Subject, shop: Shop) -> No
 # The store
 
 
-def test_a_store_that_cannot_be_reached_mends_nothing(subject: Subject) -> None:
+def test_a_store_that_cannot_be_reached_conditional_writes_nothing(subject: Subject) -> None:
     if subject.unreachable is None:
         pytest.skip("memory is always there")
     sink = subject.unreachable()
