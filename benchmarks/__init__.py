@@ -1,1 +1,1 @@
-"""Measurements: ratios to raw ceilings, and long runs that count losses. Not part of the test suite."""
+"""Measurements: ratios to raw ceilings, memory, lag. Not part of the test suite; soaks are in tests/soak."""

@@ -14,19 +14,19 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import decode, from_dynamodb, into_opensearch, into_postgres, into_redis, memory, rebuild, verify
-from benchmarks.setting import Setting
 from benchmarks.timing import Group, Rates, measure, plain
+from benchmarks.workload import Workload
 from tests.support.servers import servers
 
 _STORES = ("redis", "postgres", "opensearch")
-_GROUPS: Mapping[str, tuple[Callable[[Setting], list[Group]], tuple[str, ...]]] = {
-    "decode": (lambda setting: [decode.group(setting)], ()),
-    "redis": (lambda setting: [into_redis.group(setting)], ("redis",)),
-    "postgres": (lambda setting: [into_postgres.group(setting)], ("postgres",)),
-    "opensearch": (lambda setting: [into_opensearch.group(setting)], ("opensearch",)),
-    "dynamodb": (lambda setting: [from_dynamodb.group(setting)], (*_STORES, "dynamodb")),
+_GROUPS: Mapping[str, tuple[Callable[[Workload], list[Group]], tuple[str, ...]]] = {
+    "decode": (lambda workload: [decode.group(workload)], ()),
+    "redis": (lambda workload: [into_redis.group(workload)], ("redis",)),
+    "postgres": (lambda workload: [into_postgres.group(workload)], ("postgres",)),
+    "opensearch": (lambda workload: [into_opensearch.group(workload)], ("opensearch",)),
+    "dynamodb": (lambda workload: [from_dynamodb.group(workload)], (*_STORES, "dynamodb")),
     "rebuild": (rebuild.groups, (*_STORES, "dynamodb")),
-    "verify": (lambda setting: [verify.group(setting)], (*_STORES, "dynamodb")),
+    "verify": (lambda workload: [verify.group(workload)], (*_STORES, "dynamodb")),
 }
 """What makes each name's groups, and the servers that they need."""
 
@@ -51,9 +51,9 @@ def main() -> None:
     needed = list(dict.fromkeys(server for name in chosen for server in _GROUPS[name][1]))
     if chosen:
         with servers(needed) as _, tempfile.TemporaryDirectory() as folder, progress.status("") as status:
-            setting = Setting(dict(os.environ), Path(folder), options.records)
+            workload = Workload(dict(os.environ), Path(folder), options.records)
             status.update("making changes")
-            groups = [group for name in chosen for group in _GROUPS[name][0](setting)]
+            groups = [group for name in chosen for group in _GROUPS[name][0](workload)]
             rates = measure(groups, options.rounds, lambda line: status.update(line))
         if not options.json:
             _show(console, groups, rates, options.rounds)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from benchmarks.setting import IMAGES, Setting
 from benchmarks.timing import Clock, Contender, Figure, Group, clock
+from benchmarks.workload import IMAGES, Workload
 from dynaview.projections.attributes import Attr, Shape
 from dynaview.projections.changes import version_of
 from dynaview.sources.pages import RecordsDecoder
@@ -36,10 +36,10 @@ class _Page(msgspec.Struct):
 _ENVELOPES = "envelope split only"
 
 
-def group(setting: Setting) -> Group:
+def group(workload: Workload) -> Group:
     """Decoding, against splitting envelopes only."""
-    bodies, count = setting.bodies(), setting.count
-    view = setting.view("redis")
+    bodies, count = workload.bodies(), workload.count
+    view = workload.view("redis")
     whole = Shape(None)
     split = msgspec.json.Decoder(_Page)
 

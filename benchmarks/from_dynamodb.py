@@ -11,9 +11,9 @@ import msgspec
 
 from benchmarks.pipeline import follow
 from benchmarks.records import item
-from benchmarks.setting import Setting, View, batches
 from benchmarks.sinks import anew
 from benchmarks.timing import Clock, Contender, Figure, Group, clock
+from benchmarks.workload import View, Workload, batches
 from dynaview.sources.session import Session
 from dynaview.sources.stream import DynamoStream
 from dynaview.sources.table import DynamoTable
@@ -32,17 +32,17 @@ class _Only(msgspec.Struct):
 _next = msgspec.json.Decoder(_Only)
 
 
-def group(setting: Setting) -> Group:
+def group(workload: Workload) -> Group:
     """A stream of DynamoDB Local into each store: every order written, then changed."""
-    orders = max(1000, setting.count // 4)
-    endpoint = setting.environment["DYNAMODB_ENDPOINT"]
+    orders = max(1000, workload.count // 4)
+    endpoint = workload.environment["DYNAMODB_ENDPOINT"]
     session = Session("ddblocal", endpoint)
     client = boto3.client("dynamodb", region_name="ddblocal", endpoint_url=endpoint)
-    create_table(client, setting.run)
+    create_table(client, workload.run)
     for revision in (1, 2):
-        write_orders(client, setting.run, orders, revision)
-    arn = DynamoTable(session, setting.run).describe().stream_arn or ""
-    views = [setting.view(store) for store in ("redis", "postgres", "opensearch")]
+        write_orders(client, workload.run, orders, revision)
+    arn = DynamoTable(session, workload.run).describe().stream_arn or ""
+    views = [workload.view(store) for store in ("redis", "postgres", "opensearch")]
     stream = DynamoStream(session, arn, views[0].shape)
     (shard,) = stream.shards()
     last, records, pages = _end(stream, shard.id)
@@ -58,7 +58,7 @@ def group(setting: Setting) -> Group:
         return timed
 
     def into(view: View) -> Callable[[], Clock]:
-        return lambda: follow(DynamoStream(session, arn, view.shape), view, anew(view), setting.folder, last, records)
+        return lambda: follow(DynamoStream(session, arn, view.shape), view, anew(view), workload.folder, last, records)
 
     contenders = [Contender(_PULLED, pull)]
     contenders += [Contender(f"into {view.sink.name}", into(view)) for view in views]

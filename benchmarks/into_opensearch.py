@@ -8,21 +8,21 @@ from typing import Any
 import msgspec
 from opensearchpy import OpenSearch
 
-from benchmarks.setting import FIELDS, Setting, batches
 from benchmarks.sinks import anew, followed, write
 from benchmarks.timing import Clock, Contender, Figure, Group, clock
+from benchmarks.workload import FIELDS, Workload, batches
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import Target
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-def group(setting: Setting) -> Group:
+def group(workload: Workload) -> Group:
     """Everything that ends in OpenSearch."""
-    view = setting.view("opensearch")
-    client: Any = OpenSearch([setting.environment["OPENSEARCH_URL"]], timeout=60)
-    first, second, third = (view.writes(setting.bodies(revision)) for revision in (1, 2, 3))
-    index = f"{setting.run}-raw"
+    view = workload.view("opensearch")
+    client: Any = OpenSearch([workload.environment["OPENSEARCH_URL"]], timeout=60)
+    first, second, third = (view.writes(workload.bodies(revision)) for revision in (1, 2, 3))
+    index = f"{workload.run}-raw"
     targets: list[Target] = []
 
     def fresh() -> Clock:
@@ -31,7 +31,7 @@ def group(setting: Setting) -> Group:
 
     def raw(writes: Sequence[Write], fresh: bool) -> Clock:
         if fresh:
-            make_alike(client, f"{setting.run}-orders", index)
+            make_alike(client, f"{workload.run}-orders", index)
         return bulk(client, index, writes)
 
     return Group(
@@ -42,7 +42,7 @@ def group(setting: Setting) -> Group:
             Contender("guarded, update of rows not remembered", lambda: write(view.target(), third)),
             Contender("raw bulk, fresh", lambda: raw(first, True)),
             Contender("raw bulk, update", lambda: raw(second, False)),
-            Contender("end to end", followed(setting, view)),
+            Contender("end to end", followed(workload, view)),
         ],
         [
             Figure("guarded, fresh", "raw bulk, fresh", 0.95),

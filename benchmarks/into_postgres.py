@@ -9,23 +9,23 @@ import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
-from benchmarks.setting import FIELDS, Setting, batches
 from benchmarks.sinks import anew, followed, write
 from benchmarks.stock import stock_postgres
 from benchmarks.timing import Clock, Contender, Figure, Group, clock
+from benchmarks.workload import FIELDS, Workload, batches
 from dynaview.projections.rows import Write
 
 TYPES = ("text", "text", "text", "numeric", "integer", "boolean", "text", "text")
 CONNECTIONS = 2
 
 
-def group(setting: Setting) -> Group:
+def group(workload: Workload) -> Group:
     """Everything that ends in Postgres."""
-    view = setting.view("postgres")
+    view = workload.view("postgres")
     target = view.target()
-    url = setting.environment["DATABASE_URL"]
-    first, second = (view.writes(setting.bodies(revision)) for revision in (1, 2))
-    table = f"{setting.run}_raw"
+    url = workload.environment["DATABASE_URL"]
+    first, second = (view.writes(workload.bodies(revision)) for revision in (1, 2))
+    table = f"{workload.run}_raw"
     connections = [psycopg.connect(url) for _ in range(CONNECTIONS)]
     names = [sql.Identifier(name) for name in FIELDS]
     columns = [sql.SQL("{} " + kind).format(name) for name, kind in zip(names, TYPES, strict=True)]
@@ -54,7 +54,7 @@ def group(setting: Setting) -> Group:
 
     def stock() -> Clock:
         empty()
-        return stock_postgres(setting, engine, table)
+        return stock_postgres(workload, engine, table)
 
     return Group(
         "postgres",
@@ -62,7 +62,7 @@ def group(setting: Setting) -> Group:
             Contender("plain COPY", raw),
             Contender("guarded, fresh", lambda: write(anew(view), first, CONNECTIONS)),
             Contender("guarded, update", lambda: write(target, second, CONNECTIONS)),
-            Contender("end to end", followed(setting, view)),
+            Contender("end to end", followed(workload, view)),
             Contender("stock stack", stock),
         ],
         [

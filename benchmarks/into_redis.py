@@ -8,25 +8,25 @@ from typing import Any
 import hiredis
 import redis
 
-from benchmarks.setting import FIELDS, Setting, batches
 from benchmarks.sinks import anew, followed, write
 from benchmarks.stock import stock_redis
 from benchmarks.timing import Clock, Contender, Figure, Group, clock
+from benchmarks.workload import FIELDS, Workload, batches
 from dynaview.projections.rows import Write
 
 _AHEAD = 2
 """Groups of 1000 commands that are sent before the answers to the first are read."""
 
 
-def group(setting: Setting) -> Group:
+def group(workload: Workload) -> Group:
     """Everything that ends in Redis."""
-    view = setting.view("redis")
+    view = workload.view("redis")
     target = view.target()
-    client = redis.Redis.from_url(setting.environment["REDIS_URL"], protocol=2)
-    first, second = (view.writes(setting.bodies(revision)) for revision in (1, 2))
+    client = redis.Redis.from_url(workload.environment["REDIS_URL"], protocol=2)
+    first, second = (view.writes(workload.bodies(revision)) for revision in (1, 2))
 
     def raw(writes: Sequence[Write], fresh: bool) -> Clock:
-        rows = [(f"raw:{setting.run}:{row.key}", cells(row)) for row in writes]
+        rows = [(f"raw:{workload.run}:{row.key}", cells(row)) for row in writes]
         if fresh:
             for part in batches(rows):
                 client.unlink(*(key for key, _ in part))
@@ -39,8 +39,8 @@ def group(setting: Setting) -> Group:
             Contender("raw HSET, update", lambda: raw(second, False)),
             Contender("guarded, fresh", lambda: write(anew(view), first)),
             Contender("guarded, update", lambda: write(target, second)),
-            Contender("end to end", followed(setting, view)),
-            Contender("stock stack", lambda: stock_redis(setting, client)),
+            Contender("end to end", followed(workload, view)),
+            Contender("stock stack", lambda: stock_redis(workload, client)),
         ],
         [
             Figure("guarded, fresh", "raw HSET, fresh", 0.70),

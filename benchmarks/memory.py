@@ -25,7 +25,7 @@ import msgspec
 
 from benchmarks.pipeline import PagesStream, WatchedControl
 from benchmarks.records import Pages
-from benchmarks.setting import Setting, View
+from benchmarks.workload import View, Workload
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import APPLIED, STALE, ConditionalWrite, Foreign, Outcome, RefusedRow, Target
 from dynaview.sources.port import Page
@@ -129,8 +129,8 @@ def _run(changes: int, folder: Path) -> Peaks:
     importlib.import_module("dynaview.views.cli")  # all that a daemon holds
     pages, free, never_held = Pages(changes), threading.Event(), threading.Event()
     never_held.set()
-    setting = Setting({"OPENSEARCH_URL": "http://localhost:1"}, folder, changes)
-    views = [setting.view(store) for store in _STORES]
+    workload = Workload({"OPENSEARCH_URL": "http://localhost:1"}, folder, changes)
+    views = [workload.view(store) for store in _STORES]
     stream = _Stream(pages, views[0])
     signals = ReaderSignals()
     controls = [WatchedControl(folder / f"{view.name}.db", pages.last) for view in views]

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from benchmarks.setting import IMAGES, View
 from benchmarks.timing import Clock, clock
+from benchmarks.workload import IMAGES, View
 from dynaview.projections.attributes import Shape
 from dynaview.sinks.port import Target
 from dynaview.sources.pages import RecordsDecoder

@@ -2,7 +2,7 @@
 
 What the source costs is kept out of it: the scan is one of pages in a file, decoded as those of DynamoDB are. For
 orientation the same is done from DynamoDB Local, against a scan of it that is only pulled. ``python -m
-benchmarks.rebuilding`` tells what a rebuild does to the lag of its view, and the memory that it needs.
+benchmarks.rebuild_lag`` tells what a rebuild does to the lag of its view, and the memory that it needs.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from benchmarks.from_dynamodb import write_orders
 from benchmarks.into_opensearch import bulk, make_alike
 from benchmarks.into_postgres import CONNECTIONS, TYPES
 from benchmarks.into_redis import cells, hset
-from benchmarks.made import OrdersTable, PagesFile
-from benchmarks.setting import FIELDS, Setting, View, batches
 from benchmarks.sinks import anew
+from benchmarks.synthetic import OrdersTable, PagesFile
 from benchmarks.timing import Clock, Contender, Figure, Group, clock
 from benchmarks.verify import PULLED, SEGMENTS, STORES, pull_all
+from benchmarks.workload import FIELDS, View, Workload, batches
 from dynaview.projections.attributes import Image
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import Target
@@ -49,12 +49,12 @@ class Rebuilds:
     """Rebuilds of the view of orders in one store, from its scan on; what comes before and behind does not depend on
     how many rows there are."""
 
-    def __init__(self, setting: Setting, store: str, source: Scan, items: int) -> None:
+    def __init__(self, workload: Workload, store: str, source: Scan, items: int) -> None:
         """`source` holds so many orders."""
-        self.view = setting.view(store)
+        self.view = workload.view(store)
         self._source = source
         self._items = items
-        self._control = ControlStore(f"sqlite:///{setting.folder / setting.run}_{store}_rebuilds.db")
+        self._control = ControlStore(f"sqlite:///{workload.folder / workload.run}_{store}_rebuilds.db")
         self._generation = 1
 
     def beside(self) -> Clock:
@@ -149,17 +149,19 @@ def emptied(view: View) -> Target:
     return target
 
 
-def groups(setting: Setting) -> list[Group]:
+def groups(workload: Workload) -> list[Group]:
     """A group for each store, and one from DynamoDB Local."""
-    setting = setting.apart("r")
-    views = {store: setting.view(store) for store in STORES}
-    pages = PagesFile.write(setting.folder / f"{setting.run}.pages", setting.count, views["redis"].shape.names or ())
+    workload = workload.apart("r")
+    views = {store: workload.view(store) for store in STORES}
+    pages = PagesFile.write(workload.folder / f"{workload.run}.pages", workload.count, views["redis"].shape.names or ())
     table = OrdersTable(pages)
     return [
-        _redis(setting, Rebuilds(setting, "redis", table, setting.count), rows(views["redis"], table)),
-        _postgres(setting, Rebuilds(setting, "postgres", table, setting.count), rows(views["postgres"], table)),
-        _opensearch(setting, Rebuilds(setting, "opensearch", table, setting.count), rows(views["opensearch"], table)),
-        _dynamodb(setting),
+        _redis(workload, Rebuilds(workload, "redis", table, workload.count), rows(views["redis"], table)),
+        _postgres(workload, Rebuilds(workload, "postgres", table, workload.count), rows(views["postgres"], table)),
+        _opensearch(
+            workload, Rebuilds(workload, "opensearch", table, workload.count), rows(views["opensearch"], table)
+        ),
+        _dynamodb(workload),
     ]
 
 
@@ -169,9 +171,9 @@ def rows(view: View, table: OrdersTable) -> list[Write]:
     return [write for image in images for write in view.bound.inserts(image)]
 
 
-def _redis(setting: Setting, rebuilds: Rebuilds, writes: Sequence[Write]) -> Group:
-    client = redis.Redis.from_url(setting.environment["REDIS_URL"], protocol=2)
-    made = [(f"raw:{setting.run}:{row.key}", cells(row)) for row in writes]
+def _redis(workload: Workload, rebuilds: Rebuilds, writes: Sequence[Write]) -> Group:
+    client = redis.Redis.from_url(workload.environment["REDIS_URL"], protocol=2)
+    made = [(f"raw:{workload.run}:{row.key}", cells(row)) for row in writes]
 
     def fresh() -> Clock:
         for part in batches(made):
@@ -193,10 +195,10 @@ def _redis(setting: Setting, rebuilds: Rebuilds, writes: Sequence[Write]) -> Gro
     )
 
 
-def _postgres(setting: Setting, rebuilds: Rebuilds, writes: Sequence[Write]) -> Group:
-    url = setting.environment["DATABASE_URL"]
+def _postgres(workload: Workload, rebuilds: Rebuilds, writes: Sequence[Write]) -> Group:
+    url = workload.environment["DATABASE_URL"]
     connections = [psycopg.connect(url, autocommit=True) for _ in range(CONNECTIONS)]
-    table = sql.Identifier(f"{setting.run}_raw")
+    table = sql.Identifier(f"{workload.run}_raw")
     names = [sql.Identifier(name) for name in FIELDS]
     columns = [sql.SQL("{} " + kind).format(name) for name, kind in zip(names, TYPES, strict=True)]
     made = sql.SQL("CREATE TABLE {} ({})").format(table, sql.SQL(", ").join(columns))
@@ -224,13 +226,13 @@ def _postgres(setting: Setting, rebuilds: Rebuilds, writes: Sequence[Write]) -> 
     )
 
 
-def _opensearch(setting: Setting, rebuilds: Rebuilds, writes: Sequence[Write]) -> Group:
-    client: Any = OpenSearch([setting.environment["OPENSEARCH_URL"]], timeout=60)
-    index = f"{setting.run}-raw"
+def _opensearch(workload: Workload, rebuilds: Rebuilds, writes: Sequence[Write]) -> Group:
+    client: Any = OpenSearch([workload.environment["OPENSEARCH_URL"]], timeout=60)
+    index = f"{workload.run}-raw"
     anew(rebuilds.view)
 
     def raw() -> Clock:
-        make_alike(client, f"{setting.run}-orders-g1", index)
+        make_alike(client, f"{workload.run}-orders-g1", index)
         client.indices.put_settings(index=index, body={"index": {"refresh_interval": "-1", "number_of_replicas": 0}})
         timed = bulk(client, index, writes)
         with clock(0) as refreshed:
@@ -244,20 +246,20 @@ def _opensearch(setting: Setting, rebuilds: Rebuilds, writes: Sequence[Write]) -
     )
 
 
-def _dynamodb(setting: Setting) -> Group:
-    setting = setting.apart("d")
-    orders = max(2000, setting.count // 2)
-    endpoint = setting.environment["DYNAMODB_ENDPOINT"]
+def _dynamodb(workload: Workload) -> Group:
+    workload = workload.apart("d")
+    orders = max(2000, workload.count // 2)
+    endpoint = workload.environment["DYNAMODB_ENDPOINT"]
     session = Session("ddblocal", endpoint)
     client = boto3.client("dynamodb", region_name="ddblocal", endpoint_url=endpoint)
-    create_table(client, setting.run)
-    write_orders(client, setting.run, orders, 1)
-    table = DynamoTable(session, setting.run)
-    rebuilds = {store: Rebuilds(setting, store, table, orders) for store in STORES}
+    create_table(client, workload.run)
+    write_orders(client, workload.run, orders, 1)
+    table = DynamoTable(session, workload.run)
+    rebuilds = {store: Rebuilds(workload, store, table, orders) for store in STORES}
 
     def pull() -> Clock:
         with clock(orders) as timed:
-            pull_all(session, setting.run, rebuilds["redis"].view)
+            pull_all(session, workload.run, rebuilds["redis"].view)
         return timed
 
     return Group(

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.pipeline import PagesStream, follow
 from benchmarks.records import Pages
-from benchmarks.setting import Setting, View, batches
 from benchmarks.timing import Clock, clock
+from benchmarks.workload import View, Workload, batches
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import APPLIED, Target
 
@@ -38,13 +38,13 @@ def write(target: Target, writes: Sequence[Write], threads: int = 1) -> Clock:
     return timed
 
 
-def followed(setting: Setting, view: View) -> Callable[[], Clock]:
+def followed(workload: Workload, view: View) -> Callable[[], Clock]:
     """End to end: the changes in memory, followed into an empty store."""
-    bodies, pages = setting.bodies(), Pages(setting.count)
+    bodies, pages = workload.bodies(), Pages(workload.count)
 
     def run() -> Clock:
         target = anew(view)
         stream = PagesStream(bodies, pages.lasts, view.shape)
-        return follow(stream, view, target, setting.folder, pages.last, setting.count)
+        return follow(stream, view, target, workload.folder, pages.last, workload.count)
 
     return run

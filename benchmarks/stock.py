@@ -14,8 +14,8 @@ from boto3.dynamodb.types import TypeDeserializer
 from botocore.parsers import create_parser
 
 from benchmarks.records import PAGE
-from benchmarks.setting import FIELDS, Setting
 from benchmarks.timing import Clock, clock
+from benchmarks.workload import FIELDS, Workload
 
 _PAGES = 2
 _PATHS = {
@@ -28,20 +28,20 @@ _PATHS = {
 }
 
 
-def stock_redis(setting: Setting, client: redis.Redis) -> Clock:
+def stock_redis(workload: Workload, client: redis.Redis) -> Clock:
     """Pages into hashes, a page a pipeline."""
-    bodies = setting.bodies()[:_PAGES]
-    with clock(_count(setting)) as timed:
+    bodies = workload.bodies()[:_PAGES]
+    with clock(_count(workload)) as timed:
         for rows in _rows(bodies):
             pipeline = client.pipeline(transaction=False)
             for row in rows:
-                key = f"raw:{setting.run}:{row['customer_id']}:{row['order_id']}"
+                key = f"raw:{workload.run}:{row['customer_id']}:{row['order_id']}"
                 pipeline.hset(key, mapping={name: str(value) for name, value in row.items()})
             pipeline.execute()
     return timed
 
 
-def stock_postgres(setting: Setting, engine: sa.Engine, table: str) -> Clock:
+def stock_postgres(workload: Workload, engine: sa.Engine, table: str) -> Clock:
     """Pages into a table, a page an executemany and a transaction."""
     columns = ", ".join(FIELDS)
     values = ", ".join(f":{name}" for name in FIELDS)
@@ -50,16 +50,16 @@ def stock_postgres(setting: Setting, engine: sa.Engine, table: str) -> Clock:
         f"INSERT INTO {table} ({columns}) VALUES ({values}) "  # noqa: S608 - names of our own
         f"ON CONFLICT (customer_id, order_id) DO UPDATE SET {changed}"
     )
-    bodies = setting.bodies()[:_PAGES]
-    with clock(_count(setting)) as timed:
+    bodies = workload.bodies()[:_PAGES]
+    with clock(_count(workload)) as timed:
         for rows in _rows(bodies):
             with engine.begin() as connection:
                 connection.execute(statement, rows)
     return timed
 
 
-def _count(setting: Setting) -> int:
-    return min(setting.count, _PAGES * PAGE)
+def _count(workload: Workload) -> int:
+    return min(workload.count, _PAGES * PAGE)
 
 
 def _rows(bodies: list[bytes]) -> Iterator[list[dict[str, Any]]]:

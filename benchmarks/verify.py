@@ -22,9 +22,9 @@ import msgspec
 
 from benchmarks.from_dynamodb import write_orders
 from benchmarks.records import item
-from benchmarks.setting import IMAGES, KEY, Setting, View
 from benchmarks.sinks import anew
 from benchmarks.timing import Clock, Contender, Figure, Group, clock, measure
+from benchmarks.workload import IMAGES, KEY, View, Workload
 from dynaview.projections.attributes import Attr, Image, Shape
 from dynaview.projections.changes import version_of
 from dynaview.projections.rows import Rule, Write
@@ -46,22 +46,22 @@ PAGE = 1000
 STORES = ("redis", "postgres", "opensearch")
 
 
-def group(setting: Setting) -> Group:
+def group(workload: Workload) -> Group:
     """A table in DynamoDB Local and its view in each store, in step: nothing is found."""
-    setting = setting.apart("v")
-    orders = max(2000, setting.count // 2)
-    endpoint = setting.environment["DYNAMODB_ENDPOINT"]
+    workload = workload.apart("v")
+    orders = max(2000, workload.count // 2)
+    endpoint = workload.environment["DYNAMODB_ENDPOINT"]
     session = Session("ddblocal", endpoint)
     client = boto3.client("dynamodb", region_name="ddblocal", endpoint_url=endpoint)
-    create_table(client, setting.run)
-    write_orders(client, setting.run, orders, 1)
-    table = DynamoTable(session, setting.run)
-    views = {store: setting.view(store) for store in STORES}
+    create_table(client, workload.run)
+    write_orders(client, workload.run, orders, 1)
+    table = DynamoTable(session, workload.run)
+    views = {store: workload.view(store) for store in STORES}
     targets = {store: _filled(view, table) for store, view in views.items()}
 
     def pull() -> Clock:
         with clock(orders) as timed:
-            pull_all(session, setting.run, views["redis"])
+            pull_all(session, workload.run, views["redis"])
         return timed
 
     def verified(store: str) -> Callable[[], Clock]:
@@ -79,7 +79,7 @@ def group(setting: Setting) -> Group:
             with clock(orders) as timed:
                 for _ in targets[store].canonical_rows():
                     pass
-                pull_all(session, setting.run, views["redis"])
+                pull_all(session, workload.run, views["redis"])
             return timed
 
         return run
@@ -210,7 +210,7 @@ def memory(rows: int) -> Peak:
 
 def _peak(rows: int) -> Peak:
     with tempfile.TemporaryDirectory() as folder:
-        view = Setting({"OPENSEARCH_URL": "http://localhost:1"}, Path(folder), rows).view("redis")
+        view = Workload({"OPENSEARCH_URL": "http://localhost:1"}, Path(folder), rows).view("redis")
         began = time.monotonic()
         target: Any = MadeTarget(view, rows)
         report = verify(view, MadeTable(rows, view.shape), target)
@@ -237,7 +237,7 @@ def main() -> None:
         sys.stdout.write(msgspec.json.encode(_peak(options.peak)).decode())
         return
     with servers(("redis", "postgres", "opensearch", "dynamodb")) as urls, tempfile.TemporaryDirectory() as folder:
-        made = group(Setting(dict(urls), Path(folder), options.records))
+        made = group(Workload(dict(urls), Path(folder), options.records))
         rates = measure([made], options.rounds, lambda line: None)
         for each in made.contenders:
             rate = rates.rate(made, each.name)

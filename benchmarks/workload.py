@@ -77,7 +77,7 @@ class View:
 
 
 @dataclass
-class Setting:
+class Workload:
     """One run: its servers, its folder, and pages in memory. `run` keeps its names apart from all others."""
 
     environment: Mapping[str, str]
@@ -86,9 +86,9 @@ class Setting:
     run: str = field(default_factory=lambda: f"bench{uuid4().hex[:8]}")
     _bodies: dict[int, list[bytes]] = field(default_factory=dict)
 
-    def apart(self, name: str) -> Setting:
+    def apart(self, name: str) -> Workload:
         """The same with other names in the stores, for a group whose views must not be those of others."""
-        return Setting(self.environment, self.folder, self.count, f"{self.run}{name}")
+        return Workload(self.environment, self.folder, self.count, f"{self.run}{name}")
 
     def bodies(self, revision: int = 1) -> list[bytes]:
         """The pages that bring every order to that revision."""

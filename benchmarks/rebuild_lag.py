@@ -1,11 +1,11 @@
 """What a rebuild does to the lag of its view, and the memory that it needs: a daemon in a process of its own, which
 follows a table that changes at a steady rate, and fills and rebuilds a view of a million of its items in a real store.
 
-    python -m benchmarks.rebuilding
-    python -m benchmarks.rebuilding --only redis --rows 200000 --rate 200
+    python -m benchmarks.rebuild_lag
+    python -m benchmarks.rebuild_lag --only redis --rows 200000 --rate 200
 
 A reader in another process asks the store all the time for orders that change, and takes the time from the write of
-each version it sees until then. The table is made (see `benchmarks.made`), so that no other server shares the machine.
+each version it sees until then. The table is synthetic (`benchmarks.synthetic`), so no other server shares the machine.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ import redis
 from opensearchpy import OpenSearch
 from psycopg import sql
 
-from benchmarks.made import HOT, OrdersTable, PagesFile
-from benchmarks.setting import Setting
+from benchmarks.synthetic import HOT, OrdersTable, PagesFile
 from benchmarks.verify import STORES
+from benchmarks.workload import Workload
 from dynaview.views.control.records import ENDED, Options
 from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.daemon.interpreter import tune
@@ -80,7 +80,7 @@ def _serve(store: str, pages: Path, run: str, rate: float) -> None:
     logging.getLogger("dynaview").setLevel(logging.ERROR)
     logging.getLogger("opensearch").setLevel(logging.ERROR)
     table = OrdersTable(PagesFile(pages), rate)
-    declaration = Setting(dict(os.environ), pages.parent, 0, run).declaration(store)
+    declaration = Workload(dict(os.environ), pages.parent, 0, run).declaration(store)
     ((name, view),) = declaration.views.items()
     tune()
     daemon = Daemon(declaration, open_source=lambda source: table)
@@ -120,9 +120,9 @@ def _tell(began: float, rows: int) -> None:
 # The process that looks on
 
 
-def _reader(setting: Setting, store: str) -> Callable[[int], str | None]:
+def _reader(workload: Workload, store: str) -> Callable[[int], str | None]:
     """Answers the `placed_at` of an order that readers see."""
-    run, urls = setting.run, setting.environment
+    run, urls = workload.run, workload.environment
     if store == "redis":
         client = redis.Redis.from_url(urls["REDIS_URL"], decode_responses=True)
         return lambda order: _text(client.hget(f"{run}:{order // 7:07d}:{order:08d}", "placed_at"))
@@ -167,18 +167,18 @@ def _look(ask: Callable[[int], str | None], last: dict[int, str], until: Callabl
     return delays
 
 
-def measure(setting: Setting, store: str, pages: PagesFile, rate: float, seconds: float) -> Found:
+def measure(workload: Workload, store: str, pages: PagesFile, rate: float, seconds: float) -> Found:
     """Look on for so many seconds, then while the view is rebuilt."""
     command = [
-        sys.executable, "-m", "benchmarks.rebuilding", "--serve", store, "--pages", str(pages.path),
-        "--run", setting.run, "--rate", str(rate),
+        sys.executable, "-m", "benchmarks.rebuild_lag", "--serve", store, "--pages", str(pages.path),
+        "--run", workload.run, "--rate", str(rate),
     ]  # fmt: skip
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         answers = process.stdout
         filled = _read(answers.readline())
-        ask, last = _reader(setting, store), dict[int, str]()
+        ask, last = _reader(workload, store), dict[int, str]()
         settled = time.monotonic() + 10.0  # what the fill left behind is written
         _look(ask, last, lambda: time.monotonic() > settled)
         end = time.monotonic() + seconds
@@ -222,11 +222,11 @@ def main() -> None:
         return
     found: dict[str, Found] = {}
     with servers(options.only) as urls, tempfile.TemporaryDirectory() as folder:
-        setting = Setting({**os.environ, **urls}, Path(folder), options.rows)
-        names = setting.view("redis").shape.names or ()
-        pages = PagesFile.write(setting.folder / "pages", options.rows, names)
+        workload = Workload({**os.environ, **urls}, Path(folder), options.rows)
+        names = workload.view("redis").shape.names or ()
+        pages = PagesFile.write(workload.folder / "pages", options.rows, names)
         for store in options.only:
-            found[store] = measure(setting, store, pages, options.rate, options.seconds)
+            found[store] = measure(workload, store, pages, options.rate, options.seconds)
             if not options.json:
                 print(_line(store, found[store]), flush=True)
     if options.json:

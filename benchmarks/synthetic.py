@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.records import PAGE, item, record, sequence
-from benchmarks.setting import IMAGES, KEY
+from benchmarks.workload import IMAGES, KEY
 from dynaview.projections.attributes import Attr, Image, Shape
 from dynaview.projections.projection import ViewType
 from dynaview.sources.pages import ItemsDecoder, RecordsDecoder
