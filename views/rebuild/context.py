@@ -12,15 +12,14 @@ from typing import TypeVar
 from dynaview.projections.declaration import SourceDeclaration, ViewDeclaration
 from dynaview.projections.families import overlap
 from dynaview.projections.rows import RedisOptions
-from dynaview.sinks.port import Sink, SinkError, Target
-from dynaview.sources.errors import SourceError
+from dynaview.sinks.port import Sink, Target
 from dynaview.sources.port import TableReader
 from dynaview.views.budget import Capacity
 from dynaview.views.control.errors import ControlUnavailable
 from dynaview.views.control.rebuilds import RebuildStore
 from dynaview.views.control.records import Generation, Rebuild, ViewRecord
 from dynaview.views.control.store import ControlStore
-from dynaview.views.policy import Backoff
+from dynaview.views.retry import Retrier, Stopped
 from dynaview.views.streaming.factory import PipelineFactory
 from dynaview.views.workers.coordinator import ShardCoordinator
 
@@ -103,26 +102,24 @@ class RebuildContext:
     factory: PipelineFactory
     turn: Turn
     settings: RebuildSettings = field(default_factory=RebuildSettings)
+    _retriers: dict[str, Retrier] = field(default_factory=dict)
+    """By subject, for what is waited with more than once."""
 
     @property
     def store(self) -> RebuildStore:
         """The rebuilds of the control store."""
         return self.control.rebuilds
 
-    def retry(self, act: Callable[[], T], subject: str, check: Callable[[], None] = lambda: None) -> T:
-        """Do it, however long a store, the table or the control store is away. Raises `Interrupted`, and what `check`
-        does between two tries."""
-        backoff = Backoff()
-        while True:
-            try:
-                return act()
-            except (SinkError, SourceError, ControlUnavailable) as error:
-                if backoff.meet(error):
-                    log.warning("%s: %s", subject, error)
-            if backoff.wait(self.turn.stop):
-                raise Interrupted
-            self.turn.check()
-            check()
+    def retrier(self, subject: str, check: Callable[[], None]) -> Retrier:
+        """One that asks `check` between two tries whether it is to go on."""
+        return Retrier(self.turn.stop, subject, lambda error, times: check())
+
+    def retry(self, act: Callable[[], T], subject: str) -> T:
+        """Do it, however long a store, the table or the control store is away. Raises `Interrupted`."""
+        found = self._retriers.get(subject)
+        if found is None:
+            found = self._retriers.setdefault(subject, self.retrier(subject, self.turn.check))
+        return finished(found, act)
 
     def pause(self, seconds: float | None = None) -> None:
         """Wait; raises `Interrupted`."""
@@ -170,6 +167,14 @@ class RebuildContext:
             if all(taken.get(worker, -1) >= revision for worker in self.control.leases.sharing(view)):
                 return time.time()
             self.pause()
+
+
+def finished(retrier: Retrier, act: Callable[[], T]) -> T:
+    """Do it, at least once. Raises `Interrupted` where the process is to end."""
+    try:
+        return retrier.finish(act)
+    except Stopped:
+        raise Interrupted from None
 
 
 def in_place(sinks: Mapping[str, Sink], before: ViewDeclaration | None, after: ViewDeclaration) -> bool:

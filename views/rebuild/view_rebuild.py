@@ -17,7 +17,7 @@ from dynaview.views.budget import Capacity
 from dynaview.views.control.records import DeadLetter, Phase, Rebuild
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.policy import Backoff
-from dynaview.views.rebuild.context import Cancelled, RebuildContext, RebuildFailed, Stalled, describe
+from dynaview.views.rebuild.context import Cancelled, RebuildContext, RebuildFailed, Stalled, describe, finished
 from dynaview.views.rebuild.in_place import InPlace
 from dynaview.views.rebuild.side_by_side import SideBySide
 from dynaview.views.scanning.page_writer import FillStrategy
@@ -50,6 +50,7 @@ class ViewRebuild:
         limits = self.declared.dead_letters
         self._limit = DeadLetterLimit(limits.limit, limits.within)
         self._company = company
+        self._retrier = context.retrier(describe(rebuild), self.check)
         self._lock = threading.Lock()
         self._looked = 0.0
         self._busy = threading.local()
@@ -107,7 +108,7 @@ class ViewRebuild:
                     raise RebuildFailed(str(error)) from None
                 raise
 
-        return self.context.retry(attempt, describe(self.rebuild), self.check)
+        return finished(self._retrier, attempt)
 
     def _may_refuse(self) -> float:
         """Nothing is lost where a rebuild that has not scanned anything yet fails at once."""

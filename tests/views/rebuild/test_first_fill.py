@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from dynaview.views.control.records import Options
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.status import all_status, under_way
+from tests.support.filling import QUICK_REBUILDS
 from tests.support.house import until
 from tests.support.rebuilding import BOTH, Held, expected, follows, item, paused, stays
 from tests.support.yard import CARDS, READS, Yard
@@ -145,6 +147,7 @@ def test_a_store_that_is_away_holds_up_its_own_views_only(new: Yard) -> None:
             raise SinkUnavailable("scripted")
 
     held = Held(new.sinks["reads"], act)
+    new.settings.rebuild = replace(QUICK_REBUILDS, stalled_after=0.3)
     new.start()
     wait_filled(new, "cards")
     assert not new.record("reads").filled
