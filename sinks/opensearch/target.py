@@ -14,6 +14,7 @@ import msgspec
 
 from dynaview.projections.rows import Layout, RowKey, Write
 from dynaview.sinks.opensearch.bulk import Bulk, fault
+from dynaview.sinks.opensearch.canonical import canonical, canonical_of, owned_canonical
 from dynaview.sinks.opensearch.client import Connection, path
 from dynaview.sinks.opensearch.errors import IndexMissing, ItemError, of_answer
 from dynaview.sinks.opensearch.generation import LIVE, Generation
@@ -23,10 +24,8 @@ from dynaview.sinks.opensearch.values import (
     OWNER,
     Documents,
     Unstorable,
-    canonical_of,
     decoder,
     key,
-    owned_canonical,
     stored,
 )
 from dynaview.sinks.port import (
@@ -145,7 +144,7 @@ class OpenSearchTarget:
         return self._documents.content(write)
 
     def canonical(self, write: Write) -> bytes | None:
-        return None if write.values is None else self._documents.canonical(write)
+        return None if write.values is None else canonical(self._documents, write)
 
     def fault(self, write: Write) -> str | None:
         return fault(self._documents, write)

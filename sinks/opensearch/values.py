@@ -31,6 +31,10 @@ _FLOATS = ("any", "json", "double", "double[]")
 """Field types whose values may be floats, or hold some."""
 
 
+HEAD = b'{"_v":"'
+"""How every document begins that dynaview writes; the version follows."""
+
+
 class Unstorable(ValueError):
     """A key or value that cannot become JSON. Shows no values."""
 
@@ -81,10 +85,6 @@ class Documents:
             raise Unstorable("a number is infinite or not a number")
         return body
 
-    def canonical(self, write: Write) -> bytes:
-        """What `split` would cut off the document of an upsert. Raises `Unstorable`."""
-        return self.encode(Write(write.key, write.values, 0, write.owner), _never)[len(_HEAD) + 1 :]
-
     def content(self, write: Write) -> Any:
         """What reading back the row would show. Raises `Unstorable`."""
         return None if write.values is None else content(decoder.decode(self.encode(write, lambda: 0)))
@@ -105,26 +105,6 @@ class Documents:
             except (TypeError, ValueError, OverflowError):
                 return Unstorable(f"field {name} holds a {type(value).__name__}, which cannot be written as JSON")
         return Unstorable("the row cannot be written as JSON")
-
-
-_HEAD = b'{"_v":"'
-_OWNED = b'","_o":'
-
-
-def canonical_of(source: bytes) -> tuple[str, bytes] | None:
-    """The version of a document as dynaview writes one without an owner, and its canonical bytes: all that stands
-    behind the version. None for any other document."""
-    end = source.find(b'"', len(_HEAD))
-    version = source[len(_HEAD) : end]
-    if not (source.startswith(_HEAD) and version.isdigit() and (version == b"0" or version[:1] != b"0")):
-        return None
-    rest = source[end:]
-    return None if rest.startswith(_OWNED) else (version.decode(), rest)
-
-
-def owned_canonical(source: bytes) -> bytes:
-    """The canonical bytes of a document with an owner, or of one that dynaview did not write."""
-    return source[source.find(b'"', len(_HEAD)) :] if source.startswith(_HEAD) else source
 
 
 decoder = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
@@ -192,14 +172,10 @@ def _open_document(version: str, owner: str | None, values: RowValues) -> bytes:
     if not CONTROL.isdisjoint(values):
         raise Unstorable(f"the names {', '.join(sorted(CONTROL))} are dynaview's own in an index")
     fields = json_encoder.encode({name: value for name, value in values.items() if value is not None})
-    head = b'%b%b"' % (_HEAD, version.encode())
+    head = b'%b%b"' % (HEAD, version.encode())
     if owner is not None:
         head += b',"_o":' + json_encoder.encode(owner)
     return head + (b"}" if fields == b"{}" else b"," + fields[1:])
-
-
-def _never() -> int:
-    raise AssertionError("an upsert has no time")
 
 
 def _finite(value: Any) -> bool:

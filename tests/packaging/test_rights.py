@@ -22,7 +22,7 @@ from psycopg.sql import SQL, Identifier
 
 from dynaview.local import servers
 from dynaview.sinks.opensearch.errors import rights
-from dynaview.sinks.redis.client import translate
+from dynaview.sinks.redis.errors import translate
 from tests.support.processes import Mark, wait_for
 
 from .conftest import Clone

@@ -10,7 +10,7 @@ import pytest
 from dynaview.projections.rows import Field, Layout, OpenSearchOptions, Options, PostgresOptions, RedisOptions, Write
 from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.opensearch import OpenSearchSink
-from dynaview.sinks.opensearch.values import canonical_of
+from dynaview.sinks.opensearch.canonical import canonical_of
 from dynaview.sinks.port import Sink, Target
 from dynaview.sinks.postgres import PostgresSink
 from dynaview.sinks.postgres.literals import json_texts

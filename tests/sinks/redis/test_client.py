@@ -21,6 +21,7 @@ from dynaview.sinks.connect import connect
 from dynaview.sinks.port import APPLIED, STALE, ConditionalWrite, SinkError, SinkRefused, SinkUnavailable
 from dynaview.sinks.redis import RedisSink
 from dynaview.sinks.redis import client as link
+from dynaview.sinks.redis.errors import translate
 from dynaview.sinks.redis.target import RedisTarget
 
 SECRET = "hunter2"
@@ -308,7 +309,7 @@ def test_tls_is_verified_unless_told_otherwise(tmp_path: Path) -> None:
 def test_a_certificate_that_is_not_trusted_is_refused() -> None:
     error = redis.ConnectionError("Error 1 connecting to host:6379")
     error.__cause__ = ssl.SSLCertVerificationError(1, "self-signed certificate")
-    translated = link.translate(error, "Redis at host:6379")
+    translated = translate(error, "Redis at host:6379")
     assert isinstance(translated, SinkRefused)
     assert "ca_file" in str(translated)
 
