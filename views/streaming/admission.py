@@ -31,6 +31,18 @@ def lost(
     return None
 
 
+def of_another_table(view: ViewDeclaration, record: ViewRecord, description: TableDescription) -> str | None:
+    """Why the rows of a view are not this table's, for its state `changed`; None where they are. Nothing is lost: where
+    the earlier table is declared again, the view goes on."""
+    before, found, _ = (record.stream_arn or "").partition("/stream/")
+    if not found or before == description.arn:
+        return None
+    return (
+        f"its rows are of the table {before}, and the declaration ({view.at}) names {description.arn} now; restore it, "
+        f"or {rebuild_hint(view.name)}"
+    )
+
+
 def changed(view: ViewDeclaration) -> str:
     """What the operator is told of a view whose declaration changed."""
     return f"the declaration ({view.at}) is not the one that built the view; restore it, or {rebuild_hint(view.name)}"

@@ -21,7 +21,7 @@ from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.functions import functions_of
 from dynaview.views.reasons import fault_reason
 from dynaview.views.states import ViewState
-from dynaview.views.streaming.admission import changed, lost
+from dynaview.views.streaming.admission import changed, lost, of_another_table
 from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.pipeline import PipelineContext, PipelinePlan, PipelineSettings, ViewPipeline
 from dynaview.views.streaming.stored_generations import Stored, StoredGenerations
@@ -76,11 +76,16 @@ class PipelineFactory:
 
     def _pipeline(self, view: ViewDeclaration, record: ViewRecord) -> ViewPipeline | None:
         checkpoints = self._control.checkpoints(view.name)
+        generations = {each.generation: each for each in self._control.generations(view.name)}
+        mark = fingerprint(view, self._table)
+        other = of_another_table(view, record, self.description)
+        if other is not None and mark not in {each.fingerprint for each in generations.values()}:
+            self._refuse(record, ViewState.CHANGED, other)
+            return None
         reason = lost(view, record, self.description, checkpoints)
         if reason is not None:
             self._refuse(record, ViewState.GAP, reason)
             return None
-        generations = {each.generation: each for each in self._control.generations(view.name)}
         outputs: list[GenerationWriter] = []
         standing: list[GenerationWriter] = []
         for number in record.write_order:
@@ -96,7 +101,7 @@ class PipelineFactory:
         if 0 < len(outputs) < len(record.write_order):  # what is missed from now on is not to look as if it were there
             self._control.rebuilds.write_in(record, [output.generation for output in outputs])
         # A view that was rolled back, or is being rebuilt, has a generation of the declaration beside it.
-        is_changed = fingerprint(view, self._table) not in {each.fingerprint for each in generations.values()}
+        is_changed = mark not in {each.fingerprint for each in generations.values()}
         if is_changed and (not outputs or view.on_change == "stop"):
             self._refuse(record, ViewState.CHANGED, changed(view))
             return None
