@@ -231,6 +231,8 @@ class Replay:
             for one, outcome in zip(due, outcomes, strict=True)
             if isinstance(outcome, Rejected) and one.values is not None
         ]
+        if rejected and mode == "settle":  # as ever; nobody reads a new reason every few minutes
+            return Replayed(each.letters, "needed", rejected[0].reason)
         if rejected:
             return self._renewed(each.letters, rejected)
         if any(outcome is APPLIED for outcome in outcomes):

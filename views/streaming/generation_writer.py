@@ -47,6 +47,17 @@ class _Unknown:
     """Whether it is in a batch or a dead letter, which count it."""
 
 
+@dataclass(slots=True)
+class _Work:
+    """One call of `take`: how the store is reached, and what was left so far."""
+
+    send: Send
+    find: Find
+    letters: list[DeadLetter] = field(default_factory=list)
+    unknown: dict[str, list[_Unknown]] = field(default_factory=dict)
+    """By owner."""
+
+
 class GenerationWriter:
     """One generation of one view. Used by the pipeline's own thread, but for `bound` and `target`."""
 
@@ -78,23 +89,20 @@ class GenerationWriter:
     def take(self, deliveries: Sequence[Delivery], send: Send, find: Find) -> list[DeadLetter]:
         """Bring deliveries into the target; when it returns, all of them are durable there. Answers the dead letters
         that they left."""
-        letters: list[DeadLetter] = []
-        unknown: dict[str, list[_Unknown]] = {}
+        work = _Work(send, find)
         for delivery in deliveries:
-            self._apply(delivery, send, letters, unknown)
-        self._settle(send, letters)
-        if unknown:
-            self._take_unknown(unknown, send, find)
-        return letters
+            self._apply(delivery, work)
+        self._settle(work)
+        if work.unknown:
+            self._take_unknown(work)
+        return work.letters
 
     def drain(self) -> dict[str, ShardResult]:
         """What became of the changes since the last call, by shard."""
         tallies, self._tallies = self._tallies, {}
         return tallies
 
-    def _apply(
-        self, delivery: Delivery, send: Send, letters: list[DeadLetter], unknown: dict[str, list[_Unknown]]
-    ) -> None:
+    def _apply(self, delivery: Delivery, work: _Work) -> None:
         shard, offset = delivery.shard, self._offset
         writes_of = self.bound.writes
         unmatched = 0
@@ -102,10 +110,10 @@ class GenerationWriter:
             try:
                 writes = writes_of(change, position + offset)
             except ProjectionError as error:
-                self._without_rows(shard, change, position + offset, error, send, letters, unknown)
+                self._without_rows(shard, change, position + offset, error, work)
                 continue
             if writes:
-                self._add(shard, change, writes, send, letters)
+                self._add(shard, change, writes, work)
             else:
                 unmatched += 1
         if unmatched:
@@ -113,56 +121,33 @@ class GenerationWriter:
             counts.read += unmatched
             counts.unmatched += unmatched
         for position, record in delivery.broken:
-            self._unreadable(shard, record, position + offset, send, letters, unknown)
+            self._unreadable(shard, record, position + offset, work)
 
     def _add(
-        self,
-        shard: str,
-        change: Change[Any],
-        writes: Sequence[Write],
-        send: Send,
-        letters: list[DeadLetter],
-        dead: bool = False,
+        self, shard: str, change: Change[Any], writes: Sequence[Write], work: _Work, *, dead: bool = False
     ) -> None:
         batch = self._batch
         if len(batch) >= self.limit or not batch.add(shard, change, writes, dead=dead):
-            self._settle(send, letters)
+            self._settle(work)
             batch.add(shard, change, writes, dead=dead)
 
-    def _without_rows(
-        self,
-        shard: str,
-        change: Change[Any],
-        version: int,
-        error: ProjectionError,
-        send: Send,
-        letters: list[DeadLetter],
-        unknown: dict[str, list[_Unknown]],
-    ) -> None:
+    def _without_rows(self, shard: str, change: Change[Any], version: int, error: ProjectionError, work: _Work) -> None:
         """A change of which no row can be made, or that leaves open which rows its item had."""
         dead = not isinstance(error, OldRowsUnknown)
         if dead:
             letter = change_letter(self.view, shard, change, version, str(error), "projection", None)
-            self._keep(shard, letter, letters)
+            self._keep(shard, letter, work)
         if error.asked:
-            self._add(shard, change, error.asked, send, letters, dead)
+            self._add(shard, change, error.asked, work, dead=dead)
         elif dead:
             self._count_dead(shard)
         if error.owner:
             counted = dead or bool(error.asked)
-            unknown.setdefault(error.owner, []).append(_Unknown(shard, version, counted))
+            work.unknown.setdefault(error.owner, []).append(_Unknown(shard, version, counted))
 
-    def _unreadable(
-        self,
-        shard: str,
-        record: Broken,
-        version: int,
-        send: Send,
-        letters: list[DeadLetter],
-        unknown: dict[str, list[_Unknown]],
-    ) -> None:
+    def _unreadable(self, shard: str, record: Broken, version: int, work: _Work) -> None:
         """A record that cannot be read; where its key can, the rows of its item go."""
-        self._keep(shard, unreadable_letter(self.view, record, shard, version), letters)
+        self._keep(shard, unreadable_letter(self.view, record, shard, version), work)
         key = key_of_record(record.raw)
         if key is not None:
             change: Change[Any] = Change("MODIFY", Body(record.sequence or "0", key))
@@ -171,17 +156,17 @@ class GenerationWriter:
             except ProjectionError as error:
                 asked = list(error.asked)
                 if error.owner:
-                    unknown.setdefault(error.owner, []).append(_Unknown(shard, version, counted=True))
+                    work.unknown.setdefault(error.owner, []).append(_Unknown(shard, version, counted=True))
             deletes = [Write(write.key, None, version, write.owner) for write in asked]
             if deletes:
-                self._add(shard, change, deletes, send, letters, dead=True)
+                self._add(shard, change, deletes, work, dead=True)
                 return
         self._count_dead(shard)
 
-    def _settle(self, send: Send, letters: list[DeadLetter]) -> None:
+    def _settle(self, work: _Work) -> None:
         if not len(self._batch):
             return
-        counted, refusals = self._batch.settle(lambda writes: send(self.target, writes))
+        counted, refusals = self._batch.settle(lambda writes: work.send(self.target, writes))
         for shard, counts in counted.items():
             self._tally(shard).counts.add(counts)
         for refusal in refusals:
@@ -189,23 +174,23 @@ class GenerationWriter:
             letter = change_letter(
                 self.view, shard, change, write.version, rejected.reason, rejected.kind.value, write.key
             )
-            self._keep(shard, letter, letters)
+            self._keep(shard, letter, work)
 
-    def _take_unknown(self, unknown: dict[str, list[_Unknown]], send: Send, find: Find) -> None:
+    def _take_unknown(self, work: _Work) -> None:
         """Delete the rows of items that had some before the last of these changes, as the store knows them."""
-        newest = {owner: max(each.version for each in changes) for owner, changes in unknown.items()}
+        newest = {owner: max(each.version for each in changes) for owner, changes in work.unknown.items()}
         deletes = [
             Write(row.key, None, newest[row.owner], row.owner)
-            for row in find(self.target, newest.keys())
+            for row in work.find(self.target, newest.keys())
             if row.version < newest[row.owner]
         ]
         deleted: set[str] = set()
         for start in range(0, len(deletes), self.limit):
             part = deletes[start : start + self.limit]
-            for write, outcome in zip(part, send(self.target, part), strict=True):
+            for write, outcome in zip(part, work.send(self.target, part), strict=True):
                 if outcome is APPLIED:
                     deleted.add(write.owner)
-        for owner, changes in unknown.items():
+        for owner, changes in work.unknown.items():
             for each in changes:
                 if not each.counted:
                     counts = self._tally(each.shard).counts
@@ -218,10 +203,10 @@ class GenerationWriter:
         counts.read += 1
         counts.dead_lettered += 1
 
-    def _keep(self, shard: str, letter: DeadLetter, letters: list[DeadLetter]) -> None:
+    def _keep(self, shard: str, letter: DeadLetter, work: _Work) -> None:
         letter = dataclasses.replace(letter, generation=self.generation)
         self._tally(shard).letters.append(letter)
-        letters.append(letter)
+        work.letters.append(letter)
 
     def _tally(self, shard: str) -> ShardResult:
         found = self._tallies.get(shard)

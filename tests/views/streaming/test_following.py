@@ -311,6 +311,7 @@ def test_the_watermark_moves_at_the_tip_and_stays_while_a_sink_is_down(house: Ho
 operation = st.one_of(
     st.tuples(st.just("put"), st.integers(0, 12), st.integers(0, 5)),
     st.tuples(st.just("hide"), st.integers(0, 12), st.just(0)),
+    st.tuples(st.just("bad"), st.integers(0, 12), st.just(0)),
     st.tuples(st.just("delete"), st.integers(0, 12), st.just(0)),
     st.tuples(st.just("split"), st.integers(0, 3), st.integers(1, 3)),
     st.tuples(st.just("crash"), st.just(0), st.just(0)),
@@ -347,6 +348,8 @@ def test_whatever_happens_every_change_is_accounted_for_once(
                 put(table, first, second)
             elif what == "hide":
                 table.put({"pk": f"p{first}", "sk": "s", "hidden": True})
+            elif what == "bad":
+                table.put({"pk": f"p{first}", "sk": "s", "bad": True})
             elif what == "delete":
                 table.delete({"pk": f"p{first}", "sk": "s"})
             elif what == "split":
