@@ -7,7 +7,7 @@ from click import BadParameter, Command, Context, Option
 
 from dynaview.sources.port import TableDescription
 from dynaview.views.budget import Budget, Capacity
-from dynaview.views.cli.written import capacity
+from dynaview.views.cli.written import capacity, capacity_text
 
 
 def table(units: int | None) -> TableDescription:
@@ -91,3 +91,10 @@ def test_as_people_write_it(written: str | None, asked: Capacity) -> None:
 def test_what_is_none(written: str) -> None:
     with pytest.raises(BadParameter, match=r"such as 200, or a share .* such as 25%"):
         capacity(Context(Command("x")), Option(["--x"]), written)
+
+
+@pytest.mark.parametrize("written", ["200", "0.5", "25%", "12.5%"])
+def test_a_budget_is_handed_on_as_it_was_written(written: str) -> None:
+    read = capacity(Context(Command("x")), Option(["--x"]), written)
+    assert capacity_text(read) == written
+    assert capacity_text(Capacity()) == ""

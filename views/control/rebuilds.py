@@ -199,6 +199,13 @@ class RebuildStore:
         with self._database.write() as connection:
             self._forget_segments(connection, rebuild.job, rebuild.view)
 
+    def drop(self, connection: sa.Connection, view: str) -> None:
+        """Forget a view's rebuild, in the transaction that forgets the view."""
+        column = tables.rebuilds.c
+        for job in connection.execute(sa.select(column.job).where(column.view == view)).scalars().all():
+            self._forget_segments(connection, job, view)
+        connection.execute(tables.rebuilds.delete().where(column.view == view))
+
     def _forget_segments(self, connection: sa.Connection, job: str, view: str) -> None:
         column = tables.rebuilds.c
         others = sa.select(column.view).where(column.job == job, column.view != view, column.phase.not_in(ENDED))

@@ -154,8 +154,9 @@ class ControlStore:
             connection.execute(tables.views.delete().where(tables.views.c.name == view))
             connection.execute(tables.ownership.delete().where(tables.ownership.c.view == view))
             plain = (tables.generations, tables.adopted, tables.checkpoints, tables.dead_letters)
-            for table in (*plain, tables.rebuilds, tables.verifications):
+            for table in (*plain, tables.verifications):
                 connection.execute(table.delete().where(table.c.view == view))
+            self.rebuilds.drop(connection, view)
 
     # Generations
 

@@ -121,6 +121,42 @@ def test_a_view_that_comes_later_has_a_scan_of_its_own(new: Yard) -> None:
     assert new.rows("reads") == expected(new, "reads")
 
 
+def test_dropped_while_it_is_filled_nothing_is_remembered(new: Yard) -> None:
+    with new.table.hold("scan") as held:
+        new.start()
+        assert held.reached.wait(20)
+        new.cut()
+    new.kill()
+    job = new.rebuilt("reads").job
+    assert new.control.rebuilds.segments(job)
+    for view in BOTH:
+        new.control.drop_view(view)
+    assert new.control.rebuilds.all() == []
+    assert new.control.rebuilds.segments(job) == []
+    for sink in new.sinks.values():
+        for view in BOTH:
+            sink._drop(view, 1)  # type: ignore[attr-defined]  # memory's own
+    new.start()
+    wait_filled(new)
+
+
+def test_a_view_that_is_new_and_one_that_has_changed_share_a_scan(new: Yard) -> None:
+    new.declare(CARDS)
+    new.start()
+    wait_filled(new, "cards")
+    new.stop()
+    before = scans(new)
+    changed = CARDS.replace("fields: {", "fields: {more: value, ") + "    on_change: rebuild\n"
+    new.declare(changed + READS)
+    new.start()
+    wait_filled(new, "reads")
+    found = new.wait_ended("cards")
+    assert (found.kind, new.rebuilt("reads").kind) == ("in place", "fill")
+    assert found.job == new.rebuilt("reads").job
+    samples = 20 * 5
+    assert scans(new) - before <= 5 + samples
+
+
 def test_cancelled_it_waits_for_the_next_start(new: Yard) -> None:
     with new.table.hold("scan") as held:
         new.start()
@@ -138,12 +174,18 @@ def test_cancelled_it_waits_for_the_next_start(new: Yard) -> None:
     assert new.rows("reads") == expected(new, "reads")
 
 
-def test_a_store_that_is_away_holds_up_its_own_views_only(new: Yard) -> None:
+@pytest.mark.parametrize("call", ["prepare", "write"])
+def test_a_store_that_is_away_holds_up_its_own_views_only(new: Yard, call: str) -> None:
+    new.declare(CARDS + READS + READS.replace("reads:", "more:").replace("table: reads", "table: more"))
     down = threading.Event()
     down.set()
 
     def act(name: str, target: Target) -> None:
-        if name == "write" and down.is_set() and threading.current_thread().name.startswith("scan-"):
+        if (
+            name == call
+            and down.is_set()
+            and (call == "prepare" or threading.current_thread().name.startswith("scan-"))
+        ):
             raise SinkUnavailable("scripted")
 
     held = Held(new.sinks["reads"], act)
@@ -151,12 +193,12 @@ def test_a_store_that_is_away_holds_up_its_own_views_only(new: Yard) -> None:
     new.start()
     wait_filled(new, "cards")
     assert not new.record("reads").filled
-    assert new.rebuilt("cards").job != new.rebuilt("reads").job
+    assert new.rebuilt("cards").job != new.rebuilt("reads").job == new.rebuilt("more").job
     down.clear()
-    wait_filled(new, "reads")
+    wait_filled(new, "reads", "more")
     held.heal()
-    for view in BOTH:
-        assert new.rows(view) == expected(new, view)
+    for view in (*BOTH, "more"):
+        assert new.rows(view) == expected(new, "cards" if view == "cards" else "reads")
         assert new.rebuilt(view).items == 20
 
 
