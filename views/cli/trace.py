@@ -15,7 +15,7 @@ from dynaview.projections.canonical import canonical_value, json_encoder
 from dynaview.projections.changes import STREAM_SPAN
 from dynaview.sources.errors import SourceError
 from dynaview.views.cli.beside import printable
-from dynaview.views.cli.options import files_option, load_files, opened_control
+from dynaview.views.cli.options import files_option, found_control, load_files
 from dynaview.views.control.errors import ControlError
 from dynaview.views.dead_letters import key_text
 from dynaview.views.preview.view_preview import plain_item
@@ -73,7 +73,7 @@ def command(
             raise click.UsageError(f"no view is called {name}; there are {', '.join(sorted(declaration.views))}")
     names = list(dict.fromkeys(views)) or list(declaration.views)
     try:
-        with opened_control(declaration) as control:
+        with found_control(declaration, 2) as control:
             found = trace(declaration, control, key, names, timeout=timeout, deep=deep)
             if as_json:
                 click.echo(_json(found, values))

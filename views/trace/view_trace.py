@@ -16,7 +16,7 @@ from dynaview.projections.projection import ProjectionError
 from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.port import Stored, Target
 from dynaview.sources.port import Key
-from dynaview.views.control.records import DeadLetterFilter, Generation, ViewRecord
+from dynaview.views.control.records import DeadLetterFilter, Generation, KeptLetter, ViewRecord
 from dynaview.views.control.store import ControlStore
 from dynaview.views.dead_letters import LetterReader, item_text
 from dynaview.views.declarations.fingerprint import fingerprint
@@ -47,11 +47,12 @@ class Tracer:
         view: ViewDeclaration,
         table: str,
         key: tuple[str, ...],
-        control: ControlStore,
+        control: ControlStore | None,
         open_target: Callable[[int], Target],
         deep: bool = False,
     ) -> None:
-        """`table` and `key` are the name and the key attributes of its table. With `deep`, all rows of the view are
+        """`table` and `key` are the name and the key attributes of its table; `control` is None where no control store
+        has been made yet. With `deep`, all rows of the view are
         looked through for those of the item."""
         self.view = view
         self._fingerprint = fingerprint(view, table)
@@ -70,18 +71,19 @@ class Tracer:
         """
         found = ViewTrace(self.view.name, self.view.source, self.view.sink)
         writes = self._judge_item(item, found)
-        record = self._control.view(self.view.name)
-        self._letters(item, found)
-        if record is None:
+        control = self._control
+        record = None if control is None else control.view(self.view.name)
+        if control is None or record is None:
             found.verdict, found.do = "not started", "dynaview run starts it"
             return found
+        found.letters = [_letter(kept) for kept in self._kept(control, item)]
         self._standing(record, found)
-        self._rows(item, writes, record, found)
+        self._rows(item, writes, control, record, found)
         complete = False
         if found.wrong and not record.state.lasts and self._runs(record) and (complete := caught_up(item.read)):
-            record = self._control.view(self.view.name) or record
+            record = control.view(self.view.name) or record
             self._standing(record, found)
-            self._rows(item, writes, record, found)
+            self._rows(item, writes, control, record, found)
         self._conclude(item, record, found, complete)
         return found
 
@@ -102,14 +104,8 @@ class Tracer:
         found.owner = writes[0].owner
         return writes
 
-    def _letters(self, item: Traced, found: ViewTrace) -> None:
-        choice = DeadLetterFilter(view=self.view.name, key=item_text(item.key))
-        found.letters = [
-            Letter(
-                kept.id, kept.letter.kind, kept.letter.reason, kept.letter.version, kept.created, kept.letter.row_key
-            )
-            for kept in self._control.dead_letters.find(choice)
-        ]
+    def _kept(self, control: ControlStore, item: Traced) -> list[KeptLetter]:
+        return control.dead_letters.find(DeadLetterFilter(view=self.view.name, key=item_text(item.key)))
 
     def _standing(self, record: ViewRecord, found: ViewTrace) -> None:
         now = time.time()
@@ -122,14 +118,16 @@ class Tracer:
     def _runs(self, record: ViewRecord) -> bool:
         return time.time() - record.seen < ALIVE
 
-    def _rows(self, item: Traced, writes: Sequence[Write], record: ViewRecord, found: ViewTrace) -> None:
+    def _rows(
+        self, item: Traced, writes: Sequence[Write], control: ControlStore, record: ViewRecord, found: ViewTrace
+    ) -> None:
         """Look at every row key that the item has or may have had, in every generation that stands."""
         asked = {write.key: write for write in writes}
-        keys = dict.fromkeys([*asked, *self._earlier_keys(item)])
+        keys = dict.fromkeys([*asked, *self._earlier_keys(item, control)])
         by = self._owner(item)
         looked: dict[RowKey, list[Standing]] = {}
         found.notes = []
-        for generation in self._generations(record):
+        for generation in self._generations(control, record):
             target = self._open(generation.generation)
             some = dict(keys)
             if self._deep and by:
@@ -156,8 +154,8 @@ class Tracer:
             fault = "" if wanted is None else self._open(record.generation).fault(wanted) or ""
             found.rows.append(RowTrace(key, values, standings, fault))
 
-    def _generations(self, record: ViewRecord) -> list[Generation]:
-        known = list(self._control.generations(self.view.name))
+    def _generations(self, control: ControlStore, record: ViewRecord) -> list[Generation]:
+        known = list(control.generations(self.view.name))
         return sorted(known, key=lambda each: (each.role != "live", each.generation)) or [
             Generation(self.view.name, record.generation, record.fingerprint, "", "live", False, record.filled, 0.0)
         ]
@@ -171,13 +169,13 @@ class Tracer:
                 return ""
         return ""
 
-    def _earlier_keys(self, item: Traced) -> list[RowKey]:
+    def _earlier_keys(self, item: Traced, control: ControlStore) -> list[RowKey]:
         """Keys of rows that the item may have had: by its key alone, were it not filtered, and as its letters tell."""
         change: Change[dict[str, Attr]] = Change("REMOVE", Body("0", item.key))
         found = _keys(self._trial, change)
         states = [item.image]
         reader = LetterReader(SHAPE, self._key)
-        for kept in self._control.dead_letters.find(DeadLetterFilter(view=self.view.name, key=item_text(item.key))):
+        for kept in self._kept(control, item):
             content = reader.read(kept.letter)
             if not isinstance(content, str):
                 states += [content.new, content.old]
@@ -243,6 +241,11 @@ class Tracer:
                 f"dynaview verify {name} --key {shlex.quote(key)} --json > found.json; "
                 f"dynaview repair {name} --from-verify found.json"
             )
+
+
+def _letter(kept: KeptLetter) -> Letter:
+    letter = kept.letter
+    return Letter(kept.id, letter.kind, letter.reason, letter.version, kept.created, letter.row_key)
 
 
 def _keys(trial: Trial, change: Change[dict[str, Attr]]) -> list[RowKey]:

@@ -53,7 +53,7 @@ def yard(tmp_path: Path) -> Iterator[Yard]:
 def settled(yard: Yard) -> None:
     def done(view: str) -> bool:
         record = yard.control.view(view)
-        return record is not None and record.filled and record.counts.read == yard.table.made
+        return record is not None and record.state == "following" and record.counts.read == yard.table.made
 
     for view in yard.declaration.views:
         until(lambda view=view: done(view), f"{view} to be in step")  # type: ignore[misc]  # a bound argument
