@@ -23,6 +23,7 @@ from dynaview.views.streaming.catch_up_reader import CatchUpReader
 from dynaview.views.streaming.pipeline import PipelineContext, ViewPipeline
 from dynaview.views.streaming.reading import Reading
 from dynaview.views.streaming.shard_discovery import Cursor, DiscoverySettings, ShardDiscovery
+from dynaview.views.streaming.shard_reader import ATTEMPTS
 from dynaview.views.threads import Threads
 
 log = logging.getLogger(__name__)
@@ -152,6 +153,7 @@ class Follower:
 
     def _discover_loop(self) -> None:
         backoff = Backoff(first=0.2, cap=10.0)
+        gone = 0
         while not self._stop.is_set():
             try:
                 if time.monotonic() >= min(self._listing_due, self._discovery.confirm_at()):
@@ -159,14 +161,16 @@ class Follower:
                 else:
                     self._look_for_children()
                 backoff.reset()
+                gone = 0
                 self._signals.errors.end(LISTING)
-            except StreamGone as error:
-                for pipeline in self.pipelines:
-                    pipeline.lose_stream(f"the stream {self.stream.arn} is gone: {error}")
-                return
             except SourceError as error:
                 self._listing_due = 0.0
-                if (line := self._signals.met(LISTING, error)) is not None:
+                gone = gone + 1 if isinstance(error, StreamGone) else 0
+                if gone >= ATTEMPTS and self._owner.stands():
+                    for pipeline in self.pipelines:
+                        pipeline.lose_stream(f"the stream {self.stream.arn} is gone: {error}")
+                    return
+                if not 0 < gone < ATTEMPTS and (line := self._signals.met(LISTING, error)) is not None:
                     log.warning("stream %s: %s", self.stream.arn, line)
                 backoff.meet(error)
                 if backoff.wait(self._stop):
@@ -197,7 +201,12 @@ class Follower:
             return
         for parent in ended:
             began = time.monotonic()
-            self.discover(self.stream.children(parent), [parent], began)
+            try:
+                children = self.stream.children(parent)
+            except StreamGone:  # the shard may have expired; that the stream is gone shows in the listing of all
+                self._list()
+                return
+            self.discover(children, [parent], began)
 
     def discover(self, shards: Sequence[Shard], asked: Sequence[str] | None, began: float) -> None:
         """Take in a listing of all shards, or of the children of those `asked` for: new shards are followed once their

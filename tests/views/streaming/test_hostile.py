@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dynaview.sources.errors import StreamGone
 from dynaview.views.control.records import ViewRecord
 from tests.support.house import QUICK, House, until
 
@@ -208,6 +210,22 @@ def test_the_watermark_waits_for_the_sister_of_a_child(house: House) -> None:
     house.table.reveal(late)
     passed(house, written)
     assert house.rows("one") == house.expected()
+
+
+@pytest.mark.parametrize("operation", ["shards", "children"])
+def test_an_answer_that_a_stream_does_not_exist_is_not_believed_at_once(house: House, operation: Any) -> None:
+    house.start()
+    put(house, 1, 1)
+    following(house)
+    house.table.fail(operation, StreamGone, times=2)
+    house.table.split("shard-0")
+    until(lambda: not house.table.pending(operation), "the answers")
+    put(house, 2, 2)
+    house.wait_equal()
+    following(house)
+    house.table.forget_stream(house.table.arn)
+    until(lambda: record(house).state == "gap", "the gap")
+    assert "is gone" in record(house).reason or "no longer holds" in record(house).reason
 
 
 # Empty pages
