@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from dynaview.sinks.port import Target
+from tests.sinks.contract.generations import Generations
 from tests.sinks.contract.shop import Shop
 from tests.sinks.contract.subjects import SUBJECTS, Subject
 
@@ -26,3 +27,8 @@ def target(subject: Subject) -> Target:
 @pytest.fixture
 def shop(subject: Subject, target: Target) -> Shop:
     return Shop(subject, target)
+
+
+@pytest.fixture
+def generations(subject: Subject) -> Generations:
+    return Generations(subject)

@@ -9,34 +9,11 @@ from itertools import product
 import pytest
 
 from dynaview.projections.changes import SCANNED
-from dynaview.projections.rows import Field, Layout, RedisOptions, Rule, Write
-from dynaview.sinks.memory import MemorySink
+from dynaview.projections.rows import Layout, Rule, Write
 from dynaview.sinks.port import APPLIED, STALE, ConditionalWrite, Rejected, RejectedKind, Room, Stored
+from tests.sinks.contract.generations import Generations, label
 from tests.sinks.contract.shop import Shop
 from tests.sinks.contract.subjects import Subject
-
-
-class Generations:
-    """Generations 1 to 3 of one fresh view."""
-
-    def __init__(self, subject: Subject) -> None:
-        self.sink = subject.sink
-        self.layout = subject.fresh()
-        self.subject = subject
-        self.shops = {number: Shop(subject, subject.sink.open(self.layout, number)) for number in (1, 2, 3)}
-
-    def prepared(self, number: int, bulk: bool = False) -> Shop:
-        self.shops[number].target.prepare(bulk)
-        return self.shops[number]
-
-    def published(self) -> int | None:
-        return self.sink.published(self.layout)
-
-
-@pytest.fixture
-def generations(subject: Subject) -> Generations:
-    return Generations(subject)
-
 
 # Beside each other
 
@@ -47,11 +24,6 @@ def shown(subject: Subject) -> Callable[[Layout], list[str]]:
     if subject.shown is None:
         pytest.skip("readers address the rows of this store directly: every generation writes the same ones")
     return subject.shown
-
-
-def label(number: int) -> str:
-    """The label of rows of that number, see `subjects.values`."""
-    return f"row {number} é\u4e2d\U0001f600"
 
 
 def test_generations_beside_each_other_do_not_see_each_other(
@@ -174,7 +146,7 @@ def test_readers_see_neither_both_nor_none(generations: Generations, shown: Call
 
 
 @pytest.fixture
-def pipelines(subject: Subject) -> Generations:
+def shared(subject: Subject) -> Generations:
     if subject.beside:
         pytest.skip("generations have rows of their own in this store")
     return Generations(subject)
@@ -193,11 +165,11 @@ STEPS = list(product((4, 5, 6), (1, 2, 3)))
 @pytest.mark.parametrize("deleted", [False, True], ids=["onto a row", "onto a tombstone"])
 @pytest.mark.parametrize("deletes", [False, True], ids=["upsert", "delete"])
 def test_versions_and_generations_are_compared_component_by_component(
-    pipelines: Generations, deleted: bool, deletes: bool, owner: str
+    shared: Generations, deleted: bool, deletes: bool, owner: str
 ) -> None:
     for (held, standing), (version, generation) in product(STEPS, STEPS):
         name = f"{held} {standing} {version} {generation}"
-        before, shop = pipelines.shops[standing], pipelines.shops[generation]
+        before, shop = shared.shops[standing], shared.shops[generation]
         there = before.delete(name, held, owner) if deleted else before.put(name, held, 1, owner)
         assert before.does(there) is APPLIED
         write = shop.delete(name, version, owner) if deletes else shop.put(name, version, 2, owner)
@@ -207,8 +179,8 @@ def test_versions_and_generations_are_compared_component_by_component(
         assert shop.seen(name) == stored(*((shop, write) if newer else (before, there)))
 
 
-def test_a_replay_of_the_old_generation_takes_no_row_back(pipelines: Generations) -> None:
-    old, new = pipelines.shops[1], pipelines.shops[2]
+def test_a_replay_of_the_old_generation_takes_no_row_back(shared: Generations) -> None:
+    old, new = shared.shops[1], shared.shops[2]
     history = [old.put("row", 4, 1), old.delete("row", 5), old.put("row", 6, 2)]
     for change in history:
         assert old.does(change) is APPLIED
@@ -229,30 +201,30 @@ def test_a_replay_of_the_old_generation_takes_no_row_back(pipelines: Generations
     assert new.stands(gone)
 
 
-def test_rows_of_earlier_generations_are_told_from_the_others(pipelines: Generations) -> None:
+def test_rows_of_earlier_generations_are_told_from_the_others(shared: Generations) -> None:
     there: dict[int, list[Write]] = {}
     for generation in (1, 2, 3):
-        shop = pipelines.shops[generation]
+        shop = shared.shops[generation]
         owners = ("", f"item{generation}")
         there[generation] = [shop.put(f"{generation} {n}", 5 + n, owner=owners[n % 2]) for n in range(4)]
         shop.target.write([*there[generation], shop.delete(f"{generation} gone", 5)])
-    taken = pipelines.shops[2].put("1 0", 9, 2)
-    assert pipelines.shops[2].does(taken) is APPLIED
+    taken = shared.shops[2].put("1 0", 9, 2)
+    assert shared.shops[2].does(taken) is APPLIED
     there[1], there[2] = there[1][1:], [*there[2], taken]
     for generation in (1, 2, 3):
-        found = {row.key: row for row in pipelines.shops[generation].target.earlier()}
+        found = {row.key: row for row in shared.shops[generation].target.earlier()}
         assert found.keys() == {write.key for before in range(1, generation) for write in there[before]}
         for before in range(1, generation):
             for write in there[before]:
                 row = found[write.key]
                 assert (row.version, row.owner, row.generation) == (write.version, write.owner, before)
                 assert row.content is not None
-        assert pipelines.shops[generation].target.count() == 12
+        assert shared.shops[generation].target.count() == 12
 
 
-def test_absent_means_absent_in_every_generation(pipelines: Generations) -> None:
+def test_absent_means_absent_in_every_generation(shared: Generations) -> None:
     for standing, generation in product((1, 2, 3), (1, 2, 3)):
-        before, shop = pipelines.shops[standing], pipelines.shops[generation]
+        before, shop = shared.shops[standing], shared.shops[generation]
         name = f"{standing} {generation}"
         there = [before.put(f"live {name}", 5), before.delete(f"gone {name}", 5)]
         before.target.write(there)
@@ -262,9 +234,9 @@ def test_absent_means_absent_in_every_generation(pipelines: Generations) -> None
         assert all(map(before.stands, there))
 
 
-def test_an_owner_is_met_in_every_generation(pipelines: Generations) -> None:
+def test_an_owner_is_met_in_every_generation(shared: Generations) -> None:
     for standing, generation in product((1, 2, 3), (1, 2, 3)):
-        before, shop = pipelines.shops[standing], pipelines.shops[generation]
+        before, shop = shared.shops[standing], shared.shops[generation]
         name = f"{standing} {generation}"
         there = before.put(f"live {name}", 5, owner="item1")
         gone = before.delete(f"gone {name}", 5, owner="item1")
@@ -280,9 +252,9 @@ def test_an_owner_is_met_in_every_generation(pipelines: Generations) -> None:
         assert (shop.stands(taken), before.stands(gone)) == (generation >= standing, generation < standing)
 
 
-def test_a_conditional_write_brings_a_row_into_its_generation(pipelines: Generations) -> None:
+def test_a_conditional_write_brings_a_row_into_its_generation(shared: Generations) -> None:
     for standing, generation in product((1, 2, 3), (1, 2, 3)):
-        before, shop = pipelines.shops[standing], pipelines.shops[generation]
+        before, shop = shared.shops[standing], shared.shops[generation]
         names = [f"{kind} {standing} {generation}" for kind in ("live", "swept", "gone", "kept gone")]
         there = [(before.delete if "gone" in name else before.put)(name, 5) for name in names]
         before.target.write(there)
@@ -306,8 +278,8 @@ def test_a_conditional_write_brings_a_row_into_its_generation(pipelines: Generat
         assert all(map(shop.stands, newer))
 
 
-def test_what_was_seen_tells_generations_apart(pipelines: Generations) -> None:
-    one, two, three = pipelines.shops.values()
+def test_what_was_seen_tells_generations_apart(shared: Generations) -> None:
+    one, two, three = shared.shops.values()
     one.target.write([one.put("live", 5), one.delete("gone", 5)])
     seen = {name: one.seen(name) for name in ("live", "gone")}
     two.target.write([two.put("live", 5), two.delete("gone", 5)])
@@ -316,20 +288,20 @@ def test_what_was_seen_tells_generations_apart(pipelines: Generations) -> None:
         assert three.conditionally(three.put(name, 5, 2), two.seen(name)) is APPLIED
 
 
-def test_rows_are_listed_with_the_generation_that_wrote_them(pipelines: Generations) -> None:
+def test_rows_are_listed_with_the_generation_that_wrote_them(shared: Generations) -> None:
     expected: dict[object, Stored] = {}
-    for number, shop in pipelines.shops.items():
+    for number, shop in shared.shops.items():
         writes = [shop.put(f"{number} {row}", row + 5, row) for row in range(30)]
         shop.target.write([*writes, shop.delete(f"{number} gone", 5)])
         expected |= {write.key: stored(shop, write) for write in writes}
-    for shop in pipelines.shops.values():
+    for shop in shared.shops.values():
         assert {row.key: row for row in shop.target.rows()} == expected
         assert shop.target.read(list(expected)) == list(expected.values())  # type: ignore[arg-type] # keys, as above
         assert shop.target.count() == 90
 
 
-def test_drop_leaves_what_other_generations_wrote_or_took_over(pipelines: Generations) -> None:
-    one, two, three = pipelines.shops.values()
+def test_drop_leaves_what_other_generations_wrote_or_took_over(shared: Generations) -> None:
+    one, two, three = shared.shops.values()
     for shop, name in product((one, two, three), ("live", "gone")):
         shop.does((shop.put if name == "live" else shop.delete)(f"{name} {shop.target.generation}", 5))
     one.target.write([one.put("taken", 5), one.delete("taken gone", 5), one.put("put right", 5), one.put("swept", 5)])
@@ -356,92 +328,18 @@ def test_drop_leaves_what_other_generations_wrote_or_took_over(pipelines: Genera
     assert one.target.count() == 0
 
 
-def test_generations_in_place_need_no_publishing(pipelines: Generations) -> None:
-    for number, shop in pipelines.shops.items():
-        assert pipelines.sink.gone(pipelines.layout, number) is None
+def test_generations_in_place_need_no_publishing(shared: Generations) -> None:
+    for number, shop in shared.shops.items():
+        assert shared.sink.gone(shared.layout, number) is None
         shop.target.prepare(bulk=True)
         shop.does(shop.put("row", number))
         shop.target.finish()
         shop.target.publish()
-        assert pipelines.published() is None
+        assert shared.published() is None
         assert shop.stands(shop.put("row", number))
 
 
 # Every store
-
-
-def test_a_bulk_load_is_finished_and_published(subject: Subject, generations: Generations) -> None:
-    live = generations.prepared(1)
-    live.does(live.put("row 0", 1, 1))
-    live.target.publish()
-    shop = generations.prepared(2, bulk=True)
-    shop.target.prepare(bulk=True)
-    scanned = [shop.put(f"row {row}", SCANNED, 4, rule=Rule.ABSENT) for row in range(300)]
-    changes = [shop.put("row 1", 5, 5), shop.delete("row 2", 5), shop.put("new", 5, 5), shop.delete("gone", 5)]
-    shop.target.write(changes)
-    outcomes = shop.target.write(scanned)
-    absent = range(3 if subject.beside else 0, 300)
-    assert [outcomes[row] for row in absent if row not in (0, 1, 2)] == [APPLIED] * 297
-    assert outcomes[1:3] == [STALE, STALE]
-    assert outcomes[0] is (APPLIED if subject.beside else STALE)
-    if outcomes[0] is STALE:
-        assert shop.conditionally(scanned[0], shop.seen("row 0")) is APPLIED
-    assert shop.target.count() == 300
-    assert shop.target.finish() == []
-    assert shop.target.finish() == []
-    later = shop.put("row 3", 6, 5)
-    assert shop.does(later) is APPLIED
-    shop.target.publish()
-    for write in (*changes, later, *scanned[4:10]):
-        assert shop.stands(write)
-    assert shop.target.count() == 300
-    if subject.shown is not None:
-        assert subject.shown(generations.layout) == [label(4)] * 297 + [label(5)] * 3
-        assert generations.published() == 2
-    shop.target.prepare()
-    assert subject.sink.problems(generations.layout) == []
-    assert shop.target.count() == 300
-
-
-def test_preparing_again_after_a_bulk_load_that_was_cut_off(generations: Generations) -> None:
-    shop = generations.prepared(2, bulk=True)
-    rows = [shop.put(f"{row}", SCANNED, rule=Rule.ABSENT) for row in range(20)]
-    shop.target.write(rows)
-    again = Shop(generations.subject, generations.subject.another().open(generations.layout, 2))
-    again.target.prepare(bulk=True)
-    again.target.write(rows)
-    again.target.finish()
-    again.target.publish()
-    assert again.target.count() == 20
-    assert all(map(again.stands, rows))
-
-
-def test_finish_goes_on_while_writes_do(generations: Generations) -> None:
-    shop = generations.prepared(2, bulk=True)
-    shop.target.write([shop.put(f"{row}", 1, row) for row in range(500)])
-    begun, stop = threading.Event(), threading.Event()
-    written: list[Write] = []
-
-    def follow() -> None:
-        version = 2
-        while not stop.is_set():
-            batch = [shop.put(f"{(version * 10 + row) % 500}", version, 1) for row in range(10)]
-            assert shop.target.write(batch) == [APPLIED] * 10
-            written.extend(batch)
-            version += 1
-            begun.set()
-
-    writer = threading.Thread(target=follow)
-    writer.start()
-    assert begun.wait(30)
-    shop.target.finish()
-    stop.set()
-    writer.join(30)
-    assert not writer.is_alive()
-    shop.target.publish()
-    last = {write.key: write for write in written}
-    assert all(map(shop.stands, list(last.values())[-10:]))
-    assert shop.target.count() == 500
 
 
 def test_room_is_told_in_bytes_or_not_at_all(generations: Generations) -> None:
@@ -508,22 +406,3 @@ def test_the_highest_generation_is_that_of_all_who_prepare_at_once(generations: 
         thread.join(60)
     assert failures == []
     assert generations.sink.highest(generations.layout) == max(numbers)
-
-
-def test_a_row_that_is_refused_late_is_named_until_its_letter_is_kept() -> None:
-    sink = MemorySink("memory", refuses_late=lambda row: "too long" if row.key == "b" else None)
-    target = sink.open(Layout("v", (), (Field("a"),), RedisOptions()), 1)
-    target.prepare(bulk=True)
-    target.write([Write(key, ("x",), 5) for key in ("a", "b", "c")])
-    (named,) = target.finish()
-    assert (named.row.key, named.refused.reason) == ("b", "too long")
-    assert target.finish() == [named], "nothing was taken out yet"
-    assert target.count() == 3
-    assert target.finish([named]) == []
-    assert {row.key for row in target.rows()} == {"a", "c"}
-    (tombstone,) = target.read(["b"])
-    assert tombstone is not None
-    assert (tombstone.version, tombstone.content) == (5, None)
-    target.write([Write("b", ("y",), 6)])
-    assert target.finish([named]) != [], "what is newer than what was seen stays"
-    assert target.count() == 3
