@@ -94,7 +94,7 @@ def _end_of(stage: Stage) -> str:
     if stage is MIDWAY:
         return f"UPDATE ON dynaview_scans WHEN NEW.finished AND NEW.segment >= {FINISHED}"
     if stage is SWAPPED:
-        return "UPDATE OF generation ON dynaview_views WHEN NEW.generation <> OLD.generation"
+        return "UPDATE OF role ON dynaview_generations WHEN NEW.role = 'live' AND OLD.role <> 'live'"
     beside, in_place = stage
     return (
         "UPDATE OF phase ON dynaview_rebuilds WHEN NEW.phase <> OLD.phase AND OLD.phase = "

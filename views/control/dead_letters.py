@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from dynaview.views.control.database import Database
 from dynaview.views.control.records import DeadLetter, DeadLetterFilter, KeptLetter, Outcome
 from dynaview.views.control.tables import dead_letters as _letters
+from dynaview.views.control.tables import generations as _generations
 from dynaview.views.control.tables import views as _views
 
 
@@ -163,7 +164,13 @@ class DeadLetterStore:
 
 
 _IS_PAST = (
-    sa.exists().where(_views.c.name == _letters.c.view, _views.c.generation > _letters.c.generation).correlate(_letters)
+    sa.exists()
+    .where(
+        _generations.c.view == _letters.c.view,
+        _generations.c.role == "live",
+        _generations.c.generation > _letters.c.generation,
+    )
+    .correlate(_letters)
 )
 """Whether a letter is of a generation that readers see no more."""
 

@@ -265,7 +265,10 @@ class RebuildStore:
                     keep_until=None,
                 )
             )
-            live = [] if alone or row["generation"] not in map(int, row["write_order"].split()) else [row["generation"]]
+            column = tables.generations.c
+            is_live = (column.view == view) & (column.role == "live")
+            seen = connection.execute(sa.select(column.generation).where(is_live)).scalar_one()
+            live = [] if alone or seen not in map(int, row["write_order"].split()) else [seen]
             values: dict[str, Any] = {
                 "numbered": number,
                 "write_order": _order([number, *live]),
@@ -277,9 +280,9 @@ class RebuildStore:
                     "stream_arn": stream_arn,
                     "stream_count": row["stream_count"] + int(another),
                     "watermark": None,
-                    "filled": False,
                     "seen": now,
                 }
+                connection.execute(tables.generations.update().where(is_live).values(filled=False))
                 connection.execute(tables.checkpoints.delete().where(tables.checkpoints.c.view == view))
             self._move(connection, view, **values)
             began: dict[str, Any] = {
@@ -304,7 +307,7 @@ class RebuildStore:
 
     def filled(self, rebuild: Rebuild) -> None:
         """The generation that a rebuild fills holds all that it should; its next start is an ordinary one."""
-        column, views = tables.generations.c, tables.views
+        column = tables.generations.c
         found = {"scanned": rebuild.items, "matched": rebuild.matched, "inserted": rebuild.rows}
         with self._database.write() as connection:
             connection.execute(
@@ -312,8 +315,6 @@ class RebuildStore:
                 .where(column.view == rebuild.view, column.generation == rebuild.generation)
                 .values(filled=True, **found)
             )
-            live = (views.c.name == rebuild.view) & (views.c.generation == rebuild.generation)
-            connection.execute(views.update().where(live).values(filled=True))
 
     def swapped(
         self,
@@ -328,9 +329,6 @@ class RebuildStore:
         whether it holds all that it should; `state` is that of the view, with its reason, where it changes with it."""
         with self._database.write() as connection:
             chosen = tables.generations.c.view == view
-            row = connection.execute(
-                sa.select(tables.generations.c.fingerprint).where(chosen, tables.generations.c.generation == generation)
-            ).one()
             connection.execute(
                 tables.generations.update()
                 .where(chosen, tables.generations.c.role == "live", tables.generations.c.generation != generation)
@@ -342,7 +340,7 @@ class RebuildStore:
                 .values(role="live", keep_until=None, filled=filled)
             )
             changed = {} if state is None else entering(*state)
-            self._move(connection, view, generation=generation, fingerprint=row.fingerprint, filled=filled, **changed)
+            self._move(connection, view, **changed)
 
     def unswapped(self, view: str, state: ViewState, reason: str, generations: Sequence[int]) -> None:
         """The next generation is given up: pipelines write these generations again, from the state the view was in."""

@@ -27,6 +27,13 @@ MANY = 2000
 """Shards above which a question names none of them: databases limit how many values a statement may have."""
 
 
+_LIVE = tables.generations
+_RECORDS = sa.select(tables.views, _LIVE.c.generation, _LIVE.c.fingerprint, _LIVE.c.filled).join(
+    _LIVE, sa.and_(_LIVE.c.view == tables.views.c.name, _LIVE.c.role == "live")
+)
+"""Views, with what they are by the generation that readers see."""
+
+
 class ControlStore:
     """One control store. Safe to use from several threads; `states` says what views are doing,
     `dead_letters`, `rebuilds` and `verifications` keep what their names say, `leases` who works on what."""
@@ -59,7 +66,7 @@ class ControlStore:
     def views(self) -> list[ViewRecord]:
         """All views that were ever started and not dropped, by name."""
         with self._database.read() as connection:
-            rows = connection.execute(sa.select(tables.views).order_by(tables.views.c.name)).mappings().all()
+            rows = connection.execute(_RECORDS.order_by(tables.views.c.name)).mappings().all()
         return [_record(row) for row in rows]
 
     def add_view(
@@ -81,15 +88,12 @@ class ControlStore:
                     name=name,
                     source=source,
                     sink=sink,
-                    fingerprint=fingerprint,
-                    generation=1,
                     numbered=1,
                     stream_arn=stream_arn,
                     stream_count=0,
                     **entering(ViewState.STARTING),
                     seen=now,
                     watermark=None,
-                    filled=False,
                     revision=0,
                     write_order="1",
                     **_counts_columns(Counts()),
@@ -113,7 +117,7 @@ class ControlStore:
                 )
             else:
                 self._declare_anew(connection, name, source, sink, fingerprint, declaration)
-            row = connection.execute(sa.select(tables.views).where(tables.views.c.name == name)).mappings().one()
+            row = connection.execute(_RECORDS.where(tables.views.c.name == name)).mappings().one()
         return _record(row)
 
     def _declare_anew(
@@ -128,7 +132,7 @@ class ControlStore:
             connection.execute(
                 tables.views.update()
                 .where(tables.views.c.name == name)
-                .values(source=source, sink=sink, fingerprint=fingerprint, stream_arn=None)
+                .values(source=source, sink=sink, stream_arn=None)
             )
 
     def set_seen(self, views: Sequence[str]) -> None:

@@ -18,8 +18,6 @@ views = sa.Table(
     sa.Column("name", sa.String(200), primary_key=True),
     sa.Column("source", sa.String(200), nullable=False),
     sa.Column("sink", sa.String(200), nullable=False),
-    sa.Column("fingerprint", sa.String(64), nullable=False),
-    sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("numbered", sa.Integer, nullable=False),  # the highest generation that there ever was
     sa.Column("stream_arn", sa.Text),
     sa.Column("stream_count", sa.Integer, nullable=False),
@@ -31,7 +29,6 @@ views = sa.Table(
     sa.Column("seen", sa.Float, nullable=False),
     sa.Column("watermark", sa.Float),
     sa.Column("awaited", sa.Float),  # the latest moment that somebody waits for the watermark to pass
-    sa.Column("filled", sa.Boolean, nullable=False),
     sa.Column("read", sa.BigInteger, nullable=False),
     sa.Column("applied", sa.BigInteger, nullable=False),
     sa.Column("stale", sa.BigInteger, nullable=False),
