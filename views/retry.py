@@ -119,5 +119,6 @@ class Retrier:
         news = backoff.meet(error)
         if self.seconds is None and (line := self._repeats.line(self._subject, error, news)) is not None:
             log.warning("%s: %s", self._subject, line)
+        log.debug("%s: try %d failed: %s", self._subject or "command", backoff.attempts + 1, error)
         if self._on_error is not None:
             self._on_error(error, backoff.attempts + 1)

@@ -21,6 +21,7 @@ from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import SourceError
 from dynaview.sources.table import open_table
 from dynaview.views.cli.beside import printable
+from dynaview.views.cli.columns import aligned
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.control.errors import ControlError
 from dynaview.views.control.records import DeadLetterFilter, KeptLetter
@@ -108,9 +109,8 @@ def list_(files: tuple[Path, ...], limit: int, as_json: bool, **options: Any) ->
         return
     if found:
         rows = [HEAD, *(tuple(map(printable, _row(kept))) for kept in found)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
-        for row in rows:
-            click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        for line in aligned(rows, words=len(HEAD)):
+            click.echo(line)
     click.echo(f"{len(found)} of {total} dead letters" if total != len(found) else _number(total), err=True)
 
 

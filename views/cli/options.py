@@ -33,7 +33,7 @@ def files_option(function: F) -> F:
         multiple=True,
         type=click.Path(path_type=Path),
         default=(Path(DEFAULT_FILE),),
-        show_default=DEFAULT_FILE,
+        show_default=True,
         help="A declaration: YAML, or a Python module with projections. May be given more than once.",
     )
     return option(function)

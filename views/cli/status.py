@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dynaview.views.cli.columns import aligned
+from dynaview.views.cli.columns import aligned, fitted, terminal_width
 from dynaview.views.cli.options import files_option, found_control, load_files
 from dynaview.views.states import ViewState
 from dynaview.views.status import all_status, under_way, unknown_for
@@ -19,6 +19,9 @@ HEAD = (
     *("VIEW", "SINK", "GEN", "STATE", "LAG", "WATERMARK", "READ", "APPLIED", "STALE", "UNMATCHED", "DEAD", "KEPT"),
     *("FILLED", "VERIFIED"),
 )
+SPARE = ("SINK", "GEN", "UNMATCHED", "STALE", "VERIFIED", "READ", "FILLED", "WATERMARK", "APPLIED", "KEPT", "DEAD")
+"""What a narrow terminal does without, the least important first."""
+
 WORDS = 6
 """So many columns hold words; the others hold numbers."""
 
@@ -57,8 +60,7 @@ def _good(view: dict[str, Any], max_lag: float | None) -> bool:
 
 def _print(views: list[dict[str, Any]], missing: list[str]) -> None:
     if views:
-        for line in aligned([HEAD, *map(_row, views)], WORDS):
-            click.echo(line)
+        _print_table(views, terminal_width())
     for view in views:
         if view["reason"]:
             click.echo(f"{view['view']}: {view['reason']}")
@@ -89,6 +91,15 @@ def _nothing(view: dict[str, Any]) -> str:
     if not view["filled"] or scan is None or not scan["read"] or scan["matched"] or view["counts"]["applied"]:
         return ""
     return f"0 of {scan['read']:,} items matched when it was filled: do its match and where say what they should?"
+
+
+def _print_table(views: list[dict[str, Any]], width: int | None) -> None:
+    rows: list[tuple[str, ...]] = [HEAD, *map(_row, views)]
+    kept, left_out = fitted(rows, SPARE if width is not None else (), width or 0)
+    for line in aligned(kept, sum(name in HEAD[:WORDS] for name in kept[0])):
+        click.echo(line)
+    if left_out:
+        click.echo(f"(left out, as the terminal is narrow: {', '.join(left_out)}; --json shows all)")
 
 
 def _workers(view: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ changes, ended with it."""
 from __future__ import annotations
 
 import dataclasses
+import logging
 import threading
 import time
 from datetime import timedelta
@@ -21,6 +22,8 @@ from dynaview.views.streaming.pipeline import ViewPipeline
 from dynaview.views.streaming.stream_reader import Follower, FollowerSettings
 from dynaview.views.threads import Threads
 from dynaview.views.workers.coordinator import ShardCoordinator
+
+log = logging.getLogger(__name__)
 
 AWAITED = 600.0
 """Seconds after a moment for which it counts that somebody has waited for it."""
@@ -130,6 +133,7 @@ class TablePipelines:
         for name, revision in self._revisions.items():
             if self._told.get(name) != revision:
                 self._control.adopt(name, self._share.id, revision)
+                log.debug("view %s: its pipeline does what revision %d asks", name, revision)
                 self._told[name] = revision
 
     def _take_in(self, follower: Follower, record: ViewRecord) -> None:

@@ -316,6 +316,9 @@ class ViewPipeline:
             if news.closed and self.failed is not None:  # first: no checkpoint behind a gap may be found without it
                 self._say(*self.failed)
             self._retry(self._once(progress, moved, news.watermark))
+        if progress.parts:
+            read = sum(part.counts.read for part in progress.parts.values())
+            log.debug("view %s: %d changes are durable, its checkpoints moved", self.name, read)
         letters = [letter for part in progress.parts.values() for letter in part.letters]
         if letters:
             log.warning(

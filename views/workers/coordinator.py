@@ -334,6 +334,7 @@ class ShardCoordinator:
         ]
         if free:
             epochs = self._leases.acquire(self.id, self.group, free)
+            log.debug("worker %s: reads from now on: %s", self.id, ", ".join(sorted(epochs)))
             self._epochs.update(epochs)
             self._adopt(pipelines, list(epochs))
             follower.take(epochs)
@@ -351,6 +352,7 @@ class ShardCoordinator:
                     settled[done].append(shard)
             for done, shards in settled.items():
                 if shards:
+                    log.debug("worker %s: %s: %s", self.id, "finished" if done else "given up", ", ".join(shards))
                     self._leases.release(self.id, self.group, shards, done)
                     for shard in shards:
                         del self._epochs[shard], self._leaving[shard]
