@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
-from typing import Any, NamedTuple, TypeAlias
+from operator import itemgetter
+from typing import Any, TypeAlias
 
 from dynaview.projections.changes import Change
 from dynaview.projections.rows import RowKey, Write
@@ -16,14 +16,12 @@ from dynaview.views.control.records import Counts
 WriteBatch: TypeAlias = Callable[[Sequence[Write]], list[Outcome]]
 
 
-class Origin(NamedTuple):
-    """A change in a batch, and what it asks for."""
+Origin: TypeAlias = tuple[str, Change[Any], Sequence[Write], bool]
+"""The shard, the change, what it asks for, and whether it is dead: no row can be made of it, so it is a dead letter,
+whatever becomes of the rows that it takes with it. A plain tuple: there is one for every change."""
 
-    shard: str
-    change: Change[Any]
-    writes: Sequence[Write]
-    dead: bool
-    """No row can be made of it: it is a dead letter, whatever becomes of the rows that it takes with it."""
+
+_SHARD, _DEAD = itemgetter(0), itemgetter(3)  # of an origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ class Batch:
                 held = newest.get(write.key)
                 if held is None or write.version > held.version:
                     newest[write.key] = write
-        self._origins.append(Origin(shard, change, writes, dead))
+        self._origins.append((shard, change, writes, dead))
         return True
 
     def settle(self, send: WriteBatch) -> tuple[dict[str, Counts], list[Refusal]]:
@@ -87,8 +85,8 @@ class Batch:
         writes = list(self._newest.values())
         outcomes = send(writes) if writes else []
         refusals: list[Refusal] = []
-        if all(outcome is APPLIED for outcome in outcomes) and not any(map(attrgetter("dead"), self._origins)):
-            by_shard = Counter(map(attrgetter("shard"), self._origins))
+        if all(outcome is APPLIED for outcome in outcomes) and not any(map(_DEAD, self._origins)):
+            by_shard = Counter(map(_SHARD, self._origins))
             counts = {shard: Counts(read=number, applied=number) for shard, number in by_shard.items()}
         else:
             sent = {write.key: outcome for write, outcome in zip(writes, outcomes, strict=True)}
@@ -112,10 +110,11 @@ class Batch:
         by_shard: dict[str, Counts] = {}
         refusals: list[Refusal] = []
         for origin in self._origins:
-            counts = by_shard.setdefault(origin.shard, Counts())
+            shard, _, writes, dead = origin
+            counts = by_shard.setdefault(shard, Counts())
             counts.read += 1
-            refused, applied = origin.dead, False
-            for write in origin.writes:
+            refused, applied = dead, False
+            for write in writes:
                 newest, outcome = self._newest[write.key], sent[write.key]
                 if newest.values is None:
                     outcome = _deleted(outcome)
