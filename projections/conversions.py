@@ -205,7 +205,9 @@ def _time(wanted: str, value: Any, unit: Unit | None, read: Callable[[str], T]) 
                     return since_1970(exact, unit)
                 return read(value) if value and not value.isspace() else None
     except TimeError as error:
-        raise _unfit(wanted, value, str(error)) from None
+        much = not isinstance(value, datetime | date | str) and unit == "seconds" and abs(value) < 10**18
+        hint = ": does it count milliseconds or microseconds? Then say so by unit" if much else ""
+        raise _unfit(wanted, value, f"{error}{hint}") from None
     raise _unfit(wanted, value)
 
 

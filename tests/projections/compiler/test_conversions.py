@@ -103,6 +103,8 @@ def test_wrong_timestamps() -> None:
     assert "say what it counts" in refused("timestamp", Decimal(1))
     assert "is no time as in" in refused("timestamp", "yesterday")
     assert "outside the years" in refused("timestamp", Decimal("1E+14"), "seconds")
+    assert "Then say so by unit" in refused("timestamp", Decimal(1_700_000_000_000), "seconds")
+    assert "unit" not in refused("timestamp", "9999-12-31T23:59:59-05:00", "seconds")
     assert "outside the years" in refused("timestamp", Decimal("-1E+125"), "milliseconds")
     assert refused("date", Decimal(1)).startswith("wanted date, found a number")
     refused("timestamp", True, "seconds")
