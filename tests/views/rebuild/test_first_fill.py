@@ -108,6 +108,34 @@ def test_killed_it_goes_on_where_it_was(new: Yard) -> None:
         assert new.rows(view) == expected(new, view)
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("what", ["request", "starting", "scanning", "save_segment", "finishing", "filled", "done"])
+def test_killed_around_a_record_it_is_whole_in_the_end(new: Yard, what: str, moment: str) -> None:
+    cut = threading.Event()
+
+    def heard(when: str, recorded: str) -> None:
+        if (when, recorded) == (moment, what):
+            new.cut()
+            cut.set()
+
+    with new.table.hold("describe") as held:  # nothing is asked for before it answers
+        new.start()
+        assert held.reached.wait(20)
+        new.on_record(heard)
+    assert cut.wait(20)
+    new.kill()
+    new.table.put(item(1, "meanwhile"))
+    new.table.delete(item(2, ""))
+    new.start()
+    wait_filled(new)
+    for view in BOTH:
+        until(lambda view=view: new.rows(view) == expected(new, view), f"{view} to be right")  # type: ignore[misc]
+        new.wait_ended(view)
+        new.wait_state(view, "following")
+    assert all(new.control.rebuilds.segments(new.rebuilt(view).job) == [] for view in BOTH)
+    follows(new, 1, "later")
+
+
 def test_a_view_that_comes_later_has_a_scan_of_its_own(new: Yard) -> None:
     new.declare(CARDS)
     new.start()
