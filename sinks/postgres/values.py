@@ -47,7 +47,7 @@ _DECLARED = re.compile(
     r"\s*(?:\(\s*(?P<first>\d+)\s*(?:,\s*(?P<second>\d+)\s*)?\))?"
     r"(?P<zone>\s+with(?:out)?\s+time\s+zone)?"
     r"\s*(?P<array>\[\s*\])?"
-    r'(?P<collate>\s+collate\s+"[^"%]+")?\s*',
+    r'(?P<collate>\s+collate\s+(?:[a-z_]\w*\.|"[^"%]+"\.)?"[^"%]+")?\s*',
     re.IGNORECASE,
 )
 

@@ -84,7 +84,8 @@ def bad_in_the_store(database: Database) -> tuple[PostgresTarget, Any, Any]:
     """A view with a column whose bad values only Postgres itself knows."""
     enum = fresh("mood")
     database.run("CREATE TYPE {} AS ENUM ('calm', 'busy')", enum)
-    return database.open(database.layout([Field("id", "text"), Field("mood", "text", enum)])), "busy", "secret"
+    fields = [Field("id", "text"), Field("mood", "text", f"public.{enum}")]
+    return database.open(database.layout(fields)), "busy", "secret"
 
 
 def test_what_only_postgres_knows_is_found_by_halving(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ def test_declared_column_types_come_back_as_promised(database: Database) -> None
         (Field("padded", "text", "char(5)"), "ab"),
         (Field("unit", "text", "uuid"), "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11"),
         (Field("units", "text[]", "uuid[]"), ["A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11"]),
-        (Field("mood", "text", enum), "busy"),
+        (Field("mood", "text", f"public.{enum}"), "busy"),
         (Field("naive", "timestamp", "timestamp"), noon),
         (Field("milli", "timestamp", "timestamp(3) with time zone"), noon),
         (Field("small", "integer", "smallint"), 7),
@@ -171,7 +171,7 @@ def test_a_key_with_a_collation_that_takes_two_texts_for_one_is_refused(database
     # Only ICU can make one, which not every server has.
     database.run('CREATE COLLATION {} FROM "C"', name)
     database.admin.execute("UPDATE pg_collation SET collisdeterministic = false WHERE collname = %s", (name,))
-    fields = (Field("id", "text", f'text COLLATE "{name}"'), Field("city", "text"))
+    fields = (Field("id", "text", f'text COLLATE public."{name}"'), Field("city", "text"))
     with pytest.raises(SinkRefused, match=r"column id of view .*declare another collation"):
         database.open(database.layout(fields))
     database.run("DROP COLLATION {}", name)
