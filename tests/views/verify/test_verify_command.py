@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from dynaview.projections.attributes import Attr
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import APPLIED, ConditionalWrite, SinkUnavailable
+from dynaview.sources.errors import BadPage
 from dynaview.views.cli import cli
 from dynaview.views.cli.verify import line_of
 from dynaview.views.control.store import ControlStore
@@ -258,6 +259,18 @@ def test_a_file_of_another_build_or_that_is_none_is_refused(yard: Yard, tmp_path
         done = asked(yard, "repair", "--from-verify", str(file))
         assert done.exit_code == 2, text
     assert "card:orphan:s" in yard.rows("cards")
+
+
+@pytest.mark.parametrize("operation", ["describe", "scan", "get"])
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_corrupt_answer_is_asked_for_again(yard: Yard, operation: str, times: int) -> None:
+    harm(yard)  # so that items are read one by one, too
+    yard.table.fail(operation, BadPage, times=times)
+    done = asked(yard, "verify", "--json")
+    assert done.exit_code == 1, done.output
+    assert [report["error"] for report in json.loads(done.stdout)] == ["", ""]
+    yard.table.fail(operation, BadPage, times=times)
+    assert asked(yard, "repair", "cards", "reads").exit_code == 0
 
 
 def test_a_store_that_does_not_answer_ends_with_2(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
