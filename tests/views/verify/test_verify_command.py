@@ -24,6 +24,7 @@ from dynaview.views.states import ViewState
 from dynaview.views.status import all_status
 from dynaview.views.verify.findings import Finding
 from dynaview.views.verify.schedule import VerificationSchedule
+from tests.support.calls import Operation
 from tests.support.house import until
 from tests.support.yard import CARDS, READS, Yard
 
@@ -263,7 +264,7 @@ def test_a_file_of_another_build_or_that_is_none_is_refused(yard: Yard, tmp_path
 
 @pytest.mark.parametrize("operation", ["describe", "scan", "get"])
 @pytest.mark.parametrize("times", [1, 3])
-def test_a_corrupt_answer_is_asked_for_again(yard: Yard, operation: str, times: int) -> None:
+def test_a_corrupt_answer_is_asked_for_again(yard: Yard, operation: Operation, times: int) -> None:
     harm(yard)  # so that items are read one by one, too
     yard.table.fail(operation, BadPage, times=times)
     done = asked(yard, "verify", "--json")
