@@ -212,7 +212,7 @@ def check(connection: sa.Connection, view: str, fence: Fence) -> None:
     if not fence.epochs:
         alive = sa.select(workers.c.id).join(ownership, kept).where(workers.c.id == fence.owner)
         if connection.execute(alive.with_for_update(read=True)).first() is None:
-            raise LeaseLost(f"view {view}: {fence.owner} was taken for dead")
+            raise LeaseLost(f"view {view}: worker {fence.owner} gave no sign of life for too long")
         return
     held: dict[str, int] = {}
     for chunk in _chunks(sorted(fence.epochs)):
@@ -224,7 +224,7 @@ def check(connection: sa.Connection, view: str, fence: Fence) -> None:
         held.update((row.resource, row.epoch) for row in connection.execute(query.with_for_update(read=True)))
     lost = [shard for shard, epoch in fence.epochs.items() if held.get(shard) != epoch]
     if lost:
-        raise LeaseLost(f"view {view}: {', '.join(sorted(lost)[:3])} is another worker's now")
+        raise LeaseLost(f"view {view}: shard {', '.join(sorted(lost)[:3])} is read by another worker now")
 
 
 def _chunks(resources: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -140,7 +140,7 @@ class TableWorker:
             left += pipelines.end(patience)
         if left:
             log.warning(
-                "table %s: not waited for any longer: %s; what they have not confirmed is done again at the next start",
+                "table %s: did not end in time: %s; what they have not confirmed is done again at the next start",
                 self.source.table,
                 ", ".join(left),
             )
@@ -235,7 +235,11 @@ class TableWorker:
             return  # `stop` ends it all
         pipelines.stop_reading(patience)
         while left := pipelines.end(patience):
-            log.warning("table %s: its pipelines have not ended yet: %s", self.source.table, ", ".join(left))
+            log.warning(
+                "table %s: the pipelines of the stream before are still ending: %s; their stores hold them up",
+                self.source.table,
+                ", ".join(left),
+            )
             if self._stop.is_set():
                 return
         self._pipelines = None
@@ -265,7 +269,7 @@ class TableWorker:
         view whose store is down does so when the store is back (or when DynamoDB forgets the stream).
         """
         log.error(
-            "table %s: the stream that is followed was switched off; its rest is read, then its views have a gap",
+            "table %s: its stream was switched off; what it still holds is read, then its views have a gap",
             self.source.table,
         )
         seen = time.time()

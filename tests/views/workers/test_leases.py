@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from dynaview.views.control.errors import LeaseLost, Superseded
 from dynaview.views.control.records import Checkpoint, Counts, Fence, Part, Progress
 from dynaview.views.control.store import ControlStore
+from dynaview.views.control.tables import ownership
 from dynaview.views.states import ViewState
 from dynaview.views.status import all_status
 from dynaview.views.workers.assignment import assign
@@ -153,7 +154,7 @@ def test_a_view_that_another_group_keeps_cannot_be_moved(control: ControlStore) 
     enlist(control, "a")
     control.leases.acquire("a", "g", ["shard-0"])
     with control._database.write() as connection:
-        connection.exec_driver_sql("UPDATE dynaview_ownership SET grp = 'other'")
+        connection.execute(ownership.update().values(grp="other"))
     for act in (fence("a", shard_0=1), fence("a")):
         with pytest.raises(LeaseLost):
             control.commit("one", progress(5, act), None)
