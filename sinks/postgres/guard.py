@@ -188,7 +188,7 @@ class Guard:
                         RejectedKind.OWNER,
                     )
                 elif waits and not theirs and version == write.version:
-                    outcomes[number - 1] = self._clash  # a scan that comes again
+                    outcomes[number - 1] = self._clash  # the same again
             if self._waiting.show(connection) or hidden:
                 looked = connection.execute(self._statements.look(), keys).fetchall()
                 for number, _, live, waits, *_ in looked:

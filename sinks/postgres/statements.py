@@ -24,8 +24,6 @@ class Statements:
     keys: tuple[Column, ...]
     columns: tuple[Column, ...]
     """All, the key's first."""
-    unique: bool = False
-    """Whether rows may wait for a value of a unique index (`dynaview.sinks.postgres.waiting`)."""
     _writes: dict[tuple[Rule, bool, bool, bool], bytes] = field(default_factory=dict)
     _conditional: dict[bool, bytes] = field(default_factory=dict)
 
@@ -77,8 +75,6 @@ class Statements:
         sets = [sql.SQL("{0} = excluded.{0}").format(Name(name)) for name in names if name not in kept]
         upserts = f"(excluded._deleted IS NULL OR excluded._deleted = {HIDDEN})"
         newer = "excluded._version > t._version"
-        if self.unique:
-            newer += f" OR (excluded._version = t._version AND t._deleted = {HIDDEN} AND {upserts})"
         condition = sql.SQL(newer)
         if owners:
             takes_over = "t._deleted IS NOT NULL" + (f" AND {upserts}" if deletes else "")

@@ -58,7 +58,6 @@ class PostgresTarget:
             self._schema.table(generation),
             self._keys,
             columns,
-            unique=bool(self._schema.unique_indexes(generation)),
         )
         order = {field.name: number for number, field in enumerate(layout.fields or ())}
         self._places = [None if column.name in layout.key else order[column.name] for column in columns]

@@ -6,8 +6,8 @@ speeds. So a clash is often only a matter of order. A row that clashes is writte
 next looks whether some waiting row can be shown now; of several that want one value it is the one with the lowest key.
 What still waits is what the table itself holds twice.
 
-A guard sees a waiting row as a tombstone of its version, but for one thing: the same change may come again, so that a
-batch that is sent again gets the same answers.
+To the guard a waiting row is a tombstone of its version. Only the answer differs: the same change, when it comes again,
+clashes again, so that a batch that is sent again gets the same answers.
 """
 
 from __future__ import annotations
