@@ -26,7 +26,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -224,8 +224,9 @@ def wait_for(
             record = control.view(view)
             reached = record is not None and goal.reached(record)
             if not (reached or asked) and (moment := _moment(goal)) is not None:
-                control.set_awaited(view, moment)
                 asked = True
+                with suppress(ControlUnavailable):  # it is waited for all the same, where this may not be written
+                    control.set_awaited(view, moment)
         except SinkRefused as error:
             if record is not None and record.state not in UNMADE:
                 raise

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dynaview.views.control.errors import ControlUnavailable
 from dynaview.views.control.store import ControlStore
 from dynaview.views.waiting import Moment, Pace, TimedOut, wait_for
 from tests.support.house import QUICK
@@ -39,4 +40,19 @@ def test_the_latest_moment_that_is_waited_for_is_known(tmp_path: Path) -> None:
     record = control.view("one")
     assert record is not None
     assert record.awaited == 70.0
+    control.close()
+
+
+def test_it_is_waited_for_where_the_control_store_takes_nothing(tmp_path: Path) -> None:
+    control = ControlStore(f"sqlite:///{tmp_path / 'control.db'}")
+    control.add_view("one", "shop", "memory", "f", "arn")
+
+    def refuse(view: str, moment: float) -> None:
+        raise ControlUnavailable("scripted: read-only")
+
+    control.set_awaited = refuse  # type: ignore[method-assign]  # a right that is missing
+    notices: list[str] = []
+    with pytest.raises(TimedOut) as raised:
+        wait_for(control, "one", Moment(50.0), timeout=0.05, notice=notices.append)
+    assert not any("read-only" in text for text in [str(raised.value), *notices])
     control.close()
