@@ -24,7 +24,7 @@ from dynaview.views.status import view_status
 from dynaview.views.streaming.batch import Batch
 from tests.support.house import QUICK, House, until
 from tests.support.simple import SimpleBound
-from tests.views.streaming.test_gaps import RebuildContext
+from tests.views.streaming.test_gaps import TwoViews
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def two(tmp_path: Path) -> Iterator[House]:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[RebuildContext]:
-    made = RebuildContext(tmp_path)
+def site(tmp_path: Path) -> Iterator[TwoViews]:
+    made = TwoViews(tmp_path)
     yield made
     assert not made.crashed.is_set()
     made.control.close()
@@ -120,7 +120,7 @@ def test_a_fault_of_a_fill_stops_its_view_alone(two: House) -> None:
     two.stop()
 
 
-def test_a_view_that_cannot_be_opened_holds_up_no_other(site: RebuildContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_view_that_cannot_be_opened_holds_up_no_other(site: TwoViews, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = site.sink.open
 
     def fail(layout: Any, generation: int) -> Any:
@@ -139,7 +139,7 @@ def test_a_view_that_cannot_be_opened_holds_up_no_other(site: RebuildContext, mo
 
 
 def test_a_control_store_that_goes_away_while_views_begin_starts_them_once(
-    site: RebuildContext, monkeypatch: pytest.MonkeyPatch
+    site: TwoViews, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two pipelines of one view would count every change twice."""
     checkpoints, failures = site.control.checkpoints, [1, 2]
@@ -178,7 +178,7 @@ def test_a_fill_that_was_planned_in_part_is_planned_to_the_end(tmp_path: Path) -
     house.stop()
 
 
-def test_a_view_whose_store_is_away_for_long_still_runs(site: RebuildContext) -> None:
+def test_a_view_whose_store_is_away_for_long_still_runs(site: TwoViews) -> None:
     site.start(alive_every=0.01)
     site.put(1, 1)
     site.wait_following()
@@ -191,7 +191,7 @@ def test_a_view_whose_store_is_away_for_long_still_runs(site: RebuildContext) ->
     site.stop()
 
 
-def test_an_end_does_not_wait_for_a_store_that_hangs(site: RebuildContext) -> None:
+def test_an_end_does_not_wait_for_a_store_that_hangs(site: TwoViews) -> None:
     site.start(patience=0.2)
     site.put(1, 1)
     site.wait_following()

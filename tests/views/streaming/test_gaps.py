@@ -76,7 +76,7 @@ class Targets(MemorySink):
         return self.by_view.setdefault(layout.view, FaultyTarget(super().open(layout, generation)))
 
 
-class RebuildContext:
+class TwoViews:
     """Two views of one table, kept by a `Worker`."""
 
     def __init__(self, folder: Path, two: str = "stop") -> None:
@@ -153,8 +153,8 @@ class RebuildContext:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[RebuildContext]:
-    made = RebuildContext(tmp_path)
+def site(tmp_path: Path) -> Iterator[TwoViews]:
+    made = TwoViews(tmp_path)
     made.start()
     made.put(1, 1)
     made.wait_following()
@@ -164,12 +164,12 @@ def site(tmp_path: Path) -> Iterator[RebuildContext]:
     made.control.close()
 
 
-def trim(site: RebuildContext) -> None:
+def trim(site: TwoViews) -> None:
     site.put(2, 2)
     site.table.trim("shard-0")
 
 
-def vanish(site: RebuildContext) -> None:
+def vanish(site: TwoViews) -> None:
     child = site.table.roll("shard-0")
     site.put(2, 2)
     site.table.roll(child)
@@ -177,7 +177,7 @@ def vanish(site: RebuildContext) -> None:
     site.table.expire(child)
 
 
-def lose_a_child(site: RebuildContext) -> None:
+def lose_a_child(site: TwoViews) -> None:
     """The shard after the one that the view has finished came, closed and expired meanwhile."""
     until(lambda: site.control.checkpoints("one")["shard-0"].finished, "the end of the shard")
     site.table.reveal()
@@ -188,17 +188,17 @@ def lose_a_child(site: RebuildContext) -> None:
     site.table.expire(child)
 
 
-def switch_off(site: RebuildContext) -> None:
+def switch_off(site: TwoViews) -> None:
     site.table.disable_stream()
     site.put(2, 2)
 
 
-def switch_off_and_on(site: RebuildContext) -> None:
+def switch_off_and_on(site: TwoViews) -> None:
     switch_off(site)
     site.table.enable_stream("NEW_AND_OLD_IMAGES")
 
 
-def make_anew(site: RebuildContext) -> None:
+def make_anew(site: TwoViews) -> None:
     site.table.recreate()
 
 
@@ -219,7 +219,7 @@ def _epoch(text: str) -> float:
 
 @pytest.mark.parametrize("lose", [*LOSSES, lose_a_child])
 def test_what_is_lost_while_the_daemon_is_away_is_a_gap_that_lasts(
-    site: RebuildContext, lose: Callable[[RebuildContext], None]
+    site: TwoViews, lose: Callable[[TwoViews], None]
 ) -> None:
     if lose is lose_a_child:
         site.table.close("shard-0")
@@ -247,9 +247,7 @@ def test_what_is_lost_while_the_daemon_is_away_is_a_gap_that_lasts(
 
 
 @pytest.mark.parametrize("lose", [switch_off, switch_off_and_on, make_anew])
-def test_a_stream_that_ends_while_it_is_followed_is_a_gap(
-    site: RebuildContext, lose: Callable[[RebuildContext], None]
-) -> None:
+def test_a_stream_that_ends_while_it_is_followed_is_a_gap(site: TwoViews, lose: Callable[[TwoViews], None]) -> None:
     lose(site)
     site.wait_gap()
     check_reason(site.record())
@@ -261,7 +259,7 @@ def test_a_stream_that_ends_while_it_is_followed_is_a_gap(
     assert site.record().watermark == watermark
 
 
-def test_records_that_are_trimmed_while_a_view_is_stalled_are_its_gap_alone(site: RebuildContext) -> None:
+def test_records_that_are_trimmed_while_a_view_is_stalled_are_its_gap_alone(site: TwoViews) -> None:
     site.stop()
     site.start(pipeline=PipelineSettings(buffer=1, batch=1, commit_every=0.0, beat=0.01))
     site.wait_following()
@@ -281,7 +279,7 @@ def test_records_that_are_trimmed_while_a_view_is_stalled_are_its_gap_alone(site
     site.stop()
 
 
-def test_the_rest_of_a_stream_that_was_switched_off_is_read_before_the_gap(site: RebuildContext) -> None:
+def test_the_rest_of_a_stream_that_was_switched_off_is_read_before_the_gap(site: TwoViews) -> None:
     """Each view takes what the old stream still holds, however long its store is away; only then it has a gap."""
     slow = site.sink.by_view["one"]
     slow.down = True
@@ -307,7 +305,7 @@ def test_the_rest_of_a_stream_that_was_switched_off_is_read_before_the_gap(site:
     site.stop()
 
 
-def test_an_old_stream_that_is_gone_does_not_hold_up_its_gap(site: RebuildContext) -> None:
+def test_an_old_stream_that_is_gone_does_not_hold_up_its_gap(site: TwoViews) -> None:
     arn = site.table.arn
     site.table.disable_stream()
     site.table.forget_stream(arn)
@@ -317,7 +315,7 @@ def test_an_old_stream_that_is_gone_does_not_hold_up_its_gap(site: RebuildContex
 
 
 def test_a_gap_asks_for_the_rebuild_that_is_declared(tmp_path: Path) -> None:
-    site = RebuildContext(tmp_path, two="rebuild")
+    site = TwoViews(tmp_path, two="rebuild")
     site.start()
     site.put(1, 1)
     site.wait_following()
@@ -331,7 +329,7 @@ def test_a_gap_asks_for_the_rebuild_that_is_declared(tmp_path: Path) -> None:
 
 
 def test_a_stream_that_is_off_is_waited_for_by_views_that_never_followed_one(tmp_path: Path) -> None:
-    site = RebuildContext(tmp_path)
+    site = TwoViews(tmp_path)
     site.table.disable_stream()
     site.start()
     until(lambda: [r.state for r in site.control.views()] == ["waiting", "waiting"], "both views to wait")
@@ -341,7 +339,7 @@ def test_a_stream_that_is_off_is_waited_for_by_views_that_never_followed_one(tmp
     site.control.close()
 
 
-def test_switching_the_stream_on_again_by_option_hides_no_gap(site: RebuildContext) -> None:
+def test_switching_the_stream_on_again_by_option_hides_no_gap(site: TwoViews) -> None:
     site.stop()
     switch_off(site)
     site.start(enable_stream=True)
@@ -350,7 +348,7 @@ def test_switching_the_stream_on_again_by_option_hides_no_gap(site: RebuildConte
     assert "has another stream now" in site.record().reason
 
 
-def test_a_gap_outlives_a_table_that_is_missing(site: RebuildContext) -> None:
+def test_a_gap_outlives_a_table_that_is_missing(site: TwoViews) -> None:
     site.stop()
     make_anew(site)
     site.start()
@@ -366,7 +364,7 @@ def test_a_gap_outlives_a_table_that_is_missing(site: RebuildContext) -> None:
 
 def test_a_view_that_was_away_for_longer_than_streams_reach_back_has_a_gap(tmp_path: Path) -> None:
     """Nothing was read of its shard yet, so no position would show the loss."""
-    site = RebuildContext(tmp_path)
+    site = TwoViews(tmp_path)
     site.start()
     site.wait_following()
     site.stop()
@@ -415,7 +413,7 @@ def test_a_crash_before_a_gap_was_found_does_not_hide_it(tmp_path: Path, lost: s
 # dynaview run --fail-on-gap
 
 
-def daemon(site: RebuildContext, *, fail_on_gap: bool, other: ScriptedTable, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+def daemon(site: TwoViews, *, fail_on_gap: bool, other: ScriptedTable, monkeypatch: pytest.MonkeyPatch) -> Daemon:
     tables = {"shop": site.table, "other": other}
     monkeypatch.setattr("dynaview.views.daemon.daemon.connect", lambda declaration: site.sink)
     settings = WorkerSettings(PipelineSettings(commit_every=0.0, beat=0.01), QUICK, watch_every=0.02, drain_every=0.01)
@@ -424,7 +422,7 @@ def daemon(site: RebuildContext, *, fail_on_gap: bool, other: ScriptedTable, mon
 
 @pytest.mark.parametrize("fail_on_gap", [False, True])
 def test_a_gap_ends_the_daemon_only_when_asked_to(
-    site: RebuildContext, fail_on_gap: bool, monkeypatch: pytest.MonkeyPatch
+    site: TwoViews, fail_on_gap: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.stop()
     other = ScriptedTable(name="other", clock=time.time)
@@ -447,7 +445,7 @@ def test_a_gap_ends_the_daemon_only_when_asked_to(
 
 @pytest.mark.parametrize(("options", "code"), [([], 0), (["--fail-on-gap"], 3)])
 def test_the_exit_code_and_the_last_line_tell_a_gap(
-    site: RebuildContext,
+    site: TwoViews,
     options: list[str],
     code: int,
     monkeypatch: pytest.MonkeyPatch,
@@ -484,7 +482,7 @@ def test_a_view_that_the_streams_images_cannot_serve_is_refused_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Law 7: the other views of the table go on, and so does the daemon."""
-    site = RebuildContext(tmp_path)
+    site = TwoViews(tmp_path)
     site.table = ScriptedTable(clock=time.time, view_type="NEW_IMAGE")
     text = site.file.read_text()
     site.file.write_text(text.replace('"two:{p}/{s}"', '"two:{value}"'))  # the row before is known by the old image
