@@ -74,7 +74,7 @@ class ViewState(enum.StrEnum):
     )
     FAILED = (
         "failed",
-        "the view's pipeline or its worker, after an error that nobody expected",
+        "the view's pipeline, its worker or its first fill, after an error that nobody expected",
         "the next start; a rebuild",
     )
     STOPPED = (

@@ -123,7 +123,7 @@ def _scan(record: ViewRecord, generations: Sequence[Generation], rebuild: Rebuil
 # How far a rebuild is
 
 
-_WHAT = {"rollback": "rollback", "fill": "first fill"}
+KIND = {"rollback": "rollback", "fill": "first fill"}
 """Kinds of rebuilds in people's words."""
 
 
@@ -176,7 +176,7 @@ def progress_line(told: dict[str, Any]) -> str:
 
 def under_way(told: dict[str, Any]) -> str:
     """The same for a status: what is under way, asks or failed; empty where nothing needs to be told."""
-    what, name = _WHAT.get(told["kind"], "rebuild"), told["view"]
+    what, name = KIND.get(told["kind"], "rebuild"), told["view"]
     if told["asks"]:
         return f"its {what} asks: {told['reason']}; go on with dynaview rebuild {name} --yes, or --cancel"
     if told["phase"] == "failed":

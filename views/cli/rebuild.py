@@ -23,7 +23,7 @@ from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.embedded import following
 from dynaview.views.daemon.interpreter import tune
 from dynaview.views.declarations.fingerprint import fingerprint
-from dynaview.views.status import progress_line, rebuild_progress
+from dynaview.views.status import KIND, progress_line, rebuild_progress
 
 LOOK = 0.25
 """Seconds between two looks at a rebuild."""
@@ -186,7 +186,7 @@ def _end(rebuild: Rebuild) -> str:
 
 
 def _what(rebuild: Rebuild) -> str:
-    return "rollback" if rebuild.kind == "rollback" else "rebuild"
+    return KIND.get(rebuild.kind, "rebuild")
 
 
 def _absolute(path: str) -> str:
