@@ -179,6 +179,11 @@ LETTERS: Mapping[str, str] = {
     "projection": "a field is missing or of another type than declared; the reason names it",
     "content": "the store cannot hold it: too long a key, a number out of range, NUL in text",
     "owner": "the row key belongs to another item: two items meet on one key, and the reason names both",
+    "unique": (
+        "another row has a value that a unique index of Postgres allows once. The row waits in the table, "
+        "hidden from readers, and shows by itself as soon as the value is free; of several that wait for it "
+        "the one with the lowest key"
+    ),
     "unreadable": "the record as AWS sent it is not what its type promises",
 }
 """Kinds of dead letters: what is wrong with one change, and holds up no other."""

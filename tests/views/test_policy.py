@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dynaview.sinks.port import SinkError, SinkRefused, SinkUnavailable
+from dynaview.sinks.port import RejectedKind, SinkError, SinkRefused, SinkUnavailable
 from dynaview.sources import errors
 from dynaview.sources.errors import AccessDenied, SourceError, SourceUnavailable, TableMissing, Throttled
 from dynaview.views.control.errors import ControlError, ControlUnavailable
@@ -114,3 +114,7 @@ def test_a_missing_right_is_said_once_shown_and_heals(tmp_path: Path, caplog: py
     said = [line for line in caplog.messages if "grant dynamodb:GetRecords" in line]
     assert len(said) == 1
     house.stop()
+
+
+def test_every_reason_of_a_store_to_reject_a_write_is_a_kind_of_letter() -> None:
+    assert {kind.value for kind in RejectedKind} | {"projection", "unreadable"} == set(LETTERS)
