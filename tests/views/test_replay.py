@@ -17,7 +17,7 @@ from dynaview.projections.rows import Write
 from dynaview.sources.errors import BadPage
 from dynaview.sources.port import Broken
 from dynaview.views.control.records import Counts, DeadLetterFilter, Part, Progress
-from dynaview.views.control.tables import views
+from dynaview.views.control.tables import generations
 from dynaview.views.dead_letters import unreadable_letter
 from dynaview.views.replay import Mode, Replay
 from tests.support.house import House, until
@@ -295,7 +295,7 @@ def test_letters_of_a_generation_that_readers_see_no_more_are_shown_to_nobody(ho
     box = house.control.dead_letters
     (kept,) = box.find()
     with house.control._database.write() as connection:
-        connection.execute(views.update().values(generation=2))
+        connection.execute(generations.update().values(generation=2))
     assert (box.find(), box.count(), box.by_view()) == ([], (0, 0), {})
     assert box.find(DeadLetterFilter(ids=[kept.id])) == [kept]
     box.keep([dataclasses.replace(kept.letter, generation=2)])
