@@ -10,6 +10,7 @@ from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.opensearch.client import Connection, path
 from dynaview.sinks.opensearch.errors import Answered, ItemError, of_answer, passes, rejection
 from dynaview.sinks.opensearch.guard import Memory, Odds, Position, Verdict, certain, decide, resulting, unchanged
+from dynaview.sinks.opensearch.limits import LIMITS, Limits
 from dynaview.sinks.opensearch.values import Control, Documents, Unstorable, key, keys, version_of
 from dynaview.sinks.port import (
     APPLIED,
@@ -21,16 +22,6 @@ from dynaview.sinks.port import (
     SinkError,
     SinkUnavailable,
 )
-
-REQUEST_BYTES = 5_000_000
-"""The most that one request carries, and so the longest document. Clusters allow at least 10 MB
-(``http.max_content_length``; 100 MB unless the provider set less)."""
-
-REQUEST_WRITES = 5_000
-
-_LOOKS = 2_000
-_ROUNDS = 100
-"""How often a write may lose its compare-and-set. Each loss means that another writer won, so even a few are rare."""
 
 _CONFLICT = 409
 _TOO_LARGE = 413
@@ -87,13 +78,22 @@ _BULK_PARAMETERS = {
 class Bulk:
     """Writes to one index through its door (`mapping.Mark`). Safe to use from several threads."""
 
-    def __init__(self, connection: Connection, documents: Documents, door: str, index: str, readers: str) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        documents: Documents,
+        door: str,
+        index: str,
+        readers: str,
+        limits: Limits = LIMITS,
+    ) -> None:
         self.memory = Memory()
         self.door = door
         self._odds = Odds()
         self._connection = connection
         self._documents = documents
         self._readers = readers
+        self._limits = limits
         self._doing = f"writing to {index}"
 
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
@@ -105,7 +105,7 @@ class Bulk:
         looked = bool(unknown) and self._odds.look_first()
         if looked:
             self._look(batch, unknown)
-        for turn in range(_ROUNDS):
+        for turn in range(self._limits.rounds):
             puts, doubtful = batch.decided(pending)
             conflicts = self._put(batch, puts)
             if turn == 0 and unknown:
@@ -139,8 +139,9 @@ class Bulk:
 
     def _look(self, batch: _Batch, pending: list[int]) -> None:
         """Bring the positions of `pending` up to date, past any refresh and on the primary shard."""
-        for start in range(0, len(pending), _LOOKS):
-            part = pending[start : start + _LOOKS]
+        most = self._limits.looks
+        for start in range(0, len(pending), most):
+            part = pending[start : start + most]
             answer = self._connection.send(
                 "POST",
                 path(self.door, "_mget"),
@@ -175,6 +176,7 @@ class Bulk:
         sent: list[int] = []
         size = 0
         bodies, positions, names = batch.bodies, batch.positions, batch.names
+        most_bytes, most_writes = self._limits.request_bytes, self._limits.request_writes
         for at in puts:
             body = bodies[at] or self._body(batch, at)
             if not body:
@@ -190,7 +192,7 @@ class Bulk:
                     body,
                 )
             size += len(line)
-            if (size > REQUEST_BYTES or len(sent) >= REQUEST_WRITES) and sent:
+            if (size > most_bytes or len(sent) >= most_writes) and sent:
                 conflicts += self._send(batch, sent, lines)
                 lines, sent, size = [], [], len(line)
             lines.append(line)
@@ -206,7 +208,7 @@ class Bulk:
         except Unstorable as error:
             batch.outcomes[at] = Rejected(str(error))
             return b""
-        if len(body) > REQUEST_BYTES:
+        if len(body) > self._limits.request_bytes:
             batch.outcomes[at] = _too_large(len(body))
             return b""
         batch.bodies[at] = body
@@ -345,11 +347,11 @@ def _too_large(size: int) -> Rejected:
     return Rejected(f"the document of {size} bytes is longer than one request to OpenSearch may be")
 
 
-def fault(documents: Documents, write: Write) -> str | None:
+def fault(documents: Documents, write: Write, limits: Limits = LIMITS) -> str | None:
     """See `dynaview.sinks.port.Target.fault`."""
     try:
         key(write.key)
         size = len(documents.encode(write, lambda: 0))
     except Unstorable as error:
         return str(error)
-    return _too_large(size).reason if size > REQUEST_BYTES else None
+    return _too_large(size).reason if size > limits.request_bytes else None

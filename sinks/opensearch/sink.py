@@ -8,6 +8,7 @@ from typing import Any
 from dynaview.projections.rows import Layout
 from dynaview.sinks.opensearch.client import Connection
 from dynaview.sinks.opensearch.generation import highest, problems, published, room
+from dynaview.sinks.opensearch.limits import LIMITS, Limits
 from dynaview.sinks.opensearch.mapping import options_of
 from dynaview.sinks.opensearch.target import OpenSearchTarget
 from dynaview.sinks.port import Danger, Room, SinkRefused
@@ -25,13 +26,14 @@ class OpenSearchSink:
 
     in_place = False
 
-    def __init__(self, name: str, url: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, url: str, options: Mapping[str, Any], limits: Limits = LIMITS) -> None:
         self.name = name
+        self._limits = limits
         self._connection = Connection(url, options)
 
     def open(self, layout: Layout, generation: int) -> OpenSearchTarget:
         options_of(layout)
-        return OpenSearchTarget(self._connection, layout, generation)
+        return OpenSearchTarget(self._connection, layout, generation, self._limits)
 
     def gone(self, layout: Layout, generation: int) -> str | None:
         return self.open(layout, generation).gone()

@@ -18,6 +18,7 @@ from dynaview.sinks.opensearch.canonical import canonical, canonical_of, owned_c
 from dynaview.sinks.opensearch.client import Connection, path
 from dynaview.sinks.opensearch.errors import IndexMissing, ItemError, of_answer
 from dynaview.sinks.opensearch.generation import LIVE, Generation
+from dynaview.sinks.opensearch.limits import LIMITS, Limits
 from dynaview.sinks.opensearch.values import (
     DELETED,
     DELETED_AT,
@@ -39,13 +40,8 @@ from dynaview.sinks.port import (
     Stored,
 )
 
-_READ_ROWS = 500
-_PAGE_ROWS = 1000
 _SCROLL = "5m"
 """How long OpenSearch keeps a listing open between two pages."""
-
-_PURGE_ROWS = 5_000
-"""Tombstones that one request removes, so that it ends well within the timeout."""
 
 
 class _Document(msgspec.Struct):
@@ -99,10 +95,11 @@ _purged = msgspec.json.Decoder(_Purged)
 class OpenSearchTarget:
     """See `dynaview.sinks.port.Target`."""
 
-    def __init__(self, connection: Connection, layout: Layout, generation: int) -> None:
+    def __init__(self, connection: Connection, layout: Layout, generation: int, limits: Limits = LIMITS) -> None:
         self.layout = layout
         self.generation = generation
         self._connection = connection
+        self._limits = limits
         self._generation = Generation(connection, layout, generation)
         self._documents = Documents(layout)
         self._lock = threading.Lock()
@@ -147,15 +144,16 @@ class OpenSearchTarget:
         return None if write.values is None else canonical(self._documents, write)
 
     def fault(self, write: Write) -> str | None:
-        return fault(self._documents, write)
+        return fault(self._documents, write, self._limits)
 
     def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
         if not keys:
             return []
         bulk = self._entered()
         rows: list[Stored | None] = []
-        for start in range(0, len(keys), _READ_ROWS):
-            rows += self._read(bulk, keys[start : start + _READ_ROWS])
+        most = self._limits.read_rows
+        for start in range(0, len(keys), most):
+            rows += self._read(bulk, keys[start : start + most])
         return rows
 
     def rows(self) -> Iterator[Stored]:
@@ -164,9 +162,9 @@ class OpenSearchTarget:
                 yield stored(hit.key, self.generation, decoder.decode(hit.source))
 
     def rows_of(self, owners: Collection[str]) -> Iterator[Stored]:
-        chosen = [*owners]
-        for start in range(0, len(chosen), _PAGE_ROWS):
-            theirs = {"terms": {OWNER: chosen[start : start + _PAGE_ROWS]}}
+        chosen, most = [*owners], self._limits.page_rows
+        for start in range(0, len(chosen), most):
+            theirs = {"terms": {OWNER: chosen[start : start + most]}}
             for page in self._listed({"bool": {"filter": [LIVE, theirs]}}):
                 for hit in page:
                     yield stored(hit.key, self.generation, decoder.decode(hit.source))
@@ -194,7 +192,7 @@ class OpenSearchTarget:
     def _listed(self, query: Mapping[str, Any] = LIVE) -> Iterator[list[_Hit]]:
         """Pages of all live documents, or of those that a query finds."""
         door = self._refreshed()
-        body = {"query": query, "sort": ["_doc"], "size": _PAGE_ROWS}
+        body = {"query": query, "sort": ["_doc"], "size": self._limits.page_rows}
         page = self._search(door, {"scroll": _SCROLL}, body)
         try:
             while page.hits.hits:
@@ -230,7 +228,8 @@ class OpenSearchTarget:
         age = math.ceil(older_than.total_seconds())
         old = [{"term": {DELETED: True}}, {"range": {DELETED_AT: {"lte": f"now-{age}s"}}}]
         body = msgspec.json.encode({"query": {"bool": {"filter": old}}})
-        parameters = {"conflicts": "proceed", "refresh": "true", "max_docs": str(_PURGE_ROWS)}
+        most = self._limits.purge_rows
+        parameters = {"conflicts": "proceed", "refresh": "true", "max_docs": str(most)}
         removed = 0
         while True:
             answer = self._send("POST", path(door, "_delete_by_query"), "purging", parameters, body)
@@ -241,7 +240,7 @@ class OpenSearchTarget:
             if purged.failures or purged.timed_out:
                 raise SinkUnavailable(f"OpenSearch did not finish purging {self._generation.index}")
             removed += purged.deleted
-            if not purged.deleted or purged.deleted + purged.conflicts < _PURGE_ROWS:
+            if not purged.deleted or purged.deleted + purged.conflicts < most:
                 return removed
 
     def drop(self) -> None:
@@ -341,8 +340,9 @@ class OpenSearchTarget:
         """The way into the index behind `door`; what is remembered of another index is forgotten."""
         with self._lock:
             if self._bulk is None or self._bulk.door != door:
+                generation = self._generation
                 self._bulk = Bulk(
-                    self._connection, self._documents, door, self._generation.index, self._generation.readers
+                    self._connection, self._documents, door, generation.index, generation.readers, self._limits
                 )
             return self._bulk
 

@@ -12,6 +12,7 @@ from opensearchpy import OpenSearch
 
 from dynaview.projections.rows import Field, Layout, OpenSearchOptions
 from dynaview.sinks.opensearch import OpenSearchSink
+from dynaview.sinks.opensearch.limits import Limits
 from dynaview.sinks.opensearch.target import OpenSearchTarget
 from tests.sinks.opensearch.line import Line, opened
 
@@ -29,11 +30,23 @@ def line(opensearch_url: str) -> Iterator[Line]:
 
 
 @pytest.fixture
-def through(line: Line) -> Iterator[OpenSearchSink]:
-    """A sink at the other end of `line`."""
-    made = OpenSearchSink("search", line.url, {"timeout": 20})
+def limited(line: Line) -> Iterator[Callable[..., OpenSearchSink]]:
+    """Makes sinks at the other end of `line` that ask for as much at once as they are told."""
+    sinks: list[OpenSearchSink] = []
+
+    def made(**limits: int) -> OpenSearchSink:
+        sinks.append(OpenSearchSink("search", line.url, {"timeout": 20}, Limits(**limits)))
+        return sinks[-1]
+
     yield made
-    made.close()
+    for sink in sinks:
+        sink.close()
+
+
+@pytest.fixture
+def through(limited: Callable[..., OpenSearchSink]) -> OpenSearchSink:
+    """A sink at the other end of `line`."""
+    return limited()
 
 
 @pytest.fixture(scope="session")

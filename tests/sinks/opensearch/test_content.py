@@ -12,7 +12,7 @@ from opensearchpy import OpenSearch
 
 from dynaview.projections.canonical import canonical_number
 from dynaview.projections.rows import Field, Layout, Write
-from dynaview.sinks.opensearch import OpenSearchSink, bulk
+from dynaview.sinks.opensearch import OpenSearchSink
 from dynaview.sinks.opensearch.target import OpenSearchTarget
 from dynaview.sinks.opensearch.values import KEY_BYTES, Unstorable
 from dynaview.sinks.port import APPLIED, Rejected, RejectedKind, Stored
@@ -40,6 +40,7 @@ KINDS = (
 NAMES = {kind: kind.replace("[]", "s") for kind in KINDS}
 
 Layouts = Callable[..., Layout]
+Limited = Callable[..., OpenSearchSink]
 
 
 @pytest.fixture(scope="module")
@@ -189,11 +190,8 @@ def test_keys_up_to_the_limit(target: OpenSearchTarget, letter: str) -> None:
     assert [one is not None for one in found] == [True, False, False]
 
 
-def test_requests_are_cut_by_size(
-    line: Line, through: OpenSearchSink, layout: Layouts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bulk, "REQUEST_BYTES", 3000)
-    target = through.open(layout(), 1)
+def test_requests_are_cut_by_size(line: Line, limited: Limited, layout: Layouts) -> None:
+    target = limited(request_bytes=3000).open(layout(), 1)
     target.prepare()
     line.seen.clear()
     writes = [Write(f"{number}", ("x" * 900, None, None), 1) for number in range(10)]
@@ -201,22 +199,20 @@ def test_requests_are_cut_by_size(
     outcomes = target.write(writes)
     assert isinstance(outcomes[4], Rejected)
     assert SECRET not in outcomes[4].reason
+    assert target.fault(writes[4]) == outcomes[4].reason
     assert [outcome for at, outcome in enumerate(outcomes) if at != 4] == [APPLIED] * 9
     assert len(line.seen) == 3
     assert target.count() == 9
 
 
-def test_requests_are_cut_by_count(
-    line: Line, through: OpenSearchSink, layout: Layouts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bulk, "REQUEST_WRITES", 4)
-    monkeypatch.setattr(bulk, "_LOOKS", 3)
-    target = through.open(layout(), 1)
+def test_requests_are_cut_by_count(line: Line, limited: Limited, layout: Layouts) -> None:
+    sink = limited(request_writes=4, looks=3)
+    target = sink.open(layout(), 1)
     target.prepare()
     line.seen.clear()
     assert target.write([Write(f"{number}", ("x", None, None), 1) for number in range(10)]) == [APPLIED] * 10
     assert len(line.seen) == 3
-    again = through.open(target.layout, 1)
+    again = sink.open(target.layout, 1)
     assert again.write([Write(f"{number}", ("y", None, None), 2) for number in range(10)]) == [APPLIED] * 10
     assert {row.content["name"] for row in again.rows()} == {"y"}
 

@@ -149,10 +149,9 @@ def test_a_slow_store_is_unavailable(line: Line, target: OpenSearchTarget) -> No
 
 
 def test_a_listing_that_ends_early(
-    line: Line, through: OpenSearchSink, target: OpenSearchTarget, monkeypatch: pytest.MonkeyPatch
+    line: Line, limited: Callable[..., OpenSearchSink], target: OpenSearchTarget
 ) -> None:
-    monkeypatch.setattr("dynaview.sinks.opensearch.target._PAGE_ROWS", 2)
-    ours = through.open(target.layout, 1)
+    ours = limited(page_rows=2).open(target.layout, 1)
     assert ours.write([put(f"{row}", 1) for row in range(5)]) == [APPLIED] * 5
     assert len(list(ours.rows())) == 5
     assert line.seen[-1][:2] == ("DELETE", "/_search/scroll"), "the listing was left open"

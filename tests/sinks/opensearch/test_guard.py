@@ -13,7 +13,7 @@ from opensearchpy import OpenSearch
 
 from dynaview.projections.changes import SCANNED
 from dynaview.projections.rows import Layout, Rule, Write
-from dynaview.sinks.opensearch import OpenSearchSink, bulk
+from dynaview.sinks.opensearch import OpenSearchSink
 from dynaview.sinks.opensearch.target import OpenSearchTarget
 from dynaview.sinks.port import APPLIED, STALE, Outcome, Rejected, SinkUnavailable, Stored
 from tests.sinks.opensearch.line import DROP, Answer, Line
@@ -152,9 +152,9 @@ def test_one_busy_write_makes_the_batch_repeat_and_loses_nothing(
 
 
 def test_a_winner_that_never_ends_is_waited_for_elsewhere(
-    line: Line, ours: OpenSearchTarget, target: OpenSearchTarget, monkeypatch: pytest.MonkeyPatch
+    line: Line, limited: Callable[..., OpenSearchSink], target: OpenSearchTarget
 ) -> None:
-    monkeypatch.setattr(bulk, "_ROUNDS", 3)
+    ours = limited(rounds=3).open(target.layout, 1)
     versions = iter(range(1, 100))
 
     def before(method: str, path: str, body: bytes) -> Answer | None:
@@ -240,11 +240,12 @@ def test_purge_removes_old_tombstones_only(target: OpenSearchTarget, store: Open
     assert target.purge(timedelta(hours=25)) == 0
 
 
-def test_purge_in_many_requests(target: OpenSearchTarget, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dynaview.sinks.opensearch.target._PURGE_ROWS", 10)
+def test_purge_in_many_requests(line: Line, limited: Callable[..., OpenSearchSink], target: OpenSearchTarget) -> None:
     target.write([gone(f"{row}", 5) for row in range(35)])
-    assert target.purge(timedelta(0)) == 35
-    assert target.purge(timedelta(0)) == 0
+    ours = limited(purge_rows=10).open(target.layout, 1)
+    assert ours.purge(timedelta(0)) == 35
+    assert requests(line).count("_delete_by_query") == 4
+    assert ours.purge(timedelta(0)) == 0
 
 
 def test_a_purged_tombstone_is_written_over(target: OpenSearchTarget) -> None:
@@ -271,10 +272,11 @@ def test_purge_never_takes_a_row_that_just_came_back(target: OpenSearchTarget, s
 
 
 def test_tombstones_are_dated_by_the_stores_clock(
-    through: OpenSearchSink, layout: Callable[..., Layout], store: OpenSearch, monkeypatch: pytest.MonkeyPatch
+    line: Line, through: OpenSearchSink, layout: Callable[..., Layout], store: OpenSearch
 ) -> None:
-    now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now - 30 * 24 * 3600)
+    now = time.time() - 30 * 24 * 3600  # as that clock shows it, which is wrong
+    health = [{"epoch": f"{int(now)}"}]
+    line.before = lambda method, path, body: Answer(200, health) if path.startswith("/_cat/health") else None
     target = through.open(layout(), 1)
     target.prepare()
     target.write([gone("row", 5)])
