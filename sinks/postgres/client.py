@@ -21,6 +21,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.types.json import set_json_loads
 
 from dynaview.sinks.postgres.errors import translated, unconnected
+from dynaview.sinks.postgres.limits import LIMITS, Limits
 from dynaview.sinks.postgres.tls import tls_parameters
 from dynaview.sinks.postgres.values import json_loads
 
@@ -28,8 +29,6 @@ TIMEOUT = 30.0
 """Seconds a statement may take where the declaration says nothing."""
 
 _CONNECT_SECONDS = 10
-_GRACE = 5.0
-"""Seconds beyond the time-out until we stop waiting for a server that does not even end the statement."""
 _PORTS = re.compile(r"\d*(,\d*)*")
 _KEPT = 16
 """Idle connections that are kept."""
@@ -72,8 +71,9 @@ class _Connection(psycopg.Connection[tuple[Any, ...]]):
 class Connections:
     """A pool. Safe to use from several threads. Raises ValueError for a URL or options that make no sense."""
 
-    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
-        self._parameters = _parameters(url, options)
+    def __init__(self, url: str, options: Mapping[str, Any], limits: Limits = LIMITS) -> None:
+        self._parameters = _parameters(url, options, limits.grace)
+        self._grace = limits.grace
         self.timeout = float(options.get("timeout") or TIMEOUT)
         self.place = _place(self._parameters)
         """Host and port, for messages."""
@@ -92,7 +92,7 @@ class Connections:
         rights are missing.
         """
         connection = self._take()
-        connection.patience = None if mode is Mode.LONG else self.timeout + _GRACE
+        connection.patience = None if mode is Mode.LONG else self.timeout + self._grace
         try:
             connection.execute(_BEGIN[mode].format(limit=sql.Literal(self._limit)))
             yield connection
@@ -184,7 +184,7 @@ class Connections:
             connection.close()
 
 
-def _parameters(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def _parameters(url: str, options: Mapping[str, Any], grace: float = LIMITS.grace) -> dict[str, Any]:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in ("postgres", "postgresql", "postgresql+psycopg"):
         raise ValueError("a Postgres URL looks like postgresql://user:password@host:5432/database")
@@ -205,7 +205,7 @@ def _parameters(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
-        "tcp_user_timeout": int((timeout + _GRACE) * 1000),
+        "tcp_user_timeout": int((timeout + grace) * 1000),
         **given,
         "client_encoding": "utf8",
     }

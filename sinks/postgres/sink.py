@@ -9,6 +9,7 @@ from dynaview.projections.rows import Layout
 from dynaview.sinks.port import Danger, Room
 from dynaview.sinks.postgres.client import Connections
 from dynaview.sinks.postgres.generation import Schema
+from dynaview.sinks.postgres.limits import LIMITS, Limits
 from dynaview.sinks.postgres.target import PostgresTarget
 from dynaview.sinks.postgres.values import columns_of
 
@@ -22,12 +23,13 @@ class PostgresSink:
 
     in_place = False
 
-    def __init__(self, name: str, url: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, url: str, options: Mapping[str, Any], limits: Limits = LIMITS) -> None:
         self.name = name
-        self._connections = Connections(url, options)
+        self._connections = Connections(url, options, limits)
+        self._limits = limits
 
     def open(self, layout: Layout, generation: int) -> PostgresTarget:
-        return PostgresTarget(self._connections, layout, generation)
+        return PostgresTarget(self._connections, layout, generation, self._limits)
 
     def gone(self, layout: Layout, generation: int) -> str | None:
         return self.open(layout, generation).gone()

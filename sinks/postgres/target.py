@@ -27,29 +27,23 @@ from dynaview.sinks.postgres.errors import ContentError, Locked, reason_of
 from dynaview.sinks.postgres.generation import Schema
 from dynaview.sinks.postgres.guard import Guard
 from dynaview.sinks.postgres.indexes import Indexes
+from dynaview.sinks.postgres.limits import LIMITS, Limits
 from dynaview.sinks.postgres.readers import Readers
 from dynaview.sinks.postgres.statements import Statements
 from dynaview.sinks.postgres.unfit import Unfit
 from dynaview.sinks.postgres.values import columns_of
 from dynaview.sinks.postgres.waiting import Waiting
 
-_PAGE = 2000
-_PURGED = 5000
-_LOCK = "SET LOCAL lock_timeout = '500ms'"
-"""Whoever wants to read queues behind us for as long."""
-_LOCK_ATTEMPTS = 10
-_LOCK_PAUSE = 0.5
-"""Seconds that are left to those who queued."""
-
 
 class PostgresTarget:
     """See `dynaview.sinks.port.Target`. `Stored.content` is a dict of all fields, None where there is no value."""
 
-    def __init__(self, connections: Connections, layout: Layout, generation: int) -> None:
+    def __init__(self, connections: Connections, layout: Layout, generation: int, limits: Limits = LIMITS) -> None:
         self.layout = layout
         self.generation = generation
         columns = columns_of(layout)
         self._connections = connections
+        self._limits = limits
         self._schema = Schema(layout, columns)
         self._keys = columns[: len(layout.key)]
         self._columns = columns
@@ -194,14 +188,15 @@ class PostgresTarget:
         self, page: Callable[[int, bool], sql.Composed], key: Callable[[Sequence[Any]], Sequence[Any]]
     ) -> Iterator[list[tuple[Any, ...]]]:
         """What a statement for a page selects, page after page; `key` is the key of such a row (and maybe more)."""
-        statement, parameters = page(_PAGE, False), list[str]()
+        most = self._limits.page_rows
+        statement, parameters = page(most, False), list[str]()
         while True:
             with self._connections.transaction(self._right) as connection:
                 rows = connection.execute(statement, parameters).fetchall()
             yield rows
-            if len(rows) < _PAGE:
+            if len(rows) < most:
                 return
-            statement = page(_PAGE, True)
+            statement = page(most, True)
             parameters = [column.encode([value]) for column, value in zip(self._keys, key(rows[-1]), strict=False)]
 
     def show(self) -> None:
@@ -220,26 +215,28 @@ class PostgresTarget:
         return int(count)
 
     def purge(self, older_than: timedelta) -> int:
-        purged = 0
+        purged, most = 0, self._limits.purge_rows
         while True:
             with self._connections.transaction(self._right) as connection:
-                removed = connection.execute(self._statements.purge(_PURGED), (older_than,)).rowcount
+                removed = connection.execute(self._statements.purge(most), (older_than,)).rowcount
             purged += removed
-            if removed < _PURGED:
+            if removed < most:
                 return purged
 
     def _alter(self, action: Callable[[Connection[Any], int], None], remedy: str) -> None:
         """Change relations. A lock that is not had at once is given up soon and tried again, so that readers queueing
         behind us are held up only for moments."""
-        for attempt in range(1, _LOCK_ATTEMPTS + 1):
+        limits = self._limits
+        wait = sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(int(limits.lock_wait * 1000)))
+        for attempt in range(1, limits.lock_attempts + 1):
             try:
                 with self._connections.transaction(remedy, Mode.LONG) as connection:
-                    connection.execute(_LOCK)
+                    connection.execute(wait)
                     action(connection, self.generation)
             except Locked:
-                if attempt == _LOCK_ATTEMPTS:
+                if attempt == limits.lock_attempts:
                     raise
-                threading.Event().wait(_LOCK_PAUSE)
+                threading.Event().wait(limits.lock_pause)
             except ContentError as error:
                 raise SinkRefused(
                     f"view {self.layout.view} cannot be set up in {self._schema.shown(self._schema.readers)}: "

@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from dynaview.projections.rows import Field, Index, Layout, PostgresOptions
 from dynaview.sinks.postgres import PostgresSink
+from dynaview.sinks.postgres.limits import LIMITS, Limits
 from dynaview.sinks.postgres.target import PostgresTarget
 
 FIELDS = (Field("id", "text"), Field("city", "text"), Field("total", "decimal"))
@@ -33,8 +34,10 @@ class Database:
     sinks: list[PostgresSink] = field(default_factory=list)
     """Made by this test, to be closed."""
 
-    def sink(self, options: Mapping[str, Any] | None = None, **parameters: str) -> PostgresSink:
-        made = PostgresSink("reads", self.url_with(**parameters), options or {})
+    def sink(
+        self, options: Mapping[str, Any] | None = None, limits: Limits = LIMITS, **parameters: str
+    ) -> PostgresSink:
+        made = PostgresSink("reads", self.url_with(**parameters), options or {}, limits)
         self.sinks.append(made)
         return made
 
@@ -53,8 +56,8 @@ class Database:
         name = name or fresh("v")
         return Layout(name, tuple(key), tuple(fields), PostgresOptions(name, schema, tuple(indexes)))
 
-    def open(self, layout: Layout | None = None, generation: int = 1) -> PostgresTarget:
-        target = self.sink().open(layout or self.layout(), generation)
+    def open(self, layout: Layout | None = None, generation: int = 1, limits: Limits = LIMITS) -> PostgresTarget:
+        target = self.sink(limits=limits).open(layout or self.layout(), generation)
         target.prepare()
         return target
 

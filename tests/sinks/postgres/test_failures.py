@@ -14,8 +14,8 @@ import pytest
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import APPLIED, STALE, SinkError, SinkRefused, SinkUnavailable
 from dynaview.sinks.postgres import PostgresSink
-from dynaview.sinks.postgres import client as connections
 from dynaview.sinks.postgres.errors import ContentError, translated, unconnected
+from dynaview.sinks.postgres.limits import LIMITS, Limits
 from dynaview.sinks.postgres.target import PostgresTarget
 from tests.sinks.postgres import silent
 from tests.sinks.postgres.database import Database, fresh, until, waiting
@@ -116,9 +116,9 @@ def test_a_database_or_role_that_does_not_exist(database: Database) -> None:
         database.sink(user=fresh("nobody")).check()
 
 
-def fake(port: int, **options: Any) -> PostgresSink:
+def fake(port: int, limits: Limits = LIMITS, **options: Any) -> PostgresSink:
     url = f"postgres://user:{PASSWORD}@127.0.0.1:{port}/shop?sslmode=disable"
-    return PostgresSink("reads", url, options)
+    return PostgresSink("reads", url, options, limits)
 
 
 @pytest.mark.parametrize(
@@ -143,10 +143,9 @@ def test_refused_connections(state: str, message: str, expected: type[SinkError]
     assert f"127.0.0.1:{port}" in str(raised.value)
 
 
-def test_a_server_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "_GRACE", 0.2)
+def test_a_server_that_falls_silent() -> None:
     with silent.server() as port:
-        sink = fake(port, timeout=0.2)
+        sink = fake(port, Limits(grace=0.2), timeout=0.2)
         began = monotonic()
         with pytest.raises(SinkUnavailable):
             sink.check()

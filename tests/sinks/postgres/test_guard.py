@@ -9,7 +9,7 @@ import pytest
 
 from dynaview.projections.rows import Rule, Write
 from dynaview.sinks.port import APPLIED, STALE, Outcome, Rejected
-from dynaview.sinks.postgres import target as target_module
+from dynaview.sinks.postgres.limits import Limits
 from tests.sinks.postgres.database import Database, until, waiting
 
 
@@ -75,9 +75,8 @@ def test_two_writers_of_the_same_rows_in_opposite_orders(database: Database) -> 
     assert target.count() == 200
 
 
-def test_purge_takes_old_tombstones_only_in_pieces(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(target_module, "_PURGED", 10)
-    target = database.open()
+def test_purge_takes_old_tombstones_only_in_pieces(database: Database) -> None:
+    target = database.open(limits=Limits(purge_rows=10))
     target.write([put(f"live {number}", 1) for number in range(5)])
     target.write([Write((f"gone {number}",), None, 1) for number in range(25)])
     target.write([Write((f"young {number}",), None, 1) for number in range(5)])
@@ -103,9 +102,8 @@ def test_a_tombstone_keeps_its_key_alone_and_the_time_of_the_delete(database: Da
     assert database.rows("SELECT * FROM {}", target.layout.view) == [("k", "Bern", None)]
 
 
-def test_rows_are_read_in_pages(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(target_module, "_PAGE", 7)
-    target = database.open()
+def test_rows_are_read_in_pages(database: Database) -> None:
+    target = database.open(limits=Limits(page_rows=7))
     names = {f"{number}" for number in range(21)}
     target.write([put(name, 1) for name in names] + [Write(("gone",), None, 1)])
     seen = [row.key[0] for row in target.rows()]

@@ -11,7 +11,7 @@ import pytest
 
 from dynaview.projections.rows import Field, Index, Layout, PostgresOptions, Write
 from dynaview.sinks.port import APPLIED, SinkRefused, SinkUnavailable
-from dynaview.sinks.postgres import target as target_module
+from dynaview.sinks.postgres.limits import Limits
 from tests.sinks.postgres.database import FIELDS, Database, fresh, until, waiting
 
 
@@ -211,22 +211,17 @@ def test_readers_never_miss_the_view_while_it_is_replaced(database: Database) ->
     assert reads > 0
 
 
-def test_a_reader_who_holds_the_view_is_waited_for_and_then_told_about(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(target_module, "_LOCK", "SET LOCAL lock_timeout = '50ms'")
+def test_a_reader_who_holds_the_view_is_waited_for_and_then_told_about(database: Database) -> None:
     first = database.open()
     first.publish()
-    second = database.open(first.layout, 2)
+    hasty = database.open(first.layout, 2, Limits(lock_wait=0.05, lock_attempts=2))
+    second = database.open(first.layout, 2, Limits(lock_wait=0.05, lock_pause=0.05, lock_attempts=500))
     view = first.layout.view
     with ThreadPoolExecutor(1) as pool:
         with database.admin.transaction():
             database.rows("SELECT * FROM {}", view)
-            monkeypatch.setattr(target_module, "_LOCK_ATTEMPTS", 2)
             with pytest.raises(SinkUnavailable, match="locked"):
-                second.publish()
-            monkeypatch.setattr(target_module, "_LOCK_ATTEMPTS", 500)
-            monkeypatch.setattr(target_module, "_LOCK_PAUSE", 0.05)
+                hasty.publish()
             publishing = pool.submit(second.publish)
             until(lambda: waiting(database, view) > 0)
         publishing.result()

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from dynaview.projections.rows import Field, Layout, PostgresOptions, Write
 from dynaview.sinks.port import APPLIED, STALE, SinkRefused, SinkUnavailable
-from dynaview.sinks.postgres import target as target_module
+from dynaview.sinks.postgres.limits import LIMITS, Limits
 from dynaview.sinks.postgres.target import PostgresTarget
 from tests.sinks.postgres.database import FIELDS, Database, fresh, until, waiting
 
@@ -35,14 +35,14 @@ def put(key: str, version: int = 1) -> Write:
 
 
 def pair(
-    database: Database, fields: tuple[Field, ...] = OTHER, schema: str = "public"
+    database: Database, fields: tuple[Field, ...] = OTHER, schema: str = "public", limits: Limits = LIMITS
 ) -> tuple[PostgresTarget, PostgresTarget]:
     """A generation that readers see, and one of other columns."""
     old = database.open(database.layout(schema=schema))
     old.publish()
     assert isinstance(old.layout.options, PostgresOptions)
     layout = Layout(old.layout.view, ("id",), fields, old.layout.options)
-    new = database.open(layout, 2)
+    new = database.open(layout, 2, limits)
     old.write([Write(("a",), ("a", "Basel", 1), 1)])
     new.write([Write(("a",), ("a", "Bern", 2) if fields is FIELDS else ("a", "Bern", "one", "more"), 1)])
     return old, new
@@ -109,13 +109,8 @@ def test_readers_never_see_neither_nor_both_nor_an_older_row(database: Database,
         assert all(one.result(timeout=20) > 0 for one in doing)
 
 
-def test_other_readers_get_through_while_one_holds_the_view(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(target_module, "_LOCK", "SET LOCAL lock_timeout = '200ms'")
-    monkeypatch.setattr(target_module, "_LOCK_PAUSE", 0.05)
-    monkeypatch.setattr(target_module, "_LOCK_ATTEMPTS", 100)
-    old, new = pair(database, FIELDS)
+def test_other_readers_get_through_while_one_holds_the_view(database: Database) -> None:
+    old, new = pair(database, FIELDS, limits=Limits(lock_wait=0.2, lock_pause=0.05, lock_attempts=100))
     view = old.layout.view
     with ThreadPoolExecutor(1) as pool, psycopg.connect(database.url, autocommit=True) as other:
         with database.admin.transaction():
