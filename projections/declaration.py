@@ -116,7 +116,7 @@ class Verification:
     sample: float = 1.0
     """The share of the rows that is compared, above 0 and up to 1."""
     repair: bool = False
-    """Whether what is found to differ is mended at once."""
+    """Whether what is found to differ is fixed at once."""
 
 
 @dataclass(frozen=True, slots=True)

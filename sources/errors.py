@@ -15,7 +15,7 @@
     └── SourceRefused        AWS refuses the request as such and always will
         └── ExportUnknown    AWS does not know the export (any more)
 
-Each says what happened and, in `remedy`, what mends it. None carries row values or secrets.
+Each says what happened and, in `remedy`, what fixes it. None carries row values or secrets.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ POLICIES: Mapping[type[Exception], Policy] = {
         15,
         ViewState.RETRYING,
         "a store is unreachable, overloaded, read-only or full",
-        "mend the store; the view goes on by itself",
+        "fix the store; the view goes on by itself",
     ),
     SinkRefused: _slow(
         60,
@@ -162,7 +162,7 @@ POLICIES: Mapping[type[Exception], Policy] = {
         Action.LETTER, 0, None, "no row can be made of an item", "see [dead letters](#dead-letters)"
     ),
     DeclarationError: Policy(
-        Action.STOP, 0, None, "the declaration is refused", "mend the lines that are named, and start again"
+        Action.STOP, 0, None, "the declaration is refused", "fix the lines that are named, and start again"
     ),
 }
 """By kind; a kind that is not here is what its parent is."""

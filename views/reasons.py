@@ -1,7 +1,7 @@
 """What is said of a view that stops: because changes are lost to it, or because of an error that nobody expected.
 
 A gap (law 4) is final: the view keeps its rows and adds nothing until it is rebuilt, also after a restart. Its reason
-says what happened, from when to when changes may be missing, and which command mends it.
+says what happened, from when to when changes may be missing, and which command fixes it.
 
 A fault of dynaview stops one view, and holds up no other (law 7). Such a view keeps its rows and its checkpoints, which
 stand before whatever caused the error, so the next start tries it again. It does not try by itself: what failed once
@@ -75,7 +75,7 @@ def _born(arn: str) -> str:
 
 
 def rebuild_hint(view: str) -> str:
-    """What mends a view whose rows cannot be brought up to date from the stream."""
+    """What fixes a view whose rows cannot be brought up to date from the stream."""
     return f"fill the view anew: dynaview rebuild {view}"
 
 

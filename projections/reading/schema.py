@@ -147,7 +147,7 @@ def _view() -> Schema:
             {
                 "every": _duration("How often. Default: only when somebody asks."),
                 "sample": _share("How much of the view is compared. Default: 100%."),
-                "repair": _boolean("Whether what differs is mended at once. Default: false."),
+                "repair": _boolean("Whether what differs is fixed at once. Default: false."),
             },
             "When the view is compared with its table by itself.",
             required=["every"],

@@ -6,10 +6,10 @@ N+1; it keeps the row's version. Where the row changed and is not of N+1 it look
 of an older generation are swept in the same way: look, hold, delete where unchanged, leaving a tombstone.
 
 A rebuild may be cancelled at any time, and another one started, here or after the first has ended. Somebody edits the
-row by hand once, before or between the rebuilds: a rebuild that comes to its end has mended that.
+row by hand once, before or between the rebuilds: a rebuild that comes to its end has repaired that.
 
 **What a cancel is.** The pipeline stays with the number that it writes. Going back to N would lose changes: rows of N+1
-refuse everything of N. A cancelled rebuild thus ends unswept (what it mended stays mended, what it did not reach stays
+refuse everything of N. A cancelled rebuild thus ends unswept (what it fixed stays fixed, what it did not reach stays
 as it was), the view is followed as before under the new number, and the next rebuild takes a number above it.
 """
 
@@ -86,7 +86,7 @@ class State(NamedTuple):
     late_page: Page | None
     """A page in the hands of a controller that was replaced."""
     hurt: int | None
-    """When the row was edited by hand, while it is not mended: nothing is promised of it."""
+    """When the row was edited by hand, while it is not fixed: nothing is promised of it."""
     edited: bool
     seen: int
     fault: str | None
@@ -184,8 +184,8 @@ class InPlace:
         row: Row | None = Row(write.version, write.generation, item(state.history, write.version))
         if row is not None and row.value is None and self.without is Rule.TOMBSTONES:
             row = None
-        mended = state.hurt is not None and write.version > state.hurt
-        return state._replace(row=row, hurt=None if mended else state.hurt)
+        repaired = state.hurt is not None and write.version > state.hurt
+        return state._replace(row=row, hurt=None if repaired else state.hurt)
 
     # What the controller does
 
@@ -276,7 +276,7 @@ class InPlace:
                 after = self._swept(state, late) if late.value is None else self._scanned(state, late)
                 text = f"late, past the hold, a replaced controller comes to {'write' if late.value else 'delete'}"
                 text = f"{text} the row for generation {late.generation}"
-                yield text, after._replace(late_page=None, hurt=state.hurt)  # not what mends a row edited since
+                yield text, after._replace(late_page=None, hurt=state.hurt)  # not what fixes a row edited since
 
     def _edited(self, state: State) -> Iterator[tuple[str, State]]:
         """What somebody may do to the row by hand, once."""

@@ -1,4 +1,4 @@
-"""The protocols of rebuilds and of mending hold in every history of a small world, and each of their rules is needed.
+"""The protocols of rebuilds and of repairing hold in every history of a small world, and each of their rules is needed.
 
 The world is one item, a few changes, two workers that die or are paused, a controller that dies or is replaced. Laws
 1, 2, 6, 9 and 10: readers never see a row go back, vanish without a delete or come back after one; what the watermark
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.models import beside, inplace, mending
+from tests.models import beside, inplace, repairing
 from tests.models.explore import Explored, Model, explore, smallest
 from tests.models.table import shown
 
@@ -68,18 +68,18 @@ IN_PLACE = {
 }
 """What goes wrong without each rule of a rebuild in place."""
 
-MENDING = {
-    mending.Rule.ROW_BEFORE_ITEM: OLDER,
-    mending.Rule.LISTING_BEFORE_SCAN: FALSE_ALARM,
-    mending.Rule.STRONG_READ: FALSE_ALARM,
-    mending.Rule.HOLD: FALSE_ALARM,
-    mending.Rule.HOLD_AFTER_READ: FALSE_ALARM,
-    mending.Rule.DURABLE_HOLD: OLDER,
-    mending.Rule.COMPARES: FALSE_ALARM,
-    mending.Rule.KEEPS_VERSION: OLDER,
-    mending.Rule.TOMBSTONES: OLDER,
-    mending.Rule.OWNER_TWICE: OLDER,
-    mending.Rule.NONE_LATE_AT_LOSS: OLDER,
+REPAIRING = {
+    repairing.Rule.ROW_BEFORE_ITEM: OLDER,
+    repairing.Rule.LISTING_BEFORE_SCAN: FALSE_ALARM,
+    repairing.Rule.STRONG_READ: FALSE_ALARM,
+    repairing.Rule.HOLD: FALSE_ALARM,
+    repairing.Rule.HOLD_AFTER_READ: FALSE_ALARM,
+    repairing.Rule.DURABLE_HOLD: OLDER,
+    repairing.Rule.COMPARES: FALSE_ALARM,
+    repairing.Rule.KEEPS_VERSION: OLDER,
+    repairing.Rule.TOMBSTONES: OLDER,
+    repairing.Rule.OWNER_TWICE: OLDER,
+    repairing.Rule.NONE_LATE_AT_LOSS: OLDER,
 }
 """What goes wrong without each rule of verification and repair."""
 
@@ -137,24 +137,26 @@ def test_each_rule_of_a_rebuild_in_place_is_needed(rule: inplace.Rule) -> None:
     ("changes", "replaced"), [(3, False), (1, True)], ids=["three changes", "a verifier is replaced"]
 )
 def test_mending_holds(changes: int, replaced: bool) -> None:
-    """A row edited by hand is found and mended beside changes and crashes, never by something older, and what nobody
+    """A row edited by hand is found and fixed beside changes and crashes, never by something older, and what nobody
     edited is never reported."""
-    _holds(mending.Mending(changes, replaced=replaced))
+    _holds(repairing.Repairing(changes, replaced=replaced))
 
 
-@pytest.mark.parametrize("rule", MENDING, ids=lambda rule: rule.name)
-def test_each_rule_of_mending_is_needed(rule: mending.Rule) -> None:
+@pytest.mark.parametrize("rule", REPAIRING, ids=lambda rule: rule.name)
+def test_each_rule_of_repairing_is_needed(rule: repairing.Rule) -> None:
     """Leaving it out gives a counterexample."""
-    _breaks(lambda changes: mending.Mending(changes, rule, replaced=False), MENDING[rule], rule.value)
+    _breaks(lambda changes: repairing.Repairing(changes, rule, replaced=False), REPAIRING[rule], rule.value)
 
 
 def test_a_new_item_is_taken_for_an_orphan_where_the_table_is_scanned_before_the_store_is_listed() -> None:
     """The false extra, step by step: nothing was edited, and a good row is reported."""
-    found = smallest(lambda changes: mending.Mending(changes, mending.Rule.LISTING_BEFORE_SCAN, replaced=False), 2)
+    found = smallest(
+        lambda changes: repairing.Repairing(changes, repairing.Rule.LISTING_BEFORE_SCAN, replaced=False), 2
+    )
     assert found is not None
-    assert isinstance(found.state, mending.State)
+    assert isinstance(found.state, repairing.State)
     assert not found.state.edited
-    assert found.state.row == mending.Row(1, "A")
+    assert found.state.row == repairing.Row(1, "A")
     scanned, made, listed = (
         next(number for number, step in enumerate(found.steps) if text in step)
         for text in ("the table is scanned", "the table puts A", "the verifier lists the store")
@@ -166,7 +168,7 @@ def test_every_rule_is_expected_to_be_needed() -> None:
     """A rule that is added to a model needs its counterexample here."""
     assert set(BESIDE) == set(beside.Rule)
     assert set(IN_PLACE) == set(inplace.Rule)
-    assert set(MENDING) == set(mending.Rule)
+    assert set(REPAIRING) == set(repairing.Rule)
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ def declare(folder: Path, url: str = "postgresql://nowhere/x", control: str = ""
     return file
 
 
-class Mended(SimpleBound):
-    """As if the function that makes the rows had been mended: what was bad is a row now."""
+class Repaired(SimpleBound):
+    """As if the function that makes the rows had been fixed: what was bad is a row now."""
 
     def rows(self, image: Image) -> list[tuple[RowKey, RowValues]]:
         item = SHAPE.unpack(image)

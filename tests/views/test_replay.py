@@ -21,7 +21,7 @@ from dynaview.views.control.tables import generations
 from dynaview.views.dead_letters import unreadable_letter
 from dynaview.views.replay import Mode, Replay
 from tests.support.house import House, until
-from tests.support.letters import Mended, NoMore, Rejecting, Twofold, Worse, bad, follow, good, replay, tally
+from tests.support.letters import NoMore, Rejecting, Repaired, Twofold, Worse, bad, follow, good, replay, tally
 from tests.support.simple import SHAPE, SimpleBound
 
 
@@ -37,7 +37,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 def test_what_can_be_applied_now_is_applied_and_counted_so(house: House) -> None:
     follow(house, bad(1, "one"), good(2, "two"), bad(3, "three"))
     assert tally(house) == (3, 1, 0, 0, 2)
-    assert replay(house, Mended()) == ["applied", "applied"]
+    assert replay(house, Repaired()) == ["applied", "applied"]
     assert house.rows("one") == {"p1/s": {"value": "one"}, "p2/s": {"value": "two"}, "p3/s": {"value": "three"}}
     assert tally(house) == (3, 3, 0, 0, 0)
     assert house.control.dead_letters.find() == []
@@ -57,7 +57,7 @@ def test_what_is_rejected_again_is_kept_with_its_new_reason(house: House) -> Non
 
 def test_a_newer_row_stays(house: House) -> None:
     follow(house, bad(1, "old"), good(1, "new"))
-    assert replay(house, Mended()) == ["stale"]
+    assert replay(house, Repaired()) == ["stale"]
     assert house.rows("one") == {"p1/s": {"value": "new"}}
     assert tally(house) == (2, 1, 1, 0, 0)
     house.stop()
@@ -85,7 +85,7 @@ def test_a_deleted_row_stays_deleted_after_its_tombstone_is_gone(house: House) -
     house.table.delete(bad(1))
     house.wait_counted()
     house.targets["one"].purge(timedelta(0))
-    assert replay(house, Mended()) == ["stale"]
+    assert replay(house, Repaired()) == ["stale"]
     assert house.rows("one") == {}
     house.stop()
 
@@ -141,7 +141,7 @@ def test_a_scanned_item_is_replayed_and_in_no_count(house: House) -> None:
     house.start()
     until(lambda: len(house.control.dead_letters.find()) == 1, "the letter of the scan")
     assert replay(house, Worse()) == ["rejected"]
-    assert replay(house, Mended()) == ["applied"]
+    assert replay(house, Repaired()) == ["applied"]
     assert [(stored.key, stored.version) for stored in house.targets["one"].rows()] == [("p1/s", 0)]
     assert tally(house) == (0, 0, 0, 0, 0)
     house.stop()
@@ -228,7 +228,7 @@ def test_two_replays_at_once_count_once(house: House) -> None:
     follow(house, bad(1, "one"))
     letters = house.control.dead_letters.find()
     first, second = (
-        Replay(house.control.dead_letters, Mended(), SHAPE, house.table, house.targets["one"]) for _ in range(2)
+        Replay(house.control.dead_letters, Repaired(), SHAPE, house.table, house.targets["one"]) for _ in range(2)
     )
     assert [each.result for each in first.run(letters)] == ["applied"]
     assert [each.result for each in second.run(letters)] == ["gone"]
@@ -251,7 +251,7 @@ def test_a_prune_writes_nothing_and_keeps_what_the_view_lacks(house: House) -> N
     follow(house, bad(1, "lacking"), bad(2, "right again"), good(2, "right"), bad(3), bad(4))
     house.table.delete(bad(3))
     house.wait_counted()
-    assert settle(house, Mended(), "prune") == ["needed", "stale", "stale", "needed"]
+    assert settle(house, Repaired(), "prune") == ["needed", "stale", "stale", "needed"]
     assert settle(house, SimpleBound(), "prune") == ["needed", "needed"]
     assert house.rows("one") == {"p2/s": {"value": "right"}}
     assert tally(house) == (6, 2, 2, 0, 2)
@@ -264,14 +264,14 @@ def test_what_settles_by_itself_shows_no_state_before_its_turn(house: House) -> 
     with house.targets["one"].held():
         house.table.put(good(1, "later"))
         assert house.targets["one"].entered.wait(10)
-        assert settle(house, Mended()) == ["needed"]
+        assert settle(house, Repaired()) == ["needed"]
         assert house.rows("one") == {}
     house.wait_equal()
     house.wait_counted()
-    assert settle(house, Mended()) == ["stale"]
+    assert settle(house, Repaired()) == ["stale"]
     house.table.put(bad(2, "as it is"))
     house.wait_counted()
-    assert settle(house, Mended()) == ["applied"]
+    assert settle(house, Repaired()) == ["applied"]
     assert house.rows("one").keys() == {"p1/s", "p2/s"}
     house.stop()
 
@@ -286,7 +286,7 @@ def test_one_item_that_cannot_be_read_keeps_no_other_letter(house: House, monkey
         return get(keys, shape)
 
     monkeypatch.setattr(house.table, "get", broken)
-    assert sorted(replay(house, Mended())) == ["applied"] * 6 + ["rejected"]
+    assert sorted(replay(house, Repaired())) == ["applied"] * 6 + ["rejected"]
     house.stop()
 
 

@@ -15,7 +15,7 @@ COMMANDS = {
     "rebuild": "Build the next generation of views from a scan of their tables.",
     "rollback": "Let readers see the generation before the last rebuild again.",
     "verify": "Compare views with their tables.",
-    "repair": "Verify views, and mend exactly what differs.",
+    "repair": "Verify views, and fix exactly what differs.",
     "trace": "Follow one item through the views.",
     "doctor": "Look at everything that the declaration needs, and say what to do.",
     "dead-letters": "List, show, replay and discard changes that could not be applied.",
@@ -55,7 +55,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point of the `dynaview` command. What a user can mend ends with a line and no stack trace: exit code 2 for
+    """Entry point of the `dynaview` command. What a user can fix ends with a line and no stack trace: exit code 2 for
     a refused declaration or a wrong call, 1 for a service that does not serve, 130 for Ctrl-C."""
     if sys.argv[1:2] == ["run"]:  # before its modules are loaded: as PID 1 it is deaf until then
         from dynaview.views.cli import signals
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def _told(error: Exception) -> tuple[list[str], int] | None:
-    """What is said of an error that a user, or the owner of a service, can mend, and the exit code; None for a fault of
+    """What is said of an error that a user, or the owner of a service, can fix, and the exit code; None for a fault of
     dynaview."""
     from dynaview.projections.declaration import DeclarationError
     from dynaview.sinks.port import SinkError

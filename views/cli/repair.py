@@ -1,4 +1,4 @@
-"""``dynaview repair``: mend the rows that differ from what a view's table asks for."""
+"""``dynaview repair``: repair the rows that differ from what a view's table asks for."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEAD = ("VIEW", "FOUND", "MENDED", *(kind.upper() for kind in DRIFT), "CHANGED",
 @click.command("repair")
 @click.argument("views", nargs=-1)
 @files_option
-@click.option("--dry-run", is_flag=True, help="Only list what would be mended.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be repaired.")
 @click.option(
     "--from-verify",
     "file",
@@ -54,7 +54,7 @@ def command(
     verbose: bool,
     as_json: bool,
 ) -> None:
-    """Verify VIEWS, and mend exactly what differs: write missing and different rows, remove extra ones.
+    """Verify VIEWS, and repair exactly what differs: write missing and different rows, remove extra ones.
 
     Safe beside the daemon, and may be run again at any time: a row is written only where it still stands as it was
     found, so a change that comes between always wins. Rows that dead letters explain are left to dynaview dead-letters

@@ -55,7 +55,7 @@ def command(
     """Follow one item through VIEWS (default: all): what it is now, which rows it should give, and what stores hold.
 
     For each view it says whether the rows are right, and if not why: filtered, a dead letter, still behind, or wrong,
-    with the command that mends it. Nothing is changed. --follow goes on with the item's changes as its stream brings
+    with the command that fixes it. Nothing is changed. --follow goes on with the item's changes as its stream brings
     them, and what each asks of the views.
 
     \b

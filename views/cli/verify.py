@@ -86,7 +86,7 @@ def command(
     --since find no extra rows but those of the items they look at. --since takes the changed items from the table's
     stream, which reaches back 24 hours.
 
-    Exit code 0: nothing differs. 1: something does; dynaview repair mends it. 2: a view could not be verified.
+    Exit code 0: nothing differs. 1: something does; dynaview repair repairs it. 2: a view could not be verified.
     """
     if (sample is not None) + bool(keys) + (since is not None) > 1:
         raise click.UsageError("--sample, --key and --since do not go together")

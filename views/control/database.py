@@ -185,13 +185,13 @@ class Database:
 
     @contextlib.contextmanager
     def translated(self) -> Iterator[None]:
-        """What the database refuses as `ControlUnavailable`, where an operator or time can mend it."""
+        """What the database refuses as `ControlUnavailable`, where an operator or time can fix it."""
         try:
             yield
         except (sa.exc.IntegrityError, sa.exc.DataError):
             raise  # what was asked is wrong, and would be again
         except sa.exc.DBAPIError as error:
-            # Also read-only (a standby after a failover), rights or tables that are gone: an operator can mend all of
+            # Also read-only (a standby after a failover), rights or tables that are gone: an operator can fix all of
             # them, and until then nothing is lost by waiting.
             raise ControlUnavailable(f"the control store {self.name} does not answer: {_first_line(error)}") from error
         except sa.exc.TimeoutError as error:

@@ -141,7 +141,5 @@ def _in_order(problems: list[Problem], paths: Sequence[Path]) -> list[Problem]:
     found = sorted(dict.fromkeys(problems), key=lambda each: (order.get(each.at.file, len(order)), each.at.line))
     if len(found) > _MOST:
         at, more = found[_MOST].at, len(found) - _MOST
-        found[_MOST:] = [
-            Problem(At("declaration", at.file, at.line), f"{more} more things are wrong: mend these first")
-        ]
+        found[_MOST:] = [Problem(At("declaration", at.file, at.line), f"{more} more things are wrong: fix these first")]
     return found

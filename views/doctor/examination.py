@@ -71,7 +71,7 @@ def _control(declaration: Declaration) -> Iterator[Finding]:
         yield Finding("control", "control", "not made yet: dynaview run makes it")
         return
     except ControlError as error:
-        do = "mend it, or name another store with control: in the declaration"
+        do = "fix it, or name another store with control: in the declaration"
         yield Finding("control", "control", str(error), False, do)
         return
     try:

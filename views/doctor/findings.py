@@ -10,7 +10,7 @@ Area: TypeAlias = Literal["machine", "control", "source", "sink", "view"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. `do` says what mends it; empty where all is well."""
+    """One thing that was looked at. `do` says what fixes it; empty where all is well."""
 
     area: Area
     name: str

@@ -162,7 +162,7 @@ def _expected(file: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError) as error:
-        raise ItemsError(f"{file}: not JSON ({error}): mend it, or remove it and write it with --update") from None
+        raise ItemsError(f"{file}: not JSON ({error}): fix it, or remove it and write it with --update") from None
     except OSError as error:
         raise ItemsError(f"{file}: can't be read: {error.strerror or type(error).__name__}") from None
 

@@ -5,7 +5,7 @@ pipelines' own changes; what the stream tells from T up to them (`history`); the
 then the full one. Beside the live generation the upserts of an incremental change are inserted as scanned items are;
 its deletes, under the version 1, 2, … of its export, above scanned items and below the stream's, leave tombstones that
 keep older items out. In place every row of an incremental export, and every one that it takes away, is looked at, held
-and mended as a scanned item is: once it is marked as the next generation's, no older item touches it.
+and fixed as a scanned item is: once it is marked as the next generation's, no older item touches it.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class _Denied(Exception):
 
 
 def _usable(act: Callable[[], T]) -> T:
-    """What an operator has to mend ends the rebuild before it is begun; all else heals by itself."""
+    """What an operator has to fix ends the rebuild before it is begun; all else heals by itself."""
     try:
         return act()
     except (BadExport, AccessDenied, CredentialsMissing, SourceRefused) as error:

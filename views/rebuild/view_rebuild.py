@@ -87,7 +87,7 @@ class ViewRebuild:
                 raise Stalled
         elif record.state is not ViewState.REFUSED or time.time() - record.since >= self._may_refuse():
             raise RebuildFailed(
-                f"the view stopped meanwhile ({record.state}: {record.reason}); when that is mended, "
+                f"the view stopped meanwhile ({record.state}: {record.reason}); when that is fixed, "
                 f"dynaview rebuild {self.view} begins again"
             )
 

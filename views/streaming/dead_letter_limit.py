@@ -36,6 +36,6 @@ class DeadLetterLimit:
         """What the operator is told; `why` is the reason of the last letter."""
         return (
             f"more than {self.limit} dead letters within {self.within:g} seconds, the last: {why}; nothing behind them "
-            f"was passed. See dynaview dead-letters list --view {view}. If the declaration is wrong, mend it and fill "
+            f"was passed. See dynaview dead-letters list --view {view}. If the declaration is wrong, fix it and fill "
             f"the view anew (dynaview drop {view}, then dynaview run); if not, the next dynaview run goes on"
         )

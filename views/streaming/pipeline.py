@@ -157,7 +157,7 @@ class ViewPipeline:
         )
 
     def fail(self, state: ViewState, reason: str) -> None:
-        """Take nothing any more: `state` says what stands in the way (a gap, an error), `reason` what mends it."""
+        """Take nothing any more: `state` says what stands in the way (a gap, an error), `reason` what fixes it."""
         if self._end_taking(state, reason):
             log.error("view %s: %s: %s", self.name, state, reason)
 

@@ -104,7 +104,7 @@ class ViewTrace:
     sink: str
     verdict: Verdict = "unknown"
     do: str = ""
-    """What mends it, with the command; empty where nothing has to be done."""
+    """What fixes it, with the command; empty where nothing has to be done."""
     state: str = ""
     generation: int | None = None
     watermark: float | None = None

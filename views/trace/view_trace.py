@@ -1,4 +1,4 @@
-"""Tracing one item through one view: what it is, which rows it asks for, what stands, and what mends a difference."""
+"""Tracing one item through one view: what it is, which rows it asks for, what stands, and what fixes a difference."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ class Tracer:
         )
 
     def _conclude(self, item: Traced, record: ViewRecord, found: ViewTrace, complete: bool) -> None:
-        """What the view's rows come to, and the command that mends it."""
+        """What the view's rows come to, and the command that fixes it."""
         name, key = self.view.name, item_key(item.key)
         faults = [row.fault for row in found.rows if row.fault]
         if record.state.lasts:
@@ -223,9 +223,9 @@ class Tracer:
             found.verdict = "dead-lettered"
             ids = " ".join(str(letter.id) for letter in found.letters)
             found.do = (
-                f"mend the item or the declaration, then dynaview dead-letters replay {ids}"
+                f"fix the item or the declaration, then dynaview dead-letters replay {ids}"
                 if ids
-                else "mend the item or the declaration"
+                else "fix the item or the declaration"
             )
         elif not found.wrong:
             found.verdict = "right"

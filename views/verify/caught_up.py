@@ -44,7 +44,7 @@ class CaughtUp:
             raise Overtaken(f"{record.name} was rebuilt, rolled back or dropped meanwhile: verify again")
         if self.repairing and record.generation not in now.write_order:
             # Its sweep would take what is repaired for orphans.
-            raise Overtaken(f"{record.name} is being rebuilt, which mends all that a repair would")
+            raise Overtaken(f"{record.name} is being rebuilt, which repairs all that a repair would")
 
     def _pause(self, seconds: float) -> None:
         if self.retrier.stop.wait(seconds):

@@ -22,11 +22,11 @@ Outcome: TypeAlias = Literal["mended", "changed", "left"]
 MEANINGS: dict[Outcome, str] = {
     "mended": "the row is as its item asks for it now",
     "changed": "changed meanwhile, nothing to do",
-    "left": "not mended, see why",
+    "left": "not repaired, see why",
 }
 
 BATCH = 500
-"""Rows mended together."""
+"""Rows repaired together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Repairs:
 
 
 class Repairer:
-    """Mends the rows of one view. Call it with findings; safe for one thread at a time."""
+    """Repairs the rows of one view. Call it with findings; safe for one thread at a time."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Repairer:
         self._foreign = foreign
 
     def __call__(self, findings: Sequence[Finding]) -> None:
-        """Repair. Raises `SinkError`, `Stopped`; what was mended until then stays, and the rest is found again."""
+        """Repair. Raises `SinkError`, `Stopped`; what was repaired until then stays, and the rest is found again."""
         mendable = [finding for finding in findings if finding.kind in DRIFT and not finding.stuck]
         for finding in findings:
             if finding.kind == "foreign" and self._foreign:

@@ -37,7 +37,7 @@ class VerificationSchedule:
     """Verifies views when they are due. `run` is the body of a thread, and ends when `stop` is set.
 
     A view is due for the first time as soon as its first fill is complete. What was found goes to the control store
-    (`ControlStore.results`), a summary of it to the log; with ``repair`` it is mended at once.
+    (`ControlStore.results`), a summary of it to the log; with ``repair`` it is repaired at once.
     """
 
     def __init__(
@@ -124,9 +124,9 @@ class VerificationSchedule:
                 report.different,
                 report.owner,
                 report.foreign,
-                f"{mended} of them mended"
+                f"{mended} of them repaired"
                 if mended
-                else f"see dynaview verify {report.view}; dynaview repair mends them",
+                else f"see dynaview verify {report.view}; dynaview repair repairs them",
             )
         else:
             log.info("view %s is as its table asks: %d rows verified", report.view, report.rows)

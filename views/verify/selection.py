@@ -1,4 +1,4 @@
-"""Findings from an earlier verification (``verify --json``), to be looked at once more and mended."""
+"""Findings from an earlier verification (``verify --json``), to be looked at once more and repaired."""
 
 from __future__ import annotations
 

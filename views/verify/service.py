@@ -78,7 +78,7 @@ def ready(control: ControlStore, view: ViewDeclaration, table: str, repairing: b
     if not record.filled:
         raise VerifyError(f"the first fill of {name} is not complete; dynaview status shows how far it is")
     if repairing and record.generation not in record.write_order:
-        raise VerifyError(f"{name} is being rebuilt, which mends all that a repair would")
+        raise VerifyError(f"{name} is being rebuilt, which repairs all that a repair would")
     return record
 
 

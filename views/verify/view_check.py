@@ -219,7 +219,7 @@ class ViewCheck:
         except _UNSTORABLE:
             return self._unasked(mismatch, row, again)
         if self._agreement.is_right(write, content, row):
-            self.report.stale += row != mismatch.seen  # a mended row is as it was seen
+            self.report.stale += row != mismatch.seen  # a repaired row is as it was seen
             self._want(mismatch.key)
             return None
         if row != mismatch.seen:
@@ -361,8 +361,8 @@ class ViewCheck:
             self.tell(findings)
 
     def _look_again(self) -> None:
-        """Judge rows once more that were another item's and, where somebody has mended them, are their item's now: as
-        long as they were not, a change of their item was refused, and none of its versions stood against the mend."""
+        """Judge rows once more that were another item's and, where somebody has repaired them, are their item's now: as
+        long as they were not, a change of their item was refused, and none of its versions stood against the repair."""
         taken, self._taken = self._taken, []
         rows = self._read([mismatch.key for mismatch in taken])
         again: list[Mismatch] = []

@@ -42,7 +42,7 @@ def test_what_one_worker_says_of_the_end_holds_for_all(control: ControlStore) ->
 
 @pytest.mark.parametrize("late", [ViewState.RETRYING, ViewState.GAP, ViewState.FAILED])
 def test_what_was_seen_before_a_rebuild_began_is_not_said_after_it(control: ControlStore, late: ViewState) -> None:
-    """A worker that meets the old gap once more would end the rebuild that mends it."""
+    """A worker that meets the old gap once more would end the rebuild that fixes it."""
     record = control.view("one")
     assert record is not None
     assert control.rebuilds.write_in(record, [1])

@@ -15,7 +15,7 @@ from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.declarations.load import load
 from dynaview.views.streaming.dead_letter_limit import DeadLetterLimit
 from tests.support.house import House, until
-from tests.support.letters import Mended, Rejecting, bad, declare, good
+from tests.support.letters import Rejecting, Repaired, bad, declare, good
 from tests.support.scripted import ScriptedTable
 
 
@@ -53,7 +53,7 @@ def test_a_view_with_too_many_letters_stops_and_goes_on_at_the_next_start(tmp_pa
     assert "more than 4 dead letters within 600 seconds, the last: field value: bad is bad" in record.reason
     house.stop()
     assert house.state("one") == "overrun"
-    house.bound = Mended()
+    house.bound = Repaired()
     house.start()
     house.table.put(good(99, "after"))
     until(lambda: house.counts("one").read == 31, "everything to be read")
@@ -68,7 +68,7 @@ def test_other_views_go_on_beside_an_overrun(tmp_path: Path) -> None:
     house.pipeline_settings.letters = 4
     house.start()
     until(lambda: house.state("one") == house.state("two") == "following", "the first fill to be complete")
-    house.pipelines["two"].outputs[0].bound = Mended()
+    house.pipelines["two"].outputs[0].bound = Repaired()
     for number in range(30):
         house.table.put(bad(number))
     until(lambda: house.counts("two").read == 30, "the other view to read everything")
@@ -102,7 +102,7 @@ def test_a_fill_with_too_many_letters_stops_and_goes_on_at_the_next_start(house:
     until(lambda: house.state("one") == "overrun", "the view to stop")
     assert len(house.control.dead_letters.find()) == 6
     house.stop()
-    house.bound = Mended()
+    house.bound = Repaired()
     house.start()
     until(lambda: house.state("one") == "following", "the fill to be complete")
     assert len(house.rows("one")) == 24

@@ -1,4 +1,4 @@
-"""Gaps: each way of losing stream data is loud, final, and says from when to when and what mends it (law 4)."""
+"""Gaps: each way of losing stream data is loud, final, and says from when to when and what fixes it (law 4)."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def test_a_row_of_another_item(yard: Yard) -> None:
     assert rows(each) == {("1",): (True, "row", "owner")}
     (letter,) = each.letters
     assert letter.kind == "owner"
-    assert each.do == f"mend the item or the declaration, then dynaview dead-letters replay {letter.id}"
+    assert each.do == f"fix the item or the declaration, then dynaview dead-letters replay {letter.id}"
 
 
 def test_a_dead_letter_explains_a_missing_row(yard: Yard) -> None:

@@ -1,4 +1,4 @@
-"""Repairing a view in memory: exactly what was found is mended, and a newer change always wins."""
+"""Repairing a view in memory: exactly what was found is repaired, and a newer change always wins."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 class Mending:
-    """A target whose mends can be watched and made to fail."""
+    """A target whose repairs can be watched and made to fail."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -99,7 +99,7 @@ def test_exactly_what_was_found_is_mended_and_a_second_repair_finds_nothing(hous
 
 
 def test_a_newer_change_wins(house: House) -> None:
-    """Without the compare, the mends would bring back what the stream has moved on from."""
+    """Without the compare, the repairs would bring back what the stream has moved on from."""
     filled(house)
     damage(house.targets["one"], house)
     target = Mending(house.targets["one"])
@@ -200,7 +200,7 @@ def test_a_wrong_owner_is_mended_and_a_conflict_is_left(house: House) -> None:
 
 
 def test_a_change_that_was_refused_while_the_owner_was_wrong_shows_after_the_mend(house: House) -> None:
-    """The row was another item's, so the change became a dead letter and left no version that a mend could see."""
+    """The row was another item's, so the change became a dead letter and left no version that a repair could see."""
     house.bound = Moving()
     house.table.put(item(1, at=["a"]))
     house.start()

@@ -1,4 +1,4 @@
-"""Rows edited and deleted by hand in real stores are found exactly, and mended; a busy table raises no alarm."""
+"""Rows edited and deleted by hand in real stores are found exactly, and repaired; a busy table raises no alarm."""
 
 from __future__ import annotations
 
@@ -295,7 +295,7 @@ def test_what_was_done_by_hand_is_found_exactly_and_mended(shop: Shop) -> None:
     }
     assert {view: report.drift for view, report in shop.verify().items()} == dict.fromkeys(VIEWS, 0)
     assert all(not one.counts for one in shop.repair().values())
-    # What was mended is followed as before.
+    # What was repaired is followed as before.
     for number in (1, 2, 3, 4):
         shop.table.put(order(number, status="SENT", total=Decimal(number), lines=[]))
     shop.table.put(order(28))

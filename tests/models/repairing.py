@@ -1,8 +1,8 @@
 """Verify and repair of one row, edited by hand, while changes come and workers die.
 
 The store is looked at first and the table afterwards; what differs is held until the checkpoint has passed the look at
-the table; then it counts, and is mended, only where the row is still what it was (compare-and-set): it was unchanged
-while everything up to the read of the item was applied, so it ought to have shown exactly what was read. A mend keeps
+the table; then it counts, and is repaired, only where the row is still what it was (compare-and-set): it was unchanged
+while everything up to the read of the item was applied, so it ought to have shown exactly what was read. A repair keeps
 the version of the row, or takes 0 where there was none or where the row belonged to another item.
 
 That is done in two ways. An item that a scan found and whose row looked different (the scan may be as stale as it
@@ -29,12 +29,12 @@ class Rule(enum.Enum):
     LISTING_BEFORE_SCAN = "the store is listed before the table is scanned"
     STRONG_READ = "the item is read again, and the table scanned for extras, strongly consistent"
     HOLD = "a difference is held until the watermark has passed the read of the item"
-    HOLD_AFTER_READ = "the hold comes between the read of the item and the mend, not before the read"
+    HOLD_AFTER_READ = "the hold comes between the read of the item and the repair, not before the read"
     DURABLE_HOLD = "a hold asks the watermark that was saved with the checkpoint, not how far a worker is in memory"
-    COMPARES = "a row is mended, and a difference counts, only where the row is as it was when looked at"
-    KEEPS_VERSION = "a mend keeps the version of the row"
-    TOMBSTONES = "a mend that deletes leaves a tombstone"
-    OWNER_TWICE = "a row that belonged to another item is checked again once it was mended"
+    COMPARES = "a row is repaired, and a difference counts, only where the row is as it was when looked at"
+    KEEPS_VERSION = "a repair keeps the version of the row"
+    TOMBSTONES = "a repair that deletes leaves a tombstone"
+    OWNER_TWICE = "a row that belonged to another item is checked again once it was repaired"
     NONE_LATE_AT_LOSS = "nobody still has an older write in hand when a row loses its version or owner by hand"
 
 
@@ -65,7 +65,7 @@ class Check(NamedTuple):
     current: bool = True
     """Nothing was written since it began."""
     real: bool = False
-    """The row was edited by hand, and not mended, when it was looked at."""
+    """The row was edited by hand, and not fixed, when it was looked at."""
 
     @property
     def complete(self) -> bool:
@@ -85,14 +85,14 @@ class State(NamedTuple):
     checked: frozenset[Way]
     """The ways in which the row was checked since anything was last written."""
     hurt: int | None
-    """When the row was edited by hand, while it is not mended: nothing is promised of it."""
+    """When the row was edited by hand, while it is not fixed: nothing is promised of it."""
     edited: bool
     seen: int
     fault: str | None
 
 
 @dataclass(frozen=True)
-class Mending:
+class Repairing:
     """The protocol with up to `changes` changes of the table, and `without` one of its rules."""
 
     changes: int
@@ -119,11 +119,11 @@ class Mending:
             row = state.row
             wanted = item(state.history, len(state.history))
             if (row.value if row else None) != wanted or (row is not None and wanted is not None and not row.ours):
-                return "at rest a check has not mended the row"
+                return "at rest a check has not fixed the row"
         return state.fault
 
     def finished(self, state: State) -> bool:
-        """At rest, with all changes made, edited and mended."""
+        """At rest, with all changes made, edited and fixed."""
         return self._quiet(state) and len(state.history) == self.changes and state.edited and len(state.checked) == 2
 
     def _quiet(self, state: State) -> bool:
@@ -203,11 +203,11 @@ class Mending:
         if state.hurt is None and not check.real:
             return done._replace(fault="a difference is reported that is none")
         keeps = row is not None and row.ours and self.without is not Rule.KEEPS_VERSION
-        mended: Row | None = Row(row.version if keeps and row is not None else 0, value)
+        repaired: Row | None = Row(row.version if keeps and row is not None else 0, value)
         if value is None and self.without is Rule.TOMBSTONES:
-            mended = None
+            repaired = None
         twice = seen is not None and not seen.ours and self.without is not Rule.OWNER_TWICE
-        return done._replace(row=mended, hurt=state.hurt if twice else None)
+        return done._replace(row=repaired, hurt=state.hurt if twice else None)
 
     def _passed(self, state: State, check: Check) -> bool:
         reached = state.pipeline.at if self.without is Rule.DURABLE_HOLD else state.pipeline.saved
@@ -239,9 +239,9 @@ def _written(state: State, write: Write) -> State:
     taken = row is not None and row.value is not None and not row.ours  # a dead letter
     if taken or (row is not None and row.version >= write.version):
         return state
-    mended = state.hurt is not None and write.version > state.hurt
+    repaired = state.hurt is not None and write.version > state.hurt
     return state._replace(
-        row=Row(write.version, item(state.history, write.version)), hurt=None if mended else state.hurt
+        row=Row(write.version, item(state.history, write.version)), hurt=None if repaired else state.hurt
     )
 
 
