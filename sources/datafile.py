@@ -45,7 +45,7 @@ class _Hashed(io.RawIOBase):
         return count
 
 
-def lines(storage: Storage, file: DataFile) -> Iterator[bytes]:
+def lines(storage: Storage, file: DataFile, longest: int = LONGEST) -> Iterator[bytes]:
     """The lines of a data file, without line ends; empty ones do not count.
 
     Only who reads on to the end knows that they are all: then the file fits its checksum and has as many lines as the
@@ -59,9 +59,9 @@ def lines(storage: Storage, file: DataFile) -> Iterator[bytes]:
             gzip.GzipFile(fileobj=io.BufferedReader(raw, PIECE)) as unpacked,
             io.BufferedReader(unpacked, PIECE) as text,
         ):
-            while line := text.readline(LONGEST + 1):
-                if len(line) > LONGEST:
-                    raise BadExport(place, f"holds a line of more than {LONGEST} bytes, which is no item")
+            while line := text.readline(longest + 1):
+                if len(line) > longest:
+                    raise BadExport(place, f"holds a line of more than {longest} bytes, which is no item")
                 if line := line.strip():
                     count += 1
                     yield line

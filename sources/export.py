@@ -8,6 +8,7 @@ given out only when the file was, and a segment ends only when all of its files 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -16,7 +17,7 @@ import msgspec
 
 from dynaview.projections.attributes import Attr, Shape
 from dynaview.projections.changes import Body, Change
-from dynaview.sources.datafile import lines
+from dynaview.sources.datafile import LONGEST, lines
 from dynaview.sources.errors import BadExport
 from dynaview.sources.items import check_shape
 from dynaview.sources.manifest import DataFile, ExportView, Kind, filtered, read_manifest
@@ -34,9 +35,20 @@ from dynaview.sources.storage import Storage, open_storage
 
 I = TypeVar("I")  # noqa: E741 - an image
 
-PAGE_ITEMS = 1000
-PAGE_BYTES = 1024 * 1024
-"""Of lines, as they stand in the file."""
+
+@dataclass(frozen=True, slots=True)
+class ExportLimits:
+    """How much of an export is taken at once. The defaults suit every export; tests take smaller ones."""
+
+    page_items: int = 1000
+    page_bytes: int = 1024 * 1024
+    """Of lines, as they stand in the file."""
+    line_bytes: int = LONGEST
+    attempts: int = 2
+    """Requests to S3 before an error is the caller's, who paces what follows."""
+
+
+LIMITS = ExportLimits()
 
 _COMPLETED = "COMPLETED"
 
@@ -87,8 +99,9 @@ T = TypeVar("T")
 class Export:
     """One export. Safe to use from several threads once `check` has found it to be of the right table."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, limits: ExportLimits = LIMITS) -> None:
         self._storage = storage
+        self._limits = limits
         self._manifest = read_manifest(storage)
         self._key: tuple[str, ...] | None = None
 
@@ -205,7 +218,7 @@ class Export:
         Raises `BadExport`.
         """
         for file in self._share(segment, segments):
-            for _ in lines(self._storage, file):
+            for _ in self._lines(file):
                 pass
 
     def scan(
@@ -312,15 +325,16 @@ class Export:
         self, files: tuple[DataFile, ...], done: int, page: Callable[[list[bytes], ScanPosition | None], T]
     ) -> Iterator[T]:
         """The pages of these files, from behind the first `done` lines on."""
+        most_items, most_bytes = self._limits.page_items, self._limits.page_bytes
         if not files:
             yield page([], None)
         for index, file in enumerate(files):
             batch: list[bytes] = []
             size = 0
-            for number, line in enumerate(lines(self._storage, file)):
+            for number, line in enumerate(self._lines(file)):
                 if number < done:
                     continue
-                if batch and (len(batch) == PAGE_ITEMS or size + len(line) > PAGE_BYTES):
+                if batch and (len(batch) == most_items or size + len(line) > most_bytes):
                     yield page(batch, _written(file, number))
                     batch, size = [], 0
                 batch.append(line)
@@ -329,6 +343,9 @@ class Export:
             last = index + 1 == len(files)
             if batch or last:
                 yield page(batch, None if last else _written(files[index + 1], 0))
+
+    def _lines(self, file: DataFile) -> Iterator[bytes]:
+        return lines(self._storage, file, self._limits.line_bytes)
 
     def _find(self, files: tuple[DataFile, ...], after: ScanPosition) -> tuple[int, int]:
         """Which file of these a position is in, and how many of its lines are done."""
@@ -347,7 +364,12 @@ class Export:
 
 
 def open_export(
-    location: str, *, region: str | None = None, endpoint: str | None = None, session: boto3.Session | None = None
+    location: str,
+    *,
+    region: str | None = None,
+    endpoint: str | None = None,
+    session: boto3.Session | None = None,
+    limits: ExportLimits = LIMITS,
 ) -> Export:
     """The export in a local folder or under ``s3://bucket/prefix``: the folder named by the export's id, which holds
     manifest-summary.json. Reads its manifests and sees that its data files are there.
@@ -355,7 +377,8 @@ def open_export(
     `region`, `endpoint` and `session` are for S3, where they are not the usual ones. Raises `BadExport`; for S3 also
     `SourceUnavailable`, `Throttled`, `AccessDenied`, `CredentialsMissing` and `SourceRefused`.
     """
-    return Export(open_storage(location, region=region, endpoint=endpoint, session=session))
+    storage = open_storage(location, region=region, endpoint=endpoint, session=session, attempts=limits.attempts)
+    return Export(storage, limits)
 
 
 def _decoder(line: Any, shape: Shape) -> msgspec.json.Decoder[Any]:

@@ -45,19 +45,24 @@ class Storage(Protocol):
 
 
 def open_storage(
-    location: str, *, region: str | None = None, endpoint: str | None = None, session: boto3.Session | None = None
+    location: str,
+    *,
+    region: str | None = None,
+    endpoint: str | None = None,
+    session: boto3.Session | None = None,
+    attempts: int = 2,
 ) -> Storage:
     """The folder that `location` names: a path, or ``s3://bucket/prefix``; its summary may be named as well. No I/O.
 
-    `region` and `endpoint` are S3's, where they are not the usual ones. Raises `BadExport` for a URL that is none of
-    S3, `CredentialsMissing`, `SourceRefused`.
+    `region`, `endpoint` and `attempts` (requests before an error is raised) are for S3, where they are not the usual
+    ones. Raises `BadExport` for a URL that is none of S3, `CredentialsMissing`, `SourceRefused`.
     """
     location = location.removesuffix(SUMMARY)
     if location.lower().startswith(_SCHEME):
         bucket, _, prefix = location[len(_SCHEME) :].partition("/")
         if not bucket:
             raise BadExport(location, "names no bucket", "write s3://bucket/prefix/AWSDynamoDB/export-id")
-        client = make_client("s3", region, endpoint, client_config(), session)
+        client = make_client("s3", region, endpoint, client_config(attempts=attempts), session)
         return Bucket(client, bucket, prefix.rstrip("/"))
     if "://" in location:
         raise BadExport(location, "neither a folder nor an S3 URL", "write a path, or s3://bucket/prefix")

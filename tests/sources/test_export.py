@@ -18,9 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynaview.projections.attributes import Attr, Shape, attribute
-from dynaview.sources import datafile, export
 from dynaview.sources.errors import BadExport
-from dynaview.sources.export import Export, open_export
+from dynaview.sources.export import LIMITS, Export, ExportLimits, open_export
 from dynaview.sources.filters import scan_filter
 from dynaview.sources.port import ScanPage, TableDescription
 from dynaview.sources.storage import SUMMARY
@@ -35,9 +34,9 @@ def described() -> TableDescription:
     return ScriptedTable().describe()
 
 
-def opened(location: Path | str) -> Export:
+def opened(location: Path | str, limits: ExportLimits = LIMITS) -> Export:
     """An export that was found to be of its table."""
-    found = open_export(str(location))
+    found = open_export(str(location), limits=limits)
     found.check(described())
     return found
 
@@ -284,16 +283,16 @@ class TestScanning:
     @settings(max_examples=60)
     @given(st.integers(0, 40), st.integers(1, 6), st.integers(1, 4), st.integers(1, 7))
     def test_every_page_can_be_gone_on_from(self, count: int, files: int, segments: int, page_items: int) -> None:
-        with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-            patch.setattr(export, "PAGE_ITEMS", page_items)
-            found = opened(write_export(Path(folder), numbered(count), files=files))
+        limits = ExportLimits(page_items=page_items)
+        with tempfile.TemporaryDirectory() as folder:
+            found = opened(write_export(Path(folder), numbered(count), files=files), limits)
             everything = []
             for segment in range(segments):
                 pages = list(found.scan(segment, segments, None, ALL))
                 assert [page.position is None for page in pages] == [False] * (len(pages) - 1) + [True]
                 assert all(len(page.images) <= page_items for page in pages)
                 for index, page in enumerate(pages[:-1]):
-                    again = list(opened(found.place).scan(segment, segments, page.position, ALL))
+                    again = list(opened(found.place, limits).scan(segment, segments, page.position, ALL))
                     assert keys(again) == keys(pages[index + 1 :])
                 everything += keys(pages)
         assert sorted(everything) == [item["pk"] for item in numbered(count)]
@@ -411,16 +410,13 @@ class TestWholeness:
         with pytest.raises(BadExport, match="damaged, or not compressed"):
             opened(folder).verify()
 
-    def test_no_position_is_behind_a_file_that_is_not_whole(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(export, "PAGE_ITEMS", 4)
+    def test_no_position_is_behind_a_file_that_is_not_whole(self, tmp_path: Path) -> None:
         items = [item | {"text": random.randbytes(30_000).hex()} for item in numbered(30)]  # more than is read at once
         folder = write_export(tmp_path, items, files=3)
         broken = data_file(folder, 1)
         whole = broken.read_bytes()
         broken.write_bytes(whole[:-1])
-        found = opened(folder)
+        found = opened(folder, ExportLimits(page_items=4))
         pages: list[ScanPage[Any]] = []
         with pytest.raises(BadExport, match="cut short"):
             pages.extend(found.scan(0, 1, None, ALL))  # what came before the error stays in the list
@@ -457,9 +453,9 @@ class TestWholeness:
         exports.write_list(folder, [exports.file_line(line["dataFileS3Key"], 10, packed)])
         assert len(scanned(opened(folder))) == 10
 
-    def test_a_line_without_end_is_no_item(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(datafile, "LONGEST", 1000)
-        found = opened(write_export(tmp_path, [*numbered(1), *numbered(1, text="x" * 1000)], files=1))
+    def test_a_line_without_end_is_no_item(self, tmp_path: Path) -> None:
+        items = [*numbered(1), *numbered(1, text="x" * 1000)]
+        found = opened(write_export(tmp_path, items, files=1), ExportLimits(line_bytes=1000))
         with pytest.raises(BadExport, match="a line of more than 1000 bytes"):
             found.verify()
 

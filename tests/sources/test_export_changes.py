@@ -17,9 +17,8 @@ from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.declaration import At, FieldExpression, ViewDeclaration
 from dynaview.projections.projection import ViewType
 from dynaview.projections.rows import Field, Layout, OpenSearchOptions, Write
-from dynaview.sources import export
 from dynaview.sources.errors import AccessDenied, BadExport, SourceRefused
-from dynaview.sources.export import ChangePage, Export, open_export
+from dynaview.sources.export import LIMITS, ChangePage, Export, ExportLimits, open_export
 from dynaview.sources.port import ExportStatus
 from dynaview.sources.table import DynamoTable
 from tests.sources.stub import Answer, Stub
@@ -31,9 +30,9 @@ ALL = Shape(None)
 KEY = {"pk": "p", "sk": "s"}
 
 
-def opened(location: Path) -> Export:
+def opened(location: Path, limits: ExportLimits = LIMITS) -> Export:
     """An export that was found to be of its table."""
-    found = open_export(str(location))
+    found = open_export(str(location), limits=limits)
     found.check(ScriptedTable().describe())
     return found
 
@@ -110,10 +109,9 @@ class TestReading:
         assert page.broken[0].reason == "the change lacks its key attribute sk"
         assert "secret" not in repr(page.broken)
 
-    def test_every_page_can_be_gone_on_from(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(export, "PAGE_ITEMS", 3)
+    def test_every_page_can_be_gone_on_from(self, tmp_path: Path) -> None:
         lines = [Change(KEY | {"pk": f"p{number}"}) for number in range(23)]
-        found = opened(write_changes(tmp_path, lines, files=4))
+        found = opened(write_changes(tmp_path, lines, files=4), ExportLimits(page_items=3))
         for segment in range(2):
             pages = list(found.changes(segment, 2, None, ALL))
             for index, page in enumerate(pages[:-1]):

@@ -10,7 +10,6 @@ import boto3
 import pytest
 
 from dynaview.projections.attributes import Shape
-from dynaview.sources import export
 from dynaview.sources.errors import (
     AccessDenied,
     BadExport,
@@ -19,8 +18,7 @@ from dynaview.sources.errors import (
     SourceUnavailable,
     Throttled,
 )
-from dynaview.sources.export import Export, open_export
-from dynaview.sources.session import client_config
+from dynaview.sources.export import LIMITS, Export, ExportLimits, open_export
 from dynaview.sources.storage import SUMMARY
 from tests.sources.bucket import NAME, Bucket
 from tests.support.exports import EXPORT_ID, Change, data_file, write_changes, write_export
@@ -45,8 +43,8 @@ def bucket(tmp_path: Path) -> Iterator[Bucket]:
 def opened(bucket: Bucket, boto_session: boto3.Session) -> Open:
     """Opens an export in the bucket."""
 
-    def opened(location: str = f"s3://{NAME}/{FOLDER}") -> Export:
-        found = open_export(location, region="eu-west-1", endpoint=bucket.url, session=boto_session)
+    def opened(location: str = f"s3://{NAME}/{FOLDER}", limits: ExportLimits = LIMITS) -> Export:
+        found = open_export(location, region="eu-west-1", endpoint=bucket.url, session=boto_session, limits=limits)
         found.check(ScriptedTable().describe())
         return found
 
@@ -124,20 +122,14 @@ def test_a_bucket_that_is_missing(opened: Open) -> None:
     ],
 )
 def test_what_s3_refuses(
-    bucket: Bucket,
-    opened: Open,
-    monkeypatch: pytest.MonkeyPatch,
-    key: str,
-    refused: tuple[int, str],
-    kind: type[SourceError],
-    words: str,
+    bucket: Bucket, opened: Open, key: str, refused: tuple[int, str], kind: type[SourceError], words: str
 ) -> None:
-    monkeypatch.setattr("dynaview.sources.storage.client_config", lambda: client_config(attempts=1))
     write_export(bucket.root / PREFIX, numbered(3))
     bucket.refuse[key] = refused
     with pytest.raises(kind, match=words) as error:
-        opened()
+        opened(limits=ExportLimits(attempts=1))
     assert type(error.value) is kind
+    assert bucket.asked.count(key) == 1
     assert f"s3://{NAME}/{FOLDER}" in str(error.value)
 
 
@@ -147,12 +139,11 @@ def test_nobody_answers(bucket: Bucket, opened: Open) -> None:
         opened()
 
 
-def test_a_body_cut_short_is_read_again(bucket: Bucket, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "PAGE_ITEMS", 4)
+def test_a_body_cut_short_is_read_again(bucket: Bucket, opened: Open) -> None:
     folder = write_export(bucket.root / PREFIX, numbered(30), files=3)
     second = data_file(folder, 1)
     for length in (0, 1, 50, second.stat().st_size - 1):
-        found = opened()
+        found = opened(limits=ExportLimits(page_items=4))
         bucket.cut[f"{FOLDER}/data/{second.name}"] = length
         pages: list[Any] = []
         with pytest.raises(SourceUnavailable):
