@@ -33,16 +33,16 @@ def memory(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> Iterator[Finding
             yield Finding("machine", "memory", what)
 
 
-def disk(file: Path) -> Finding:
-    """What is free where a file is, or is to be."""
+def disk(file: Path, least: int = LEAST_DISK) -> Finding:
+    """What is free where a file is, or is to be; `least` are the bytes that have to be."""
     folder = next((each for each in file.absolute().parents if each.is_dir()), Path("/"))
     free = shutil.disk_usage(folder).free
     what = f"{_size(free)} are free in {folder}"
     if not os.access(folder, os.W_OK):
         do = "let dynaview write to the folder, or name another control store with control:"
         return Finding("machine", "disk", f"{folder} may not be written to", False, do)
-    if free < LEAST_DISK:
-        return Finding("machine", "disk", what, False, f"the control store may need {_size(LEAST_DISK)}: free some")
+    if free < least:
+        return Finding("machine", "disk", what, False, f"the control store may need {_size(least)}: free some")
     return Finding("machine", "disk", what)
 
 

@@ -21,16 +21,19 @@ SEGMENT_BYTES = 64 * 1024 * 1024
 
 MOST_SEGMENTS = 8
 
-HELD_BYTES = 64 << 20
-"""What may wait to be settled of all segments together: a rebuild in place holds each page for some seconds."""
-
-HELD_FOR = 10.0
-"""Seconds after which a page is settled though there is room for more: whatever waits is scanned again after a crash.
-Only where a view lags behind by more does the scan wait for that."""
-
-
 LOOK = 0.2
 """Seconds between two looks whether a scan is to go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What may wait to be settled: a rebuild in place holds each page for some seconds."""
+
+    bytes: int = 64 << 20
+    """Of all segments together."""
+    seconds: float = 10.0
+    """After which a page is settled though there is room for more: whatever waits is scanned again after a crash. Only
+    where a view lags behind by more does the scan wait for that."""
 
 
 class Scan(Protocol):
@@ -94,6 +97,7 @@ class ParallelScan:
     journal: Journal
     rate: float | None
     """Read capacity units a second; None: without a limit."""
+    held: Held = Held()
 
     def run(self, segments: int) -> None:
         """Scan what is left of (about) so many segments side by side. The first error ends all of them and is raised
@@ -141,7 +145,7 @@ class _SegmentScan:
     ) -> None:
         self._whole = whole
         self._segment = segment
-        self._room = HELD_BYTES // segments
+        self._room = whole.held.bytes // segments
         self._budget = budget
         self._end = end
 
@@ -166,7 +170,7 @@ class _SegmentScan:
         pending = [(each, one) for each, one in taken if one is not None]
         held = sum(one.held for _, one in pending)
         items = max(page.read, len(page.images) + len(page.broken))
-        due = time.monotonic() + HELD_FOR if held else 0.0
+        due = time.monotonic() + self._whole.held.seconds if held else 0.0
         return _Begun(page.position, PageCost(items, page.consumed), pending, held, due)
 
     def _settle(self, begun: _Begun) -> int:

@@ -19,9 +19,8 @@ from dynaview.sources.port import Broken, ScanPage
 from dynaview.views.control.records import PageCost, PageResult, Segment
 from dynaview.views.dead_letters import scanned_letter
 from dynaview.views.rebuild.packed_page import Observed, PackedPage
-from dynaview.views.scanning import parallel_scan as scans
 from dynaview.views.scanning.page_writer import PendingPage
-from dynaview.views.scanning.parallel_scan import ParallelScan
+from dynaview.views.scanning.parallel_scan import Held, ParallelScan
 
 VALUES = ("a\nb", Decimal("1.10"), 7, True, None, b"\x00", 1.5, datetime(2026, 11, 24, tzinfo=UTC), {"m": [1, "ü"]})
 
@@ -96,22 +95,20 @@ class Segmented:
     def check(self) -> None:
         pass
 
-    def run(self) -> list[str]:
-        ParallelScan(self, Shape(None), None, [self], self, None).run(1)
+    def run(self, held: Held) -> list[str]:
+        ParallelScan(self, Shape(None), None, [self], self, None, held).run(1)
         return self.log
 
 
-def test_pages_wait_only_as_long_as_there_is_room_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scans, "HELD_BYTES", 25)
-    assert Segmented(4, 10).run() == [
+def test_pages_wait_only_as_long_as_there_is_room_for_them() -> None:
+    assert Segmented(4, 10).run(Held(bytes=25)) == [
         "take 0", "take 1", "take 2", "settle 0", "take end", "settle 1", "settle 2", "settle end",
     ]  # fmt: skip
 
 
 def test_a_page_of_which_nothing_waits_is_settled_at_once() -> None:
-    assert Segmented(2, 0).run() == ["take 0", "settle 0", "take end", "settle end"]
+    assert Segmented(2, 0).run(Held()) == ["take 0", "settle 0", "take end", "settle end"]
 
 
-def test_a_page_that_has_waited_for_long_is_settled_though_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scans, "HELD_FOR", -1.0)
-    assert Segmented(2, 10).run() == ["take 0", "settle 0", "take end", "settle end"]
+def test_a_page_that_has_waited_for_long_is_settled_though_there_is_room() -> None:
+    assert Segmented(2, 10).run(Held(seconds=-1.0)) == ["take 0", "settle 0", "take end", "settle end"]
