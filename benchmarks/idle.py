@@ -27,7 +27,7 @@ from dynaview.sources.port import Page, Shard, StreamReader
 from dynaview.sources.session import Session
 from dynaview.sources.table import DynamoTable
 from dynaview.views.streaming.stream_reader import Follower, FollowerSettings
-from tests.support.house import House
+from tests.support.follower_harness import FollowerHarness
 from tests.support.scripted import ScriptedTable
 from tests.support.servers import servers
 from tests.support.shop import create_table
@@ -80,12 +80,12 @@ def processor() -> float:
 def _busy(stream: StreamReader, seconds: float) -> float:
     """The share of a core that following takes."""
     with tempfile.TemporaryDirectory() as folder:
-        house = House(Path(folder), ScriptedTable(clock=time.time))
-        house.sink = MemorySink("memory")
-        house.pipeline_settings = replace(house.pipeline_settings, beat=1.0)
-        house.start()
-        house.follower.stop()
-        follower = Follower(stream, list(house.pipelines.values()), house.context, FollowerSettings())
+        harness = FollowerHarness(Path(folder), ScriptedTable(clock=time.time))
+        harness.sink = MemorySink("memory")
+        harness.pipeline_settings = replace(harness.pipeline_settings, beat=1.0)
+        harness.start()
+        harness.follower.stop()
+        follower = Follower(stream, list(harness.pipelines.values()), harness.context, FollowerSettings())
         follower.start()
         try:
             time.sleep(SETTLING)
@@ -94,7 +94,7 @@ def _busy(stream: StreamReader, seconds: float) -> float:
             return (processor() - before) / (time.monotonic() - began)
         finally:
             follower.stop()
-            house.stop()
+            harness.stop()
 
 
 def main() -> None:

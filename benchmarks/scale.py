@@ -19,8 +19,9 @@ from dynaview.views.daemon.daemon import paced
 from dynaview.views.daemon.table_worker import WorkerSettings
 from dynaview.views.streaming.pipeline import PipelineSettings
 from dynaview.views.streaming.stream_reader import FollowerSettings
-from tests.support.house import House, until
+from tests.support.follower_harness import FollowerHarness
 from tests.support.scripted import ScriptedTable
+from tests.support.until import until
 
 PATIENCE = 600.0
 
@@ -48,28 +49,26 @@ def measure(open_shards: int, rolls: int, views: int, seconds: float) -> Figures
         for shard in table.leaves:
             table.roll(shard)
     with tempfile.TemporaryDirectory() as folder:
-        house = House(Path(folder), table, tuple(f"view{number}" for number in range(views)))
-        house.settings, house.pipeline_settings = (
-            FollowerSettings(),
-            paced(WorkerSettings(PipelineSettings()), views).pipeline,
-        )
+        harness = FollowerHarness(Path(folder), table, tuple(f"view{number}" for number in range(views)))
+        harness.settings = FollowerSettings()
+        harness.pipeline_settings = paced(WorkerSettings(PipelineSettings()), views).pipeline
         leaves, began, used = set(table.leaves), time.monotonic(), processor()
-        house.start()
+        harness.start()
         until(lambda: leaves <= _read(table), "every open shard to be read", PATIENCE)
         begun, begun_processor = time.monotonic() - began, processor() - used
-        until(lambda: all(view.watermark for view in house.control.views()), "watermarks", PATIENCE)
+        until(lambda: all(view.watermark for view in harness.control.views()), "watermarks", PATIENCE)
         following = time.monotonic() - began
         time.sleep(5.0)  # the waits between two reads grow to their longest
-        before, commits, used, start = table.counts(), house.control.commits, processor(), time.monotonic()
+        before, commits, used, start = table.counts(), harness.control.commits, processor(), time.monotonic()
         time.sleep(seconds)
         idle, took = processor() - used, time.monotonic() - start
         reads = (table.counts() - before)["read"] / took
-        commits = house.control.commits - commits
+        commits = harness.control.commits - commits
         start = time.monotonic()
         child = table.roll(table.leaves[0])
         until(lambda: child in _read(table), "the child to be read", PATIENCE)
         found = time.monotonic() - start
-        house.stop()
+        harness.stop()
     return Figures(begun, begun_processor, following, idle / took, reads, commits / took, found)
 
 

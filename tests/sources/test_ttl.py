@@ -10,8 +10,8 @@ from dynaview.local import servers
 from dynaview.projections.attributes import Shape
 from dynaview.sources.session import Session
 from dynaview.sources.table import DynamoTable
-from tests.support.house import until
 from tests.support.shop import create_table, wire
+from tests.support.until import until
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

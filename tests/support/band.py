@@ -29,8 +29,9 @@ from dynaview.views.streaming.pipeline import PipelineSettings, ViewPipeline
 from dynaview.views.threads import Threads
 from dynaview.views.workers.coordinator import CoordinatorSettings, ShardCoordinator
 from tests.support.filling import QUICK_REBUILDS
-from tests.support.house import QUICK, until
+from tests.support.follower_harness import QUICK
 from tests.support.scripted import ScriptedStream, ScriptedTable
+from tests.support.until import until
 
 HEAD = """
 control: sqlite:///{control}

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from dynaview.sinks.port import SinkRefused
 from tests.models.table import Value, shown
-from tests.support.house import until
+from tests.support.until import until
 from tests.support.yard import Yard
 
 CODES = ("a", "b")

@@ -1,4 +1,4 @@
-"""Dead letters in a house: items that make them, views that cannot apply them, replays and counts."""
+"""Dead letters of followed views: items that make them, views that cannot apply them, replays and counts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dynaview.projections.rows import RowKey, RowValues, Write
 from dynaview.sinks.port import Outcome, Rejected, Target
 from dynaview.views.control.records import DeadLetterFilter
 from dynaview.views.replay import Replay
-from tests.support.house import House
+from tests.support.follower_harness import FollowerHarness
 from tests.support.simple import SHAPE, SimpleBound
 
 DECLARATION = """
@@ -74,26 +74,26 @@ def good(number: int, value: object) -> dict[str, Any]:
 
 
 def replay(
-    house: House, bound: SimpleBound, choice: DeadLetterFilter | None = None, target: Target | None = None
+    harness: FollowerHarness, bound: SimpleBound, choice: DeadLetterFilter | None = None, target: Target | None = None
 ) -> list[str]:
     """Replay what is chosen; the results, each change's one."""
-    letters = house.control.dead_letters.find(choice)
-    run = Replay(house.control.dead_letters, bound, SHAPE, house.table, target or house.targets["one"])
+    letters = harness.control.dead_letters.find(choice)
+    run = Replay(harness.control.dead_letters, bound, SHAPE, harness.table, target or harness.targets["one"])
     return [replayed.result for replayed in run.run(letters)]
 
 
-def tally(house: House) -> tuple[int, int, int, int, int]:
-    counts = house.counts("one")
+def tally(harness: FollowerHarness) -> tuple[int, int, int, int, int]:
+    counts = harness.counts("one")
     assert counts.read == counts.applied + counts.stale + counts.unmatched + counts.dead_lettered
     return counts.read, counts.applied, counts.stale, counts.unmatched, counts.dead_lettered
 
 
-def follow(house: House, *items: dict[str, Any]) -> None:
-    """Let the view count these changes; the house still runs afterwards."""
-    house.start()
+def follow(harness: FollowerHarness, *items: dict[str, Any]) -> None:
+    """Let the view count these changes; the harness still runs afterwards."""
+    harness.start()
     for item in items:
-        house.table.put(item)
-    house.wait_counted()
+        harness.table.put(item)
+    harness.wait_counted()
 
 
 class Rejecting:

@@ -10,7 +10,7 @@ from typing import Any
 
 from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import Target
-from tests.support.house import until
+from tests.support.until import until
 from tests.support.yard import Yard
 
 BOTH = ("cards", "reads")

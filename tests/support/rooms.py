@@ -15,7 +15,7 @@ from dynaview.projections.rows import Field, Write
 from dynaview.sinks.port import ConditionalWrite, Outcome, Rejected
 from dynaview.views.replay import Replay
 from tests.support.faults import FaultyTarget
-from tests.support.house import House
+from tests.support.follower_harness import FollowerHarness
 from tests.support.simple import SHAPE, layout
 
 Kind: TypeAlias = Literal["fields", "filter", "each", "function", "fixed"]
@@ -89,8 +89,8 @@ def is_unstorable(write: Write) -> bool:
     return write.values is not None and UNSTORABLE in tuple(write.values)
 
 
-class Rooms(House):
-    """A house with one such view."""
+class Rooms(FollowerHarness):
+    """A harness with one such view."""
 
     def __init__(self, folder: Path, kind: Kind) -> None:
         super().__init__(folder)

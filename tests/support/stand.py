@@ -24,8 +24,8 @@ from dynaview.views.declarations.load import load
 from dynaview.views.streaming.pipeline import PipelineSettings
 from dynaview.views.streaming.stream_reader import FollowerSettings
 from dynaview.views.verify.compare import compare
-from tests.support.house import until
 from tests.support.proxy import Proxy, address_of
+from tests.support.until import until
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

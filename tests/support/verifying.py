@@ -1,4 +1,4 @@
-"""Verifying a view of a house: items and rows, what somebody does past dynaview, and what is found."""
+"""Verifying a followed view: items and rows, what somebody does past dynaview, and what is found."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from dynaview.views.verify.caught_up import CaughtUp
 from dynaview.views.verify.findings import Finding, Report
 from dynaview.views.verify.subject import Subject
 from dynaview.views.verify.verifier import Limits, Verification
-from tests.support.house import House, until
+from tests.support.follower_harness import FollowerHarness
 from tests.support.simple import SHAPE, SimpleBound, layout
+from tests.support.until import until
 
 
 class Moving(SimpleBound):
@@ -53,18 +54,18 @@ def row(number: int) -> str:
     return f"p{number}/s"
 
 
-def filled(house: House, count: int = 10) -> None:
+def filled(harness: FollowerHarness, count: int = 10) -> None:
     for number in range(count):
-        house.table.put(item(number))
-    house.start()
-    house.wait_equal()
-    settled(house)
+        harness.table.put(item(number))
+    harness.start()
+    harness.wait_equal()
+    settled(harness)
 
 
-def settled(house: House) -> None:
+def settled(harness: FollowerHarness) -> None:
     """Nothing more is to come: neither from the fill nor from the stream."""
-    until(lambda: bool(house.control.view("one") and house.control.view("one").filled), "the fill")  # type: ignore[union-attr]
-    house.wait_counted()
+    until(lambda: bool(harness.control.view("one") and harness.control.view("one").filled), "the fill")  # type: ignore[union-attr]
+    harness.wait_counted()
 
 
 def by_hand(target: Target, key: RowKey, values: tuple[Any, ...] | None, by: str = "") -> None:
@@ -74,31 +75,31 @@ def by_hand(target: Target, key: RowKey, values: tuple[Any, ...] | None, by: str
     assert target.write_if_unchanged([ConditionalWrite(write, seen)]) == [APPLIED]
 
 
-def held(house: House) -> dict[RowKey, Any]:
+def held(harness: FollowerHarness) -> dict[RowKey, Any]:
     """What the store holds, to be taken away without a trace."""
-    return house.sink._find(layout("one"), 1).held
+    return harness.sink._find(layout("one"), 1).held
 
 
 def subject(
-    house: House,
+    harness: FollowerHarness,
     retrier: Retrier,
     target: Target | None = None,
     found: Callable[[Sequence[Finding]], None] = lambda findings: None,
     hold: Callable[[float], None] | None = None,
 ) -> Subject:
-    record = house.control.view("one")
+    record = harness.control.view("one")
     assert record is not None
-    hold = hold or CaughtUp(house.control, record, retrier)
-    return Subject("one", house.bound, target or house.targets["one"], hold, house.control.dead_letters, found)
+    hold = hold or CaughtUp(harness.control, record, retrier)
+    return Subject("one", harness.bound, target or harness.targets["one"], hold, harness.control.dead_letters, found)
 
 
-def verification(house: House, limits: Limits | None = None, **about: Any) -> Verification:
+def verification(harness: FollowerHarness, limits: Limits | None = None, **about: Any) -> Verification:
     retrier = Retrier(seconds=20)
-    return Verification(house.table, [subject(house, retrier, **about)], SHAPE, retrier=retrier, limits=limits)
+    return Verification(harness.table, [subject(harness, retrier, **about)], SHAPE, retrier=retrier, limits=limits)
 
 
-def whole(house: House, **about: Any) -> Report:
-    (report,) = verification(house, **about).whole()
+def whole(harness: FollowerHarness, **about: Any) -> Report:
+    (report,) = verification(harness, **about).whole()
     assert report.error == ""
     return report
 

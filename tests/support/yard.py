@@ -24,8 +24,9 @@ from dynaview.views.streaming.pipeline import PipelineSettings
 from dynaview.views.threads import Threads
 from dynaview.views.workers.coordinator import CoordinatorSettings
 from tests.support.filling import QUICK_REBUILDS
-from tests.support.house import QUICK, until
+from tests.support.follower_harness import QUICK
 from tests.support.scripted import ScriptedTable
+from tests.support.until import until
 
 SINKS = """
 sources:

@@ -18,14 +18,15 @@ from dynaview.views.control.records import Counts, DeadLetter, DeadLetterFilter,
 from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.declarations.load import load
-from tests.support.house import House, until
+from tests.support.follower_harness import FollowerHarness
 from tests.support.letters import bad, declare, follow, tally
 from tests.support.scripted import ScriptedTable
+from tests.support.until import until
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path)
+def harness(tmp_path: Path) -> Iterator[FollowerHarness]:
+    made = FollowerHarness(tmp_path)
     yield made
     if made.pipelines:
         made.stop()  # a second time does nothing; after a failure it ends the threads
@@ -134,20 +135,20 @@ def test_ids_never_come_back(tmp_path: Path, ask: Asked) -> None:
     control.close()
 
 
-def test_discarded_letters_stay_counted(house: House) -> None:
-    follow(house, bad(1), bad(2))
-    assert house.control.dead_letters.discard(DeadLetterFilter(view="one")) == 2
-    assert tally(house) == (2, 0, 0, 0, 2)
-    house.stop()
+def test_discarded_letters_stay_counted(harness: FollowerHarness) -> None:
+    follow(harness, bad(1), bad(2))
+    assert harness.control.dead_letters.discard(DeadLetterFilter(view="one")) == 2
+    assert tally(harness) == (2, 0, 0, 0, 2)
+    harness.stop()
 
 
-def test_letters_by_age(house: House) -> None:
-    follow(house, bad(1))
+def test_letters_by_age(harness: FollowerHarness) -> None:
+    follow(harness, bad(1))
     now = time.time()
-    box = house.control.dead_letters
+    box = harness.control.dead_letters
     assert box.count(DeadLetterFilter(before=now + 1)) == (1, 1)
     assert box.count(DeadLetterFilter(before=now - 60)) == box.count(DeadLetterFilter(since=now + 1)) == (0, 0)
-    house.stop()
+    harness.stop()
 
 
 def test_views_that_are_not_declared_cannot_be_replayed(ask: Asked) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from dynaview.views.control.records import Counts
 from dynaview.views.daemon import letter_settling
-from tests.support.house import until
+from tests.support.until import until
 from tests.support.yard import Yard
 
 ROOMS = """

@@ -13,8 +13,9 @@ from dynaview.sources.errors import AccessDenied, SourceError, SourceUnavailable
 from dynaview.views.control.errors import ControlError, ControlUnavailable
 from dynaview.views.policy import FAULT, LETTERS, POLICIES, Action, ActiveErrors, Backoff, Policy, policy
 from dynaview.views.states import ViewState
-from tests.support.house import House, until
+from tests.support.follower_harness import FollowerHarness
 from tests.support.scripted import ScriptedTable
+from tests.support.until import until
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 
@@ -99,21 +100,21 @@ class Denied(AccessDenied):
 
 
 def test_a_missing_right_is_said_once_shown_and_heals(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    house = House(tmp_path, ScriptedTable(shards=8))
-    house.table.fail("read", Denied, times=24)
+    harness = FollowerHarness(tmp_path, ScriptedTable(shards=8))
+    harness.table.fail("read", Denied, times=24)
     with caplog.at_level(logging.WARNING):
-        house.start()
-        until(lambda: house.state("one") == "waiting", "the trouble to show")
-        record = house.control.view("one")
+        harness.start()
+        until(lambda: harness.state("one") == "waiting", "the trouble to show")
+        record = harness.control.view("one")
         assert record is not None
         assert "grant dynamodb:GetRecords on arn:of:the:stream" in record.reason
-        house.table.put({"pk": "p", "sk": "s", "value": 1})
-        house.wait_equal()
-        house.wait_counted()
-        until(lambda: house.state("one") == "following", "the trouble to be over")
+        harness.table.put({"pk": "p", "sk": "s", "value": 1})
+        harness.wait_equal()
+        harness.wait_counted()
+        until(lambda: harness.state("one") == "following", "the trouble to be over")
     said = [line for line in caplog.messages if "grant dynamodb:GetRecords" in line]
     assert len(said) == 1
-    house.stop()
+    harness.stop()
 
 
 def test_every_reason_of_a_store_to_reject_a_write_is_a_kind_of_letter() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from dynaview.views.threads import Threads
-from tests.support.house import until
+from tests.support.until import until
 
 
 def test_a_thread_that_dies_of_an_error_is_told_to_the_whole() -> None:

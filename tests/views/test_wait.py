@@ -32,10 +32,11 @@ from dynaview.views.streaming.pipeline import PipelineContext, PipelinePlan, Pip
 from dynaview.views.streaming.shard_discovery import ShardDiscovery
 from dynaview.views.waiting import Hopeless, Moment, Pace, RowVersion, TimedOut, wait_for
 from tests.support.filling import set_filled
-from tests.support.house import House, until
+from tests.support.follower_harness import FollowerHarness
 from tests.support.scripted import ScriptedTable
 from tests.support.shards import tree
 from tests.support.simple import SHAPE, SimpleBound, layout
+from tests.support.until import until
 
 START = 1_700_000_000.0
 
@@ -480,10 +481,10 @@ def test_a_pipeline_that_is_ended_at_its_gap_says_it(half: Half) -> None:
 
 def test_what_is_waited_for_is_there(tmp_path: Path) -> None:
     """Writers on a table that splits while stores fail: whatever `wait_for` says is shown is shown."""
-    house = House(tmp_path)
-    house.start()
-    until(lambda: house.state("one") == "following", "a start")
-    table, target = house.table, house.targets["one"]
+    harness = FollowerHarness(tmp_path)
+    harness.start()
+    until(lambda: harness.state("one") == "following", "a start")
+    table, target = harness.table, harness.targets["one"]
     for turn in range(25):
         number = turn % 7
         if turn % 5 == 2:
@@ -493,12 +494,12 @@ def test_what_is_waited_for_is_there(tmp_path: Path) -> None:
         table.reveal()
         target.faults = ["refuse", "lose"] if turn % 8 == 3 else []
         if turn % 2:
-            wait_for(house.control, "one", Moment.now(), timeout=20)
+            wait_for(harness.control, "one", Moment.now(), timeout=20)
         else:
             goal = RowVersion(lambda generation: target, f"p{number}/s", int(sequence))
-            wait_for(house.control, "one", goal, timeout=20)
-        assert house.rows("one")[f"p{number}/s"] == {"value": turn}
-    house.stop()
+            wait_for(harness.control, "one", goal, timeout=20)
+        assert harness.rows("one")[f"p{number}/s"] == {"value": turn}
+    harness.stop()
 
 
 # The command

@@ -22,9 +22,9 @@ from dynaview.views.control.records import Part, Progress
 from dynaview.views.control.store import ControlStore
 from dynaview.views.dead_letters import scanned_letter
 from dynaview.views.states import ViewState
-from tests.support.house import until
 from tests.support.processes import Mark
 from tests.support.proxy import Proxy, address_of
+from tests.support.until import until
 
 NOWHERE = """
 control: {control}

@@ -35,8 +35,9 @@ from dynaview.views.declarations.plan import READ_UNIT, Planned, Rows, Size, Sta
 from dynaview.views.streaming.pipeline import PipelineSettings
 from dynaview.views.threads import Threads
 from tests.support.filling import set_filled
-from tests.support.house import QUICK, until
+from tests.support.follower_harness import QUICK
 from tests.support.scripted import ScriptedTable
+from tests.support.until import until
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.house import until
 from tests.support.rebuilding import BOTH, begin, item
+from tests.support.until import until
 from tests.support.yard import Yard
 
 

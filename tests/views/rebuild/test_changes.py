@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from dynaview.sinks.memory import MemorySink
-from tests.support.house import until
 from tests.support.rebuilding import BOTH, begin, expected, follows, item, paused, traces
+from tests.support.until import until
 from tests.support.yard import CARDS, READS, Yard
 
 # Declarations that change

@@ -21,10 +21,10 @@ from dynaview.views.rebuild import exports as exported
 from dynaview.views.streaming.offsets import Delivery
 from dynaview.views.streaming.shard_reader import ShardReader
 from tests.support.exports import TABLE_ARN, data_file
-from tests.support.house import until
 from tests.support.poller import Poller
 from tests.support.scripted import ScriptedTable
 from tests.support.snapshots import Exporter, Snapshot, snapshot
+from tests.support.until import until
 from tests.support.yard import CARDS, READS, Yard
 
 VIEWS = ("cards", "reads")

@@ -15,8 +15,8 @@ import pytest
 from dynaview.projections.attributes import Shape, value
 from dynaview.views.verify.compare import compare
 from tests.support.exports import write_export
-from tests.support.house import until
 from tests.support.stand import STORES, Stand
+from tests.support.until import until
 
 
 @pytest.fixture

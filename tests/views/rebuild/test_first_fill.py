@@ -16,8 +16,8 @@ from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.status import all_status, under_way
 from tests.support.filling import QUICK_REBUILDS
-from tests.support.house import until
 from tests.support.rebuilding import BOTH, Held, expected, follows, item, paused, stays
+from tests.support.until import until
 from tests.support.yard import CARDS, READS, Yard
 
 FIVE = "".join(READS.replace("  reads:", f"  v{n}:", 1).replace("table: reads", f"table: v{n}") for n in range(5))

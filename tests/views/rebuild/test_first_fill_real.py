@@ -15,7 +15,7 @@ from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.declarations.load import load
 from dynaview.views.status import all_status
 from dynaview.views.verify.compare import compare
-from tests.support.house import until
+from tests.support.until import until
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

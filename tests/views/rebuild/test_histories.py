@@ -27,7 +27,7 @@ from dynaview.views.control.records import Options
 from dynaview.views.rebuild import in_place as inplace
 from dynaview.views.rebuild.view_rebuild import ViewRebuild
 from tests.support.glass import VIEWS, Items, Readers, Writer, Wrong, settled
-from tests.support.house import until
+from tests.support.until import until
 from tests.support.yard import Yard
 
 BOTH = ("cards", "reads")

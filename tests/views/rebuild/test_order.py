@@ -13,8 +13,8 @@ from dynaview.sinks.memory import MemorySink, MemoryTarget
 from dynaview.sinks.port import Outcome, Target
 from dynaview.views.control.leases import LeaseStore
 from dynaview.views.control.store import ControlStore
-from tests.support.house import until
 from tests.support.rebuilding import BOTH, Held, begin, expected, follows, item, paused, pipelines, stays
+from tests.support.until import until
 from tests.support.yard import CARDS, READS, Yard
 
 # What a swap waits for

@@ -11,8 +11,8 @@ from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import Room, SinkRefused, SinkUnavailable, Target
 from dynaview.views.budget import Capacity
 from dynaview.views.control.records import Options
-from tests.support.house import until
 from tests.support.rebuilding import BOTH, Held, begin, damage, expected, follows, item, paused, traces
+from tests.support.until import until
 from tests.support.yard import CARDS, READS, Yard
 
 

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from dynaview.views.scanning.ahead import AHEAD, ahead
-from tests.support.house import until
+from tests.support.until import until
 
 
 def threads() -> set[threading.Thread]:

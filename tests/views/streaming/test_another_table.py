@@ -12,8 +12,8 @@ import pytest
 from dynaview.projections.declaration import Declaration
 from dynaview.views.control.records import Options
 from dynaview.views.states import ViewState
-from tests.support.house import until
 from tests.support.scripted import ScriptedTable
+from tests.support.until import until
 from tests.support.yard import CARDS, Yard
 
 

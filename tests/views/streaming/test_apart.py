@@ -22,14 +22,15 @@ from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.states import ViewState
 from dynaview.views.status import view_status
 from dynaview.views.streaming.batch import Batch
-from tests.support.house import QUICK, House, until
+from tests.support.follower_harness import QUICK, FollowerHarness
 from tests.support.simple import SimpleBound
+from tests.support.until import until
 from tests.views.streaming.test_gaps import TwoViews
 
 
 @pytest.fixture
-def two(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path, names=("one", "two"))
+def two(tmp_path: Path) -> Iterator[FollowerHarness]:
+    made = FollowerHarness(tmp_path, names=("one", "two"))
     yield made
     assert not made.crashed.is_set()
 
@@ -43,17 +44,17 @@ def site(tmp_path: Path) -> Iterator[TwoViews]:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path)
+def harness(tmp_path: Path) -> Iterator[FollowerHarness]:
+    made = FollowerHarness(tmp_path)
     yield made
     assert not made.crashed.is_set()
 
 
-def put(house: House, number: int, value: object) -> None:
-    house.table.put({"pk": f"p{number}", "sk": "s", "value": value})
+def put(harness: FollowerHarness, number: int, value: object) -> None:
+    harness.table.put({"pk": f"p{number}", "sk": "s", "value": value})
 
 
-def test_a_fault_of_a_sink_stops_its_view_alone_and_the_next_start_goes_on(two: House) -> None:
+def test_a_fault_of_a_sink_stops_its_view_alone_and_the_next_start_goes_on(two: FollowerHarness) -> None:
     target = two.targets["one"]
     write, poisoned = target.inner.write, True
 
@@ -84,7 +85,7 @@ def test_a_fault_of_a_sink_stops_its_view_alone_and_the_next_start_goes_on(two: 
     two.stop()
 
 
-def test_a_fault_of_a_projection_stops_its_view_alone(two: House) -> None:
+def test_a_fault_of_a_projection_stops_its_view_alone(two: FollowerHarness) -> None:
     class Poisoned(SimpleBound):
         def writes(self, change: Change[Any], version: int) -> list[Write]:
             raise RuntimeError("nobody expected this")
@@ -102,7 +103,7 @@ def test_a_fault_of_a_projection_stops_its_view_alone(two: House) -> None:
     two.stop()
 
 
-def test_a_fault_of_a_fill_stops_its_view_alone(two: House) -> None:
+def test_a_fault_of_a_fill_stops_its_view_alone(two: FollowerHarness) -> None:
     class Poisoned(SimpleBound):
         def inserts(self, image: Any) -> list[Write]:
             raise RuntimeError("nobody expected this")
@@ -162,20 +163,20 @@ def test_a_control_store_that_goes_away_while_views_begin_starts_them_once(
 
 
 def test_a_fill_that_was_planned_in_part_is_planned_to_the_end(tmp_path: Path) -> None:
-    house = House(tmp_path)
+    harness = FollowerHarness(tmp_path)
     for number in range(40):
-        put(house, number, number)
-    house.table.trim("shard-0")
-    control = ControlStore(house.url)
-    mark = fingerprint(house.declaration.views["one"], "shop")
-    control.add_view("one", "shop", "memory", mark, house.table.arn)
+        put(harness, number, number)
+    harness.table.trim("shard-0")
+    control = ControlStore(harness.url)
+    mark = fingerprint(harness.declaration.views["one"], "shop")
+    control.add_view("one", "shop", "memory", mark, harness.table.arn)
     (fill,) = control.rebuilds.request(["one"], "shop", {"one": mark}, Options(), "fill")
     control.rebuilds.save_segment(fill.job, Segment(0, 4))  # then it crashed
     control.close()
-    house.start()
-    house.wait_equal()
-    until(lambda: house.state("one") == "following", "the fill to be complete")
-    house.stop()
+    harness.start()
+    harness.wait_equal()
+    until(lambda: harness.state("one") == "following", "the fill to be complete")
+    harness.stop()
 
 
 def test_a_view_whose_store_is_away_for_long_still_runs(site: TwoViews) -> None:
@@ -204,7 +205,7 @@ def test_an_end_does_not_wait_for_a_store_that_hangs(site: TwoViews) -> None:
         assert site.record("two").counts.read == 2
 
 
-def test_a_shard_that_one_view_has_done_and_forgotten_is_still_anothers(two: House) -> None:
+def test_a_shard_that_one_view_has_done_and_forgotten_is_still_anothers(two: FollowerHarness) -> None:
     two.settings = replace(QUICK, page=20)
     two.start()
     until(lambda: all(two.state(name) == "following" for name in two.names), "a start")
@@ -228,9 +229,9 @@ def test_a_shard_that_one_view_has_done_and_forgotten_is_still_anothers(two: Hou
     two.stop()
 
 
-def test_a_commit_whose_answer_is_lost_counts_once(house: House) -> None:
-    house.start()
-    commit, lost = house.control.commit, [0]
+def test_a_commit_whose_answer_is_lost_counts_once(harness: FollowerHarness) -> None:
+    harness.start()
+    commit, lost = harness.control.commit, [0]
 
     def lose(view: str, progress: Progress, watermark: float | None) -> None:
         commit(view, progress, watermark)
@@ -238,110 +239,110 @@ def test_a_commit_whose_answer_is_lost_counts_once(house: House) -> None:
             lost[0] += 1
             raise ControlUnavailable("scripted: answer lost")
 
-    house.control.commit = lose  # type: ignore[method-assign]  # a connection that is cut after COMMIT
+    harness.control.commit = lose  # type: ignore[method-assign]  # a connection that is cut after COMMIT
     for number in range(3):
-        put(house, number, number)
+        put(harness, number, number)
         until(lambda number=number: lost[0] > number, "a commit")  # type: ignore[misc]  # a default is not inferred
-    put(house, 1, "last")
-    house.wait_equal()
-    house.stop()
-    record = ControlStore(house.url).view("one")
+    put(harness, 1, "last")
+    harness.wait_equal()
+    harness.stop()
+    record = ControlStore(harness.url).view("one")
     assert record is not None
-    assert record.counts.read == record.counts.applied + record.counts.stale == house.table.made
+    assert record.counts.read == record.counts.applied + record.counts.stale == harness.table.made
 
 
-def test_what_is_trimmed_before_the_first_start_has_read_it_is_no_gap(house: House) -> None:
+def test_what_is_trimmed_before_the_first_start_has_read_it_is_no_gap(harness: FollowerHarness) -> None:
     """The oldest records go at any moment, under an iterator that was just opened on them too; the scan has them."""
     for number in range(5):
-        put(house, number, number)
-    with house.table.hold("read") as read:
-        house.start()
+        put(harness, number, number)
+    with harness.table.hold("read") as read:
+        harness.start()
         assert read.reached.wait(10)
-        house.table.trim("shard-0", 3)
-    house.wait_equal()
-    until(lambda: house.state("one") == "following", "the view to follow")
-    until(lambda: house.counts("one").read == 2, "what was left to be followed")
-    house.stop()
+        harness.table.trim("shard-0", 3)
+    harness.wait_equal()
+    until(lambda: harness.state("one") == "following", "the view to follow")
+    until(lambda: harness.counts("one").read == 2, "what was left to be followed")
+    harness.stop()
 
 
 def test_a_shard_that_was_never_begun_is_a_gap_once_the_stream_no_longer_reaches_back(
-    house: House, tmp_path: Path
+    harness: FollowerHarness, tmp_path: Path
 ) -> None:
     """It would be opened at its oldest record, where a loss does not show."""
-    house.start()
-    put(house, 1, 1)
-    house.wait_counted()
-    until(lambda: house.state("one") == "following", "the first fill to end")
-    house.table.close("shard-0")
-    until(lambda: house.control.checkpoints("one")["shard-0"].finished, "the end of the shard")
-    until(lambda: house.state("one") == "following", "the fill to be complete")
-    house.stop()
-    house.table.reveal()
-    child = house.table.leaves[0]
+    harness.start()
+    put(harness, 1, 1)
+    harness.wait_counted()
+    until(lambda: harness.state("one") == "following", "the first fill to end")
+    harness.table.close("shard-0")
+    until(lambda: harness.control.checkpoints("one")["shard-0"].finished, "the end of the shard")
+    until(lambda: harness.state("one") == "following", "the fill to be complete")
+    harness.stop()
+    harness.table.reveal()
+    child = harness.table.leaves[0]
     for number in range(2, 5):
-        put(house, number, number)
-    house.table.trim(child, 1)
-    control = ControlStore(house.url)
+        put(harness, number, number)
+    harness.table.trim(child, 1)
+    control = ControlStore(harness.url)
     long_ago = time.time() - 25 * 3600
     last = control.checkpoints("one")["shard-0"].sequence
     control.commit("one", Progress({"shard-0": Part(Checkpoint(last, long_ago, True))}), None)
     control.close()
     with sqlite3.connect(tmp_path / "control.db") as database:  # nothing else takes a watermark back
         database.execute("UPDATE dynaview_views SET watermark = ?", (long_ago,))
-    house.pipeline_settings.beat = 0.001
-    house.start()
-    until(lambda: house.state("one") == "gap", "a gap")
-    assert "p3/s" not in house.rows("one")
-    house.stop()
+    harness.pipeline_settings.beat = 0.001
+    harness.start()
+    until(lambda: harness.state("one") == "gap", "a gap")
+    assert "p3/s" not in harness.rows("one")
+    harness.stop()
 
 
-def test_a_shard_whose_parent_was_never_seen_is_a_gap_to_a_view_that_followed_before(house: House) -> None:
-    house.start()
-    put(house, 1, 1)
-    house.wait_counted()
-    until(lambda: house.state("one") == "following", "the first fill to end")
-    with house.table.hold("shards"), house.table.hold("children"):
-        child = house.table.roll("shard-0")
-        until(lambda: house.control.checkpoints("one")["shard-0"].finished, "the end of the shard")
-        put(house, 2, 2)
-        house.table.roll(child)
-        put(house, 3, 3)
-        house.table.expire("shard-0")
-        house.table.expire(child)
-    until(lambda: house.state("one") == "gap", "a gap")
-    assert "p3/s" not in house.rows("one")
-    house.stop()
+def test_a_shard_whose_parent_was_never_seen_is_a_gap_to_a_view_that_followed_before(harness: FollowerHarness) -> None:
+    harness.start()
+    put(harness, 1, 1)
+    harness.wait_counted()
+    until(lambda: harness.state("one") == "following", "the first fill to end")
+    with harness.table.hold("shards"), harness.table.hold("children"):
+        child = harness.table.roll("shard-0")
+        until(lambda: harness.control.checkpoints("one")["shard-0"].finished, "the end of the shard")
+        put(harness, 2, 2)
+        harness.table.roll(child)
+        put(harness, 3, 3)
+        harness.table.expire("shard-0")
+        harness.table.expire(child)
+    until(lambda: harness.state("one") == "gap", "a gap")
+    assert "p3/s" not in harness.rows("one")
+    harness.stop()
 
 
-def test_a_listing_without_shards_leaves_a_view_its_checkpoints(house: House) -> None:
+def test_a_listing_without_shards_leaves_a_view_its_checkpoints(harness: FollowerHarness) -> None:
     """Without any, it would look new at the next start, and what it has missed would not show."""
-    house.start()
-    put(house, 1, 1)
-    house.wait_counted()
-    house.table.close("shard-0")
-    until(lambda: house.control.checkpoints("one")["shard-0"].finished, "the end of the shard")
-    house.stop()
-    house.table.arrange = lambda listing: []
-    house.start()
-    listed = house.table.counts()["shards"]
-    until(lambda: house.table.counts()["shards"] > listed + 3, "some listings")
-    house.stop()
-    assert "shard-0" in ControlStore(house.url).checkpoints("one")
+    harness.start()
+    put(harness, 1, 1)
+    harness.wait_counted()
+    harness.table.close("shard-0")
+    until(lambda: harness.control.checkpoints("one")["shard-0"].finished, "the end of the shard")
+    harness.stop()
+    harness.table.arrange = lambda listing: []
+    harness.start()
+    listed = harness.table.counts()["shards"]
+    until(lambda: harness.table.counts()["shards"] > listed + 3, "some listings")
+    harness.stop()
+    assert "shard-0" in ControlStore(harness.url).checkpoints("one")
 
 
-def test_a_stream_that_no_view_can_take_is_not_read(house: House) -> None:
-    house.start()
-    put(house, 1, 1)
-    house.wait_counted()
-    house.pipelines["one"].fail(ViewState.GAP, "scripted")
-    until(lambda: house.state("one") == "gap", "the gap to show")
-    cursor = house.follower._discovery.cursors["shard-0"]
+def test_a_stream_that_no_view_can_take_is_not_read(harness: FollowerHarness) -> None:
+    harness.start()
+    put(harness, 1, 1)
+    harness.wait_counted()
+    harness.pipelines["one"].fail(ViewState.GAP, "scripted")
+    until(lambda: harness.state("one") == "gap", "the gap to show")
+    cursor = harness.follower._discovery.cursors["shard-0"]
     until(lambda: cursor.refused > 1, "the front to rest")
-    before = house.table.counts()["read"]
+    before = harness.table.counts()["read"]
     refused = cursor.refused
     until(lambda: cursor.refused > refused + 3, "the front to go on resting")
-    assert house.table.counts()["read"] == before
-    house.stop()
+    assert harness.table.counts()["read"] == before
+    harness.stop()
 
 
 def test_checkpoints_counts_and_letters_move_in_one_transaction(tmp_path: Path) -> None:
@@ -364,7 +365,7 @@ def test_checkpoints_counts_and_letters_move_in_one_transaction(tmp_path: Path) 
     control.close()
 
 
-def test_a_view_that_lags_takes_no_child_before_its_parent(two: House) -> None:
+def test_a_view_that_lags_takes_no_child_before_its_parent(two: FollowerHarness) -> None:
     """The front has long been at the child; the guard would hide the order, the counts do not."""
     two.settings = replace(QUICK, page=3)
     two.pipeline_settings.buffer = two.pipeline_settings.batch = 4
@@ -387,37 +388,37 @@ def test_a_view_that_lags_takes_no_child_before_its_parent(two: House) -> None:
     two.stop()
 
 
-def test_a_shard_is_opened_again_right_behind_the_last_record(house: House) -> None:
-    house.start()
+def test_a_shard_is_opened_again_right_behind_the_last_record(harness: FollowerHarness) -> None:
+    harness.start()
     for number in range(5):
-        put(house, number, number)
-        house.wait_counted()
-        house.table.expire_iterators()
+        put(harness, number, number)
+        harness.wait_counted()
+        harness.table.expire_iterators()
     for number in range(5):
-        house.stop()
-        put(house, number, "while away")
-        house.start()
-        house.wait_equal()
-        house.wait_counted()
-    house.stop()
+        harness.stop()
+        put(harness, number, "while away")
+        harness.start()
+        harness.wait_equal()
+        harness.wait_counted()
+    harness.stop()
 
 
-def test_an_item_deleted_between_its_scan_and_its_insert_stays_deleted(house: House) -> None:
+def test_an_item_deleted_between_its_scan_and_its_insert_stays_deleted(harness: FollowerHarness) -> None:
     class Late(SimpleBound):
         def inserts(self, image: Any) -> list[Write]:
             writes = super().inserts(image)
-            house.table.delete({"pk": "p1", "sk": "s"})
-            until(lambda: house.counts("one").read == 1, "the delete to be followed")
+            harness.table.delete({"pk": "p1", "sk": "s"})
+            until(lambda: harness.counts("one").read == 1, "the delete to be followed")
             return writes
 
-    put(house, 1, "old")
-    house.table.trim("shard-0")
-    house.table.made = 0
-    house.bound = Late()
-    house.start()
-    until(lambda: house.state("one") == "following", "the fill to be complete")
-    assert house.rows("one") == {}
-    house.stop()
+    put(harness, 1, "old")
+    harness.table.trim("shard-0")
+    harness.table.made = 0
+    harness.bound = Late()
+    harness.start()
+    until(lambda: harness.state("one") == "following", "the fill to be complete")
+    assert harness.rows("one") == {}
+    harness.stop()
 
 
 def test_of_several_writes_to_a_row_the_newest_is_sent() -> None:

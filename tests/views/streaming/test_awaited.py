@@ -10,7 +10,7 @@ import pytest
 from dynaview.views.control.errors import ControlUnavailable
 from dynaview.views.control.store import ControlStore
 from dynaview.views.waiting import Moment, Pace, TimedOut, wait_for
-from tests.support.house import QUICK
+from tests.support.follower_harness import QUICK
 from tests.support.yard import CARDS, Yard
 
 

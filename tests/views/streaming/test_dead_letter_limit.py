@@ -14,14 +14,15 @@ from dynaview.views.control.records import DeadLetterFilter
 from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.declarations.load import load
 from dynaview.views.streaming.dead_letter_limit import DeadLetterLimit
-from tests.support.house import House, until
+from tests.support.follower_harness import FollowerHarness
 from tests.support.letters import Rejecting, Repaired, bad, declare, good
 from tests.support.scripted import ScriptedTable
+from tests.support.until import until
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path)
+def harness(tmp_path: Path) -> Iterator[FollowerHarness]:
+    made = FollowerHarness(tmp_path)
     yield made
     if made.pipelines:
         made.stop()  # a second time does nothing; after a failure it ends the threads
@@ -29,84 +30,84 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 def test_a_view_with_too_many_letters_stops_and_goes_on_at_the_next_start(tmp_path: Path) -> None:
-    house = House(tmp_path, names=("one", "two"))
-    house.pipeline_settings.letters = 4
-    house.table.page = 3
-    house.start()
-    until(lambda: house.state("one") == house.state("two") == "following", "the first fill to be complete")
+    harness = FollowerHarness(tmp_path, names=("one", "two"))
+    harness.pipeline_settings.letters = 4
+    harness.table.page = 3
+    harness.start()
+    until(lambda: harness.state("one") == harness.state("two") == "following", "the first fill to be complete")
     for number in range(30):
-        house.table.put(bad(number))
-    until(lambda: house.state("one") == house.state("two") == "overrun", "both views to stop")
-    until(lambda: house.counts("one").read > 4, "the letters to be counted")
-    counts = house.counts("one")
+        harness.table.put(bad(number))
+    until(lambda: harness.state("one") == harness.state("two") == "overrun", "both views to stop")
+    until(lambda: harness.counts("one").read > 4, "the letters to be counted")
+    counts = harness.counts("one")
     assert (
         5
         <= counts.read
         == counts.dead_lettered
-        == len(house.control.dead_letters.find(DeadLetterFilter(view="one")))
+        == len(harness.control.dead_letters.find(DeadLetterFilter(view="one")))
         < 20 + 3
     )
-    position = house.control.checkpoints("one")["shard-0"].sequence
-    assert position == house.control.dead_letters.find(DeadLetterFilter(view="one"))[-1].letter.version
-    record = house.control.view("one")
+    position = harness.control.checkpoints("one")["shard-0"].sequence
+    assert position == harness.control.dead_letters.find(DeadLetterFilter(view="one"))[-1].letter.version
+    record = harness.control.view("one")
     assert record is not None
     assert "more than 4 dead letters within 600 seconds, the last: field value: bad is bad" in record.reason
-    house.stop()
-    assert house.state("one") == "overrun"
-    house.bound = Repaired()
-    house.start()
-    house.table.put(good(99, "after"))
-    until(lambda: house.counts("one").read == 31, "everything to be read")
-    assert house.state("one") == "following"
-    assert house.counts("one").dead_lettered == counts.dead_lettered
-    assert len(house.rows("one")) == 31 - counts.dead_lettered
-    house.stop()
+    harness.stop()
+    assert harness.state("one") == "overrun"
+    harness.bound = Repaired()
+    harness.start()
+    harness.table.put(good(99, "after"))
+    until(lambda: harness.counts("one").read == 31, "everything to be read")
+    assert harness.state("one") == "following"
+    assert harness.counts("one").dead_lettered == counts.dead_lettered
+    assert len(harness.rows("one")) == 31 - counts.dead_lettered
+    harness.stop()
 
 
 def test_other_views_go_on_beside_an_overrun(tmp_path: Path) -> None:
-    house = House(tmp_path, names=("one", "two"))
-    house.pipeline_settings.letters = 4
-    house.start()
-    until(lambda: house.state("one") == house.state("two") == "following", "the first fill to be complete")
-    house.pipelines["two"].outputs[0].bound = Repaired()
+    harness = FollowerHarness(tmp_path, names=("one", "two"))
+    harness.pipeline_settings.letters = 4
+    harness.start()
+    until(lambda: harness.state("one") == harness.state("two") == "following", "the first fill to be complete")
+    harness.pipelines["two"].outputs[0].bound = Repaired()
     for number in range(30):
-        house.table.put(bad(number))
-    until(lambda: house.counts("two").read == 30, "the other view to read everything")
-    until(lambda: house.state("one") == "overrun", "the view to stop")
-    assert house.state("two") == "following"
-    house.stop()
+        harness.table.put(bad(number))
+    until(lambda: harness.counts("two").read == 30, "the other view to read everything")
+    until(lambda: harness.state("one") == "overrun", "the view to stop")
+    assert harness.state("two") == "following"
+    harness.stop()
 
 
-def test_rejections_of_the_store_count_towards_the_limit(house: House) -> None:
-    house.pipeline_settings.letters = 4
-    house.table.page = 3
-    refusing: Any = Rejecting(house.targets["one"], *(f"p{number}/s" for number in range(30)))
-    house.targets["one"] = refusing
-    house.start()
-    until(lambda: house.state("one") == "following", "the first fill to be complete")
+def test_rejections_of_the_store_count_towards_the_limit(harness: FollowerHarness) -> None:
+    harness.pipeline_settings.letters = 4
+    harness.table.page = 3
+    refusing: Any = Rejecting(harness.targets["one"], *(f"p{number}/s" for number in range(30)))
+    harness.targets["one"] = refusing
+    harness.start()
+    until(lambda: harness.state("one") == "following", "the first fill to be complete")
     for number in range(30):
-        house.table.put(good(number, "x"))
-    until(lambda: house.state("one") == "overrun", "the view to stop")
-    until(lambda: house.counts("one").read > 4, "the letters to be counted")
-    assert 5 <= house.counts("one").dead_lettered == len(house.control.dead_letters.find()) <= 24
-    house.stop()
+        harness.table.put(good(number, "x"))
+    until(lambda: harness.state("one") == "overrun", "the view to stop")
+    until(lambda: harness.counts("one").read > 4, "the letters to be counted")
+    assert 5 <= harness.counts("one").dead_lettered == len(harness.control.dead_letters.find()) <= 24
+    harness.stop()
 
 
-def test_a_fill_with_too_many_letters_stops_and_goes_on_at_the_next_start(house: House) -> None:
+def test_a_fill_with_too_many_letters_stops_and_goes_on_at_the_next_start(harness: FollowerHarness) -> None:
     for number in range(30):
-        house.table.put(bad(number))
-    house.table.trim("shard-0")
-    house.table.scan_page = 3
-    house.pipeline_settings.letters = 4
-    house.start()
-    until(lambda: house.state("one") == "overrun", "the view to stop")
-    assert len(house.control.dead_letters.find()) == 6
-    house.stop()
-    house.bound = Repaired()
-    house.start()
-    until(lambda: house.state("one") == "following", "the fill to be complete")
-    assert len(house.rows("one")) == 24
-    house.stop()
+        harness.table.put(bad(number))
+    harness.table.trim("shard-0")
+    harness.table.scan_page = 3
+    harness.pipeline_settings.letters = 4
+    harness.start()
+    until(lambda: harness.state("one") == "overrun", "the view to stop")
+    assert len(harness.control.dead_letters.find()) == 6
+    harness.stop()
+    harness.bound = Repaired()
+    harness.start()
+    until(lambda: harness.state("one") == "following", "the fill to be complete")
+    assert len(harness.rows("one")) == 24
+    harness.stop()
 
 
 def test_the_declaration_sets_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

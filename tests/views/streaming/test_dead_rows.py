@@ -21,22 +21,22 @@ def rooms(tmp_path: Path) -> Iterator[Callable[[Kind], Rooms]]:
     made: list[Rooms] = []
 
     def make(kind: Kind) -> Rooms:
-        house = Rooms(tmp_path, kind)
-        house.start()
-        made.append(house)
-        return house
+        harness = Rooms(tmp_path, kind)
+        harness.start()
+        made.append(harness)
+        return harness
 
     yield make
-    for house in made:
-        house.stop()
+    for harness in made:
+        harness.stop()
 
 
-def counted(house: Rooms, *changes: dict[str, Any]) -> None:
+def counted(harness: Rooms, *changes: dict[str, Any]) -> None:
     for item in changes:
-        house.table.put(item)
-    house.wait_counted()
-    assert house.rows("one") == house.expected()
-    counts = house.counts("one")
+        harness.table.put(item)
+    harness.wait_counted()
+    assert harness.rows("one") == harness.expected()
+    counts = harness.counts("one")
     assert counts.read == counts.applied + counts.stale + counts.unmatched + counts.dead_lettered
 
 
@@ -52,65 +52,65 @@ bad = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_change_of_which_no_row_can_be_made_takes_the_rows_before(rooms: Callable[[Kind], Rooms], kind: Kind) -> None:
-    house = rooms(kind)
-    counted(house, good)
-    assert house.rows("one")
-    counted(house, bad[kind])
-    assert house.rows("one") == {}
-    assert house.counts("one").dead_lettered == 1
-    counted(house, state(1, [3], 3, OPEN))
-    assert len(house.rows("one")) == 1
+    harness = rooms(kind)
+    counted(harness, good)
+    assert harness.rows("one")
+    counted(harness, bad[kind])
+    assert harness.rows("one") == {}
+    assert harness.counts("one").dead_lettered == 1
+    counted(harness, state(1, [3], 3, OPEN))
+    assert len(harness.rows("one")) == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_the_store_refuses_takes_the_row_before(rooms: Callable[[Kind], Rooms], kind: Kind) -> None:
-    house = rooms(kind)
-    counted(house, good, state(2, [1], 1, OPEN))
-    counted(house, state(1, [1], UNSTORABLE, OPEN))
-    assert len(house.rows("one")) == 1
-    assert house.counts("one").dead_lettered == 1
-    counted(house, state(1, [1], 2, OPEN))
-    assert len(house.rows("one")) == 2
+    harness = rooms(kind)
+    counted(harness, good, state(2, [1], 1, OPEN))
+    counted(harness, state(1, [1], UNSTORABLE, OPEN))
+    assert len(harness.rows("one")) == 1
+    assert harness.counts("one").dead_lettered == 1
+    counted(harness, state(1, [1], 2, OPEN))
+    assert len(harness.rows("one")) == 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_deletion_takes_all_rows_whatever_came_before(rooms: Callable[[Kind], Rooms], kind: Kind) -> None:
-    house = rooms(kind)
-    counted(house, good, bad[kind])
-    house.table.delete(good)
-    house.wait_counted()
-    assert house.rows("one") == {}
+    harness = rooms(kind)
+    counted(harness, good, bad[kind])
+    harness.table.delete(good)
+    harness.wait_counted()
+    assert harness.rows("one") == {}
 
 
 def test_what_a_function_that_is_down_forgets_is_found_in_the_store(rooms: Callable[[Kind], Rooms]) -> None:
-    house = rooms("function")
+    harness = rooms("function")
     others = [state(number, [1, 2], 1) for number in range(2, 5)]
-    counted(house, state(1, [1, 2], 1), *others)
-    house.function.down = True
-    house.table.put(state(1, [2, 3], 2))  # neither state tells its rows now
-    house.table.delete(others[0])
-    house.wait_counted()
-    house.function.down = False
-    assert house.rows("one").keys() == {"p3-r1", "p3-r2", "p4-r1", "p4-r2"}
-    assert house.counts("one").dead_lettered == 1
-    assert house.replay() == ["applied"]
-    assert house.rows("one") == house.expected()
+    counted(harness, state(1, [1, 2], 1), *others)
+    harness.function.down = True
+    harness.table.put(state(1, [2, 3], 2))  # neither state tells its rows now
+    harness.table.delete(others[0])
+    harness.wait_counted()
+    harness.function.down = False
+    assert harness.rows("one").keys() == {"p3-r1", "p3-r2", "p4-r1", "p4-r2"}
+    assert harness.counts("one").dead_lettered == 1
+    assert harness.replay() == ["applied"]
+    assert harness.rows("one") == harness.expected()
 
 
 def test_a_row_that_is_refused_leaves_the_others_of_its_item(rooms: Callable[[Kind], Rooms]) -> None:
     """Of one item some rows can be stored and some cannot."""
-    house = rooms("each")
-    counted(house, state(1, [1, 2, 3], 1))
-    inner = house.targets["one"].inner
+    harness = rooms("each")
+    counted(harness, state(1, [1, 2, 3], 1))
+    inner = harness.targets["one"].inner
     refused = {"p1-r2"}
-    house.targets["one"].inner = Refusing(inner, refused)
-    house.table.put(state(1, [1, 2, 3], 2))
-    house.wait_counted()
-    assert house.rows("one") == {"p1-r1": {"value": 2}, "p1-r3": {"value": 2}}
-    assert [kept.letter.row_key for kept in house.control.dead_letters.find()] == ["p1-r2"]
+    harness.targets["one"].inner = Refusing(inner, refused)
+    harness.table.put(state(1, [1, 2, 3], 2))
+    harness.wait_counted()
+    assert harness.rows("one") == {"p1-r1": {"value": 2}, "p1-r3": {"value": 2}}
+    assert [kept.letter.row_key for kept in harness.control.dead_letters.find()] == ["p1-r2"]
     refused.clear()
-    assert house.replay() == ["applied"]
-    assert house.rows("one") == house.expected()
+    assert harness.replay() == ["applied"]
+    assert harness.rows("one") == harness.expected()
 
 
 class Refusing:
@@ -160,33 +160,33 @@ def test_whatever_happens_the_view_is_what_a_rebuild_would_give(
     kind: Kind, before: list[tuple[int, int]], script: list[tuple[str, Any]], page: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        house = Rooms(Path(folder), kind)
-        house.table.page, house.table.scan_page = page, 3
-        house.pipeline_settings.buffer, house.pipeline_settings.batch = 4, 3
+        harness = Rooms(Path(folder), kind)
+        harness.table.page, harness.table.scan_page = page, 3
+        harness.pipeline_settings.buffer, harness.pipeline_settings.batch = 4, 3
         for number, room in before:
-            house.table.put(state(number, [room], 1, OPEN))
-        house.start()
+            harness.table.put(state(number, [room], 1, OPEN))
+        harness.start()
         for what, how in script:
             if what == "put":
-                house.table.put(state(*how))
+                harness.table.put(state(*how))
             elif what == "delete":
-                house.table.delete(state(how, [0], 0))
+                harness.table.delete(state(how, [0], 0))
             elif what == "down":
-                house.function.down = how and kind == "function"
+                harness.function.down = how and kind == "function"
             elif what == "roll":
-                house.table.roll(house.table.leaves[0])
+                harness.table.roll(harness.table.leaves[0])
             elif what == "sink":
-                if len(house.targets["one"].faults) < 3:
-                    house.targets["one"].faults.append(how)
+                if len(harness.targets["one"].faults) < 3:
+                    harness.targets["one"].faults.append(how)
             else:
-                house.crash() if what == "crash" else house.stop()
-                house.start()
-        house.wait_counted()
-        house.function.down = False
+                harness.crash() if what == "crash" else harness.stop()
+                harness.start()
+        harness.wait_counted()
+        harness.function.down = False
         if kind == "function":  # what was down is not known of any letter, so they are tried again
-            house.replay()
-        house.wait_equal(seconds=60)
-        counts = house.counts("one")
+            harness.replay()
+        harness.wait_equal(seconds=60)
+        counts = harness.counts("one")
         assert counts.read == counts.applied + counts.stale + counts.unmatched + counts.dead_lettered
-        assert counts.read == house.table.made
-        house.stop()
+        assert counts.read == harness.table.made
+        harness.stop()

@@ -9,39 +9,40 @@ from typing import Any
 from dynaview.projections.changes import Change
 from dynaview.sources.errors import Throttled
 from dynaview.views.streaming.offsets import START, Delivery
-from tests.support.house import QUICK, House, until
+from tests.support.follower_harness import QUICK, FollowerHarness
 from tests.support.scripted import ScriptedTable
 from tests.support.simple import SHAPE
+from tests.support.until import until
 
 
 def test_a_page_that_no_view_has_room_for_is_not_read_yet(tmp_path: Path) -> None:
-    house = House(tmp_path)
-    house.settings = replace(QUICK, page=20)
+    harness = FollowerHarness(tmp_path)
+    harness.settings = replace(QUICK, page=20)
     for number in range(600):
-        house.table.put({"pk": f"p{number}", "sk": "s", "value": number})
-    with house.targets["one"].held():
-        house.start()
-        cursors = house.follower._discovery.cursors
+        harness.table.put({"pk": f"p{number}", "sk": "s", "value": number})
+    with harness.targets["one"].held():
+        harness.start()
+        cursors = harness.follower._discovery.cursors
         until(lambda: "shard-0" in cursors and cursors["shard-0"].refused > 3, "the front to find no room")
-        assert house.table.counts()["read"] < 10
-    house.wait_equal()
-    house.wait_counted()
-    assert [call.operation for call in house.table.calls].count("open") == 1  # nobody had to catch up
-    house.stop()
+        assert harness.table.counts()["read"] < 10
+    harness.wait_equal()
+    harness.wait_counted()
+    assert [call.operation for call in harness.table.calls].count("open") == 1  # nobody had to catch up
+    harness.stop()
 
 
 def test_the_front_goes_on_for_the_view_that_keeps_up(tmp_path: Path) -> None:
-    house = House(tmp_path, names=("one", "two"))
-    house.settings = replace(QUICK, page=20)
+    harness = FollowerHarness(tmp_path, names=("one", "two"))
+    harness.settings = replace(QUICK, page=20)
     for number in range(600):
-        house.table.put({"pk": f"p{number}", "sk": "s", "value": number})
-    with house.targets["one"].held():
-        house.start()
-        house.wait_equal("two")
-        house.wait_counted("two")
-    house.wait_equal()
-    house.wait_counted()
-    house.stop()
+        harness.table.put({"pk": f"p{number}", "sk": "s", "value": number})
+    with harness.targets["one"].held():
+        harness.start()
+        harness.wait_equal("two")
+        harness.wait_counted("two")
+    harness.wait_equal()
+    harness.wait_counted()
+    harness.stop()
 
 
 def all_of(table: ScriptedTable, shard: str) -> list[Change[Any]]:
@@ -52,18 +53,18 @@ def all_of(table: ScriptedTable, shard: str) -> list[Change[Any]]:
 
 
 def test_the_children_begin_where_the_catch_up_reader_was_first_at_the_end_of_a_shard(tmp_path: Path) -> None:
-    house = House(tmp_path)
-    house.table.put({"pk": "p1", "sk": "s", "value": 1})
-    house.table.split("shard-0")
-    house.table.put({"pk": "p1", "sk": "s", "value": 2})
-    (record,) = all_of(house.table, "shard-0")
-    with house.table.hold("read", shard="shard-0") as front:
-        house.start()
+    harness = FollowerHarness(tmp_path)
+    harness.table.put({"pk": "p1", "sk": "s", "value": 1})
+    harness.table.split("shard-0")
+    harness.table.put({"pk": "p1", "sk": "s", "value": 2})
+    (record,) = all_of(harness.table, "shard-0")
+    with harness.table.hold("read", shard="shard-0") as front:
+        harness.start()
         assert front.reached.wait(10)
-        pipeline = house.pipelines["one"]
+        pipeline = harness.pipelines["one"]
         end = Delivery("shard-0", START, int(record.body.sequence), [record], [int(record.body.sequence)], end=True)
         assert pipeline.inbox.offer(end)  # as the catch-up reader does, while the front still reads
-        house.table.fail("read", Throttled, shard="shard-0")  # so that the front has to begin its read again
-    house.wait_equal()
-    house.wait_counted()
-    house.stop()
+        harness.table.fail("read", Throttled, shard="shard-0")  # so that the front has to begin its read again
+    harness.wait_equal()
+    harness.wait_counted()
+    harness.stop()

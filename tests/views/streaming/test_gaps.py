@@ -29,8 +29,9 @@ from dynaview.views.states import ViewState
 from dynaview.views.streaming.pipeline import PipelineSettings
 from dynaview.views.threads import Threads
 from tests.support.faults import FaultyTarget
-from tests.support.house import QUICK, House, until
+from tests.support.follower_harness import QUICK, FollowerHarness
 from tests.support.scripted import ScriptedTable
+from tests.support.until import until
 
 DECLARATION = """
 control: sqlite:///{control}
@@ -385,29 +386,29 @@ def test_a_view_that_was_away_for_longer_than_streams_reach_back_has_a_gap(tmp_p
 @pytest.mark.parametrize("lost", ["the shard that was followed", "the one after it"])
 def test_a_crash_before_a_gap_was_found_does_not_hide_it(tmp_path: Path, lost: str) -> None:
     """What is listed is remembered at once, so the checkpoints of later shards stand beside those of the lost ones."""
-    house = House(tmp_path)
-    house.start()
-    house.table.put({"pk": "p1", "sk": "s", "value": 1})
-    house.wait_counted()
+    harness = FollowerHarness(tmp_path)
+    harness.start()
+    harness.table.put({"pk": "p1", "sk": "s", "value": 1})
+    harness.wait_counted()
     if lost == "the one after it":
-        house.table.close("shard-0")
-        until(lambda: house.control.checkpoints("one")["shard-0"].finished, "the end of the shard")
-    house.stop()
-    house.table.reveal()
-    child = house.table.leaves[0] if lost == "the one after it" else house.table.roll("shard-0")
-    grandchild = house.table.roll(child)
-    house.table.expire("shard-0")
-    house.table.expire(child)
+        harness.table.close("shard-0")
+        until(lambda: harness.control.checkpoints("one")["shard-0"].finished, "the end of the shard")
+    harness.stop()
+    harness.table.reveal()
+    child = harness.table.leaves[0] if lost == "the one after it" else harness.table.roll("shard-0")
+    grandchild = harness.table.roll(child)
+    harness.table.expire("shard-0")
+    harness.table.expire(child)
     for shard in ("shard-0", child):
-        house.table.fail("open", Throttled, times=10_000, shard=shard)
-    house.start()
-    until(lambda: grandchild in house.control.checkpoints("one"), "a checkpoint")
-    house.crash()
-    house.table.heal()
+        harness.table.fail("open", Throttled, times=10_000, shard=shard)
+    harness.start()
+    until(lambda: grandchild in harness.control.checkpoints("one"), "a checkpoint")
+    harness.crash()
+    harness.table.heal()
     for _ in range(2):
-        house.start()
-        until(lambda: house.state("one") == "gap", "a gap")
-        house.stop()
+        harness.start()
+        until(lambda: harness.state("one") == "gap", "a gap")
+        harness.stop()
 
 
 # dynaview run --fail-on-gap

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from dynaview.views.cli import cli
 from dynaview.views.control.errors import ControlError
 from dynaview.views.control.store import ControlStore
-from tests.support.house import House
+from tests.support.follower_harness import FollowerHarness
 from tests.support.scripted import ScriptedTable
 from tests.support.stand import STORES, Stand, stand
 
@@ -51,21 +51,21 @@ def test_items_of_400_kb_reach_every_store(site: Stand) -> None:
 
 def test_sequence_numbers_of_40_digits_are_followed_exactly(tmp_path: Path) -> None:
     """Each is one more than the last in its last digits, which a float or a 64-bit integer would lose."""
-    house = House(tmp_path, ScriptedTable(first_sequence=10**40 - 10_000, clock=lambda: 1_700_000_000.0))
-    house.start()
+    harness = FollowerHarness(tmp_path, ScriptedTable(first_sequence=10**40 - 10_000, clock=lambda: 1_700_000_000.0))
+    harness.start()
     for number in range(30):
-        house.table.put({"pk": "a", "sk": "s", "value": number})
-    house.wait_counted()
-    house.stop()
-    last = house.table.put({"pk": "a", "sk": "s", "value": "last"})
-    house.start()
-    house.wait_counted()
-    house.wait_equal()
+        harness.table.put({"pk": "a", "sk": "s", "value": number})
+    harness.wait_counted()
+    harness.stop()
+    last = harness.table.put({"pk": "a", "sk": "s", "value": "last"})
+    harness.start()
+    harness.wait_counted()
+    harness.wait_equal()
     assert last is not None
     assert len(last) == 40
-    assert house.control.checkpoints("one")["shard-0"].sequence == int(last)
-    assert [stored.version for stored in house.targets["one"].rows()] == [int(last)]
-    house.stop()
+    assert harness.control.checkpoints("one")["shard-0"].sequence == int(last)
+    assert [stored.version for stored in harness.targets["one"].rows()] == [int(last)]
+    harness.stop()
 
 
 def test_a_control_store_of_a_newer_dynaview_is_refused_and_left_as_it_is(tmp_path: Path) -> None:

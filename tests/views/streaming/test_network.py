@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.house import until
 from tests.support.proxy import Direction
 from tests.support.stand import STORES, Stand, stand
+from tests.support.until import until
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

@@ -14,8 +14,9 @@ from dynaview.views.daemon.table_worker import WorkerSettings
 from dynaview.views.declarations.load import load
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.pipeline import TOMBSTONES
-from tests.support.house import House, until
+from tests.support.follower_harness import FollowerHarness
 from tests.support.scripted import ScriptedTable
+from tests.support.until import until
 
 
 def test_the_daemon_removes_old_tombstones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,18 +49,18 @@ views:
 
 
 def test_a_tombstone_outlives_what_the_view_has_not_read(tmp_path: Path) -> None:
-    house = House(tmp_path)
-    with house.table.hold("scan") as scan:
-        house.table.put({"pk": "p", "sk": "s", "value": 1})
-        house.start()
-        pipeline = house.pipelines["one"]
+    harness = FollowerHarness(tmp_path)
+    with harness.table.hold("scan") as scan:
+        harness.table.put({"pk": "p", "sk": "s", "value": 1})
+        harness.start()
+        pipeline = harness.pipelines["one"]
         assert scan.reached.wait(10)
-        house.wait_counted()
+        harness.wait_counted()
         assert pipeline.purgeable(time.time()) is None  # beside a fill
-    until(lambda: house.state("one") == "following" and pipeline.inbox.passed is not None, "a watermark")
+    until(lambda: harness.state("one") == "following" and pipeline.inbox.passed is not None, "a watermark")
     now = pipeline.inbox.passed or 0.0
     assert pipeline.purgeable(now) == TOMBSTONES
     assert pipeline.purgeable(now + 5 * TOMBSTONES) == 5 * TOMBSTONES + 3600  # the view is behind by so much
     pipeline.fail(ViewState.GAP, "scripted")
     assert pipeline.purgeable(now) is None
-    house.stop()
+    harness.stop()

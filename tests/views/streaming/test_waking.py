@@ -11,12 +11,13 @@ import pytest
 
 from dynaview.views.control.records import Checkpoint
 from dynaview.views.streaming.shard_discovery import ShardDiscovery
-from tests.support.house import QUICK, House, until
+from tests.support.follower_harness import QUICK, FollowerHarness
+from tests.support.until import until
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> House:
-    made = House(tmp_path)
+def harness(tmp_path: Path) -> FollowerHarness:
+    made = FollowerHarness(tmp_path)
     made.settings = replace(QUICK, discover_every=60.0)
     return made
 
@@ -36,38 +37,38 @@ def just_before_it_sleeps(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Non
     monkeypatch.setattr(ShardDiscovery, "childless", look)
 
 
-def test_an_end_just_before_it_sleeps_is_heard(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_end_just_before_it_sleeps_is_heard(harness: FollowerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     left: list[str] = []
     stopped = threading.Event()
 
     def run() -> None:
-        left.extend(house.follower.stop(20.0))
+        left.extend(harness.follower.stop(20.0))
         stopped.set()
 
     def stop() -> None:
-        until(lambda: bool(house.follower._threads), "all threads to be started")
+        until(lambda: bool(harness.follower._threads), "all threads to be started")
         thread = threading.Thread(target=run)
         thread.start()
         thread.join(0.2)  # time to wake whoever sleeps
 
     just_before_it_sleeps(monkeypatch, stop)
-    house.start()
+    harness.start()
     assert stopped.wait(40)
     assert left == []
-    house.stop()
+    harness.stop()
 
 
 def test_a_shard_that_ends_just_before_it_sleeps_has_its_children_found(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: FollowerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def end() -> None:
-        house.table.close("shard-0")
-        until(lambda: "shard-0" in house.follower._discovery._ended, "the shard to be read to its end")
+        harness.table.close("shard-0")
+        until(lambda: "shard-0" in harness.follower._discovery._ended, "the shard to be read to its end")
         threading.Event().wait(0.2)  # time to wake whoever sleeps
 
     just_before_it_sleeps(monkeypatch, end)
-    house.start()
-    until(lambda: house.control.checkpoints("one").get("shard-0", Checkpoint()).finished, "the end of the shard")
-    house.table.reveal()
-    until(lambda: "shard-1" in house.control.checkpoints("one"), "the child to be found", 10)
-    house.stop()
+    harness.start()
+    until(lambda: harness.control.checkpoints("one").get("shard-0", Checkpoint()).finished, "the end of the shard")
+    harness.table.reveal()
+    until(lambda: "shard-1" in harness.control.checkpoints("one"), "the child to be found", 10)
+    harness.stop()

@@ -25,8 +25,8 @@ from dynaview.views.declarations.load import load
 from dynaview.views.retry import Retrier, Stopped
 from dynaview.views.streaming.shard_reader import ReadSettings
 from dynaview.views.trace.passing import Changes, Passed
-from tests.support.house import until
 from tests.support.scripted import ScriptedTable
+from tests.support.until import until
 from tests.support.yard import CARDS, READS, SINKS
 
 KEY = {"pk": "p", "sk": "s"}

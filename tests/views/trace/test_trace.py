@@ -14,7 +14,7 @@ from dynaview.sinks.port import APPLIED, ConditionalWrite, SinkUnavailable
 from dynaview.sources.errors import SourceUnavailable
 from dynaview.views.trace.records import ViewTrace
 from dynaview.views.trace.service import Trace, TraceError, trace
-from tests.support.house import until
+from tests.support.until import until
 from tests.support.yard import CARDS, Yard
 
 ORDERS = """

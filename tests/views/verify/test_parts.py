@@ -21,9 +21,10 @@ from dynaview.views.states import ViewState
 from dynaview.views.verify import changed_since as recent
 from dynaview.views.verify.findings import VerifyError
 from dynaview.views.verify.verifier import Limits, Verification
-from tests.support.house import House, until
+from tests.support.follower_harness import FollowerHarness
 from tests.support.scripted import ScriptedTable
 from tests.support.simple import SHAPE
+from tests.support.until import until
 from tests.support.verifying import (
     by_hand,
     filled,
@@ -38,20 +39,20 @@ from tests.support.verifying import (
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path)
+def harness(tmp_path: Path) -> Iterator[FollowerHarness]:
+    made = FollowerHarness(tmp_path)
     yield made
     if made.pipelines:
         made.stop()
     assert not made.crashed.is_set()
 
 
-def test_a_sample_costs_its_share_and_finds_no_orphans(house: House) -> None:
-    filled(house, 400)
-    target = house.targets["one"]
-    held(house).clear()
+def test_a_sample_costs_its_share_and_finds_no_orphans(harness: FollowerHarness) -> None:
+    filled(harness, 400)
+    target = harness.targets["one"]
+    held(harness).clear()
     by_hand(target, "orphan", (1,))
-    (report,) = verification(house).sample(0.25, random.Random(1))
+    (report,) = verification(harness).sample(0.25, random.Random(1))
     assert 40 <= report.units <= 160
     assert report.items == report.rows == report.missing == report.units
     assert report.extra == 0
@@ -62,103 +63,105 @@ def keys(*numbers: int) -> list[Key]:
     return [{"pk": SHAPE.pack(item(number))["pk"], "sk": SHAPE.pack(item(number))["sk"]} for number in numbers]
 
 
-def test_single_items_are_read_and_nothing_else(house: House) -> None:
-    filled(house)
-    by_hand(house.targets["one"], row(1), ("x",))
-    by_hand(house.targets["one"], row(2), ("x",))
-    by_hand(house.targets["one"], row(50), ("x",))
-    before = house.table.counts()["scan"]
-    (report,) = verification(house).items(keys(1, 3))
+def test_single_items_are_read_and_nothing_else(harness: FollowerHarness) -> None:
+    filled(harness)
+    by_hand(harness.targets["one"], row(1), ("x",))
+    by_hand(harness.targets["one"], row(2), ("x",))
+    by_hand(harness.targets["one"], row(50), ("x",))
+    before = harness.table.counts()["scan"]
+    (report,) = verification(harness).items(keys(1, 3))
     assert report.error == ""
     assert found(report) == {("different", row(1))}
     rows = [("one", key, Write(row(number), None, 0)) for number, key in zip((2, 50), keys(2, 50), strict=True)]
-    (report,) = verification(house).items(keys(2, 50), rows)
+    (report,) = verification(harness).items(keys(2, 50), rows)
     assert found(report) == {("different", row(2)), ("extra", row(50))}
-    assert house.table.counts()["scan"] == before
+    assert harness.table.counts()["scan"] == before
 
 
 def test_what_has_changed_of_late_is_taken_from_the_stream(tmp_path: Path) -> None:
     table = ScriptedTable(clock=__import__("time").time)
-    house = House(tmp_path, table)
-    filled(house)
+    harness = FollowerHarness(tmp_path, table)
+    filled(harness)
     long_ago = table.now
     table.advance(100)
     since = table.now
     for number in (3, 4, 5):
         table.put(item(number, "late"))
     table.delete(item(6))
-    house.wait_equal()
+    harness.wait_equal()
     table.split(table.leaves[0])
-    target = house.targets["one"]
+    target = harness.targets["one"]
     for number in (1, 3, 6):
         by_hand(target, row(number), ("x",))
     no_wait = lambda at: None  # noqa: E731 - the table's clock is not the watermark's
-    (report,) = verification(house, hold=no_wait).since(since)
+    (report,) = verification(harness, hold=no_wait).since(since)
     assert found(report) == {("different", row(3)), ("extra", row(6))}
-    (report,) = verification(house, hold=no_wait).since(long_ago - 100)
+    (report,) = verification(harness, hold=no_wait).since(long_ago - 100)
     assert found(report) == {("different", row(1)), ("different", row(3)), ("extra", row(6))}
-    house.stop()
+    harness.stop()
 
 
-def test_since_a_time_that_the_stream_does_not_reach_is_refused(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    filled(house)
+def test_since_a_time_that_the_stream_does_not_reach_is_refused(
+    harness: FollowerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(harness)
     with pytest.raises(VerifyError, match="reaches back 24 hours"):
-        verification(house).since(house.table.now - 25 * 3600)
+        verification(harness).since(harness.table.now - 25 * 3600)
     monkeypatch.setattr(recent, "REACH", 10**10)
     with pytest.raises(VerifyError, match="is on only since 2026-01-01T00:00:00Z: verify the whole view"):
-        verification(house).since(1_700_000_000)
-    house.table.disable_stream()
+        verification(harness).since(1_700_000_000)
+    harness.table.disable_stream()
     with pytest.raises(VerifyError, match="is off"):
-        verification(house).since(house.table.now - 5)
+        verification(harness).since(harness.table.now - 5)
 
 
 # What stands in the way
 
 
-def test_throttling_and_stores_that_are_away_for_a_moment_are_waited_for(house: House) -> None:
-    filled(house, 250)
-    by_hand(house.targets["one"], row(1), ("x",))
-    by_hand(house.targets["one"], "orphan", ("x",))
-    house.table.fail("scan", Throttled, times=2, after=1)
-    house.table.fail("get", Throttled, times=1)
-    target = Listing(house.targets["one"])
+def test_throttling_and_stores_that_are_away_for_a_moment_are_waited_for(harness: FollowerHarness) -> None:
+    filled(harness, 250)
+    by_hand(harness.targets["one"], row(1), ("x",))
+    by_hand(harness.targets["one"], "orphan", ("x",))
+    harness.table.fail("scan", Throttled, times=2, after=1)
+    harness.table.fail("get", Throttled, times=1)
+    target = Listing(harness.targets["one"])
     target.failures = ["rows", "read", "read"]
-    report = whole(house, target=target)
+    report = whole(harness, target=target)
     assert (report.items, found(report)) == (250, {("different", row(1)), ("extra", "orphan")})
 
 
-def test_a_right_that_is_missing_ends_it_at_once(house: House) -> None:
-    filled(house)
-    house.table.fail("scan", AccessDenied("not allowed", "dynamodb:Scan", "the table"), times=1)
+def test_a_right_that_is_missing_ends_it_at_once(harness: FollowerHarness) -> None:
+    filled(harness)
+    harness.table.fail("scan", AccessDenied("not allowed", "dynamodb:Scan", "the table"), times=1)
     with pytest.raises(AccessDenied):
-        verification(house).whole()
+        verification(harness).whole()
 
 
-def test_a_store_that_refuses_ends_the_verification_of_its_view_only(house: House) -> None:
-    filled(house)
-    by_hand(house.targets["one"], row(1), ("x",))
+def test_a_store_that_refuses_ends_the_verification_of_its_view_only(harness: FollowerHarness) -> None:
+    filled(harness)
+    by_hand(harness.targets["one"], row(1), ("x",))
     retrier = Retrier(seconds=20)
-    target = Listing(house.targets["one"])
+    target = Listing(harness.targets["one"])
     target.refusing = True
-    broken = replace(subject(house, retrier, target), view="two")
-    reports = Verification(house.table, [broken, subject(house, retrier)], SHAPE, retrier=retrier).whole()
+    broken = replace(subject(harness, retrier, target), view="two")
+    reports = Verification(harness.table, [broken, subject(harness, retrier)], SHAPE, retrier=retrier).whole()
     assert [(report.error, report.drift) for report in reports] == [("grant everything", 0), ("", 1)]
 
 
-def test_a_view_that_does_not_catch_up_is_no_result(house: House) -> None:
-    filled(house)
+def test_a_view_that_does_not_catch_up_is_no_result(harness: FollowerHarness) -> None:
+    filled(harness)
     retrier = Retrier(seconds=0.2)
-    by_hand(house.targets["one"], row(1), ("x",))
-    house.pipelines["one"].fail(ViewState.GAP, "lost; dynaview drop one")
-    until(lambda: house.state("one") == "gap", "the gap")
-    (report,) = Verification(house.table, [subject(house, retrier)], SHAPE, retrier=retrier).whole()
+    by_hand(harness.targets["one"], row(1), ("x",))
+    harness.pipelines["one"].fail(ViewState.GAP, "lost; dynaview drop one")
+    until(lambda: harness.state("one") == "gap", "the gap")
+    (report,) = Verification(harness.table, [subject(harness, retrier)], SHAPE, retrier=retrier).whole()
     assert "gap: lost; dynaview drop one" in report.error
 
 
-def test_read_units_are_kept_to(house: House) -> None:
-    filled(house, 250)
-    house.table.scan_page = 50
-    report = whole(house, limits=Limits(capacity=Capacity(units=125)))
+def test_read_units_are_kept_to(harness: FollowerHarness) -> None:
+    filled(harness, 250)
+    harness.table.scan_page = 50
+    report = whole(harness, limits=Limits(capacity=Capacity(units=125)))
     assert report.units == 250
     assert report.seconds >= 0.9  # all but what one second gives is waited for
 

@@ -32,9 +32,10 @@ from dynaview.views.verify.findings import Report, VerifyError
 from dynaview.views.verify.repair import Repair, Repairs
 from dynaview.views.verify.service import Asked, verify_declared
 from dynaview.views.verify.verifier import Limits
-from tests.support.house import QUICK, until
+from tests.support.follower_harness import QUICK
 from tests.support.scripted import ScriptedTable
 from tests.support.stand import STORES, Stand
+from tests.support.until import until
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

@@ -19,8 +19,9 @@ from dynaview.views.verify import view_check as check
 from dynaview.views.verify.caught_up import CaughtUp
 from dynaview.views.verify.findings import Finding, Report
 from dynaview.views.verify.verifier import Limits
-from tests.support.house import House, until
+from tests.support.follower_harness import FollowerHarness
 from tests.support.simple import SimpleBound
+from tests.support.until import until
 from tests.support.verifying import (
     Moving,
     by_hand,
@@ -35,8 +36,8 @@ from tests.support.verifying import (
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path)
+def harness(tmp_path: Path) -> Iterator[FollowerHarness]:
+    made = FollowerHarness(tmp_path)
     yield made
     if made.pipelines:
         made.stop()
@@ -46,25 +47,25 @@ def house(tmp_path: Path) -> Iterator[House]:
 # What is found
 
 
-def test_a_view_in_step_has_no_differences(house: House) -> None:
-    filled(house, 250)
-    report = whole(house)
+def test_a_view_in_step_has_no_differences(harness: FollowerHarness) -> None:
+    filled(harness, 250)
+    report = whole(harness)
     assert (report.drift, report.stale, report.changing, report.dead_lettered) == (0, 0, 0, 0)
     assert (report.items, report.rows, report.units) == (250, 250, 250.0)
-    assert house.targets["one"].count() == 250
+    assert harness.targets["one"].count() == 250
 
 
-def test_what_was_changed_by_hand_is_found_exactly(house: House) -> None:
-    filled(house)
-    house.table.delete(item(9))
-    house.wait_equal()
-    target = house.targets["one"]
+def test_what_was_changed_by_hand_is_found_exactly(harness: FollowerHarness) -> None:
+    filled(harness)
+    harness.table.delete(item(9))
+    harness.wait_equal()
+    target = harness.targets["one"]
     by_hand(target, row(1), None)
     by_hand(target, row(2), ("x",))
     by_hand(target, "orphan", (5,))
-    held(house).pop(row(3))  # as DEL does: not even a tombstone
-    held(house).pop(row(9))  # a tombstone that is gone is no difference
-    report = whole(house)
+    held(harness).pop(row(3))  # as DEL does: not even a tombstone
+    held(harness).pop(row(9))  # a tombstone that is gone is no difference
+    report = whole(harness)
     expected = {("missing", row(1)), ("different", row(2)), ("extra", "orphan"), ("missing", row(3))}
     assert found(report) == expected
     assert (report.missing, report.different, report.extra, report.drift) == (2, 1, 1, 4)
@@ -79,27 +80,27 @@ def test_what_was_changed_by_hand_is_found_exactly(house: House) -> None:
     assert by_key[row(2)].plain(values=True)["stored"] == {"value": "x"}
 
 
-def test_numbers_that_python_hashes_alike_are_told_apart(house: House) -> None:
-    house.table.put(item(1, -1))
-    house.table.put(item(2, 0))
-    house.start()
-    settled(house)
-    by_hand(house.targets["one"], row(1), (-2,))
-    by_hand(house.targets["one"], row(2), (2**61 - 1,))
-    assert found(whole(house)) == {("different", row(1)), ("different", row(2))}
+def test_numbers_that_python_hashes_alike_are_told_apart(harness: FollowerHarness) -> None:
+    harness.table.put(item(1, -1))
+    harness.table.put(item(2, 0))
+    harness.start()
+    settled(harness)
+    by_hand(harness.targets["one"], row(1), (-2,))
+    by_hand(harness.targets["one"], row(2), (2**61 - 1,))
+    assert found(whole(harness)) == {("different", row(1)), ("different", row(2))}
 
 
 def test_all_that_differs_is_counted_and_heard_and_some_is_listed(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: FollowerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mismatches, "MOST", 7)
     monkeypatch.setattr(check, "READ", 5)
-    filled(house, 230)
-    held(house).clear()
+    filled(harness, 230)
+    held(harness).clear()
     for number in range(30):
-        by_hand(house.targets["one"], f"orphan {number}", (number,))
+        by_hand(harness.targets["one"], f"orphan {number}", (number,))
     heard: list[Finding] = []
-    report = whole(house, limits=Limits(listed=3, segments=3), found=heard.extend)
+    report = whole(harness, limits=Limits(listed=3, segments=3), found=heard.extend)
     assert (report.missing, report.extra, len(report.listed)) == (230, 30, 3)
     assert len({finding.key for finding in heard}) == len(heard) == 260
 
@@ -107,26 +108,26 @@ def test_all_that_differs_is_counted_and_heard_and_some_is_listed(
 # What is not
 
 
-def test_a_change_on_its_way_is_waited_for(house: House) -> None:
+def test_a_change_on_its_way_is_waited_for(harness: FollowerHarness) -> None:
     """Without the hold, or without the second look, these would be false alarms."""
-    filled(house)
-    target = house.targets["one"]
+    filled(harness)
+    target = harness.targets["one"]
     reports: list[Report] = []
     with target.held():
-        house.table.put(item(1, "new"))
-        house.table.delete(item(2))
-        house.table.put(item(20))
-        house.table.put(item(3, hidden=True))
+        harness.table.put(item(1, "new"))
+        harness.table.delete(item(2))
+        harness.table.put(item(20))
+        harness.table.put(item(3, hidden=True))
         reached = threading.Event()
-        record = house.control.view("one")
+        record = harness.control.view("one")
         assert record is not None
-        hold = CaughtUp(house.control, record, Retrier(seconds=20))
+        hold = CaughtUp(harness.control, record, Retrier(seconds=20))
 
         def held(at: float) -> None:
             reached.set()
             hold(at)
 
-        work = threading.Thread(target=lambda: reports.append(whole(house, hold=held)))
+        work = threading.Thread(target=lambda: reports.append(whole(harness, hold=held)))
         work.start()
         assert reached.wait(20)
         assert not reports
@@ -134,96 +135,96 @@ def test_a_change_on_its_way_is_waited_for(house: House) -> None:
     (report,) = reports
     assert report.drift == 0, report
     assert report.stale == 2
-    house.wait_equal()
+    harness.wait_equal()
 
 
-def test_a_delete_on_its_way_leaves_no_orphan(house: House) -> None:
+def test_a_delete_on_its_way_leaves_no_orphan(harness: FollowerHarness) -> None:
     """No row is mismatch before the end of the scan, so only the hold at the end stands against the alarm."""
-    filled(house)
+    filled(harness)
     reports: list[Report] = []
     asked = threading.Event()
-    record = house.control.view("one")
+    record = harness.control.view("one")
     assert record is not None
-    wait = CaughtUp(house.control, record, Retrier(seconds=20))
+    wait = CaughtUp(harness.control, record, Retrier(seconds=20))
 
     def hold(at: float) -> None:
         asked.set()
         wait(at)
 
-    with house.targets["one"].held():
-        house.table.delete(item(2))
-        work = threading.Thread(target=lambda: reports.append(whole(house, hold=hold)))
+    with harness.targets["one"].held():
+        harness.table.delete(item(2))
+        work = threading.Thread(target=lambda: reports.append(whole(harness, hold=hold)))
         work.start()
         waited = asked.wait(20)
     work.join(20)
     assert waited
     assert [report.drift for report in reports] == [0]
-    house.wait_equal()
+    harness.wait_equal()
 
 
-def test_a_row_made_after_the_listing_is_no_orphan(house: House) -> None:
+def test_a_row_made_after_the_listing_is_no_orphan(harness: FollowerHarness) -> None:
     """With the table read before the store's listing, it would be one."""
-    filled(house)
-    target = Listing(house.targets["one"])
+    filled(harness)
+    target = Listing(harness.targets["one"])
 
     def later() -> None:
-        house.table.put(item(77))
-        house.wait_equal()
+        harness.table.put(item(77))
+        harness.wait_equal()
 
     target.after = later
-    report = whole(house, target=target)
+    report = whole(harness, target=target)
     assert report.drift == 0, report
     assert report.items == 11
 
 
-def test_a_row_that_goes_after_the_listing_is_not_missed_nor_extra(house: House) -> None:
-    filled(house)
-    target = Listing(house.targets["one"])
+def test_a_row_that_goes_after_the_listing_is_not_missed_nor_extra(harness: FollowerHarness) -> None:
+    filled(harness)
+    target = Listing(harness.targets["one"])
 
     def later() -> None:
-        house.table.delete(item(1))
-        house.table.put(item(2, "new"))
-        house.table.delete(item(3))
-        house.table.put(item(3, "again"))
-        house.wait_equal()
+        harness.table.delete(item(1))
+        harness.table.put(item(2, "new"))
+        harness.table.delete(item(3))
+        harness.table.put(item(3, "again"))
+        harness.wait_equal()
 
     target.after = later
-    assert whole(house, target=target).drift == 0
+    assert whole(harness, target=target).drift == 0
 
 
-def test_an_item_that_moves_there_and_back_during_the_scan_leaves_no_orphan(house: House) -> None:
+def test_an_item_that_moves_there_and_back_during_the_scan_leaves_no_orphan(harness: FollowerHarness) -> None:
     """Its row is listed, its item is scanned while elsewhere, and its row stands again at the end."""
-    house.bound = Moving()
-    house.table.put(item(1, at=["a"]))
-    house.start()
-    settled(house)
-    target = Listing(house.targets["one"])
+    harness.bound = Moving()
+    harness.table.put(item(1, at=["a"]))
+    harness.start()
+    settled(harness)
+    target = Listing(harness.targets["one"])
 
     def away() -> None:
-        house.table.put(item(1, at=["b"]))
+        harness.table.put(item(1, at=["b"]))
 
     def back(at: float) -> None:
-        house.table.put(item(1, at=["a"]))
-        until(lambda: set(house.rows("one")) == {"a"}, "the row")
-        record = house.control.view("one")
+        harness.table.put(item(1, at=["a"]))
+        until(lambda: set(harness.rows("one")) == {"a"}, "the row")
+        record = harness.control.view("one")
         assert record is not None
-        CaughtUp(house.control, record, Retrier(seconds=20))(at)
+        CaughtUp(harness.control, record, Retrier(seconds=20))(at)
 
     target.after = away
-    assert whole(house, target=target, hold=back).drift == 0
+    assert whole(harness, target=target, hold=back).drift == 0
 
 
-def test_a_row_that_changes_at_every_look_is_told_as_a_number(house: House) -> None:
-    filled(house)
-    target = Listing(house.targets["one"])
+def test_a_row_that_changes_at_every_look_is_told_as_a_number(harness: FollowerHarness) -> None:
+    filled(harness)
+    target = Listing(harness.targets["one"])
     values = iter(range(1000, 2000))
-    record = house.control.view("one")
+    record = harness.control.view("one")
     assert record is not None
-    wait = CaughtUp(house.control, record, Retrier(seconds=20))
+    wait = CaughtUp(harness.control, record, Retrier(seconds=20))
 
     def change() -> None:
-        house.table.put(item(1, next(values)))
-        house.wait_equal()
+        harness.table.put(item(1, next(values)))
+        harness.wait_equal()
 
     def hold(at: float) -> None:
         wait(at)
@@ -231,22 +232,22 @@ def test_a_row_that_changes_at_every_look_is_told_as_a_number(house: House) -> N
 
     target.after = change
     target.before_read = once(change)
-    report = whole(house, target=target, hold=hold)
+    report = whole(harness, target=target, hold=hold)
     assert (report.drift, report.changing, report.stale) == (0, 1, 0)
 
 
-def test_a_value_that_goes_to_and_fro_is_no_difference(house: House) -> None:
+def test_a_value_that_goes_to_and_fro_is_no_difference(harness: FollowerHarness) -> None:
     """At both looks at the table it is one, at both looks at the row the other: only a look at the item between the
     two looks at the row tells."""
-    filled(house)
-    target = Listing(house.targets["one"])
-    record = house.control.view("one")
+    filled(harness)
+    target = Listing(harness.targets["one"])
+    record = harness.control.view("one")
     assert record is not None
-    wait = CaughtUp(house.control, record, Retrier(seconds=20))
+    wait = CaughtUp(harness.control, record, Retrier(seconds=20))
 
     def wrote(value: str) -> None:
-        house.table.put(item(1, value))
-        house.wait_equal()
+        harness.table.put(item(1, value))
+        harness.wait_equal()
 
     target.after = lambda: wrote("A")
     target.before_read = once(lambda: wrote("B"))
@@ -256,13 +257,13 @@ def test_a_value_that_goes_to_and_fro_is_no_difference(house: House) -> None:
         wrote("A")
         wrote("B")
 
-    assert whole(house, target=target, hold=hold).drift == 0
+    assert whole(harness, target=target, hold=hold).drift == 0
 
 
 @pytest.mark.parametrize("moving", [False, True])
 def test_a_busy_table_yields_no_false_alarm(tmp_path: Path, moving: bool) -> None:
-    house = House(tmp_path)
-    house.bound = Moving() if moving else SimpleBound()
+    harness = FollowerHarness(tmp_path)
+    harness.bound = Moving() if moving else SimpleBound()
     chance, stop = random.Random(7), threading.Event()
     count, rounds = 150, 6
 
@@ -273,13 +274,13 @@ def test_a_busy_table_yields_no_false_alarm(tmp_path: Path, moving: bool) -> Non
         asked = item(number, chance.randrange(3), at=at)
         match chance.randrange(10):
             case 0 | 1 | 2:
-                house.table.delete(asked)
+                harness.table.delete(asked)
             case 3:
-                house.table.put({**asked, "hidden": True})
+                harness.table.put({**asked, "hidden": True})
             case 4:
-                house.table.split(chance.choice(house.table.leaves), 1)
+                harness.table.split(chance.choice(harness.table.leaves), 1)
             case _:
-                house.table.put(asked)
+                harness.table.put(asked)
 
     def write() -> None:
         while not stop.wait(0.001):
@@ -287,12 +288,12 @@ def test_a_busy_table_yields_no_false_alarm(tmp_path: Path, moving: bool) -> Non
 
     for _ in range(300):
         change()
-    house.start()
-    until(lambda: bool(house.control.view("one") and house.control.view("one").filled), "the fill")  # type: ignore[union-attr]
+    harness.start()
+    until(lambda: bool(harness.control.view("one") and harness.control.view("one").filled), "the fill")  # type: ignore[union-attr]
     work = threading.Thread(target=write)
-    record = house.control.view("one")
+    record = harness.control.view("one")
     assert record is not None
-    wait = CaughtUp(house.control, record, Retrier(seconds=20))
+    wait = CaughtUp(harness.control, record, Retrier(seconds=20))
     held_for: list[float] = []
 
     def hold(at: float) -> None:
@@ -301,14 +302,14 @@ def test_a_busy_table_yields_no_false_alarm(tmp_path: Path, moving: bool) -> Non
 
     work.start()
     try:
-        reports = [whole(house, limits=Limits(segments=1 + turn % 3), hold=hold) for turn in range(rounds)]
+        reports = [whole(harness, limits=Limits(segments=1 + turn % 3), hold=hold) for turn in range(rounds)]
         while len(held_for) < 3:  # so many times there were mismatches
-            reports.append(whole(house, hold=hold))
+            reports.append(whole(harness, hold=hold))
             assert len(reports) < 100
     finally:
         stop.set()
         work.join()
-        house.stop()
+        harness.stop()
     assert not any(report.drift for report in reports), reports
 
 

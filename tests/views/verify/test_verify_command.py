@@ -25,7 +25,7 @@ from dynaview.views.status import all_status
 from dynaview.views.verify.findings import Finding
 from dynaview.views.verify.schedule import VerificationSchedule
 from tests.support.calls import Operation
-from tests.support.house import until
+from tests.support.until import until
 from tests.support.yard import CARDS, READS, Yard
 
 SCHEDULED = """

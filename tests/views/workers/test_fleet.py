@@ -22,8 +22,8 @@ from dynaview.views.control.records import WorkerRecord
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.load import load
 from dynaview.views.verify.compare import compare
-from tests.support.house import until
 from tests.support.processes import Mark
+from tests.support.until import until
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

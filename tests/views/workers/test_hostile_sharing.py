@@ -13,7 +13,7 @@ from dynaview.views.control.records import Options
 from dynaview.views.states import ViewState
 from tests.support.band import Band
 from tests.support.band import band as made_band
-from tests.support.house import until
+from tests.support.until import until
 from tests.support.yard import CARDS, Yard
 
 

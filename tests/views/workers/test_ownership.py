@@ -17,8 +17,8 @@ from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.declarations.load import load
 from dynaview.views.workers.coordinator import ShardCoordinator
-from tests.support.house import until
 from tests.support.scripted import ScriptedTable
+from tests.support.until import until
 
 HOLDER = """
 import sys, time

@@ -25,8 +25,8 @@ from dynaview.views.streaming.ownership import SoleOwner
 from dynaview.views.streaming.pipeline import PipelineContext, PipelinePlan, PipelineSettings, ViewPipeline
 from tests.support.band import Band, Hand
 from tests.support.band import band as made_band
-from tests.support.house import until
 from tests.support.simple import SimpleBound, layout
+from tests.support.until import until
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
-"""A small house in memory: a scripted table, views in memory, a control store in a file, and a daemon's inside."""
+"""A stream and the pipelines that follow it in one process, on stores in memory and a control store in a file."""
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from tests.support.faults import FaultyTarget
 from tests.support.filling import FirstFill, declared
 from tests.support.scripted import ScriptedTable
 from tests.support.simple import SHAPE, SimpleBound, layout
+from tests.support.until import until
 
 QUICK = FollowerSettings(
     readers=2,
@@ -37,15 +36,6 @@ QUICK = FollowerSettings(
     listing_lag=0.05,
     forget_after=0.1,
 )
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    """Wait for a condition; a deadline passed is a failure that says what was waited for."""
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s for: {what}"
-        pause.wait(0.002)
 
 
 class CutControl(ControlStore):
@@ -62,7 +52,7 @@ class CutControl(ControlStore):
         super().commit(view, progress, watermark)
 
 
-class House:
+class FollowerHarness:
     """Views ``names`` of one scripted table. `start`, then `stop` or `crash`, as often as wanted."""
 
     def __init__(self, folder: Path, table: ScriptedTable | None = None, names: tuple[str, ...] = ("one",)) -> None:
