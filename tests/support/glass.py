@@ -16,7 +16,7 @@ from typing import Any, Self
 from dynaview.sinks.port import SinkRefused
 from tests.models.table import Value, shown
 from tests.support.until import until
-from tests.support.yard import Yard
+from tests.support.worker_harness import WorkerHarness
 
 CODES = ("a", "b")
 HIDDEN = "none"
@@ -46,9 +46,9 @@ class Wrong(AssertionError):
 class Items:
     """The items of a scripted table, each with all the states that it has had. Thread-safe."""
 
-    def __init__(self, yard: Yard, count: int) -> None:
+    def __init__(self, harness: WorkerHarness, count: int) -> None:
         self.names = [f"p{number}" for number in range(count)]
-        self._yard = yard
+        self._harness = harness
         self._lock = threading.Lock()
         self._changes = 0
         self._histories: dict[tuple[str, str], tuple[Value, ...]] = {
@@ -69,9 +69,9 @@ class Items:
             for each in CODES:  # first: readers must know of it before it can be seen
                 self._histories[name, each] += (value if each == code else None,)
             if code is None:
-                self._yard.table.delete({"pk": name, "sk": "s"})
+                self._harness.table.delete({"pk": name, "sk": "s"})
             else:
-                self._yard.table.put({"pk": name, "sk": "s", "code": code, "value": value})
+                self._harness.table.put({"pk": name, "sk": "s", "code": code, "value": value})
 
     def history(self, place: tuple[str, str]) -> tuple[Value, ...]:
         """The states of a place."""
@@ -94,8 +94,8 @@ def place_of(key: Any) -> tuple[str, str]:
 class Readers:
     """Read every place of both views, until the block ends; `wrong` says what was."""
 
-    def __init__(self, yard: Yard, items: Items) -> None:
-        self._yard = yard
+    def __init__(self, harness: WorkerHarness, items: Items) -> None:
+        self._harness = harness
         self._items = items
         self.wrong: list[str] = []
         self.looks = 0
@@ -125,8 +125,8 @@ class Readers:
 
     def look(self, view: str, places: list[tuple[str, str]]) -> None:
         """Look once at every place of a view."""
-        declared = self._yard.declaration.views[view]
-        sink = self._yard.sinks[declared.sink]
+        declared = self._harness.declaration.views[view]
+        sink = self._harness.sinks[declared.sink]
         generation = 1 if sink.in_place else sink.published(declared.layout)
         if generation is None:
             if view in {seen for seen, _ in self._seen}:
@@ -185,15 +185,15 @@ class Writer:
             self._items.put(name, HIDDEN if kind < 0.35 else self._chance.choice(CODES))
 
 
-def settled(yard: Yard, items: Items) -> None:
+def settled(harness: WorkerHarness, items: Items) -> None:
     """Wait until every change is counted, each once (law 8), and see that both views show exactly what the table asks
     for."""
     for view in ("cards", "reads"):
-        until(lambda view=view: yard.record(view).counts.read >= yard.table.made, f"{view} to count")  # type: ignore[misc]
-        counts = yard.record(view).counts
-        assert counts.read == yard.table.made, counts
+        until(lambda view=view: harness.record(view).counts.read >= harness.table.made, f"{view} to count")  # type: ignore[misc]
+        counts = harness.record(view).counts
+        assert counts.read == harness.table.made, counts
         assert counts.read == counts.applied + counts.stale + counts.unmatched + counts.dead_lettered, counts
-        rows = {place_of(key): content["value"] for key, content in yard.rows(view).items()}
+        rows = {place_of(key): content["value"] for key, content in harness.rows(view).items()}
         if rows != items.expected():
             off = sorted({*rows.items()} ^ {*items.expected().items()})
             raise Wrong(f"{view} does not show the table: {off[:5]} ({len(off)})")

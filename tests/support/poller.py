@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from dynaview.sinks.port import Target
-from tests.support.yard import Yard
+from tests.support.worker_harness import WorkerHarness
 
 
 class Poller:
@@ -17,10 +17,10 @@ class Poller:
     rows were taken away by hand: they may come back as they were, though not as anything older.
     """
 
-    def __init__(self, yard: Yard, *views: str, lost: bool = False) -> None:
+    def __init__(self, harness: WorkerHarness, *views: str, lost: bool = False) -> None:
         self.wrong: list[str] = []
         self.rounds = 0
-        self._yard = yard
+        self._harness = harness
         self._views = views
         self._lost = lost
         self._seen: dict[tuple[str, Any], int] = {}
@@ -62,7 +62,7 @@ class Poller:
         self._gone.discard(place)
 
     def _target(self, view: str) -> Target:
-        declared = self._yard.declaration.views[view]
-        sink = self._yard.sinks[declared.sink]
+        declared = self._harness.declaration.views[view]
+        sink = self._harness.sinks[declared.sink]
         shown = sink.published(declared.layout)
         return sink.open(declared.layout, 1 if shown is None else shown)

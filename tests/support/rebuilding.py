@@ -11,7 +11,7 @@ from typing import Any
 from dynaview.sinks.memory import MemorySink
 from dynaview.sinks.port import Target
 from tests.support.until import until
-from tests.support.yard import Yard
+from tests.support.worker_harness import WorkerHarness
 
 BOTH = ("cards", "reads")
 
@@ -20,40 +20,46 @@ def item(number: int, value: str) -> dict[str, str]:
     return {"pk": f"p{number}", "sk": "s", "value": value}
 
 
-def begin(yard: Yard, *views: str) -> None:
-    yard.start()
+def begin(harness: WorkerHarness, *views: str) -> None:
+    harness.start()
     for view in views or BOTH:
-        yard.wait_state(view, "following")
+        harness.wait_state(view, "following")
 
 
-def follows(yard: Yard, number: int, value: str, *views: str) -> None:
+def follows(harness: WorkerHarness, number: int, value: str, *views: str) -> None:
     """A change comes to the views."""
-    yard.table.put(item(number, value))
+    harness.table.put(item(number, value))
     for view in views or BOTH:
         key: Any = f"card:p{number}:s" if view == "cards" else (f"p{number}", "s")
-        until(lambda view=view, key=key: yard.rows(view).get(key, {}).get("value") == value, f"{view} to follow")  # type: ignore[misc]
+        until(lambda view=view, key=key: harness.rows(view).get(key, {}).get("value") == value, f"{view} to follow")  # type: ignore[misc]
 
 
-def expected(yard: Yard, view: str) -> dict[Any, Any]:
+def expected(harness: WorkerHarness, view: str) -> dict[Any, Any]:
     """What the table asks of a view, as the first declarations have it."""
     if view == "cards":
-        return {f"card:{each['pk']}:{each['sk']}": {"value": each["value"]} for each in yard.table.items()}
-    return {(each["pk"], each["sk"]): dict(each) for each in yard.table.items()}
+        return {f"card:{each['pk']}:{each['sk']}": {"value": each["value"]} for each in harness.table.items()}
+    return {(each["pk"], each["sk"]): dict(each) for each in harness.table.items()}
 
 
-def traces(yard: Yard, view: str, generation: int) -> list[str]:
+def traces(harness: WorkerHarness, view: str, generation: int) -> list[str]:
     """What is left of a generation that was given up."""
-    left = [f"generation {each.generation}" for each in yard.control.generations(view) if each.generation == generation]
-    left += [f"letter {each.id}" for each in yard.control.dead_letters.find() if each.letter.generation == generation]
-    left += [f"segment of {yard.rebuilt(view).job}"] * len(yard.control.rebuilds.segments(yard.rebuilt(view).job))
-    sink = yard.sinks["reads"]
+    left = [
+        f"generation {each.generation}" for each in harness.control.generations(view) if each.generation == generation
+    ]
+    left += [
+        f"letter {each.id}" for each in harness.control.dead_letters.find() if each.letter.generation == generation
+    ]
+    left += [f"segment of {harness.rebuilt(view).job}"] * len(
+        harness.control.rebuilds.segments(harness.rebuilt(view).job)
+    )
+    sink = harness.sinks["reads"]
     assert isinstance(sink, MemorySink)
     left += [f"rows of {place}" for place in sink._made if place == (view, generation)]
     return left
 
 
 @contextmanager
-def paused(yard: Yard, phase: str, views: int = 1) -> Iterator[threading.Event]:
+def paused(harness: WorkerHarness, phase: str, views: int = 1) -> Iterator[threading.Event]:
     """Rebuilds wait as they record a phase, until the block ends. What is yielded is set when so many have come."""
     reached, go_on, come = threading.Event(), threading.Event(), [0]
 
@@ -64,7 +70,7 @@ def paused(yard: Yard, phase: str, views: int = 1) -> Iterator[threading.Event]:
                 reached.set()
             assert go_on.wait(30)
 
-    yard.on_record(heard)
+    harness.on_record(heard)
     try:
         yield reached
     finally:
@@ -97,10 +103,10 @@ def _through(call: Callable[..., Any], before: Callable[[], None]) -> Callable[.
     return called
 
 
-def damage(yard: Yard) -> None:
+def damage(harness: WorkerHarness) -> None:
     """Edit rows by hand: one is changed, one removed, one added."""
     for view in BOTH:
-        sink = yard.sinks["cache" if view == "cards" else "reads"]
+        sink = harness.sinks["cache" if view == "cards" else "reads"]
         assert isinstance(sink, MemorySink)
         held = next(rows for place, rows in sink._made.items() if place[0] == view).held
         first, second, *_ = held

@@ -26,7 +26,7 @@ from dynaview.views.doctor.examination import Means, examine
 from dynaview.views.doctor.findings import Finding
 from dynaview.views.doctor.machine import disk, memory
 from tests.support.scripted import ScriptedTable
-from tests.support.yard import CARDS, READS, SINKS
+from tests.support.worker_harness import CARDS, READS, SINKS
 
 ALL = ("DescribeTable", "Scan", "BatchGetItem", "DescribeStream", "GetShardIterator", "GetRecords")
 

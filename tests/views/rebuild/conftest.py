@@ -9,12 +9,12 @@ import pytest
 
 from tests.support.rebuilding import BOTH, begin, item
 from tests.support.until import until
-from tests.support.yard import Yard
+from tests.support.worker_harness import WorkerHarness
 
 
 @pytest.fixture
-def yard(tmp_path: Path) -> Iterator[Yard]:
-    made = Yard(tmp_path)
+def harness(tmp_path: Path) -> Iterator[WorkerHarness]:
+    made = WorkerHarness(tmp_path)
     made.table.scan_page = 5
     for number in range(20):
         made.table.put(item(number, "first"))

@@ -13,28 +13,28 @@ from dynaview.views.control.errors import ControlUnavailable
 from dynaview.views.control.records import Options
 from tests.support.glass import VIEWS, Items, Readers, Writer, settled
 from tests.support.until import until
-from tests.support.yard import Yard
+from tests.support.worker_harness import WorkerHarness
 
 
 @pytest.fixture
-def yard(tmp_path: Path) -> Iterator[Yard]:
-    made = Yard(tmp_path, VIEWS)
+def harness(tmp_path: Path) -> Iterator[WorkerHarness]:
+    made = WorkerHarness(tmp_path, VIEWS)
     made.table.scan_page = 5
     yield made
     made.control.close()
 
 
-def started(yard: Yard, count: int = 20) -> Items:
-    items = Items(yard, count)
+def started(harness: WorkerHarness, count: int = 20) -> Items:
+    items = Items(harness, count)
     for name in items.names:
         items.put(name)
-    yard.start()
+    harness.start()
     for view in ("cards", "reads"):
-        yard.wait_state(view, "following")
+        harness.wait_state(view, "following")
     return items
 
 
-def live_until_cut(yard: Yard, chance: random.Random, most: int) -> threading.Event:
+def live_until_cut(harness: WorkerHarness, chance: random.Random, most: int) -> threading.Event:
     """Cut the running worker off at one of its next records of a rebuild; set when that has come."""
     left, when, over = [chance.randrange(1, most)], chance.choice(("before", "after")), threading.Event()
     lock = threading.Lock()
@@ -45,31 +45,31 @@ def live_until_cut(yard: Yard, chance: random.Random, most: int) -> threading.Ev
                 left[0] -= 1
             if left[0] or moment != when or over.is_set():
                 return
-            yard.cut()
+            harness.cut()
             over.set()
         if moment == "before":
             raise ControlUnavailable("scripted: killed here")
 
-    yard.on_record(heard)
+    harness.on_record(heard)
     return over
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_killed_again_and_again(yard: Yard, seed: int) -> None:
+def test_killed_again_and_again(harness: WorkerHarness, seed: int) -> None:
     chance = random.Random(seed)
-    items = started(yard)
-    with Readers(yard, items), Writer(items, chance):
-        yard.rebuild("cards", "reads", options=Options(segments=2, yes=True, keep=0.0))
+    items = started(harness)
+    with Readers(harness, items), Writer(items, chance):
+        harness.rebuild("cards", "reads", options=Options(segments=2, yes=True, keep=0.0))
         for _ in range(8):
-            over = live_until_cut(yard, chance, 12)
-            until(lambda over=over: over.is_set() or all_ended(yard), "the worker to be killed")  # type: ignore[misc]
-            yard.kill()
-            yard.start()
+            over = live_until_cut(harness, chance, 12)
+            until(lambda over=over: over.is_set() or all_ended(harness), "the worker to be killed")  # type: ignore[misc]
+            harness.kill()
+            harness.start()
         for view in ("cards", "reads"):
-            yard.wait_ended(view)
-    settled(yard, items)
-    yard.stop()
+            harness.wait_ended(view)
+    settled(harness, items)
+    harness.stop()
 
 
-def all_ended(yard: Yard) -> bool:
-    return all(yard.rebuilt(view).ended for view in ("cards", "reads"))
+def all_ended(harness: WorkerHarness) -> bool:
+    return all(harness.rebuilt(view).ended for view in ("cards", "reads"))

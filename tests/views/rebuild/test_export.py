@@ -25,7 +25,7 @@ from tests.support.poller import Poller
 from tests.support.scripted import ScriptedTable
 from tests.support.snapshots import Exporter, Snapshot, snapshot
 from tests.support.until import until
-from tests.support.yard import CARDS, READS, Yard
+from tests.support.worker_harness import CARDS, READS, WorkerHarness
 
 VIEWS = ("cards", "reads")
 HOUR = 3600.0
@@ -47,51 +47,51 @@ SEATS_IN_PLACE = SEATS.format(sink="cache", place='type: hash\n    key: "seat:{s
 class Life:
     """A table whose values only grow."""
 
-    def __init__(self, yard: Yard) -> None:
-        self.yard = yard
-        self.exporter = Exporter(yard.folder / "exports", yard.table)
+    def __init__(self, harness: WorkerHarness) -> None:
+        self.harness = harness
+        self.exporter = Exporter(harness.folder / "exports", harness.table)
         self._last = 0
 
     def put(self, key: str, **more: Any) -> None:
         self._last += 1
-        self.yard.table.put({"pk": key, "sk": "s", "value": str(self._last)} | more)
+        self.harness.table.put({"pk": key, "sk": "s", "value": str(self._last)} | more)
 
     def delete(self, key: str) -> None:
-        self.yard.table.delete({"pk": key, "sk": "s"})
+        self.harness.table.delete({"pk": key, "sk": "s"})
 
     def snapshot(self) -> Snapshot:
-        return snapshot(self.yard.table)
+        return snapshot(self.harness.table)
 
     def expected(self, view: str) -> dict[Any, Any]:
         if view == "cards":
-            return {f"card:{item['pk']}:s": {"value": item["value"]} for item in self.yard.table.items()}
-        rows = [{name: item[name] for name in ("pk", "sk", "value")} for item in self.yard.table.items()]
+            return {f"card:{item['pk']}:s": {"value": item["value"]} for item in self.harness.table.items()}
+        rows = [{name: item[name] for name in ("pk", "sk", "value")} for item in self.harness.table.items()]
         return {(row["pk"], row["sk"]): row for row in rows}
 
     def ask(self, *exports: str, views: Sequence[str] = VIEWS, yes: bool = False) -> None:
-        self.yard.rebuild(*views, options=Options(exports=exports, yes=yes, segments=2))
+        self.harness.rebuild(*views, options=Options(exports=exports, yes=yes, segments=2))
 
     def caught_up(self, views: Sequence[str] = VIEWS) -> None:
         """Wait until the views show all that was written by now."""
         now = time.time()
         for view in views:
-            until(lambda view=view: (self.yard.record(view).watermark or 0.0) > now, f"{view} to catch up")  # type: ignore[misc]
+            until(lambda view=view: (self.harness.record(view).watermark or 0.0) > now, f"{view} to catch up")  # type: ignore[misc]
 
     def check(self, *, generation: int = 2) -> None:
         for view in VIEWS:
-            assert self.yard.record(view).generation == generation
-            self.yard.wait_rows(view, self.expected(view))
-        assert self.yard.control.dead_letters.find() == []
+            assert self.harness.record(view).generation == generation
+            self.harness.wait_rows(view, self.expected(view))
+        assert self.harness.control.dead_letters.find() == []
 
     def check_seats(self) -> None:
         """Every seat shows who sits there."""
-        seats = {item["seat"]: item["value"] for item in self.yard.table.items() if "seat" in item}
+        seats = {item["seat"]: item["value"] for item in self.harness.table.items() if "seat" in item}
 
         def shown() -> dict[Any, Any]:
-            return {row["seat"]: row["value"] for row in self.yard.rows("seats").values()}
+            return {row["seat"]: row["value"] for row in self.harness.rows("seats").values()}
 
         until(lambda: shown() == seats, f"the seats to be {seats}, not {shown()}")
-        assert self.yard.control.dead_letters.find() == []
+        assert self.harness.control.dead_letters.find() == []
 
 
 @pytest.fixture(autouse=True)
@@ -103,27 +103,27 @@ def pace(monkeypatch: pytest.MonkeyPatch) -> None:
 def life(tmp_path: Path) -> Iterator[Life]:
     made = started(tmp_path)
     yield made
-    made.yard.close()
+    made.harness.close()
 
 
 def started(folder: Path, views: str = CARDS + READS, table: ScriptedTable | None = None) -> Life:
     folder.mkdir(exist_ok=True)
-    life = Life(Yard(folder, views, table))
+    life = Life(WorkerHarness(folder, views, table))
     for number in range(20):
         life.put(f"p{number}", seat=f"s{number}")
-    life.yard.start()
-    for view in life.yard.declaration.views:
-        life.yard.wait_state(view, "following")
+    life.harness.start()
+    for view in life.harness.declaration.views:
+        life.harness.wait_state(view, "following")
     return life
 
 
 def failed(life: Life, view: str, *words: str) -> Rebuild:
     """The rebuild failed for the reason in words, and what readers see is as it was."""
-    found = life.yard.wait_ended(view, "failed")
+    found = life.harness.wait_ended(view, "failed")
     for word in words:
         assert word in found.reason, found.reason
-    assert life.yard.record(view).generation == 1
-    life.yard.wait_rows(view, life.expected(view))
+    assert life.harness.record(view).generation == 1
+    life.harness.wait_rows(view, life.expected(view))
     return found
 
 
@@ -136,14 +136,14 @@ def test_what_the_stream_tells_since_the_export_is_in_the_view_and_the_table_is_
     life.delete("p4")
     life.put("p4")
     life.caught_up()
-    scans = life.yard.table.counts()["scan"]
+    scans = life.harness.table.counts()["scan"]
     life.ask(life.exporter.full(taken))
     life.put("p5")
     for view, kind in (("cards", "in place"), ("reads", "beside")):
-        found = life.yard.wait_ended(view)
+        found = life.harness.wait_ended(view)
         assert (found.kind, found.items, found.of_items, found.units) == (kind, 20, 20, 0.0)
     life.check()
-    assert life.yard.table.counts()["scan"] == scans
+    assert life.harness.table.counts()["scan"] == scans
     life.put("p2")
     life.check()
 
@@ -152,11 +152,11 @@ def test_nothing_of_the_history_is_counted(life: Life) -> None:
     taken = life.snapshot()
     life.put("p2")
     life.caught_up()
-    before = {view: life.yard.record(view).counts for view in VIEWS}
+    before = {view: life.harness.record(view).counts for view in VIEWS}
     life.ask(life.exporter.full(taken))
     for view in VIEWS:
-        life.yard.wait_ended(view)
-        assert life.yard.record(view).counts == before[view]
+        life.harness.wait_ended(view)
+        assert life.harness.record(view).counts == before[view]
 
 
 def test_rows_lost_in_redis_come_back_as_they_are_and_never_as_they_were(life: Life) -> None:
@@ -166,16 +166,16 @@ def test_rows_lost_in_redis_come_back_as_they_are_and_never_as_they_were(life: L
     life.delete("p2")
     life.put("p3", seat="other")
     life.caught_up()
-    with Poller(life.yard, "cards", lost=True) as poller:
-        sink = life.yard.sinks["cache"]
+    with Poller(life.harness, "cards", lost=True) as poller:
+        sink = life.harness.sinks["cache"]
         assert isinstance(sink, MemorySink)
-        rows = life.yard.target("cards")
+        rows = life.harness.target("cards")
         sink._find(rows.layout, 1).held.clear()
-        life.yard.table.page = 1
+        life.harness.table.page = 1
         life.ask(life.exporter.full(taken), views=["cards"])
-        life.yard.wait_ended("cards")
+        life.harness.wait_ended("cards")
     assert poller.wrong == []
-    life.yard.wait_rows("cards", life.expected("cards"))
+    life.harness.wait_rows("cards", life.expected("cards"))
 
 
 def test_incremental_exports_close_the_hole_behind_an_old_full_one(life: Life) -> None:
@@ -194,7 +194,7 @@ def test_incremental_exports_close_the_hole_behind_an_old_full_one(life: Life) -
     life.delete("p5")
     life.caught_up()
     # As if the first two were of days ago: nothing in the stream tells of them.
-    life.yard.table.trim(life.yard.table.leaves[0], 20 + 4 + 4)
+    life.harness.table.trim(life.harness.table.leaves[0], 20 + 4 + 4)
     places = [
         life.exporter.full(Snapshot(third.at - 50 * HOUR, first.items)),
         life.exporter.incremental(
@@ -202,10 +202,10 @@ def test_incremental_exports_close_the_hole_behind_an_old_full_one(life: Life) -
         ),
         life.exporter.incremental(Snapshot(third.at - 30 * HOUR, second.items), third),
     ]
-    with Poller(life.yard, *VIEWS) as poller:
+    with Poller(life.harness, *VIEWS) as poller:
         life.ask(*reversed(places))
         for view in VIEWS:
-            assert life.yard.wait_ended(view).of_items == 20 + 4 + 4
+            assert life.harness.wait_ended(view).of_items == 20 + 4 + 4
     assert poller.wrong == []
     life.check()
 
@@ -224,10 +224,10 @@ def test_a_row_that_moved_to_another_item_since_is_no_dead_letter(tmp_path: Path
         life.put("p5", seat="s1")
         life.caught_up(["seats"])
         life.ask(life.exporter.full(first), life.exporter.incremental(first, second), views=["seats"])
-        life.yard.wait_ended("seats")
+        life.harness.wait_ended("seats")
         life.check_seats()
     finally:
-        life.yard.close()
+        life.harness.close()
 
 
 @pytest.mark.parametrize("told", ["by the stream", "by an incremental export"])
@@ -244,12 +244,12 @@ def test_many_rows_that_moved_do_not_pass_for_a_wrong_declaration(tmp_path: Path
         if told == "by an incremental export":
             after = life.snapshot()
             places.append(life.exporter.incremental(taken, after))
-            life.yard.table.trim(life.yard.table.leaves[0], 20 + 20 - 1)
+            life.harness.table.trim(life.harness.table.leaves[0], 20 + 20 - 1)
         life.ask(*places, views=["seats"])
-        life.yard.wait_ended("seats")
+        life.harness.wait_ended("seats")
         life.check_seats()
     finally:
-        life.yard.close()
+        life.harness.close()
 
 
 class Between:
@@ -279,21 +279,21 @@ def test_a_row_that_the_pipeline_could_not_write_beside_an_older_one_is_written_
 
     def take_seat() -> None:
         life.put("p2", seat="s50")
-        until(lambda: len(life.yard.control.dead_letters.find()) == 1, "the pipeline to be refused")
+        until(lambda: len(life.harness.control.dead_letters.find()) == 1, "the pipeline to be refused")
 
     try:
         taken = life.snapshot()
         life.put("p1", seat="s50")
         life.delete("p1")
         life.caught_up(["seats"])
-        life.yard.table.page = 1
+        life.harness.table.page = 1
         between = Between(monkeypatch, "REMOVE", "p1", take_seat)
         life.ask(life.exporter.full(taken), views=["seats"])
-        life.yard.wait_ended("seats")
+        life.harness.wait_ended("seats")
         assert between.met
         life.check_seats()
     finally:
-        life.yard.close()
+        life.harness.close()
 
 
 @pytest.mark.parametrize("views", [SEATS_BESIDE, SEATS_IN_PLACE])
@@ -314,14 +314,14 @@ def test_an_older_row_does_not_come_back_over_the_tombstone_of_another_item(
         taken = life.snapshot()
         life.put("p1", seat="s50")
         life.caught_up(["seats"])
-        life.yard.table.page = 1
+        life.harness.table.page = 1
         between = Between(monkeypatch, "MODIFY", "p1", move_on)
         life.ask(life.exporter.full(taken), views=["seats"])
-        life.yard.wait_ended("seats")
+        life.harness.wait_ended("seats")
         assert between.met
         life.check_seats()
     finally:
-        life.yard.close()
+        life.harness.close()
 
 
 def test_in_place_no_older_row_shows_over_the_tombstone_of_another_item_even_for_a_moment(
@@ -338,16 +338,16 @@ def test_in_place_no_older_row_shows_over_the_tombstone_of_another_item_even_for
         life.caught_up(["seats"])
         life.delete("p4")
         life.caught_up(["seats"])
-        life.yard.table.page = 1
-        between = Between(monkeypatch, "REMOVE", "p3", lambda: seen.extend(life.yard.rows("seats")))
+        life.harness.table.page = 1
+        between = Between(monkeypatch, "REMOVE", "p3", lambda: seen.extend(life.harness.rows("seats")))
         life.ask(life.exporter.full(taken), views=["seats"])
-        life.yard.wait_ended("seats")
+        life.harness.wait_ended("seats")
         assert between.met
         assert "seat:s5" in seen
         assert "seat:s51" not in seen
         life.check_seats()
     finally:
-        life.yard.close()
+        life.harness.close()
 
 
 # What is refused before anything is begun
@@ -409,11 +409,11 @@ def test_an_incremental_export_that_cannot_tell_what_rows_to_remove_is_refused(t
         life.ask(
             life.exporter.full(before), life.exporter.incremental(before, taken, view="NEW_IMAGE"), views=["seats"]
         )
-        found = life.yard.wait_ended("seats", "failed")
+        found = life.harness.wait_ended("seats", "failed")
         assert "NEW_AND_OLD_IMAGES" in found.reason
         assert found.generation == 0
     finally:
-        life.yard.close()
+        life.harness.close()
 
 
 def test_a_folder_without_an_export_is_refused(life: Life, tmp_path: Path) -> None:
@@ -423,23 +423,23 @@ def test_a_folder_without_an_export_is_refused(life: Life, tmp_path: Path) -> No
 
 def test_an_export_that_aws_says_is_filtered_is_refused(life: Life) -> None:
     place = life.exporter.full(life.snapshot())
-    for arn in life.yard.table.exports:
-        life.yard.table.exports[arn] = ExportStatus("COMPLETED", filtered=True)
+    for arn in life.harness.table.exports:
+        life.harness.table.exports[arn] = ExportStatus("COMPLETED", filtered=True)
     life.ask(place, views=["reads"])
     assert failed(life, "reads", "filtered").generation == 0
 
 
 def test_an_export_that_aws_does_not_know_asks(life: Life) -> None:
     place = life.exporter.full(life.snapshot())
-    life.yard.table.exports.clear()
+    life.harness.table.exports.clear()
     life.ask(place, views=["reads"])
-    until(lambda: life.yard.rebuilt("reads").answer == "?", "it to ask")
-    found = life.yard.rebuilt("reads")
+    until(lambda: life.harness.rebuilt("reads").answer == "?", "it to ask")
+    found = life.harness.rebuilt("reads")
     assert "AWS does not know the export" in found.reason
     assert found.generation == 0
-    life.yard.control.rebuilds.answer("reads", "yes")
-    life.yard.wait_ended("reads")
-    life.yard.wait_rows("reads", life.expected("reads"))
+    life.harness.control.rebuilds.answer("reads", "yes")
+    life.harness.wait_ended("reads")
+    life.harness.wait_rows("reads", life.expected("reads"))
 
 
 def cut(place: str) -> None:
@@ -452,7 +452,7 @@ def test_an_export_cut_short_is_refused_in_place_before_a_row_is_touched(life: L
     cut(place)
     life.ask(place, views=["cards"])
     assert failed(life, "cards", "cut short").generation == 0
-    assert {row.generation for row in life.yard.target("cards").rows()} == {1}
+    assert {row.generation for row in life.harness.target("cards").rows()} == {1}
 
 
 def test_an_export_cut_short_ends_a_rebuild_beside_and_leaves_what_readers_see(life: Life) -> None:
@@ -461,8 +461,8 @@ def test_an_export_cut_short_ends_a_rebuild_beside_and_leaves_what_readers_see(l
     life.ask(place, views=["reads"])
     failed(life, "reads", "cut short")
     life.put("p7")
-    life.yard.wait_rows("reads", life.expected("reads"))
-    assert life.yard.sinks["reads"].published(life.yard.declaration.views["reads"].layout) == 1
+    life.harness.wait_rows("reads", life.expected("reads"))
+    assert life.harness.sinks["reads"].published(life.harness.declaration.views["reads"].layout) == 1
 
 
 # On the way
@@ -473,13 +473,13 @@ def test_a_throttled_history_slows_down_and_goes_on(life: Life) -> None:
     life.put("p1")
     life.delete("p2")
     life.caught_up()
-    with life.yard.table.hold("exported") as held:
+    with life.harness.table.hold("exported") as held:
         life.ask(life.exporter.full(taken))
         assert held.reached.wait(20)
-        life.yard.table.fail("open", Throttled, times=3)
-        life.yard.table.fail("shards", Throttled, times=2)
+        life.harness.table.fail("open", Throttled, times=3)
+        life.harness.table.fail("shards", Throttled, times=2)
     for view in VIEWS:
-        life.yard.wait_ended(view)
+        life.harness.wait_ended(view)
     life.check()
 
 
@@ -497,10 +497,10 @@ def test_a_history_that_the_stream_no_longer_holds_ends_the_rebuild(
 
 def test_the_history_leaves_the_readers_of_open_shards_their_turns(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "PACE", 0.3)
-    life.yard.table.page = 5
+    life.harness.table.page = 5
     began = time.monotonic()
     life.ask(life.exporter.full(life.snapshot()), views=["reads"])
-    life.yard.wait_ended("reads")
+    life.harness.wait_ended("reads")
     assert time.monotonic() - began > 3 * 0.3  # four pages of twenty records
 
 
@@ -520,17 +520,17 @@ def test_shards_are_read_parents_first_and_those_from_before_the_export_not_at_a
                 life.delete(f"p{number}")
             else:
                 life.put(f"p{number}")
-        life.yard.wait_rows("reads", life.expected("reads"))
+        life.harness.wait_rows("reads", life.expected("reads"))
         began = len(table.calls)
         life.ask(life.exporter.full(taken), views=["reads"])
-        life.yard.wait_ended("reads")
-        life.yard.wait_rows("reads", life.expected("reads"))
+        life.harness.wait_ended("reads")
+        life.harness.wait_rows("reads", life.expected("reads"))
         calls = list(table.calls)[began:]
         opened = [call.shard for call in calls if call.operation == "open" and call.after is None]
         assert sorted(map(str, opened)) == sorted([child, other, grandchild])
         assert opened.index(child) < opened.index(grandchild)
     finally:
-        life.yard.close()
+        life.harness.close()
 
 
 @settings(
@@ -544,7 +544,7 @@ def test_rebuilt_from_exports_at_any_moment_views_show_the_table_and_never_an_ol
     page, chain, restarts = data.draw(st.integers(1, 30)), data.draw(st.booleans()), data.draw(st.integers(0, 2))
     with tempfile.TemporaryDirectory() as folder:
         life = started(Path(folder))
-        yard = life.yard
+        harness = life.harness
 
         def live(steps: Sequence[tuple[str, str]]) -> None:
             for what, name in steps:
@@ -553,7 +553,7 @@ def test_rebuilt_from_exports_at_any_moment_views_show_the_table_and_never_an_ol
                 elif what == "delete":
                     life.delete(name)
                 elif what == "roll":
-                    yard.table.roll(yard.table.leaves[-1])
+                    harness.table.roll(harness.table.leaves[-1])
 
         try:
             live(early)
@@ -564,21 +564,21 @@ def test_rebuilt_from_exports_at_any_moment_views_show_the_table_and_never_an_ol
             places = [life.exporter.full(first)]
             if chain:
                 places.append(life.exporter.incremental(first, second))
-            yard.table.page = page
-            with Poller(yard, *VIEWS) as poller:
+            harness.table.page = page
+            with Poller(harness, *VIEWS) as poller:
                 life.ask(*places)
                 live(during)
                 for _ in range(restarts):
-                    phases = {yard.rebuilt(view).phase for view in VIEWS}
-                    yard.restart()
-                    until(lambda before=phases: {yard.rebuilt(view).phase for view in VIEWS} != before, "a step")  # type: ignore[misc]
+                    phases = {harness.rebuilt(view).phase for view in VIEWS}
+                    harness.restart()
+                    until(lambda before=phases: {harness.rebuilt(view).phase for view in VIEWS} != before, "a step")  # type: ignore[misc]
                 for view in VIEWS:
-                    yard.wait_ended(view)
+                    harness.wait_ended(view)
                 life.check()
             assert poller.wrong == []
             assert poller.rounds > 2
         finally:
-            yard.close()
+            harness.close()
 
 
 @pytest.mark.parametrize("views", [SEATS_BESIDE, SEATS_IN_PLACE])
@@ -609,17 +609,17 @@ def test_rows_that_move_between_items_all_the_time_are_where_they_belong(data: s
             places = [life.exporter.full(first)]
             if chain:
                 places.append(life.exporter.incremental(first, second))
-            life.yard.table.page = page
+            life.harness.table.page = page
             life.caught_up(["seats"])
             if damaged:
-                sink = life.yard.sinks["cache" if views == SEATS_IN_PLACE else "reads"]
+                sink = life.harness.sinks["cache" if views == SEATS_IN_PLACE else "reads"]
                 assert isinstance(sink, MemorySink)
-                sink._find(life.yard.target("seats").layout, 1).held.clear()
-            with Poller(life.yard, "seats", lost=damaged) as poller:
+                sink._find(life.harness.target("seats").layout, 1).held.clear()
+            with Poller(life.harness, "seats", lost=damaged) as poller:
                 life.ask(*places, views=["seats"], yes=True)
                 live(during)
-                life.yard.wait_ended("seats")
+                life.harness.wait_ended("seats")
                 life.check_seats()
             assert poller.wrong == []
         finally:
-            life.yard.close()
+            life.harness.close()

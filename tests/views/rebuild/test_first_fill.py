@@ -18,16 +18,16 @@ from dynaview.views.status import all_status, under_way
 from tests.support.filling import QUICK_REBUILDS
 from tests.support.rebuilding import BOTH, Held, expected, follows, item, paused, stays
 from tests.support.until import until
-from tests.support.yard import CARDS, READS, Yard
+from tests.support.worker_harness import CARDS, READS, WorkerHarness
 
 FIVE = "".join(READS.replace("  reads:", f"  v{n}:", 1).replace("table: reads", f"table: v{n}") for n in range(5))
 NAMES = tuple(f"v{n}" for n in range(5))
 
 
 @pytest.fixture
-def new(tmp_path: Path) -> Iterator[Yard]:
+def new(tmp_path: Path) -> Iterator[WorkerHarness]:
     """Twenty items that views have never been filled from."""
-    made = Yard(tmp_path)
+    made = WorkerHarness(tmp_path)
     made.table.scan_page = 5
     for number in range(20):
         made.table.put(item(number, "first"))
@@ -35,16 +35,16 @@ def new(tmp_path: Path) -> Iterator[Yard]:
     made.close()
 
 
-def scans(yard: Yard) -> int:
-    return yard.table.counts()["scan"]
+def scans(harness: WorkerHarness) -> int:
+    return harness.table.counts()["scan"]
 
 
-def wait_filled(yard: Yard, *views: str) -> None:
+def wait_filled(harness: WorkerHarness, *views: str) -> None:
     for view in views or BOTH:
-        until(lambda view=view: bool((found := yard.control.view(view)) and found.filled), f"{view} to be filled")  # type: ignore[misc]  # a default is not inferred
+        until(lambda view=view: bool((found := harness.control.view(view)) and found.filled), f"{view} to be filled")  # type: ignore[misc]  # a default is not inferred
 
 
-def test_new_views_of_a_table_share_one_scan_within_the_read_budget(new: Yard) -> None:
+def test_new_views_of_a_table_share_one_scan_within_the_read_budget(new: WorkerHarness) -> None:
     new.declare(FIVE)
     new.table.read_units = 20  # of which half may be taken, five a page
     new.start()
@@ -62,7 +62,7 @@ def test_new_views_of_a_table_share_one_scan_within_the_read_budget(new: Yard) -
         assert new.rows(view) == expected(new, "reads")
 
 
-def test_how_far_it_is_shows(new: Yard) -> None:
+def test_how_far_it_is_shows(new: WorkerHarness) -> None:
     with new.table.hold("scan") as held:
         new.start()
         assert held.reached.wait(20)
@@ -77,7 +77,7 @@ def test_how_far_it_is_shows(new: Yard) -> None:
     assert [told["scan"] for told in all_status(new.control)] == [{"read": 20, "matched": 20}] * 2
 
 
-def test_items_that_match_nothing_are_told(new: Yard) -> None:
+def test_items_that_match_nothing_are_told(new: WorkerHarness) -> None:
     new.declare(READS.replace("    key: [pk, sk]\n", "    key: [pk, sk]\n    where: nowhere == 'such'\n"))
     new.start()
     wait_filled(new, "reads")
@@ -85,7 +85,7 @@ def test_items_that_match_nothing_are_told(new: Yard) -> None:
     assert told["scan"] == {"read": 20, "matched": 0}
 
 
-def test_killed_it_goes_on_where_it_was(new: Yard) -> None:
+def test_killed_it_goes_on_where_it_was(new: WorkerHarness) -> None:
     pages = [0]
 
     def heard(when: str, what: str) -> None:
@@ -110,7 +110,7 @@ def test_killed_it_goes_on_where_it_was(new: Yard) -> None:
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("what", ["request", "starting", "scanning", "save_segment", "finishing", "filled", "done"])
-def test_killed_around_a_record_it_is_whole_in_the_end(new: Yard, what: str, moment: str) -> None:
+def test_killed_around_a_record_it_is_whole_in_the_end(new: WorkerHarness, what: str, moment: str) -> None:
     cut = threading.Event()
 
     def heard(when: str, recorded: str) -> None:
@@ -136,7 +136,7 @@ def test_killed_around_a_record_it_is_whole_in_the_end(new: Yard, what: str, mom
     follows(new, 1, "later")
 
 
-def test_a_view_that_comes_later_has_a_scan_of_its_own(new: Yard) -> None:
+def test_a_view_that_comes_later_has_a_scan_of_its_own(new: WorkerHarness) -> None:
     new.declare(CARDS)
     new.start()
     wait_filled(new, "cards")
@@ -149,7 +149,7 @@ def test_a_view_that_comes_later_has_a_scan_of_its_own(new: Yard) -> None:
     assert new.rows("reads") == expected(new, "reads")
 
 
-def test_dropped_while_it_is_filled_nothing_is_remembered(new: Yard) -> None:
+def test_dropped_while_it_is_filled_nothing_is_remembered(new: WorkerHarness) -> None:
     with new.table.hold("scan") as held:
         new.start()
         assert held.reached.wait(20)
@@ -168,7 +168,7 @@ def test_dropped_while_it_is_filled_nothing_is_remembered(new: Yard) -> None:
     wait_filled(new)
 
 
-def test_a_view_that_is_new_and_one_that_has_changed_share_a_scan(new: Yard) -> None:
+def test_a_view_that_is_new_and_one_that_has_changed_share_a_scan(new: WorkerHarness) -> None:
     new.declare(CARDS)
     new.start()
     wait_filled(new, "cards")
@@ -185,7 +185,7 @@ def test_a_view_that_is_new_and_one_that_has_changed_share_a_scan(new: Yard) -> 
     assert scans(new) - before <= 5 + samples
 
 
-def test_cancelled_it_waits_for_the_next_start(new: Yard) -> None:
+def test_cancelled_it_waits_for_the_next_start(new: WorkerHarness) -> None:
     with new.table.hold("scan") as held:
         new.start()
         assert held.reached.wait(20)
@@ -203,7 +203,7 @@ def test_cancelled_it_waits_for_the_next_start(new: Yard) -> None:
 
 
 @pytest.mark.parametrize("call", ["prepare", "write"])
-def test_a_store_that_is_away_holds_up_its_own_views_only(new: Yard, call: str) -> None:
+def test_a_store_that_is_away_holds_up_its_own_views_only(new: WorkerHarness, call: str) -> None:
     new.declare(CARDS + READS + READS.replace("reads:", "more:").replace("table: reads", "table: more"))
     down = threading.Event()
     down.set()
@@ -230,7 +230,7 @@ def test_a_store_that_is_away_holds_up_its_own_views_only(new: Yard, call: str) 
         assert new.rebuilt(view).items == 20
 
 
-def test_a_view_that_is_changed_before_it_was_filled_is_filled_as_it_is_now(new: Yard) -> None:
+def test_a_view_that_is_changed_before_it_was_filled_is_filled_as_it_is_now(new: WorkerHarness) -> None:
     with new.table.hold("scan") as held:
         new.start()
         assert held.reached.wait(20)
@@ -244,7 +244,7 @@ def test_a_view_that_is_changed_before_it_was_filled_is_filled_as_it_is_now(new:
     follows(new, 1, "later")
 
 
-def test_rows_that_a_store_refuses_after_the_load_are_dead_letters(new: Yard) -> None:
+def test_rows_that_a_store_refuses_after_the_load_are_dead_letters(new: WorkerHarness) -> None:
     new.start()
     wait_filled(new)
     sink: Any = new.sinks["reads"]
@@ -261,7 +261,7 @@ def test_rows_that_a_store_refuses_after_the_load_are_dead_letters(new: Yard) ->
     follows(new, 1, "later", "reads")
 
 
-def test_a_view_that_was_never_begun_takes_the_new_declaration(new: Yard) -> None:
+def test_a_view_that_was_never_begun_takes_the_new_declaration(new: WorkerHarness) -> None:
     good = new.declaration
     new.declare(CARDS + READS.replace("table: reads", "table: typo"))
     source = new.declaration.sources["shop"]

@@ -28,7 +28,7 @@ from dynaview.views.rebuild import in_place as inplace
 from dynaview.views.rebuild.view_rebuild import ViewRebuild
 from tests.support.glass import VIEWS, Items, Readers, Writer, Wrong, settled
 from tests.support.until import until
-from tests.support.yard import Yard
+from tests.support.worker_harness import WorkerHarness
 
 BOTH = ("cards", "reads")
 
@@ -73,107 +73,107 @@ def test_no_reader_ever_sees_a_step_back(
     chance = random.Random(seed)
     with pytest.MonkeyPatch.context() as patch:
         outages = Outages(patch, random.Random(seed + 1))
-        yard = Yard(tmp_path_factory.mktemp("yard"), VIEWS)
-        yard.table.scan_page = 7
-        items = Items(yard, 30)
+        harness = WorkerHarness(tmp_path_factory.mktemp("harness"), VIEWS)
+        harness.table.scan_page = 7
+        items = Items(harness, 30)
         for name in items.names:
             items.put(name)
-        yard.start()
+        harness.start()
         for view in BOTH:
-            yard.wait_state(view, "following")  # a first fill promises nothing
-        with Readers(yard, items), Writer(items, chance):
+            harness.wait_state(view, "following")  # a first fill promises nothing
+        with Readers(harness, items), Writer(items, chance):
             for act, pause, view in script:
-                perform(yard, outages, act, view, chance)
+                perform(harness, outages, act, view, chance)
                 time.sleep(pause / 1000)
             outages.share = 0.0
             for view in BOTH:
-                yard.control.rebuilds.answer(view, "yes")
-                until(lambda view=view: ended(yard, view), f"the rebuild of {view} to end")  # type: ignore[misc]
-        settled(yard, items)
-        yard.close()
+                harness.control.rebuilds.answer(view, "yes")
+                until(lambda view=view: ended(harness, view), f"the rebuild of {view} to end")  # type: ignore[misc]
+        settled(harness, items)
+        harness.close()
 
 
-def ended(yard: Yard, view: str) -> bool:
-    found = yard.control.rebuilds.get(view)
+def ended(harness: WorkerHarness, view: str) -> bool:
+    found = harness.control.rebuilds.get(view)
     if found is not None and found.answer == "?":
-        yard.control.rebuilds.answer(view, "yes")
+        harness.control.rebuilds.answer(view, "yes")
     return found is None or found.ended
 
 
-def perform(yard: Yard, outages: Outages, act: str, view: str, chance: random.Random) -> None:
+def perform(harness: WorkerHarness, outages: Outages, act: str, view: str, chance: random.Random) -> None:
     match act:
         case "rebuild" | "both":
             options = Options(segments=chance.randint(1, 3), keep=chance.choice((0.0, 60.0)))
-            known = [each for each in BOTH if yard.control.view(each) is not None]
-            yard.rebuild(*(known if act == "both" else {view} & {*known}), options=options)
-        case "rollback" if yard.control.view(view) is not None:
-            yard.rebuild(view, kind="rollback")
+            known = [each for each in BOTH if harness.control.view(each) is not None]
+            harness.rebuild(*(known if act == "both" else {view} & {*known}), options=options)
+        case "rollback" if harness.control.view(view) is not None:
+            harness.rebuild(view, kind="rollback")
         case "cancel" | "yes":
-            yard.control.rebuilds.answer(view, "cancel" if act == "cancel" else "yes")
+            harness.control.rebuilds.answer(view, "cancel" if act == "cancel" else "yes")
         case "kill":
-            yard.kill()
-            yard.start()
+            harness.kill()
+            harness.start()
         case "restart":
-            yard.restart()
+            harness.restart()
         case "outage":
             outages.share = 0.3
         case "calm":
             outages.share = 0.0
         case "split":
-            yard.table.split(chance.choice(yard.table.leaves), chance.randint(1, 2))
+            harness.table.split(chance.choice(harness.table.leaves), chance.randint(1, 2))
 
 
 # Rules left out
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[Callable[[], Yard]]:
-    """Makes yards, which end with the test."""
+def make(tmp_path: Path) -> Iterator[Callable[[], WorkerHarness]]:
+    """Makes harnesses, which end with the test."""
     with ExitStack() as stack:
         numbers = count()
 
-        def made() -> Yard:
+        def made() -> WorkerHarness:
             folder = tmp_path / str(next(numbers))
             folder.mkdir()
-            yard = Yard(folder, VIEWS)
-            yard.table.scan_page = 200
-            stack.callback(yard.control.close)
-            return yard
+            harness = WorkerHarness(folder, VIEWS)
+            harness.table.scan_page = 200
+            stack.callback(harness.control.close)
+            return harness
 
         yield made
 
 
-def rebuilt_under_fire(yard: Yard) -> None:
+def rebuilt_under_fire(harness: WorkerHarness) -> None:
     """Rebuild both views some times, and go back, with a writer at full speed."""
-    items = Items(yard, 1000)
+    items = Items(harness, 1000)
     for name in items.names:
         items.put(name)
-    yard.start()
+    harness.start()
     for view in BOTH:
-        yard.wait_state(view, "following")
+        harness.wait_state(view, "following")
     try:
-        with Readers(yard, items) as readers, Writer(items, random.Random(1), 20):
+        with Readers(harness, items) as readers, Writer(items, random.Random(1), 20):
             for _ in range(2):
-                yard.rebuild(*BOTH, options=Options(yes=True, keep=30.0))
-                until(lambda: bool(readers.wrong) or all(ended(yard, view) for view in BOTH), "the rebuilds to end")
+                harness.rebuild(*BOTH, options=Options(yes=True, keep=30.0))
+                until(lambda: bool(readers.wrong) or all(ended(harness, view) for view in BOTH), "the rebuilds to end")
                 if readers.wrong:
                     break
-                yard.rebuild("reads", kind="rollback")
-                until(lambda: bool(readers.wrong) or ended(yard, "reads"), "the rollback to end")
-        settled(yard, items)
+                harness.rebuild("reads", kind="rollback")
+                until(lambda: bool(readers.wrong) or ended(harness, "reads"), "the rollback to end")
+        settled(harness, items)
     finally:
-        yard.stop()
+        harness.stop()
 
 
-def test_with_all_rules_nothing_is_wrong(make: Callable[[], Yard]) -> None:
+def test_with_all_rules_nothing_is_wrong(make: Callable[[], WorkerHarness]) -> None:
     rebuilt_under_fire(make())
 
 
-def eventually(patch: pytest.MonkeyPatch, yard: Yard) -> None:
-    yard.table.behind = 10_000
+def eventually(patch: pytest.MonkeyPatch, harness: WorkerHarness) -> None:
+    harness.table.behind = 10_000
 
 
-def without_tombstones(patch: pytest.MonkeyPatch, yard: Yard) -> None:
+def without_tombstones(patch: pytest.MonkeyPatch, harness: WorkerHarness) -> None:
     put = MemoryTarget._put
 
     def forgetting(target: MemoryTarget, write: Write, *rest: Any) -> Outcome:
@@ -187,7 +187,7 @@ def without_tombstones(patch: pytest.MonkeyPatch, yard: Yard) -> None:
     patch.setattr(MemoryTarget, "_put", forgetting)
 
 
-def sweep_without_compare(patch: pytest.MonkeyPatch, yard: Yard) -> None:
+def sweep_without_compare(patch: pytest.MonkeyPatch, harness: WorkerHarness) -> None:
     mend = MemoryTarget.write_if_unchanged
 
     def blind(target: MemoryTarget, mends: Sequence[ConditionalWrite]) -> list[Outcome]:
@@ -222,7 +222,7 @@ def sweep_without_compare(patch: pytest.MonkeyPatch, yard: Yard) -> None:
     patch.setattr(inplace.InPlace, "_sweep_once", all_live)
 
 
-def scan_overwrites(patch: pytest.MonkeyPatch, yard: Yard) -> None:
+def scan_overwrites(patch: pytest.MonkeyPatch, harness: WorkerHarness) -> None:
     write = MemoryTarget.write
 
     def over(target: MemoryTarget, writes: Sequence[Write]) -> list[Outcome]:
@@ -239,7 +239,7 @@ def scan_overwrites(patch: pytest.MonkeyPatch, yard: Yard) -> None:
     patch.setattr(MemoryTarget, "write", over)
 
 
-def no_compare_in_scan(patch: pytest.MonkeyPatch, yard: Yard) -> None:
+def no_compare_in_scan(patch: pytest.MonkeyPatch, harness: WorkerHarness) -> None:
     mend = MemoryTarget.write_if_unchanged
 
     def blind(target: MemoryTarget, mends: Sequence[ConditionalWrite]) -> list[Outcome]:
@@ -258,13 +258,15 @@ ATTEMPTS = 8
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_rule_left_out_shows(make: Callable[[], Yard], rule: Callable[[pytest.MonkeyPatch, Yard], None]) -> None:
+def test_a_rule_left_out_shows(
+    make: Callable[[], WorkerHarness], rule: Callable[[pytest.MonkeyPatch, WorkerHarness], None]
+) -> None:
     def attempts() -> None:
         for _ in range(ATTEMPTS):
             with pytest.MonkeyPatch.context() as patch:
-                yard = make()
-                rule(patch, yard)
-                rebuilt_under_fire(yard)
+                harness = make()
+                rule(patch, harness)
+                rebuilt_under_fire(harness)
 
     with pytest.raises(Wrong):
         attempts()

@@ -11,19 +11,19 @@ from dynaview.views.control.errors import ControlUnavailable
 from dynaview.views.control.store import ControlStore
 from dynaview.views.waiting import Moment, Pace, TimedOut, wait_for
 from tests.support.follower_harness import QUICK
-from tests.support.yard import CARDS, Yard
+from tests.support.worker_harness import CARDS, WorkerHarness
 
 
 def test_idle_shards_are_looked_at_more_often_while_somebody_waits(tmp_path: Path) -> None:
-    yard = Yard(tmp_path, CARDS)
-    yard.settings.follower = replace(QUICK, poll_cap=3.0, tip_pages=20)  # a minute for a proof, otherwise
-    yard.start()
-    yard.wait_state("cards", "following")
-    yard.table.put({"pk": "p", "sk": "s", "value": 1})
-    standing = wait_for(yard.control, "cards", Moment.now(), timeout=30)
+    harness = WorkerHarness(tmp_path, CARDS)
+    harness.settings.follower = replace(QUICK, poll_cap=3.0, tip_pages=20)  # a minute for a proof, otherwise
+    harness.start()
+    harness.wait_state("cards", "following")
+    harness.table.put({"pk": "p", "sk": "s", "value": 1})
+    standing = wait_for(harness.control, "cards", Moment.now(), timeout=30)
     assert standing.waited < 20
-    assert yard.rows("cards") == {"card:p:s": {"value": 1}}
-    yard.close()
+    assert harness.rows("cards") == {"card:p:s": {"value": 1}}
+    harness.close()
 
 
 def test_the_latest_moment_that_is_waited_for_is_known(tmp_path: Path) -> None:

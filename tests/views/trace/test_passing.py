@@ -27,7 +27,7 @@ from dynaview.views.streaming.shard_reader import ReadSettings
 from dynaview.views.trace.passing import Changes, Passed
 from tests.support.scripted import ScriptedTable
 from tests.support.until import until
-from tests.support.yard import CARDS, READS, SINKS
+from tests.support.worker_harness import CARDS, READS, SINKS
 
 KEY = {"pk": "p", "sk": "s"}
 OTHER = {"pk": "p", "sk": "other"}

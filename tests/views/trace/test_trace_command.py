@@ -11,15 +11,15 @@ from click.testing import CliRunner, Result
 
 from dynaview.sinks.port import SinkUnavailable
 from dynaview.views.cli import cli
-from tests.support.yard import CARDS, READS, Yard
+from tests.support.worker_harness import CARDS, READS, WorkerHarness
 from tests.views.trace.test_trace import by_hand, settled
 
 KEY = {"pk": "p1", "sk": "s\x1b[2J"}
 
 
 @pytest.fixture
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    made = Yard(tmp_path, CARDS + READS)
+def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerHarness]:
+    made = WorkerHarness(tmp_path, CARDS + READS)
     monkeypatch.setattr("dynaview.views.trace.service.open_table", lambda source: made.table)
     monkeypatch.setattr("dynaview.views.trace.service.connect", lambda declared: made.sinks[declared.name])
     made.table.put({**KEY, "value": "secret\u202e"})
@@ -29,12 +29,12 @@ def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
     made.close()
 
 
-def asked(yard: Yard, *words: str, key: str = json.dumps(KEY)) -> Result:
-    return CliRunner().invoke(cli, ["trace", "-f", str(yard.folder / "dynaview.yaml"), "--key", key, *words])
+def asked(harness: WorkerHarness, *words: str, key: str = json.dumps(KEY)) -> Result:
+    return CliRunner().invoke(cli, ["trace", "-f", str(harness.folder / "dynaview.yaml"), "--key", key, *words])
 
 
-def test_text_says_what_stands_and_hides_what_is_in_the_rows(yard: Yard) -> None:
-    done = asked(yard)
+def test_text_says_what_stands_and_hides_what_is_in_the_rows(harness: WorkerHarness) -> None:
+    done = asked(harness)
     assert (done.exit_code, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[:3] == ["shop: the table has the item", "", "cards: right"]
@@ -43,21 +43,21 @@ def test_text_says_what_stands_and_hides_what_is_in_the_rows(yard: Yard) -> None
     assert lines[5].startswith("    generation 1 (live): right: row, of ")
     assert "secret" not in done.output
     assert all(each.isprintable() for each in done.output.replace("\n", ""))
-    done = asked(yard, "--values")
+    done = asked(harness, "--values")
     assert '      {"value":"secret\\u202e"}' in done.stdout.splitlines()
 
 
-def test_what_is_wrong_ends_with_1_and_the_command(yard: Yard) -> None:
-    by_hand(yard, "cards", "card:p1:s\x1b[2J", ("other",))
-    done = asked(yard, "cards")
+def test_what_is_wrong_ends_with_1_and_the_command(harness: WorkerHarness) -> None:
+    by_hand(harness, "cards", "card:p1:s\x1b[2J", ("other",))
+    done = asked(harness, "cards")
     assert done.exit_code == 1
     assert "cards: wrong: dynaview verify cards --key " in done.stdout
     assert "differs in value" in done.stdout
-    assert asked(yard, "reads").exit_code == 0
+    assert asked(harness, "reads").exit_code == 0
 
 
-def test_json_has_the_documented_shape(yard: Yard) -> None:
-    shown = json.loads(asked(yard, "--json").stdout)
+def test_json_has_the_documented_shape(harness: WorkerHarness) -> None:
+    shown = json.loads(asked(harness, "--json").stdout)
     assert shown.keys() == {"items", "views", "notes"}
     assert (shown["items"], shown["notes"]) == ({"shop": True}, [])
     cards, reads = shown["views"]
@@ -77,25 +77,25 @@ def test_json_has_the_documented_shape(yard: Yard) -> None:
     assert (stored["stands"], stored["verdict"], stored["stream"]) == ("row", "right", 0)
     assert int(stored["sequence"]) == int(stored["version"])
     assert reads["rows"][0]["key"] == ["p1", "s\x1b[2J"]
-    shown = json.loads(asked(yard, "--json", "--values").stdout)
+    shown = json.loads(asked(harness, "--json", "--values").stdout)
     assert shown["items"]["shop"]["value"] == {"S": "secret\u202e"}
     assert shown["views"][0]["rows"][0]["values"] == {"value": "secret\u202e"}
     assert shown["views"][0]["rows"][0]["stored"][0]["content"] == {"value": "secret\u202e"}
 
 
-def test_an_item_that_is_not_there(yard: Yard) -> None:
-    done = asked(yard, key='{"pk": "none", "sk": "none"}')
+def test_an_item_that_is_not_there(harness: WorkerHarness) -> None:
+    done = asked(harness, key='{"pk": "none", "sk": "none"}')
     assert done.exit_code == 0
     assert "shop: the table has no such item" in done.stdout
-    assert json.loads(asked(yard, "--json", key='{"pk": "none", "sk": "none"}').stdout)["items"] == {"shop": False}
+    assert json.loads(asked(harness, "--json", key='{"pk": "none", "sk": "none"}').stdout)["items"] == {"shop": False}
 
 
-def test_a_store_that_is_away_ends_with_2(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_away_ends_with_2(harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: object) -> None:
         raise SinkUnavailable("scripted: away")
 
-    monkeypatch.setattr(yard.sinks["cache"], "open", away)
-    done = asked(yard)
+    monkeypatch.setattr(harness.sinks["cache"], "open", away)
+    done = asked(harness)
     assert done.exit_code == 2
     assert "cards: unknown: scripted: away" in done.stdout
     assert "reads: right" in done.stdout
@@ -109,7 +109,7 @@ def test_a_store_that_is_away_ends_with_2(yard: Yard, monkeypatch: pytest.Monkey
         ([], '{"pk": "\\u001b"}', 'an item key of this table is written as {"pk": "…", "sk": "…"}'),
     ],
 )
-def test_wrong_questions_end_with_2(yard: Yard, words: list[str], key: str, problem: str) -> None:
-    done = asked(yard, *words, key=key)
+def test_wrong_questions_end_with_2(harness: WorkerHarness, words: list[str], key: str, problem: str) -> None:
+    done = asked(harness, *words, key=key)
     assert done.exit_code == 2
     assert problem in " ".join(done.stderr.split())

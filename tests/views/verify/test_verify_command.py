@@ -26,7 +26,7 @@ from dynaview.views.verify.findings import Finding
 from dynaview.views.verify.schedule import VerificationSchedule
 from tests.support.calls import Operation
 from tests.support.until import until
-from tests.support.yard import CARDS, READS, Yard
+from tests.support.worker_harness import CARDS, READS, WorkerHarness
 
 SCHEDULED = """
   cards:
@@ -51,8 +51,8 @@ NEVER = """
 
 
 @pytest.fixture
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
-    made = Yard(tmp_path)
+def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerHarness]:
+    made = WorkerHarness(tmp_path)
     followed: list[frozenset[str]] = []
 
     def following(declaration: object, views: frozenset[str]) -> Any:
@@ -72,44 +72,44 @@ def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yard]:
     made.close()
 
 
-def settled(yard: Yard, view: str) -> None:
+def settled(harness: WorkerHarness, view: str) -> None:
     def done() -> bool:
-        record = yard.control.view(view)
-        return record is not None and record.filled and record.counts.read == yard.table.made
+        record = harness.control.view(view)
+        return record is not None and record.filled and record.counts.read == harness.table.made
 
     until(done, f"{view} to be in step")
 
 
-def asked(yard: Yard, *words: str) -> Result:
-    return CliRunner().invoke(cli, [words[0], "-f", str(yard.folder / "dynaview.yaml"), *words[1:]])
+def asked(harness: WorkerHarness, *words: str) -> Result:
+    return CliRunner().invoke(cli, [words[0], "-f", str(harness.folder / "dynaview.yaml"), *words[1:]])
 
 
-def by_hand(yard: Yard, view: str, key: Any, values: tuple[Any, ...] | None) -> None:
-    target = yard.target(view)
+def by_hand(harness: WorkerHarness, view: str, key: Any, values: tuple[Any, ...] | None) -> None:
+    target = harness.target(view)
     (seen,) = target.read([key])
     owner = seen.owner if seen else ""
     assert target.write_if_unchanged([ConditionalWrite(Write(key, values, 0, owner), seen)]) == [APPLIED]
 
 
-def harm(yard: Yard) -> None:
-    by_hand(yard, "cards", "card:p1:s", None)
-    by_hand(yard, "cards", "card:p2:s", ("secret",))
-    by_hand(yard, "cards", "card:orphan:s", ("x",))
-    by_hand(yard, "reads", ("p3", "s"), ("p3", "s", "secret"))
+def harm(harness: WorkerHarness) -> None:
+    by_hand(harness, "cards", "card:p1:s", None)
+    by_hand(harness, "cards", "card:p2:s", ("secret",))
+    by_hand(harness, "cards", "card:orphan:s", ("x",))
+    by_hand(harness, "reads", ("p3", "s"), ("p3", "s", "secret"))
 
 
-def test_views_in_step_end_with_0(yard: Yard) -> None:
-    done = asked(yard, "verify", "--timeout", "20")
+def test_views_in_step_end_with_0(harness: WorkerHarness) -> None:
+    done = asked(harness, "verify", "--timeout", "20")
     assert (done.exit_code, done.stderr) == (0, ""), done.output
     head, *lines = done.stdout.splitlines()
     assert head.split()[:5] == ["VIEW", "ROWS", "MISSING", "EXTRA", "DIFFERENT"]
     assert [line.split()[:5] for line in lines] == [["cards", "20", "0", "0", "0"], ["reads", "20", "0", "0", "0"]]
-    assert yard.followed == [{"cards", "reads"}]  # type: ignore[attr-defined]  # the fixture's
+    assert harness.followed == [{"cards", "reads"}]  # type: ignore[attr-defined]  # the fixture's
 
 
-def test_what_differs_is_listed_without_values_and_ends_with_1(yard: Yard) -> None:
-    harm(yard)
-    done = asked(yard, "verify", "cards", "reads")
+def test_what_differs_is_listed_without_values_and_ends_with_1(harness: WorkerHarness) -> None:
+    harm(harness)
+    done = asked(harness, "verify", "cards", "reads")
     assert done.exit_code == 1
     for line in (
         'cards  missing  card:p1:s  item {"pk":{"S":"p1"},"sk":{"S":"s"}}',
@@ -120,18 +120,18 @@ def test_what_differs_is_listed_without_values_and_ends_with_1(yard: Yard) -> No
     ):
         assert line in done.stdout.splitlines()
     assert "secret" not in done.output
-    assert "secret" in asked(yard, "verify", "--values").output
-    done = asked(yard, "verify", "cards", "--limit", "1")
+    assert "secret" in asked(harness, "verify", "--values").output
+    done = asked(harness, "verify", "cards", "--limit", "1")
     assert "cards: 2 more differ; --limit lists them" in done.stdout
-    status = {view["view"]: view["verified"] for view in all_status(yard.control)}
+    status = {view["view"]: view["verified"] for view in all_status(harness.control)}
     assert (status["cards"]["drift"], status["cards"]["missing"], status["reads"]["drift"]) == (3, 1, 1)
-    shown = asked(yard, "status").stdout
+    shown = asked(harness, "status").stdout
     assert "cards: 3 rows differed when it was verified: dynaview repair cards" in shown
 
 
-def test_json_says_all_of_it(yard: Yard) -> None:
-    harm(yard)
-    done = asked(yard, "verify", "cards", "--json")
+def test_json_says_all_of_it(harness: WorkerHarness) -> None:
+    harm(harness)
+    done = asked(harness, "verify", "cards", "--json")
     (report,) = json.loads(done.stdout)
     assert (report["view"], report["rows"], report["drift"], report["missing"]) == ("cards", 20, 3, 1)
     kinds = {found["row_key"]: found["kind"] for found in report["differences"]}
@@ -139,18 +139,18 @@ def test_json_says_all_of_it(yard: Yard) -> None:
     assert "secret" not in done.output
 
 
-def test_a_sample_and_single_keys_and_recent_changes(yard: Yard) -> None:
-    harm(yard)
-    done = asked(yard, "verify", "cards", "--sample", "100%")
+def test_a_sample_and_single_keys_and_recent_changes(harness: WorkerHarness) -> None:
+    harm(harness)
+    done = asked(harness, "verify", "cards", "--sample", "100%")
     assert done.exit_code == 1
     assert "cards: a sample of 100.00% of the items; rows that no item asks for are only found by" in done.stdout
-    assert asked(yard, "verify", "cards", "--key", "card:p1:s").exit_code == 1
-    assert asked(yard, "verify", "cards", "--key", "card:p5:s").exit_code == 0
-    assert asked(yard, "verify", "cards", "--key", "card:orphan:s").exit_code == 1
-    assert asked(yard, "verify", "--key", '{"pk": "p3", "sk": "s"}').exit_code == 1
-    assert asked(yard, "verify", "cards", "--key", '{"pk": {"S": "p3"}, "sk": {"S": "s"}}').exit_code == 0
-    assert asked(yard, "verify", "cards", "--since", "1h").exit_code == 1
-    assert asked(yard, "verify", "cards", "--since", str(time.time() - 30 * 3600)).exit_code == 2
+    assert asked(harness, "verify", "cards", "--key", "card:p1:s").exit_code == 1
+    assert asked(harness, "verify", "cards", "--key", "card:p5:s").exit_code == 0
+    assert asked(harness, "verify", "cards", "--key", "card:orphan:s").exit_code == 1
+    assert asked(harness, "verify", "--key", '{"pk": "p3", "sk": "s"}').exit_code == 1
+    assert asked(harness, "verify", "cards", "--key", '{"pk": {"S": "p3"}, "sk": {"S": "s"}}').exit_code == 0
+    assert asked(harness, "verify", "cards", "--since", "1h").exit_code == 1
+    assert asked(harness, "verify", "cards", "--since", str(time.time() - 30 * 3600)).exit_code == 2
 
 
 @pytest.mark.parametrize(
@@ -173,113 +173,113 @@ def test_a_sample_and_single_keys_and_recent_changes(yard: Yard) -> None:
         (["repair", "--from-verify", "none.json"], "does not exist"),
     ],
 )
-def test_wrong_questions_end_with_2(yard: Yard, words: list[str], problem: str) -> None:
-    done = asked(yard, *words)
+def test_wrong_questions_end_with_2(harness: WorkerHarness, words: list[str], problem: str) -> None:
+    done = asked(harness, *words)
     assert done.exit_code == 2, done.output
     assert problem in " ".join(done.stderr.replace("│", " ").split())
     assert "Traceback" not in done.output
 
 
-def test_a_view_that_cannot_be_verified_ends_with_2_and_is_not_started_by_it(yard: Yard) -> None:
-    yard.declare(CARDS + READS + NEVER)
-    done = asked(yard, "verify", "cards", "never")
+def test_a_view_that_cannot_be_verified_ends_with_2_and_is_not_started_by_it(harness: WorkerHarness) -> None:
+    harness.declare(CARDS + READS + NEVER)
+    done = asked(harness, "verify", "cards", "never")
     assert done.exit_code == 2
     assert "dynaview: never was never started: start dynaview run" in done.stderr
     assert done.stdout.splitlines()[1].split()[:2] == ["cards", "20"]
-    assert yard.followed == [{"cards"}]  # type: ignore[attr-defined]  # the fixture's
-    assert yard.control.view("never") is None
-    yard.control.add_view("never", "shop", "cache", "another")
-    assert "is not the one that built the view" in asked(yard, "verify", "never").stderr
-    yard.declare(CARDS + READS)
-    yard.control.states.set("cards", ViewState.GAP, "lost; dynaview rebuild cards")
-    assert "its state is gap: lost; dynaview rebuild cards" in asked(yard, "repair", "cards").stderr
+    assert harness.followed == [{"cards"}]  # type: ignore[attr-defined]  # the fixture's
+    assert harness.control.view("never") is None
+    harness.control.add_view("never", "shop", "cache", "another")
+    assert "is not the one that built the view" in asked(harness, "verify", "never").stderr
+    harness.declare(CARDS + READS)
+    harness.control.states.set("cards", ViewState.GAP, "lost; dynaview rebuild cards")
+    assert "its state is gap: lost; dynaview rebuild cards" in asked(harness, "repair", "cards").stderr
 
 
-def test_repair_mends_and_a_second_one_finds_nothing(yard: Yard) -> None:
-    harm(yard)
-    before = yard.rows("cards")
-    done = asked(yard, "repair", "cards", "reads", "--dry-run")
-    assert (done.exit_code, yard.rows("cards")) == (1, before)
+def test_repair_mends_and_a_second_one_finds_nothing(harness: WorkerHarness) -> None:
+    harm(harness)
+    before = harness.rows("cards")
+    done = asked(harness, "repair", "cards", "reads", "--dry-run")
+    assert (done.exit_code, harness.rows("cards")) == (1, before)
     assert "cards  missing  card:p1:s" in done.stdout
-    done = asked(yard, "repair", "cards", "reads", "--verbose")
+    done = asked(harness, "repair", "cards", "reads", "--verbose")
     assert done.exit_code == 0, done.output
     assert "the row is as its item asks for it now" in done.stdout
     lines = [line.split() for line in done.stdout.splitlines()]
     assert ["cards", "3", "3", "1", "1", "1", "0", "0", "0", "0", "0"] in lines
-    assert len(yard.rows("cards")) == 20
-    assert "orphan" not in str(yard.rows("cards"))
-    done = asked(yard, "repair", "cards", "reads", "--json")
+    assert len(harness.rows("cards")) == 20
+    assert "orphan" not in str(harness.rows("cards"))
+    done = asked(harness, "repair", "cards", "reads", "--json")
     assert done.exit_code == 0
     assert [(report["drift"], report["left"]) for report in json.loads(done.stdout)] == [(0, []), (0, [])]
-    assert asked(yard, "verify").exit_code == 0
-    assert "rows differed" not in asked(yard, "status").stdout
+    assert asked(harness, "verify").exit_code == 0
+    assert "rows differed" not in asked(harness, "status").stdout
 
 
-def test_repair_of_what_was_verified_reads_only_that(yard: Yard, tmp_path: Path) -> None:
-    harm(yard)
+def test_repair_of_what_was_verified_reads_only_that(harness: WorkerHarness, tmp_path: Path) -> None:
+    harm(harness)
     file = tmp_path / "found.json"
-    file.write_text(asked(yard, "verify", "--json").stdout)
-    by_hand(yard, "cards", "card:p7:s", None)  # since then: not what was found
-    yard.table.put({"pk": "p2", "sk": "s", "value": "newer"})
-    settled(yard, "cards")
-    scans = yard.table.counts()["scan"]
-    done = asked(yard, "repair", "--from-verify", str(file), "--verbose")
+    file.write_text(asked(harness, "verify", "--json").stdout)
+    by_hand(harness, "cards", "card:p7:s", None)  # since then: not what was found
+    harness.table.put({"pk": "p2", "sk": "s", "value": "newer"})
+    settled(harness, "cards")
+    scans = harness.table.counts()["scan"]
+    done = asked(harness, "repair", "--from-verify", str(file), "--verbose")
     assert done.exit_code == 0, done.output
-    assert yard.table.counts()["scan"] == scans
-    rows = yard.rows("cards")
+    assert harness.table.counts()["scan"] == scans
+    rows = harness.rows("cards")
     assert "card:p1:s" in rows
     assert "card:orphan:s" not in rows
     assert "card:p7:s" not in rows
     assert str(rows["card:p2:s"]["value"]) == "newer"
-    assert "secret" not in str(yard.rows("reads"))
-    done = asked(yard, "repair", "--from-verify", str(file))
+    assert "secret" not in str(harness.rows("reads"))
+    done = asked(harness, "repair", "--from-verify", str(file))
     assert [line.split()[1] for line in done.stdout.splitlines()[1:3]] == ["0", "0"]
 
 
-def test_rows_that_a_file_counts_and_does_not_name_are_left(yard: Yard, tmp_path: Path) -> None:
-    harm(yard)
+def test_rows_that_a_file_counts_and_does_not_name_are_left(harness: WorkerHarness, tmp_path: Path) -> None:
+    harm(harness)
     file = tmp_path / "found.json"
-    file.write_text(asked(yard, "verify", "cards", "--json", "--limit", "1").stdout)
-    done = asked(yard, "repair", "--from-verify", str(file))
+    file.write_text(asked(harness, "verify", "cards", "--json", "--limit", "1").stdout)
+    done = asked(harness, "repair", "--from-verify", str(file))
     assert done.exit_code == 1
     assert "cards: 2 more rows differed than" in done.stderr
-    assert asked(yard, "repair", "reads", "--from-verify", str(file)).exit_code == 2
+    assert asked(harness, "repair", "reads", "--from-verify", str(file)).exit_code == 2
 
 
-def test_a_file_of_another_build_or_that_is_none_is_refused(yard: Yard, tmp_path: Path) -> None:
-    harm(yard)
+def test_a_file_of_another_build_or_that_is_none_is_refused(harness: WorkerHarness, tmp_path: Path) -> None:
+    harm(harness)
     file = tmp_path / "found.json"
-    report = json.loads(asked(yard, "verify", "cards", "--json").stdout)
+    report = json.loads(asked(harness, "verify", "cards", "--json").stdout)
     for name, wrong in (("fingerprint", "x"), ("generation", 7)):
         file.write_text(json.dumps([{**report[0], name: wrong}]))
-        done = asked(yard, "repair", "--from-verify", str(file))
+        done = asked(harness, "repair", "--from-verify", str(file))
         assert done.exit_code == 2
         assert "rebuilt or declared anew since" in done.stderr
     for text in ("", "{}", "[1]", '[{"view": "cards"}]', "\x00"):
         file.write_text(text)
-        done = asked(yard, "repair", "--from-verify", str(file))
+        done = asked(harness, "repair", "--from-verify", str(file))
         assert done.exit_code == 2, text
-    assert "card:orphan:s" in yard.rows("cards")
+    assert "card:orphan:s" in harness.rows("cards")
 
 
 @pytest.mark.parametrize("operation", ["describe", "scan", "get"])
 @pytest.mark.parametrize("times", [1, 3])
-def test_a_corrupt_answer_is_asked_for_again(yard: Yard, operation: Operation, times: int) -> None:
-    harm(yard)  # so that items are read one by one, too
-    yard.table.fail(operation, BadPage, times=times)
-    done = asked(yard, "verify", "--json")
+def test_a_corrupt_answer_is_asked_for_again(harness: WorkerHarness, operation: Operation, times: int) -> None:
+    harm(harness)  # so that items are read one by one, too
+    harness.table.fail(operation, BadPage, times=times)
+    done = asked(harness, "verify", "--json")
     assert done.exit_code == 1, done.output
     assert [report["error"] for report in json.loads(done.stdout)] == ["", ""]
-    yard.table.fail(operation, BadPage, times=times)
-    assert asked(yard, "repair", "cards", "reads").exit_code == 0
+    harness.table.fail(operation, BadPage, times=times)
+    assert asked(harness, "repair", "cards", "reads").exit_code == 0
 
 
-def test_a_store_that_does_not_answer_ends_with_2(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_does_not_answer_ends_with_2(harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(self: object) -> Any:
         raise SinkUnavailable("the store is away")
 
     monkeypatch.setattr("dynaview.sinks.memory.MemoryTarget.rows", away)
-    done = asked(yard, "verify", "cards", "--timeout", "0.1")
+    done = asked(harness, "verify", "cards", "--timeout", "0.1")
     assert done.exit_code == 2
     assert "dynaview: cards: the store is away" in done.stderr
 
@@ -288,8 +288,8 @@ def test_a_store_that_does_not_answer_ends_with_2(yard: Yard, monkeypatch: pytes
 
 
 @pytest.fixture
-def scheduled(tmp_path: Path) -> Iterator[Yard]:
-    made = Yard(tmp_path, SCHEDULED + READS)
+def scheduled(tmp_path: Path) -> Iterator[WorkerHarness]:
+    made = WorkerHarness(tmp_path, SCHEDULED + READS)
     for number in range(20):
         made.table.put({"pk": f"p{number}", "sk": "s", "value": f"v{number}"})
     made.start()
@@ -298,7 +298,7 @@ def scheduled(tmp_path: Path) -> Iterator[Yard]:
 
 
 @pytest.fixture
-def rounds(scheduled: Yard) -> Iterator[Callable[[float], None]]:
+def rounds(scheduled: WorkerHarness) -> Iterator[Callable[[float], None]]:
     """Verification by schedule, on a clock of its own."""
     stop, clock = threading.Event(), [time.time()]
     control = ControlStore(scheduled.declaration.control)
@@ -321,7 +321,9 @@ def rounds(scheduled: Yard) -> Iterator[Callable[[float], None]]:
     control.close()
 
 
-def test_a_view_is_verified_when_it_is_due_and_mended(scheduled: Yard, rounds: Callable[[float], None]) -> None:
+def test_a_view_is_verified_when_it_is_due_and_mended(
+    scheduled: WorkerHarness, rounds: Callable[[float], None]
+) -> None:
     results = scheduled.control.verifications
     until(lambda: results.find("cards") is not None, "the first verification")
     settled(scheduled, "cards")
@@ -344,7 +346,7 @@ def test_a_view_is_verified_when_it_is_due_and_mended(scheduled: Yard, rounds: C
 
 
 def test_a_verification_that_fails_is_told_and_tried_again(
-    scheduled: Yard, rounds: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+    scheduled: WorkerHarness, rounds: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results = scheduled.control.verifications
     until(lambda: results.find("cards") is not None, "the first verification")

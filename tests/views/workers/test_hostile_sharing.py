@@ -14,7 +14,7 @@ from dynaview.views.states import ViewState
 from tests.support.band import Band
 from tests.support.band import band as made_band
 from tests.support.until import until
-from tests.support.yard import CARDS, Yard
+from tests.support.worker_harness import CARDS, WorkerHarness
 
 
 @pytest.fixture
@@ -97,15 +97,15 @@ def test_a_gap_is_logged_by_one_worker(band: Band, caplog: pytest.LogCaptureFixt
 
 
 def test_what_a_worker_knew_before_a_rebuild_began_is_not_said_over_it(tmp_path: Path) -> None:
-    yard = Yard(tmp_path, CARDS)
-    yard.start()
-    yard.wait_state("cards", "following")
-    before = yard.record("cards")
-    with yard.table.hold("scan") as held:
-        yard.rebuild("cards", options=Options())
+    harness = WorkerHarness(tmp_path, CARDS)
+    harness.start()
+    harness.wait_state("cards", "following")
+    before = harness.record("cards")
+    with harness.table.hold("scan") as held:
+        harness.rebuild("cards", options=Options())
         assert held.reached.wait(20)
-        assert yard.record("cards").revision > before.revision
-        yard.worker.view_refused(before, ViewState.GAP, "of the past")
-        assert yard.record("cards").state == "rebuilding"
-    yard.wait_ended("cards")
-    yard.close()
+        assert harness.record("cards").revision > before.revision
+        harness.worker.view_refused(before, ViewState.GAP, "of the past")
+        assert harness.record("cards").state == "rebuilding"
+    harness.wait_ended("cards")
+    harness.close()

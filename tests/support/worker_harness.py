@@ -1,4 +1,4 @@
-"""A yard: one worker with declared views of a scripted table, kept in memory, as a daemon runs it."""
+"""One worker with declared views of a scripted table, kept in memory, as a daemon runs it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ READS = """
 """
 
 
-class Yard:
+class WorkerHarness:
     """`start`, then `stop` or `kill`, as often as wanted, perhaps with another declaration."""
 
     def __init__(
