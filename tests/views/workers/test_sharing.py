@@ -23,186 +23,188 @@ from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.offsets import START, Delivery
 from dynaview.views.streaming.ownership import SoleOwner
 from dynaview.views.streaming.pipeline import PipelineContext, PipelinePlan, PipelineSettings, ViewPipeline
-from tests.support.band import Band, Hand
-from tests.support.band import band as made_band
+from tests.support.cluster import Cluster, ClusterWorker
+from tests.support.cluster import cluster as made_cluster
 from tests.support.simple import SimpleBound, layout
 from tests.support.until import until
 
 
 @pytest.fixture
-def band(tmp_path: Path) -> Iterator[Band]:
-    with made_band(tmp_path) as made:
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with made_cluster(tmp_path) as made:
         yield made
 
 
-def fill(band: Band, count: int, start: int = 0) -> None:
+def fill(cluster: Cluster, count: int, start: int = 0) -> None:
     for number in range(start, start + count):
-        band.put(number % 40, number)
+        cluster.put(number % 40, number)
 
 
-def test_shards_are_spread_evenly_and_move_as_workers_come_and_go(band: Band) -> None:
-    band.table.split("shard-0", 6)
-    one = band.join()
-    band.wait_shared([6])
-    two = band.join()
-    band.wait_shared([3, 3])
-    fill(band, 200)
-    band.join()
-    band.wait_shared([2, 2, 2])
-    fill(band, 200, 200)
-    band.leave(one)
-    band.wait_shared([3, 3])
-    band.crash(two)
-    band.wait_shared([6])
-    fill(band, 100, 400)
-    band.wait_done()
+def test_shards_are_spread_evenly_and_move_as_workers_come_and_go(cluster: Cluster) -> None:
+    cluster.table.split("shard-0", 6)
+    one = cluster.join()
+    cluster.wait_shared([6])
+    two = cluster.join()
+    cluster.wait_shared([3, 3])
+    fill(cluster, 200)
+    cluster.join()
+    cluster.wait_shared([2, 2, 2])
+    fill(cluster, 200, 200)
+    cluster.leave(one)
+    cluster.wait_shared([3, 3])
+    cluster.crash(two)
+    cluster.wait_shared([6])
+    fill(cluster, 100, 400)
+    cluster.wait_done()
 
 
-def test_a_shard_that_changes_hands_is_read_by_one_at_a_time(band: Band) -> None:
-    band.table.split("shard-0", 4)
-    band.join()
-    fill(band, 100)
-    band.wait_done()
+def test_a_shard_that_changes_hands_is_read_by_one_at_a_time(cluster: Cluster) -> None:
+    cluster.table.split("shard-0", 4)
+    cluster.join()
+    fill(cluster, 100)
+    cluster.wait_done()
     for start in range(100, 700, 100):
-        hand = band.join()
-        fill(band, 100, start)
-        band.wait_shared([2, 2])
-        band.leave(band.hands[0] if start % 200 else hand)
-    band.wait_done()
-    assert all(band.record(name).counts.stale == 0 for name in band.names)  # nothing was done again
+        worker = cluster.join()
+        fill(cluster, 100, start)
+        cluster.wait_shared([2, 2])
+        cluster.leave(cluster.workers[0] if start % 200 else worker)
+    cluster.wait_done()
+    assert all(cluster.record(name).counts.stale == 0 for name in cluster.names)  # nothing was done again
 
 
-def test_children_begin_when_another_workers_parent_has_ended(band: Band) -> None:
-    band.table.split("shard-0", 2)
-    band.join()
-    band.join()
-    band.wait_shared([1, 1])
+def test_children_begin_when_another_workers_parent_has_ended(cluster: Cluster) -> None:
+    cluster.table.split("shard-0", 2)
+    cluster.join()
+    cluster.join()
+    cluster.wait_shared([1, 1])
     for _ in range(4):
-        fill(band, 60, random.randrange(1000))
-        for leaf in list(band.table.leaves)[:3]:
-            band.table.split(leaf, 2)
-    fill(band, 200, 2000)
-    band.wait_done()
-    assert all(band.record(name).counts.stale == 0 for name in band.names)
+        fill(cluster, 60, random.randrange(1000))
+        for leaf in list(cluster.table.leaves)[:3]:
+            cluster.table.split(leaf, 2)
+    fill(cluster, 200, 2000)
+    cluster.wait_done()
+    assert all(cluster.record(name).counts.stale == 0 for name in cluster.names)
 
 
-def test_the_watermark_counts_the_shards_of_others(band: Band) -> None:
-    band.table.split("shard-0", 4)
-    band.join()
-    band.join()
-    band.wait_shared([2, 2])
-    fill(band, 100)
-    band.wait_done()
-    until(lambda: (band.record("one").watermark or 0) > time.time() - 1, "the watermark to follow the tips")
-    sleeper = band.hands[0]
+def test_the_watermark_counts_the_shards_of_others(cluster: Cluster) -> None:
+    cluster.table.split("shard-0", 4)
+    cluster.join()
+    cluster.join()
+    cluster.wait_shared([2, 2])
+    fill(cluster, 100)
+    cluster.wait_done()
+    until(lambda: (cluster.record("one").watermark or 0) > time.time() - 1, "the watermark to follow the tips")
+    sleeper = cluster.workers[0]
     sleeper.gate.close()
     stuck = time.time() + 0.2
     until(lambda: time.time() > stuck + 0.3, "time to pass")
-    assert (band.record("one").watermark or 0) < stuck
-    fill(band, 100, 100)
+    assert (cluster.record("one").watermark or 0) < stuck
+    fill(cluster, 100, 100)
     sleeper.gate.open()
-    until(lambda: (band.record("one").watermark or 0) > stuck, "the watermark to rise again")
-    band.wait_done()
+    until(lambda: (cluster.record("one").watermark or 0) > stuck, "the watermark to rise again")
+    cluster.wait_done()
 
 
 def test_a_paused_worker_that_wakes_up_moves_nothing_and_begins_anew(tmp_path: Path) -> None:
-    with made_band(tmp_path, lease=0.4) as band:
-        band.table.split("shard-0", 4)
-        sleeper = band.join()
-        fill(band, 200)
-        band.join(lease=20.0)
-        band.wait_shared([2, 2])
+    with made_cluster(tmp_path, lease=0.4) as cluster:
+        cluster.table.split("shard-0", 4)
+        sleeper = cluster.join()
+        fill(cluster, 200)
+        cluster.join(lease=20.0)
+        cluster.wait_shared([2, 2])
         before = sleeper.share
         sleeper.gate.close()
-        fill(band, 200, 200)
-        until(lambda: before.id not in band.owners().values(), "the sleeper's shards to be taken over")
-        band.wait_done()
-        fill(band, 100, 400)
+        fill(cluster, 200, 200)
+        until(lambda: before.id not in cluster.owners().values(), "the sleeper's shards to be taken over")
+        cluster.wait_done()
+        fill(cluster, 100, 400)
         sleeper.gate.open()
         until(lambda: sleeper.share is not before, "the sleeper to begin anew")
-        band.wait_shared([2, 2])
-        fill(band, 100, 500)
-        band.wait_done()
+        cluster.wait_shared([2, 2])
+        fill(cluster, 100, 500)
+        cluster.wait_done()
 
 
 def test_a_worker_that_slept_too_long_takes_nothing_for_lost(tmp_path: Path) -> None:
     """What it has not read is gone from the stream by now, and has long been read by another one."""
-    with made_band(tmp_path) as band:
-        band.table.split("shard-0", 4)
-        sleeper = band.join()
-        fill(band, 100)
-        band.wait_shared([4])
-        band.wait_done()
+    with made_cluster(tmp_path) as cluster:
+        cluster.table.split("shard-0", 4)
+        sleeper = cluster.join()
+        fill(cluster, 100)
+        cluster.wait_shared([4])
+        cluster.wait_done()
         sleeper.gate.close()
-        fill(band, 100, 100)
+        fill(cluster, 100, 100)
         asleep = sleeper.share
-        band.control.leases._remove_dead(asleep.id, True)
-        band.join()
-        band.wait_done()
-        for leaf in band.table.leaves:
-            band.table.trim(leaf, len(band.table._stream.shard(leaf).records) - 1)  # the last one is where all stand
+        cluster.control.leases._remove_dead(asleep.id, True)
+        cluster.join()
+        cluster.wait_done()
+        for leaf in cluster.table.leaves:
+            cluster.table.trim(
+                leaf, len(cluster.table._stream.shard(leaf).records) - 1
+            )  # the last one is where all stand
         sleeper.gate.open()
         until(lambda: sleeper.share is not asleep, "the sleeper to begin anew")
-        band.wait_shared([2, 2])
-        fill(band, 100, 200)
-        band.wait_done()
+        cluster.wait_shared([2, 2])
+        fill(cluster, 100, 200)
+        cluster.wait_done()
         assert sleeper.failures == []
 
 
-def test_two_owners_at_once_do_no_harm(band: Band) -> None:
+def test_two_owners_at_once_do_no_harm(cluster: Cluster) -> None:
     """Both believe that they own everything; what one has committed, the other one cannot commit again (law 1)."""
-    band.table.split("shard-0", 3)
-    robbed = band.join()
-    band.wait_shared([3])
-    fill(band, 100)
+    cluster.table.split("shard-0", 3)
+    robbed = cluster.join()
+    cluster.wait_shared([3])
+    fill(cluster, 100)
     robbed.gate.close()
-    fill(band, 100, 100)
-    with band.control._database.write() as connection:  # as if it had been dead for long
+    fill(cluster, 100, 100)
+    with cluster.control._database.write() as connection:  # as if it had been dead for long
         connection.exec_driver_sql("DELETE FROM dynaview_workers")
         connection.exec_driver_sql("UPDATE dynaview_leases SET owner = NULL")
-    thief = band.join()
-    band.wait_done()
-    assert set(band.table.leaves) <= robbed.owned & thief.owned
-    fill(band, 100, 200)
+    thief = cluster.join()
+    cluster.wait_done()
+    assert set(cluster.table.leaves) <= robbed.owned & thief.owned
+    fill(cluster, 100, 200)
     robbed.gate.open()
-    fill(band, 100, 300)
-    band.wait_done()
-    band.wait_shared([1, 2])
+    fill(cluster, 100, 300)
+    cluster.wait_done()
+    cluster.wait_shared([1, 2])
 
 
-def test_one_worker_fills_and_another_one_goes_on(band: Band) -> None:
+def test_one_worker_fills_and_another_one_goes_on(cluster: Cluster) -> None:
     for number in range(300):
-        band.put(number, number)
-    band.table.trim("shard-0")
-    made = band.table.made
-    band.table.made = 0
-    band.table.scan_page = 10
-    with band.table.hold("scan") as scan:
-        first = band.join()
+        cluster.put(number, number)
+    cluster.table.trim("shard-0")
+    made = cluster.table.made
+    cluster.table.made = 0
+    cluster.table.scan_page = 10
+    with cluster.table.hold("scan") as scan:
+        first = cluster.join()
         assert scan.reached.wait(10)
-        band.join()
-        until(lambda: len(band.control.leases.sharing("one")) == 2, "both to share")
-        scans = [call for call in band.table.calls if call.operation == "scan"]
+        cluster.join()
+        until(lambda: len(cluster.control.leases.sharing("one")) == 2, "both to share")
+        scans = [call for call in cluster.table.calls if call.operation == "scan"]
         assert len(scans) == 1  # by one worker, for both views
         first.gate.dead = True
-    band.crash(first)
-    until(lambda: all(band.record(name).state == "following" for name in band.names), "the fill to be complete")
-    band.wait_done()
+    cluster.crash(first)
+    until(lambda: all(cluster.record(name).state == "following" for name in cluster.names), "the fill to be complete")
+    cluster.wait_done()
     assert made == 300
 
 
-def test_what_one_worker_says_of_a_views_end_holds_for_all(band: Band) -> None:
-    band.table.split("shard-0", 2)
-    one, two = band.join(), band.join()
-    band.wait_shared([1, 1])
-    fill(band, 50)
-    band.wait_done()
+def test_what_one_worker_says_of_a_views_end_holds_for_all(cluster: Cluster) -> None:
+    cluster.table.split("shard-0", 2)
+    one, two = cluster.join(), cluster.join()
+    cluster.wait_shared([1, 1])
+    fill(cluster, 50)
+    cluster.wait_done()
     one.pipeline("one").fail(ViewState.GAP, "scripted")
     until(lambda: two.pipeline("one").failed is not None, "the other worker to hear of it")
-    until(lambda: band.record("one").state == "gap", "the gap to show")
-    fill(band, 50, 50)
-    until(lambda: band.record("two").counts.read == band.table.made, "the other view to go on")
-    assert band.record("one").state == "gap"
+    until(lambda: cluster.record("one").state == "gap", "the gap to show")
+    fill(cluster, 50, 50)
+    until(lambda: cluster.record("two").counts.read == cluster.table.made, "the other view to go on")
+    assert cluster.record("one").state == "gap"
 
 
 # One pipeline, while its shards change hands
@@ -306,27 +308,27 @@ step = st.one_of(
 def test_whoever_comes_and_goes_every_change_is_counted_once(
     script: list[tuple[Any, ...]], page: int, workers: int, odd: tuple[float, float]
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder, made_band(Path(folder)) as band:
-        table = band.table
+    with tempfile.TemporaryDirectory() as folder, made_cluster(Path(folder)) as cluster:
+        table = cluster.table
         table.page = page
         table.hollow, table.flicker = odd
-        band.pipeline.buffer, band.pipeline.batch = 6, 4
+        cluster.pipeline.buffer, cluster.pipeline.batch = 6, 4
         for _ in range(workers):
-            band.join()
+            cluster.join()
         for what, first, second in script:
-            act(band, what, first, second)
-        for hand in band.hands:
-            hand.gate.open()
-        if not band.hands:
-            band.join()
-        band.wait_done()
+            act(cluster, what, first, second)
+        for worker in cluster.workers:
+            worker.gate.open()
+        if not cluster.workers:
+            cluster.join()
+        cluster.wait_done()
 
 
-def act(band: Band, what: str, first: int, second: int) -> None:
+def act(cluster: Cluster, what: str, first: int, second: int) -> None:
     """One step of a script."""
-    table = band.table
+    table = cluster.table
     if what == "put":
-        band.put(first, second)
+        cluster.put(first, second)
     elif what == "hide":
         table.put({"pk": f"p{first}", "sk": "s", "hidden": True})
     elif what == "delete":
@@ -334,24 +336,24 @@ def act(band: Band, what: str, first: int, second: int) -> None:
     elif what == "split":
         table.split(table.leaves[first % len(table.leaves)], second)
     elif what == "join":
-        if len(band.hands) < 3:
-            band.join()
+        if len(cluster.workers) < 3:
+            cluster.join()
     elif what == "breathe":
         passed = time.monotonic() + first / 1000
         until(lambda: time.monotonic() >= passed, "a moment")
-    elif band.hands:
-        of_one(band, what, band.hands[first % len(band.hands)])
+    elif cluster.workers:
+        of_one(cluster, what, cluster.workers[first % len(cluster.workers)])
 
 
-def of_one(band: Band, what: str, hand: Hand) -> None:
+def of_one(cluster: Cluster, what: str, worker: ClusterWorker) -> None:
     """What becomes of one worker."""
     if what == "leave":
-        band.leave(hand)
+        cluster.leave(worker)
     elif what == "crash":
-        band.crash(hand)
+        cluster.crash(worker)
     elif what == "pause":
-        hand.gate.close()
+        worker.gate.close()
     elif what == "wake":
-        hand.gate.open()
-    elif what == "bury" and hand.worker._share is not None:  # as when its registration has expired
-        band.control.leases._remove_dead(hand.worker._share.id, True)
+        worker.gate.open()
+    elif what == "bury" and worker.table_worker._share is not None:  # as when its registration has expired
+        cluster.control.leases._remove_dead(worker.table_worker._share.id, True)

@@ -169,21 +169,21 @@ class _Table:
         return self._table.get(*args)
 
 
-class Hand:
-    """One worker of a band."""
+class ClusterWorker:
+    """One worker of a cluster."""
 
-    def __init__(self, band: Band, share: CoordinatorSettings) -> None:
+    def __init__(self, cluster: Cluster, share: CoordinatorSettings) -> None:
         self.gate = Gate()
         self.threads = Threads()
         self.crashed = self.threads.crashed
         self.failures: list[tuple[str, str]] = []
         """View and state of what it has said that cannot go on."""
-        self.control = ControlStore(band.declaration.control)
+        self.control = ControlStore(cluster.declaration.control)
         database = self.control._database
         for name in ("read", "write"):
             setattr(database, name, self._gated(getattr(database, name)))
-        follower = replace(band.follower)
-        pipeline = replace(band.pipeline)
+        follower = replace(cluster.follower)
+        pipeline = replace(cluster.pipeline)
         settings = WorkerSettings(
             pipeline,
             follower,
@@ -194,11 +194,11 @@ class Hand:
             share=share,
             rebuild=QUICK_REBUILDS,
         )
-        table: Any = _Table(band.table, self.gate)
-        sinks = {"cache": _Sink(band.sink, self.gate)}
-        kept = KeptTable(band.declaration.sources["shop"], band.declaration.views, table, sinks, self.control)
-        self.worker = TableWorker(kept, settings, self.threads, self)
-        self.worker.start()
+        table: Any = _Table(cluster.table, self.gate)
+        sinks = {"cache": _Sink(cluster.sink, self.gate)}
+        kept = KeptTable(cluster.declaration.sources["shop"], cluster.declaration.views, table, sinks, self.control)
+        self.table_worker = TableWorker(kept, settings, self.threads, self)
+        self.table_worker.start()
 
     def view_ended(self, view: str, state: ViewState, reason: str) -> None:
         """See `RunMonitor`."""
@@ -216,15 +216,15 @@ class Hand:
     @property
     def share(self) -> ShardCoordinator:
         """Its share, once it has registered."""
-        until(lambda: self.worker._share is not None, "a registration")
-        share = self.worker._share
+        until(lambda: self.table_worker._share is not None, "a registration")
+        share = self.table_worker._share
         assert share is not None
         return share
 
     def pipeline(self, view: str) -> ViewPipeline:
         """The pipeline of a view that runs."""
-        assert self.worker._pipelines is not None
-        return next(pipeline for pipeline in self.worker._pipelines.all() if pipeline.name == view)
+        assert self.table_worker._pipelines is not None
+        return next(pipeline for pipeline in self.table_worker._pipelines.all() if pipeline.name == view)
 
     @property
     def owned(self) -> set[str]:
@@ -234,7 +234,7 @@ class Hand:
     def stop(self) -> None:
         """End in good order."""
         self.gate.open()
-        self.worker.stop()
+        self.table_worker.stop()
         self.control.close()
 
     def crash(self) -> None:
@@ -242,11 +242,11 @@ class Hand:
         self.gate.dead = True
         self.gate.open()
         self.control.leases._liveness.close()
-        self.worker.stop()
+        self.table_worker.stop()
         self.control._database.close()
 
 
-class Band:
+class Cluster:
     """`join` as many workers as wanted."""
 
     def __init__(self, folder: Path, names: Sequence[str] = ("one", "two"), lease: float = 20.0) -> None:
@@ -256,38 +256,38 @@ class Band:
         self.declaration = load([file], {})
         self.table = ScriptedTable(clock=time.time)
         self.sink = Watched()
-        self.hands: list[Hand] = []
+        self.workers: list[ClusterWorker] = []
         self.follower = replace(QUICK, children_every=0.005, tip_pages=20)
         self.pipeline = PipelineSettings(commit_every=0.0, beat=0.02, buffer=50, batch=20)
         self.settings = CoordinatorSettings(lease=lease, look_every=0.02, review_every=0.2, listing_every=0.2)
         self.control = ControlStore(self.declaration.control)
 
-    def join(self, lease: float | None = None) -> Hand:
+    def join(self, lease: float | None = None) -> ClusterWorker:
         """Start one more worker."""
         share = self.settings if lease is None else replace(self.settings, lease=lease)
-        hand = Hand(self, share)
-        self.hands.append(hand)
-        return hand
+        worker = ClusterWorker(self, share)
+        self.workers.append(worker)
+        return worker
 
-    def leave(self, hand: Hand) -> None:
+    def leave(self, worker: ClusterWorker) -> None:
         """A worker ends in good order."""
-        self.hands.remove(hand)
-        hand.stop()
+        self.workers.remove(worker)
+        worker.stop()
 
-    def crash(self, hand: Hand) -> None:
+    def crash(self, worker: ClusterWorker) -> None:
         """A worker is killed."""
-        self.hands.remove(hand)
-        hand.crash()
+        self.workers.remove(worker)
+        worker.crash()
 
     def close(self) -> None:
         """End everything; nothing must have gone wrong that nobody expected."""
-        for hand in self.hands:
-            hand.gate.open()
-        hands, self.hands = self.hands, []
-        for hand in hands:
-            hand.stop()
+        for worker in self.workers:
+            worker.gate.open()
+        workers, self.workers = self.workers, []
+        for worker in workers:
+            worker.stop()
         self.control.close()
-        assert not any(hand.crashed.is_set() for hand in hands)
+        assert not any(worker.crashed.is_set() for worker in workers)
         assert self.sink.went_back == []
 
     def put(self, number: int, value: object) -> None:
@@ -317,7 +317,7 @@ class Band:
         def numbers() -> list[int]:
             owners = self.owners()
             leaves = [owners.get(leaf) for leaf in self.table.leaves]
-            return sorted(leaves.count(hand.share.id) for hand in self.hands)
+            return sorted(leaves.count(worker.share.id) for worker in self.workers)
 
         until(lambda: numbers() == sorted(spread), f"shards to be shared as {spread}")
 
@@ -346,9 +346,9 @@ class Band:
 
 
 @contextmanager
-def band(folder: Path, **more: Any) -> Iterator[Band]:
-    """A band that is closed at the end, whatever happens."""
-    made = Band(folder, **more)
+def cluster(folder: Path, **more: Any) -> Iterator[Cluster]:
+    """A cluster that is closed at the end, whatever happens."""
+    made = Cluster(folder, **more)
     try:
         yield made
     finally:
