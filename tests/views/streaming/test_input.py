@@ -15,8 +15,8 @@ from dynaview.views.cli import cli
 from dynaview.views.control.errors import ControlError
 from dynaview.views.control.store import ControlStore
 from tests.support.follower_harness import FollowerHarness
+from tests.support.real_servers import STORES, RealServers, real_servers
 from tests.support.scripted import ScriptedTable
-from tests.support.stand import STORES, Stand, stand
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -30,13 +30,13 @@ def site(
     redis_url: str,
     postgres_url: str,
     opensearch_url: str,
-) -> Iterator[Stand]:
+) -> Iterator[RealServers]:
     urls = {"dynamodb": dynamodb_endpoint, "redis": redis_url, "postgres": postgres_url, "opensearch": opensearch_url}
-    with stand(tmp_path, urls, dynamodb) as made:
+    with real_servers(tmp_path, urls, dynamodb) as made:
         yield made
 
 
-def test_items_of_400_kb_reach_every_store(site: Stand) -> None:
+def test_items_of_400_kb_reach_every_store(site: RealServers) -> None:
     """DynamoDB's largest items: three are more than one page of the stream (1 MB, both images)."""
     for number in range(3):
         site.put(number, 1, "x" * (400 * 1024 - 200))

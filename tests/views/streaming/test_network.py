@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.proxy import Direction
-from tests.support.stand import STORES, Stand, stand
+from tests.support.real_servers import STORES, RealServers, real_servers
 from tests.support.until import until
 
 if TYPE_CHECKING:
@@ -24,15 +24,15 @@ def site(
     redis_url: str,
     postgres_url: str,
     opensearch_url: str,
-) -> Iterator[Stand]:
+) -> Iterator[RealServers]:
     """One for all: each test leaves it whole, or the next one says so too."""
     urls = {"dynamodb": dynamodb_endpoint, "redis": redis_url, "postgres": postgres_url, "opensearch": opensearch_url}
-    with stand(tmp_path_factory.mktemp("stand"), urls, dynamodb) as made:
+    with real_servers(tmp_path_factory.mktemp("servers"), urls, dynamodb) as made:
         yield made
         assert not made.daemon.threads.crashed.is_set()
 
 
-def test_connections_that_are_reset_at_random_bytes_lose_nothing(site: Stand) -> None:
+def test_connections_that_are_reset_at_random_bytes_lose_nothing(site: RealServers) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")  # shown where the test fails
     chance = random.Random(seed)
@@ -53,7 +53,9 @@ def test_connections_that_are_reset_at_random_bytes_lose_nothing(site: Stand) ->
 
 @pytest.mark.parametrize("store", STORES)
 @pytest.mark.parametrize("direction", ["up", "down"])
-def test_a_batch_whose_connection_is_lost_half_way_is_done_again(site: Stand, store: str, direction: Direction) -> None:
+def test_a_batch_whose_connection_is_lost_half_way_is_done_again(
+    site: RealServers, store: str, direction: Direction
+) -> None:
     """`up`: the store has got half of it; `down`: all of it, and its answer is lost."""
     proxy = site.proxies[store]
     site.put(0, 300, f"before {store} {direction}")
@@ -69,7 +71,7 @@ def test_a_batch_whose_connection_is_lost_half_way_is_done_again(site: Stand, st
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_an_answer_that_comes_after_the_view_has_given_up_does_no_harm(site: Stand, store: str) -> None:
+def test_an_answer_that_comes_after_the_view_has_given_up_does_no_harm(site: RealServers, store: str) -> None:
     site.put(0, 50, "first")
     site.wait_counted()
     before = site.made
@@ -83,7 +85,7 @@ def test_an_answer_that_comes_after_the_view_has_given_up_does_no_harm(site: Sta
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_answers_that_are_lost_again_and_again_count_once(site: Stand, store: str) -> None:
+def test_answers_that_are_lost_again_and_again_count_once(site: RealServers, store: str) -> None:
     site.put(0, 30, "first")
     site.wait_counted()
     with site.proxies[store].lose_answers():

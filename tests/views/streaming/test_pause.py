@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.stand import STORES, Stand
+from tests.support.real_servers import STORES, RealServers
 from tests.support.until import until
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ def site(
     redis_url: str,
     postgres_url: str,
     opensearch_url: str,
-) -> Iterator[Stand]:
+) -> Iterator[RealServers]:
     urls = {"dynamodb": dynamodb_endpoint, "redis": redis_url, "postgres": postgres_url, "opensearch": opensearch_url}
-    with Stand(tmp_path, urls, dynamodb) as made:
+    with RealServers(tmp_path, urls, dynamodb) as made:
         yield made
 
 
 @pytest.mark.parametrize("ends", ["goes on", "is killed"])
-def test_a_paused_daemon_loses_nothing_and_counts_nothing_twice(site: Stand, ends: str) -> None:
+def test_a_paused_daemon_loses_nothing_and_counts_nothing_twice(site: RealServers, ends: str) -> None:
     with site.process() as first:
         site.wait_following()
         site.put(0, 100, "before")

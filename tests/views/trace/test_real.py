@@ -11,7 +11,7 @@ from dynaview.projections.rows import Write
 from dynaview.sinks.port import APPLIED, ConditionalWrite
 from dynaview.views.trace.records import ViewTrace
 from dynaview.views.trace.service import trace
-from tests.support.stand import STORES, Stand, stand
+from tests.support.real_servers import STORES, RealServers, real_servers
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -25,19 +25,19 @@ def site(
     redis_url: str,
     postgres_url: str,
     opensearch_url: str,
-) -> Iterator[Stand]:
+) -> Iterator[RealServers]:
     urls = {"dynamodb": dynamodb_endpoint, "redis": redis_url, "postgres": postgres_url, "opensearch": opensearch_url}
-    with stand(tmp_path_factory.mktemp("stand"), urls, dynamodb) as made:
+    with real_servers(tmp_path_factory.mktemp("servers"), urls, dynamodb) as made:
         yield made
 
 
-def traced(site: Stand, number: int, deep: bool = False) -> dict[str, ViewTrace]:
+def traced(site: RealServers, number: int, deep: bool = False) -> dict[str, ViewTrace]:
     views = [site.view(store) for store in STORES]
     found = trace(site.declaration, site.control, f'{{"pk": "item{number}"}}', views, timeout=60, deep=deep)
     return dict(zip(STORES, found.views, strict=True))
 
 
-def test_what_stands_in_every_store(site: Stand) -> None:
+def test_what_stands_in_every_store(site: RealServers) -> None:
     site.put(0, 3, "one")
     site.wait_counted()
     site.delete(2)

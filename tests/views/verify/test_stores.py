@@ -33,8 +33,8 @@ from dynaview.views.verify.repair import Repair, Repairs
 from dynaview.views.verify.service import Asked, verify_declared
 from dynaview.views.verify.verifier import Limits
 from tests.support.follower_harness import QUICK
+from tests.support.real_servers import STORES, RealServers
 from tests.support.scripted import ScriptedTable
-from tests.support.stand import STORES, Stand
 from tests.support.until import until
 
 if TYPE_CHECKING:
@@ -400,16 +400,16 @@ def test_without_a_daemon_the_command_follows_the_views_itself(
     postgres_url: str,
 ) -> None:  # fmt: skip
     urls = {"dynamodb": dynamodb_endpoint, "redis": redis_url, "opensearch": opensearch_url, "postgres": postgres_url}
-    with Stand(tmp_path, urls, dynamodb) as stand:
-        stand.put(0, 50, "first")
-        stand.start()
-        until(lambda: all(stand.target(store).count() == 50 for store in STORES), "the fills", 60)
-        until(lambda: all(record.filled for record in stand.control.views()), "the fills to be recorded")
-        stand.daemon.stop()
-        stand.put(40, 20, "while nobody follows")
-        stand.delete(3)
+    with RealServers(tmp_path, urls, dynamodb) as real:
+        real.put(0, 50, "first")
+        real.start()
+        until(lambda: all(real.target(store).count() == 50 for store in STORES), "the fills", 60)
+        until(lambda: all(record.filled for record in real.control.views()), "the fills to be recorded")
+        real.daemon.stop()
+        real.put(40, 20, "while nobody follows")
+        real.delete(3)
         for store in STORES:
-            target = stand.target(store)
+            target = real.target(store)
             (key,) = [row.key for row in target.rows() if str(row.key).rstrip("',)").endswith("item7")]
             (seen,) = target.read([key])
             assert target.write_if_unchanged(
@@ -417,13 +417,13 @@ def test_without_a_daemon_the_command_follows_the_views_itself(
             ) == [APPLIED]
 
         def asked(*words: str) -> Result:
-            command = [words[0], "-f", str(stand.file), *words[1:]]
-            return CliRunner(env={**stand.environment}).invoke(cli, command)
+            command = [words[0], "-f", str(real.file), *words[1:]]
+            return CliRunner(env={**real.environment}).invoke(cli, command)
 
         done = asked("verify", "--json")
         assert done.exit_code == 1, done.output
         reports = json.loads(done.stdout)
         assert [(report["missing"], report["drift"]) for report in reports] == [(1, 1)] * 3
-        done = asked("repair", *(stand.view(store) for store in STORES))
+        done = asked("repair", *(real.view(store) for store in STORES))
         assert done.exit_code == 0, done.output
-        assert [stand.target(store).count() for store in STORES] == [59] * 3
+        assert [real.target(store).count() for store in STORES] == [59] * 3

@@ -1,4 +1,4 @@
-"""A stand: a table on DynamoDB Local, a view of it in each store, and a daemon that reaches all through proxies."""
+"""Real stores: a table on DynamoDB Local, a view of it in each store, and a daemon that reaches all through proxies."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ views:
 STORES = ("redis", "opensearch", "postgres")
 
 
-class Stand:
+class RealServers:
     """One test's own. `urls` are the real servers by the names of `dynaview.local`; `proxies` stand before them."""
 
     def __init__(self, folder: Path, urls: Mapping[str, str], dynamodb: DynamoDBClient) -> None:
         self.made = 0
         """How many changes were written."""
         self._dynamodb = dynamodb
-        self._prefix = f"stand{uuid.uuid4().hex[:10]}"
+        self._prefix = f"servers{uuid.uuid4().hex[:10]}"
         self._table = f"{self._prefix}_table"
         self._open = contextlib.ExitStack()
         dynamodb.create_table(
@@ -192,8 +192,8 @@ class Stand:
 
 
 @contextlib.contextmanager
-def stand(folder: Path, urls: Mapping[str, str], dynamodb: Any) -> Iterator[Stand]:
-    """A stand whose daemon runs."""
-    with Stand(folder, urls, dynamodb) as made:
+def real_servers(folder: Path, urls: Mapping[str, str], dynamodb: Any) -> Iterator[RealServers]:
+    """Real stores whose daemon runs."""
+    with RealServers(folder, urls, dynamodb) as made:
         made.start()
         yield made
