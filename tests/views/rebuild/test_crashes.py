@@ -11,7 +11,7 @@ import pytest
 
 from dynaview.views.control.errors import ControlUnavailable
 from dynaview.views.control.records import Options
-from tests.support.glass import VIEWS, Items, Readers, Writer, settled
+from tests.support.reader_oracle import VIEWS, Items, Readers, Writer, settled
 from tests.support.until import until
 from tests.support.worker_harness import WorkerHarness
 

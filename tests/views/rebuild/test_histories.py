@@ -26,7 +26,7 @@ from dynaview.sinks.port import ConditionalWrite, Outcome, SinkUnavailable
 from dynaview.views.control.records import Options
 from dynaview.views.rebuild import in_place as inplace
 from dynaview.views.rebuild.view_rebuild import ViewRebuild
-from tests.support.glass import VIEWS, Items, Readers, Writer, Wrong, settled
+from tests.support.reader_oracle import VIEWS, Items, Readers, Writer, Wrong, settled
 from tests.support.until import until
 from tests.support.worker_harness import WorkerHarness
 

@@ -1,4 +1,4 @@
-"""A table whose items' states are all known, and readers behind a glass: they look at every row, again and again, and
+"""A table whose items' states are all known, and readers that look at every row, again and again, and
 say when one shows what no reader may see.
 
 A row of a view is one place: an item under one of its codes. What it shows is the number of a change, or nothing. A
