@@ -35,8 +35,9 @@ from dynaview.sources.port import ScanFilter, ScanPage, TableDescription
 from dynaview.sources.session import Session
 from dynaview.sources.table import DynamoTable
 from dynaview.views.verify.findings import Report
+from dynaview.views.verify.limits import Limits
 from dynaview.views.verify.subject import Subject
-from dynaview.views.verify.verifier import Limits, Verification
+from dynaview.views.verify.verifier import Verification
 from tests.support.servers import servers
 from tests.support.shop import create_table
 

@@ -14,8 +14,9 @@ from dynaview.sinks.port import APPLIED, ConditionalWrite, Target
 from dynaview.views.retry import Retrier
 from dynaview.views.verify.caught_up import CaughtUp
 from dynaview.views.verify.findings import Finding, Report
+from dynaview.views.verify.limits import Limits
 from dynaview.views.verify.subject import Subject
-from dynaview.views.verify.verifier import Limits, Verification
+from dynaview.views.verify.verifier import Verification
 from tests.support.follower_harness import FollowerHarness
 from tests.support.simple import SHAPE, SimpleBound, layout
 from tests.support.until import until

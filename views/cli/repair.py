@@ -16,10 +16,10 @@ from dynaview.views.cli.columns import aligned
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.cli.verify import chosen, fail, keep, line_of, perform, scanning, show
 from dynaview.views.verify.findings import DRIFT, Report, VerifyError
+from dynaview.views.verify.limits import Limits
 from dynaview.views.verify.repair import MEANINGS, Repair, Repairs, RowRepair
 from dynaview.views.verify.selection import Listed, read_file
 from dynaview.views.verify.service import Asked
-from dynaview.views.verify.verifier import Limits
 
 HEAD = ("VIEW", "FOUND", "MENDED", *(kind.upper() for kind in DRIFT), "CHANGED", "LEFT", "DEAD")
 

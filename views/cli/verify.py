@@ -23,10 +23,10 @@ from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.embedded import following
 from dynaview.views.daemon.interpreter import tune
 from dynaview.views.verify.findings import DRIFT, Finding, Report, VerifyError
+from dynaview.views.verify.limits import Limits
 from dynaview.views.verify.repair import Repairs
 from dynaview.views.verify.schedule import result_of
 from dynaview.views.verify.service import Asked, ready, verify_declared
-from dynaview.views.verify.verifier import Limits
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -12,8 +12,9 @@ from dynaview.views.rebuild.context import Interrupted
 from dynaview.views.rebuild.view_rebuild import ViewRebuild
 from dynaview.views.retry import Retrier, Stop, Stopped
 from dynaview.views.verify.findings import Report
+from dynaview.views.verify.limits import Limits
 from dynaview.views.verify.subject import Subject
-from dynaview.views.verify.verifier import Limits, Verification
+from dynaview.views.verify.verifier import Verification
 
 log = logging.getLogger(__name__)
 

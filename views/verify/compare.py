@@ -16,9 +16,10 @@ from dynaview.sources.port import TableReader
 from dynaview.views.dead_letters import key_text
 from dynaview.views.retry import Retrier
 from dynaview.views.verify.findings import Finding
+from dynaview.views.verify.limits import Limits
 from dynaview.views.verify.service import FULL_IMAGES
 from dynaview.views.verify.subject import Subject
-from dynaview.views.verify.verifier import Limits, Verification
+from dynaview.views.verify.verifier import Verification
 
 
 @dataclass(slots=True)

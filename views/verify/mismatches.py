@@ -12,9 +12,6 @@ from dynaview.sinks.port import Stored
 from dynaview.sources.port import Key
 from dynaview.views.retry import Stopped
 
-MOST = 5000
-"""Rows that wait; then those who look wait as well."""
-
 WAKE = 0.2
 """Seconds after which those who wait for each other look whether they are to stop."""
 
@@ -34,11 +31,13 @@ class Mismatch:
 class Mismatches:
     """A bounded queue: many look and `put`, one judges."""
 
-    def __init__(self, stop: threading.Event, over: Callable[[], bool]) -> None:
-        """`stop` ends all waiting by `Stopped`; once `over` says so nobody judges any more, and nothing waits."""
+    def __init__(self, stop: threading.Event, over: Callable[[], bool], most: int) -> None:
+        """`stop` ends all waiting by `Stopped`; once `over` says so nobody judges any more, and nothing waits. `most`
+        are held, and judged together; then those who look wait as well."""
         self._stop = stop
         self._over = over
-        self._queue: queue.Queue[Mismatch | None] = queue.Queue(MOST)
+        self._most = most
+        self._queue: queue.Queue[Mismatch | None] = queue.Queue(most)
 
     def put(self, mismatch: Mismatch | None) -> None:
         """Let it be judged; None: nothing more comes."""
@@ -58,7 +57,7 @@ class Mismatches:
         ended = False
         while not ended or again:
             batch, again = again, []
-            while not ended and len(batch) < MOST:
+            while not ended and len(batch) < self._most:
                 try:
                     mismatch = self._queue.get(block=not batch, timeout=WAKE)
                 except queue.Empty:

@@ -17,9 +17,9 @@ from dynaview.views.control.store import ControlStore
 from dynaview.views.reasons import fault_reason
 from dynaview.views.retry import Retrier, Stop, Stopped
 from dynaview.views.verify.findings import Report, VerifyError
+from dynaview.views.verify.limits import Limits
 from dynaview.views.verify.repair import Repairs
 from dynaview.views.verify.service import Opened, prepare, ready
-from dynaview.views.verify.verifier import Limits
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from dynaview.sources.port import Key
 from dynaview.views.declarations.row_keys import row_key
 from dynaview.views.verify.findings import DRIFT, Finding, Kind, VerifyError
 from dynaview.views.verify.items import ItemReader
+from dynaview.views.verify.limits import READ
 from dynaview.views.verify.origins import item_key_of
 from dynaview.views.verify.subject import Subject
-from dynaview.views.verify.view_check import READ
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,11 +28,12 @@ from dynaview.views.reasons import rebuild_hint
 from dynaview.views.retry import Retrier
 from dynaview.views.verify.caught_up import CaughtUp
 from dynaview.views.verify.findings import Report, VerifyError
+from dynaview.views.verify.limits import Limits
 from dynaview.views.verify.origins import item_key_of, item_of, item_of_row
 from dynaview.views.verify.repair import Repairs
 from dynaview.views.verify.selection import Listed, Named, named_rows
 from dynaview.views.verify.subject import Subject
-from dynaview.views.verify.verifier import Limits, Verification
+from dynaview.views.verify.verifier import Verification
 
 FULL_IMAGES: ViewType = "NEW_AND_OLD_IMAGES"
 

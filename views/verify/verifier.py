@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -19,7 +19,7 @@ from dynaview.projections.attributes import Image, Shape
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import SinkError
 from dynaview.sources.port import Key, ScanFilter, ScanPage, TableReader
-from dynaview.views.budget import Budget, Capacity
+from dynaview.views.budget import Budget
 from dynaview.views.control.errors import ControlError
 from dynaview.views.control.records import PageCost, PageResult, Segment
 from dynaview.views.replay import leavings
@@ -30,9 +30,10 @@ from dynaview.views.verify.caught_up import Overtaken
 from dynaview.views.verify.changed_since import Recent
 from dynaview.views.verify.findings import Report, VerifyError
 from dynaview.views.verify.items import ItemReader
+from dynaview.views.verify.limits import Limits
 from dynaview.views.verify.selection import Named, standing
 from dynaview.views.verify.subject import Subject
-from dynaview.views.verify.view_check import READ, ViewCheck
+from dynaview.views.verify.view_check import ViewCheck
 from dynaview.views.waiting import WaitError
 
 MOST_SEGMENTS = 4
@@ -49,18 +50,6 @@ MOST_SAMPLE_SEGMENTS = 100_000
 NO_EXTRA = "rows that no item asks for are only found by verifying the whole view"
 
 Feed: TypeAlias = Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How a verification goes about its work."""
-
-    segments: int | None = None
-    """How many parts of the table are scanned at the same time; None: by the table's size, up to four."""
-    capacity: Capacity = field(default_factory=Capacity)
-    """What the scan may take of the table's read capacity."""
-    listed: int = 100
-    """How many findings a report lists."""
 
 
 class Verification:
@@ -91,9 +80,7 @@ class Verification:
         self._progress = progress
         self._description = self._retrier.insist(table.describe)
         self._budget = Budget(self._limits.capacity.rate(self._description), self._halt.wait)
-        self._checks = [
-            ViewCheck(subject, self._items, self._description.key, self._limits.listed) for subject in subjects
-        ]
+        self._checks = [ViewCheck(subject, self._items, self._description.key, self._limits) for subject in subjects]
         self._lock = threading.Lock()
         self._read = 0
 
@@ -239,8 +226,9 @@ class Verification:
         self._budget.spend(page.consumed)
 
     def _get(self, keys: Sequence[Key]) -> None:
-        for start in range(0, len(keys), READ):
-            part = keys[start : start + READ]
+        most = self._limits.read
+        for start in range(0, len(keys), most):
+            part = keys[start : start + most]
             pairs = [*zip(part, self._items.get(part), strict=True)]
             self._show([(key, image) for key, image in pairs if image is not None], 0)
             gone = [key for key, image in pairs if image is None]

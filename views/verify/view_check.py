@@ -48,12 +48,10 @@ from dynaview.views.verify.findings import (
     differing,
 )
 from dynaview.views.verify.items import ItemReader
+from dynaview.views.verify.limits import Limits
 from dynaview.views.verify.listed_rows import ListedRows, list_rows
 from dynaview.views.verify.mismatches import Mismatch, Mismatches
 from dynaview.views.verify.subject import Subject
-
-READ = 1000
-"""Rows read, or judged, together."""
 
 ROUNDS = 5
 """How often a row that keeps changing is looked at."""
@@ -85,21 +83,22 @@ class ViewCheck:
         subject: Subject,
         items: ItemReader,
         key: tuple[str, ...],
-        limit: int,
+        limits: Limits,
     ) -> None:
-        """`key` are the names of the table's key attributes, `limit` is how many findings the report lists."""
+        """`key` are the names of the table's key attributes, `limits` are the verification's."""
         self.subject = subject
         self.report = Report(subject.view, subject.target.generation, begun=time.time())
         self._items = items
         self._retrier = items.retrier
-        self._limit = limit
+        self._limits = limits
+        self._most = limits.read
         self._explained = Explained(subject, items.shape, key)
         self.failed: Exception | None = None
         """What ended the check before it was done."""
         self._listed: ListedRows | None = None
         self._lock = threading.Lock()
         self._telling = threading.Lock()
-        self._mismatches = Mismatches(items.retrier.stop, lambda: self.failed is not None)
+        self._mismatches = Mismatches(items.retrier.stop, lambda: self.failed is not None, limits.waiting)
         self._contested: dict[RowKey, Key] = {}
         self._told_foreign: set[RowKey] = set()
         self._taken: list[Mismatch] = []
@@ -122,8 +121,8 @@ class ViewCheck:
         counts = _Counts(len(items), dead_lettered=unreadable)
         for key, image in items:
             self._look(key, image, counts)
-        for start in range(0, len(counts.wanted), READ):
-            part = counts.wanted[start : start + READ]
+        for start in range(0, len(counts.wanted), self._most):
+            part = counts.wanted[start : start + self._most]
             rows = self._read([write.key for _, write, _ in part])
             for (key, write, content), stored in zip(part, rows, strict=True):
                 if self._agreement.is_right(write, content, stored):
@@ -164,15 +163,17 @@ class ViewCheck:
 
     def look_at_rows(self, left: Sequence[tuple[Key, Write]]) -> None:
         """Judge rows that their items may not ask for (any more); `left` as `leavings` makes them."""
-        for start in range(0, len(left), READ):
-            mismatches = [Mismatch(key, write.key, write.owner, None) for key, write in left[start : start + READ]]
+        for start in range(0, len(left), self._most):
+            mismatches = [
+                Mismatch(key, write.key, write.owner, None) for key, write in left[start : start + self._most]
+            ]
             asked = self._asked(mismatches)
             self._put_standing([each for each in mismatches if each.key not in asked[item_key(each.item)]])
 
     def _put_standing(self, mismatches: Sequence[Mismatch]) -> None:
         """Let those be judged whose rows stand, of items that ask for none."""
-        for start in range(0, len(mismatches), READ):
-            part = mismatches[start : start + READ]
+        for start in range(0, len(mismatches), self._most):
+            part = mismatches[start : start + self._most]
             for mismatch, stored in zip(part, self._read([each.key for each in part]), strict=True):
                 if stored is not None and stored.content is not None and mismatch.owner in ("", stored.owner):
                     mismatch.seen = stored
@@ -195,8 +196,8 @@ class ViewCheck:
         # Before the last look: a letter may be settled at any time.
         self._retrier.insist(lambda: self._explained.load([mismatch.item for mismatch in mismatches]))
         rows: list[Stored | None] = []
-        for start in range(0, len(mismatches), READ):
-            rows += self._read([mismatch.key for mismatch in mismatches[start : start + READ]])
+        for start in range(0, len(mismatches), self._most):
+            rows += self._read([mismatch.key for mismatch in mismatches[start : start + self._most]])
         again: list[Mismatch] = []
         findings: list[Finding] = []
         with self._lock:
@@ -310,7 +311,7 @@ class ViewCheck:
         for stored in self.subject.target.rows():
             if listed_rows.is_orphan(stored):
                 found[stored.key] = stored
-            if len(found) >= READ:
+            if len(found) >= self._most:
                 self.tell(self._extra(listed_rows, found))
                 found = {}
         self.tell(self._extra(listed_rows, found))
@@ -344,8 +345,8 @@ class ViewCheck:
     def _conflicts(self, listed_rows: ListedRows) -> None:
         """Rows of another item's which that item wants too; of the others the owner has changed meanwhile."""
         keys = [*self._contested]
-        for start in range(0, len(keys), READ):
-            part = keys[start : start + READ]
+        for start in range(0, len(keys), self._most):
+            part = keys[start : start + self._most]
             asked = self._asked([Mismatch(self._contested[key], key, "", None) for key in part])
             findings = []
             for key, row in zip(part, self._read(part), strict=True):
@@ -394,7 +395,7 @@ class ViewCheck:
                 self.report.count(finding.kind)
                 if finding.kind == "owner" and not finding.stuck and finding.item is not None:
                     self._taken.append(Mismatch(finding.item, finding.key, finding.write.owner, None))
-                if len(self.report.listed) < self._limit:
+                if len(self.report.listed) < self._limits.listed:
                     self.report.listed.append(finding)
         with self._telling:
             self.subject.found(findings)

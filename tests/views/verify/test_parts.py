@@ -20,7 +20,8 @@ from dynaview.views.retry import Retrier
 from dynaview.views.states import ViewState
 from dynaview.views.verify import changed_since as recent
 from dynaview.views.verify.findings import VerifyError
-from dynaview.views.verify.verifier import Limits, Verification
+from dynaview.views.verify.limits import Limits
+from dynaview.views.verify.verifier import Verification
 from tests.support.follower_harness import FollowerHarness
 from tests.support.scripted import ScriptedTable
 from tests.support.simple import SHAPE

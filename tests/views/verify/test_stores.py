@@ -29,9 +29,9 @@ from dynaview.views.daemon.table_worker import TableWorker, WorkerSettings
 from dynaview.views.declarations.load import load
 from dynaview.views.threads import Threads
 from dynaview.views.verify.findings import Report, VerifyError
+from dynaview.views.verify.limits import Limits
 from dynaview.views.verify.repair import Repair, Repairs
 from dynaview.views.verify.service import Asked, verify_declared
-from dynaview.views.verify.verifier import Limits
 from tests.support.follower_harness import QUICK
 from tests.support.real_servers import STORES, RealServers
 from tests.support.scripted import ScriptedTable

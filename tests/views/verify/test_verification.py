@@ -14,11 +14,9 @@ from dynaview.projections.rows import RowKey
 from dynaview.sinks.canonical import listed
 from dynaview.sinks.port import CanonicalRows, SinkRefused, SinkUnavailable, Stored
 from dynaview.views.retry import Retrier
-from dynaview.views.verify import mismatches as mismatches
-from dynaview.views.verify import view_check as check
 from dynaview.views.verify.caught_up import CaughtUp
 from dynaview.views.verify.findings import Finding, Report
-from dynaview.views.verify.verifier import Limits
+from dynaview.views.verify.limits import Limits
 from tests.support.follower_harness import FollowerHarness
 from tests.support.simple import SimpleBound
 from tests.support.until import until
@@ -90,17 +88,13 @@ def test_numbers_that_python_hashes_alike_are_told_apart(harness: FollowerHarnes
     assert found(whole(harness)) == {("different", row(1)), ("different", row(2))}
 
 
-def test_all_that_differs_is_counted_and_heard_and_some_is_listed(
-    harness: FollowerHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mismatches, "MOST", 7)
-    monkeypatch.setattr(check, "READ", 5)
+def test_all_that_differs_is_counted_and_heard_and_some_is_listed(harness: FollowerHarness) -> None:
     filled(harness, 230)
     held(harness).clear()
     for number in range(30):
         by_hand(harness.targets["one"], f"orphan {number}", (number,))
     heard: list[Finding] = []
-    report = whole(harness, limits=Limits(listed=3, segments=3), found=heard.extend)
+    report = whole(harness, limits=Limits(listed=3, segments=3, read=5, waiting=7), found=heard.extend)
     assert (report.missing, report.extra, len(report.listed)) == (230, 30, 3)
     assert len({finding.key for finding in heard}) == len(heard) == 260
 
