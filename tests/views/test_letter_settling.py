@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dynaview.views.control.records import Counts
-from dynaview.views.daemon import letter_settling
+from dynaview.views.daemon.letter_settling import SettlingPace
 from tests.support.until import until
 from tests.support.worker_harness import WorkerHarness
 
@@ -28,10 +28,9 @@ BOTH = ("cards", "reads")
 
 
 @pytest.fixture
-def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerHarness]:
-    monkeypatch.setattr(letter_settling, "LOOK_EVERY", 0.02)
-    monkeypatch.setattr(letter_settling, "FIRST", 0.05)
+def harness(tmp_path: Path) -> Iterator[WorkerHarness]:
     made = WorkerHarness(tmp_path, ROOMS)
+    made.settings.settling = SettlingPace(look_every=0.02, first=0.05)
     made.start()
     for view in BOTH:
         made.wait_state(view, "following")

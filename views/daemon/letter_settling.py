@@ -13,30 +13,35 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dynaview.projections.declaration import ViewDeclaration
-from dynaview.sinks.port import RejectedKind, Sink, SinkError
+from dynaview.sinks.port import RejectedKind, SinkError
 from dynaview.sources.errors import SourceError
-from dynaview.sources.port import TableReader
 from dynaview.views.control.errors import ControlError
 from dynaview.views.control.records import DeadLetterFilter, KeptLetter, ViewRecord
-from dynaview.views.control.store import ControlStore
+from dynaview.views.daemon.table import KeptTable
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.replay import Replay, replay_of
 from dynaview.views.states import ViewState
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY = 1.0
-"""Seconds between two looks whether letters are due, and whether row keys are free."""
-
-FIRST, LONGEST = 2.0, 600.0
-"""Seconds until letters are tried for the first time, and at most between two tries."""
-
 PAGE = 500
 """Letters that are looked at together."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettlingPace:
+    """In seconds."""
+
+    look_every: float = 1.0
+    """Between two looks whether letters are due, and whether row keys are free."""
+    first: float = 2.0
+    """Until letters are tried for the first time."""
+    longest: float = 600.0
+    """At most between two tries."""
 
 
 @dataclass(slots=True)
@@ -47,7 +52,7 @@ class _Due:
     """How many there were, and the highest id."""
     at: float
     """By the monotonic clock."""
-    wait: float = FIRST
+    wait: float
 
 
 class LetterSettling:
@@ -55,30 +60,27 @@ class LetterSettling:
 
     def __init__(
         self,
-        table_name: str,
-        views: Sequence[ViewDeclaration],
-        table: TableReader,
-        sinks: Mapping[str, Sink],
-        control: ControlStore,
+        table: KeptTable,
         stop: threading.Event,
-        mine: Callable[[], bool] = lambda: True,
+        mine: Callable[[], bool],
+        pace: SettlingPace,
     ) -> None:
-        """`sinks` are the opened ones by name; `mine` says whether this worker, of all that share the table, is the
-        one to settle letters."""
-        self._table_name = table_name
-        self._views = {view.name: view for view in views}
-        self._table = table
-        self._sinks = sinks
-        self._control = control
+        """`mine` says whether this worker, of all that share the table, is the one to settle letters."""
+        self._table_name = table.source.table
+        self._views = table.views
+        self._table = table.reader
+        self._sinks = table.sinks
+        self._control = table.control
         self._stop = stop
         self._mine = mine
+        self._pace = pace
         self._due: dict[str, _Due] = {}
         self._replays: dict[str, tuple[tuple[str, int], Replay]] = {}
         """By view, with what its rows are made by: a description of the table serves many looks."""
 
     def run(self) -> None:
         """Settle until told to stop."""
-        while not self._stop.wait(LOOK_EVERY):
+        while not self._stop.wait(self._pace.look_every):
             try:
                 self.settle()
             except ControlError:  # the pipelines say so, and wait for it
@@ -108,13 +110,13 @@ class LetterSettling:
         now = time.monotonic()
         due = self._due.get(view.name)
         if due is None or due.known != known:
-            due = self._due[view.name] = _Due(known, now + FIRST)
+            due = self._due[view.name] = _Due(known, now + self._pace.first, self._pace.first)
         owners = self._letters(view.name, RejectedKind.OWNER.value)
         if now < due.at and not owners:
             return
         replay = self._replay(view, record)
         if now >= due.at:
-            due.at, due.wait = now + due.wait, min(due.wait * 2, LONGEST)
+            due.at, due.wait = now + due.wait, min(due.wait * 2, self._pace.longest)
             last = 0
             while not self._stop.is_set() and (page := self._letters(view.name, after=last)):
                 last = page[-1].id
@@ -144,4 +146,4 @@ class LetterSettling:
     def _put_off(self, name: str) -> None:
         if name in self._due:
             due = self._due[name]
-            due.at, due.wait = time.monotonic() + due.wait, min(due.wait * 2, LONGEST)
+            due.at, due.wait = time.monotonic() + due.wait, min(due.wait * 2, self._pace.longest)

@@ -19,7 +19,7 @@ from dynaview.sources.errors import StreamDisabled
 from dynaview.sources.port import TableDescription
 from dynaview.views.control.errors import ControlUnavailable
 from dynaview.views.control.records import ViewRecord
-from dynaview.views.daemon.letter_settling import LetterSettling
+from dynaview.views.daemon.letter_settling import LetterSettling, SettlingPace
 from dynaview.views.daemon.pipelines import TablePipelines
 from dynaview.views.daemon.table import KeptTable, RunMonitor, Unwatched
 from dynaview.views.declarations.codec import encode
@@ -63,6 +63,8 @@ class WorkerSettings:
     """Seconds that an ending worker waits for AWS, and again for stores, that do not answer."""
     share: CoordinatorSettings = field(default_factory=CoordinatorSettings)
     rebuild: RebuildSettings = field(default_factory=RebuildSettings)
+    settling: SettlingPace = field(default_factory=SettlingPace)
+    """Of dead letters that settle by themselves."""
 
 
 class TableWorker:
@@ -116,15 +118,8 @@ class TableWorker:
             mine=partial(self._holds, "verify"),
         )
         self._threads.spawn(f"verify-{self.source.name}", rounds.run)
-        settling = LetterSettling(
-            self.source.table,
-            self._views,
-            self._kept.reader,
-            self._kept.sinks,
-            self._control,
-            self._stop,
-            mine=partial(self._holds, "letters"),
-        )
+        mine = partial(self._holds, "letters")
+        settling = LetterSettling(self._kept, self._stop, mine, self._settings.settling)
         self._threads.spawn(f"letters-{self.source.name}", settling.run)
 
     def stop(self) -> None:
