@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -40,20 +40,23 @@ class Recent:
         shape: Shape,
         retrier: Retrier,
         settings: ReadSettings = PACE,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._table = table
         self._description = description
         self._shape = shape
         self._retrier = retrier
         self._settings = settings
+        self._clock = clock
 
     def obstacle(self, at: float) -> str | None:
         """Why the stream cannot tell all that has changed since then; None where it can."""
         whole = "verify the whole view (without --since)"
         if self._description.stream_arn is None:
             return f"the stream of table {self._description.name} is off, so what has changed is not known: {whole}"
-        if at < time.time() - REACH:
-            return f"a stream reaches back 24 hours, to {moment(time.time() - REACH)}: {whole}"
+        reach = self._clock() - REACH
+        if at < reach:
+            return f"a stream reaches back 24 hours, to {moment(reach)}: {whole}"
         label = _LABEL.search(self._description.stream_arn)
         on = None if label is None else datetime.fromisoformat(label[1]).replace(tzinfo=UTC).timestamp()
         if on is not None and at < on:

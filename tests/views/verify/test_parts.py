@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from dynaview.sources.port import Key
 from dynaview.views.budget import Capacity
 from dynaview.views.retry import Retrier
 from dynaview.views.states import ViewState
-from dynaview.views.verify import changed_since as recent
+from dynaview.views.verify.changed_since import Recent
 from dynaview.views.verify.findings import VerifyError
 from dynaview.views.verify.limits import Limits
 from dynaview.views.verify.verifier import Verification
@@ -102,18 +103,21 @@ def test_what_has_changed_of_late_is_taken_from_the_stream(tmp_path: Path) -> No
     harness.stop()
 
 
-def test_since_a_time_that_the_stream_does_not_reach_is_refused(
-    harness: FollowerHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_since_a_time_that_the_stream_does_not_reach_is_refused(harness: FollowerHarness) -> None:
     filled(harness)
     with pytest.raises(VerifyError, match="reaches back 24 hours"):
         verification(harness).since(harness.table.now - 25 * 3600)
-    monkeypatch.setattr(recent, "REACH", 10**10)
-    with pytest.raises(VerifyError, match="is on only since 2026-01-01T00:00:00Z: verify the whole view"):
-        verification(harness).since(1_700_000_000)
     harness.table.disable_stream()
     with pytest.raises(VerifyError, match="is off"):
         verification(harness).since(harness.table.now - 5)
+
+
+def test_since_a_time_before_the_stream_was_switched_on_is_refused() -> None:
+    table = ScriptedTable()
+    on = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+    recent = Recent(table, table.describe(), SHAPE, Retrier(seconds=0.0), clock=lambda: on + 3600)
+    assert recent.obstacle(on) is None
+    assert "is on only since 2026-01-01T00:00:00Z: verify the whole view" in (recent.obstacle(on - 1) or "")
 
 
 # What stands in the way
