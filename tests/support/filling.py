@@ -24,7 +24,13 @@ from dynaview.views.workers.coordinator import ShardCoordinator
 from tests.support.simple import SHAPE
 
 QUICK_REBUILDS = RebuildSettings(
-    look_every=0.01, wait_every=0.005, check_every=0.01, refused_for=0.3, stalled_after=10.0, sample=50
+    look_every=0.01,
+    wait_every=0.005,
+    check_every=0.01,
+    refused_for=0.3,
+    stalled_after=10.0,
+    catch_up_every=0.001,
+    sample=50,
 )
 
 HEAD = """

@@ -44,13 +44,6 @@ MARGIN = 300.0
 """Seconds before the export's time from which changes are read: creation times are approximate, and what the export
 has already does no harm."""
 
-SPARE = 300.0
-"""Seconds before records are trimmed by which they must have been asked for."""
-
-PACE = 0.5
-"""Seconds between two reads of an open shard: its other two readers have the right of way (AWS allows five reads a
-second)."""
-
 CLOSED_PACE = 0.05
 """Seconds between two reads of a closed shard, which the others seldom read any more."""
 
@@ -298,7 +291,7 @@ class CatchUp:
                 self._reach()
                 return
             # The daemon's two readers have the right of way where they are still at work.
-            self._context.pause(PACE if shard.last is None else CLOSED_PACE)
+            self._context.pause(self._context.settings.catch_up_every if shard.last is None else CLOSED_PACE)
 
     def _wait(self, error: SourceError, backoff: Backoff) -> None:
         if policy(error).action is Action.AGAIN:
@@ -309,7 +302,7 @@ class CatchUp:
 
     def _reach(self) -> None:
         """What is read from its beginning must not have lost its beginning."""
-        if time.time() - self._since > RETENTION - SPARE:
+        if time.time() - self._since > RETENTION - self._context.settings.catch_up_spare:
             raise TooLate("DynamoDB keeps stream records for 24 hours")
 
     # Keeping

@@ -62,6 +62,11 @@ class RebuildSettings:
     """After which a view whose store does not answer holds up no other view of the same scan any longer."""
     again_after: float = 600.0
     """After a failed (or cancelled) rebuild, before a declaration asks for another one."""
+    catch_up_every: float = 0.5
+    """Between two reads of an open shard by a rebuild from an export: its other two readers have the right of way (AWS
+    allows five reads a second)."""
+    catch_up_spare: float = 300.0
+    """Before records are trimmed, by which such a rebuild must have asked for them."""
     sample: int = 500
     """About how many items are read again before a swap."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,11 @@ from dynaview.sources.port import ExportStatus
 from dynaview.views.control.records import Options, Rebuild
 from dynaview.views.rebuild import catch_up as history
 from dynaview.views.rebuild import exports as exported
+from dynaview.views.rebuild.context import RebuildSettings
 from dynaview.views.streaming.offsets import Delivery
 from dynaview.views.streaming.shard_reader import ShardReader
 from tests.support.exports import TABLE_ARN, data_file
+from tests.support.filling import QUICK_REBUILDS
 from tests.support.poller import Poller
 from tests.support.scripted import ScriptedTable
 from tests.support.snapshots import Exporter, Snapshot, snapshot
@@ -94,11 +98,6 @@ class Life:
         assert self.harness.control.dead_letters.find() == []
 
 
-@pytest.fixture(autouse=True)
-def pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history, "PACE", 0.001)
-
-
 @pytest.fixture
 def life(tmp_path: Path) -> Iterator[Life]:
     made = started(tmp_path)
@@ -106,9 +105,15 @@ def life(tmp_path: Path) -> Iterator[Life]:
     made.harness.close()
 
 
-def started(folder: Path, views: str = CARDS + READS, table: ScriptedTable | None = None) -> Life:
+def started(
+    folder: Path,
+    views: str = CARDS + READS,
+    table: ScriptedTable | None = None,
+    rebuild: RebuildSettings = QUICK_REBUILDS,
+) -> Life:
     folder.mkdir(exist_ok=True)
     life = Life(WorkerHarness(folder, views, table))
+    life.harness.settings.rebuild = rebuild
     for number in range(20):
         life.put(f"p{number}", seat=f"s{number}")
     life.harness.start()
@@ -483,25 +488,25 @@ def test_a_throttled_history_slows_down_and_goes_on(life: Life) -> None:
     life.check()
 
 
-def test_a_history_that_the_stream_no_longer_holds_ends_the_rebuild(
-    life: Life, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken = life.snapshot()
-    life.put("p1")
-    life.caught_up()
-    place = life.exporter.full(Snapshot(taken.at - 22 * HOUR, taken.items))
-    monkeypatch.setattr("dynaview.views.rebuild.catch_up.SPARE", 3 * HOUR)  # as if it had waited for two hours
-    life.ask(place, views=["reads"])
-    failed(life, "reads", "no longer holds", "24 hours")
+def test_a_history_that_the_stream_no_longer_holds_ends_the_rebuild(tmp_path: Path) -> None:
+    # As if it had waited for two hours.
+    life = started(tmp_path / "x", rebuild=replace(QUICK_REBUILDS, catch_up_spare=3 * HOUR))
+    with closing(life.harness):
+        taken = life.snapshot()
+        life.put("p1")
+        life.caught_up()
+        life.ask(life.exporter.full(Snapshot(taken.at - 22 * HOUR, taken.items)), views=["reads"])
+        failed(life, "reads", "no longer holds", "24 hours")
 
 
-def test_the_history_leaves_the_readers_of_open_shards_their_turns(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history, "PACE", 0.3)
-    life.harness.table.page = 5
-    began = time.monotonic()
-    life.ask(life.exporter.full(life.snapshot()), views=["reads"])
-    life.harness.wait_ended("reads")
-    assert time.monotonic() - began > 3 * 0.3  # four pages of twenty records
+def test_the_history_leaves_the_readers_of_open_shards_their_turns(tmp_path: Path) -> None:
+    life = started(tmp_path / "x", rebuild=replace(QUICK_REBUILDS, catch_up_every=0.3))
+    with closing(life.harness):
+        life.harness.table.page = 5
+        began = time.monotonic()
+        life.ask(life.exporter.full(life.snapshot()), views=["reads"])
+        life.harness.wait_ended("reads")
+        assert time.monotonic() - began > 3 * 0.3  # four pages of twenty records
 
 
 def test_shards_are_read_parents_first_and_those_from_before_the_export_not_at_all(tmp_path: Path) -> None:
