@@ -30,7 +30,8 @@ from dynaview.views.threads import Threads
 from dynaview.views.workers.coordinator import CoordinatorSettings, ShardCoordinator
 from tests.support.filling import QUICK_REBUILDS
 from tests.support.follower_harness import QUICK
-from tests.support.scripted import ScriptedStream, ScriptedTable
+from tests.support.scripted import ScriptedTable
+from tests.support.scripted_stream import ScriptedStream
 from tests.support.until import until
 
 HEAD = """

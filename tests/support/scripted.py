@@ -19,7 +19,6 @@ import bisect
 import copy
 import itertools
 import random
-import re
 import threading
 import zlib
 from collections import Counter, deque
@@ -34,6 +33,7 @@ from dynaview.sources.errors import IteratorExpired, SourceRefused, StreamGone, 
 from dynaview.sources.port import ExportStatus, Key, Page, ScanFilter, ScanPage, ScanPosition, Shard, TableDescription
 from tests.support.calls import Calls
 from tests.support.records import Item, Record, ShardRecords, StreamRecords, broken
+from tests.support.scripted_stream import ScriptedStream, parts
 
 ITERATOR_LIFE = 15 * 60
 
@@ -338,7 +338,7 @@ class ScriptedTable(Calls):
 
     def records(self, arn: str, iterator: str, limit: int, shape: Shape) -> Page[Any]:
         """What GetRecords answers."""
-        epoch, born, position, shard_id = _parts(iterator)
+        epoch, born, position, shard_id = parts(iterator)
         with self._lock:
             if int(epoch) != self._epoch or self.now - float(born) > ITERATOR_LIFE:
                 raise IteratorExpired(f"shard {shard_id}")
@@ -468,35 +468,6 @@ class ScriptedTable(Calls):
         return items, sorted((self._hash(item), identity) for identity, item in items.items())
 
 
-class ScriptedStream:
-    """A `StreamReader` of a scripted table."""
-
-    def __init__(self, table: ScriptedTable, arn: str, shape: Shape) -> None:
-        self.arn = arn
-        self._table = table
-        self._shape = shape
-
-    def shards(self) -> list[Shard]:
-        """See `StreamReader.shards`."""
-        self._table.enter("shards")
-        return self._table.listing(self.arn)
-
-    def children(self, shard_id: str) -> list[Shard]:
-        """See `StreamReader.children`."""
-        self._table.enter("children", shard_id)
-        return [shard for shard in self._table.listing(self.arn) if shard.parent == shard_id]
-
-    def open(self, shard_id: str, after: str | None) -> str:
-        """See `StreamReader.open`."""
-        self._table.enter("open", shard_id, after)
-        return self._table.iterator(self.arn, shard_id, after)
-
-    def read(self, iterator: str, limit: int = 1000) -> Page[Any]:
-        """See `StreamReader.read`."""
-        self._table.enter("read", _parts(iterator)[3])
-        return self._table.records(self.arn, iterator, limit, self._shape)
-
-
 def _hash(name: str, partition: Attr) -> int:
     """Where a partition key lies in the ring."""
     return zlib.crc32(item_key({name: partition}).encode())
@@ -504,10 +475,3 @@ def _hash(name: str, partition: Attr) -> int:
 
 def _typed(item: Item) -> dict[str, Attr]:
     return {name: attribute(plain) for name, plain in item.items()}
-
-
-def _parts(iterator: str) -> tuple[str, str, str, str]:
-    matched = re.fullmatch(r"(\d+)/([\d.e+]+)/(\d+)/(.+)", iterator)
-    if matched is None:
-        raise SourceRefused("not an iterator")
-    return matched[1], matched[2], matched[3], matched[4]

@@ -1,4 +1,4 @@
-"""A table of twenty items with two views that follow it, on stores in memory."""
+"""What tests of rebuilds find running: a worker with two views that follow a table, and a table that is exported."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from tests.support.rebuilding import BOTH, begin, item
 from tests.support.until import until
 from tests.support.worker_harness import WorkerHarness
+from tests.views.rebuild.exported import Life, started
 
 
 @pytest.fixture
@@ -23,3 +24,10 @@ def harness(tmp_path: Path) -> Iterator[WorkerHarness]:
         until(lambda view=view: made.record(view).counts.read == 20, f"{view} to come to rest")  # type: ignore[misc]
     yield made
     made.close()
+
+
+@pytest.fixture
+def life(tmp_path: Path) -> Iterator[Life]:
+    made = started(tmp_path)
+    yield made
+    made.harness.close()

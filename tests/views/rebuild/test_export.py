@@ -2,134 +2,27 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from dynaview.sinks.memory import MemorySink
 from dynaview.sources.errors import Throttled
-from dynaview.sources.port import ExportStatus
-from dynaview.views.control.records import Options, Rebuild
 from dynaview.views.rebuild import catch_up as history
-from dynaview.views.rebuild import exports as exported
-from dynaview.views.rebuild.context import RebuildSettings
 from dynaview.views.streaming.offsets import Delivery
 from dynaview.views.streaming.shard_reader import ShardReader
-from tests.support.exports import TABLE_ARN, data_file
 from tests.support.filling import QUICK_REBUILDS
 from tests.support.poller import Poller
 from tests.support.scripted import ScriptedTable
-from tests.support.snapshots import Exporter, Snapshot, snapshot
+from tests.support.snapshots import Snapshot
 from tests.support.until import until
-from tests.support.worker_harness import CARDS, READS, WorkerHarness
-
-VIEWS = ("cards", "reads")
-HOUR = 3600.0
-PHASES = (Phase.explicit, Phase.generate)
-"""Without shrinking: an example takes a second."""
-
-SEATS = """
-  seats:
-    source: shop
-    sink: {sink}
-    {place}
-    match: {{pk: "{{pk}}", sk: s}}
-    fields: {{seat: seat, value: value}}
-"""
-SEATS_BESIDE = SEATS.format(sink="reads", place="table: seats\n    key: seat")
-SEATS_IN_PLACE = SEATS.format(sink="cache", place='type: hash\n    key: "seat:{seat}"')
-
-
-class Life:
-    """A table whose values only grow."""
-
-    def __init__(self, harness: WorkerHarness) -> None:
-        self.harness = harness
-        self.exporter = Exporter(harness.folder / "exports", harness.table)
-        self._last = 0
-
-    def put(self, key: str, **more: Any) -> None:
-        self._last += 1
-        self.harness.table.put({"pk": key, "sk": "s", "value": str(self._last)} | more)
-
-    def delete(self, key: str) -> None:
-        self.harness.table.delete({"pk": key, "sk": "s"})
-
-    def snapshot(self) -> Snapshot:
-        return snapshot(self.harness.table)
-
-    def expected(self, view: str) -> dict[Any, Any]:
-        if view == "cards":
-            return {f"card:{item['pk']}:s": {"value": item["value"]} for item in self.harness.table.items()}
-        rows = [{name: item[name] for name in ("pk", "sk", "value")} for item in self.harness.table.items()]
-        return {(row["pk"], row["sk"]): row for row in rows}
-
-    def ask(self, *exports: str, views: Sequence[str] = VIEWS, yes: bool = False) -> None:
-        self.harness.rebuild(*views, options=Options(exports=exports, yes=yes, segments=2))
-
-    def caught_up(self, views: Sequence[str] = VIEWS) -> None:
-        """Wait until the views show all that was written by now."""
-        now = time.time()
-        for view in views:
-            until(lambda view=view: (self.harness.record(view).watermark or 0.0) > now, f"{view} to catch up")  # type: ignore[misc]
-
-    def check(self, *, generation: int = 2) -> None:
-        for view in VIEWS:
-            assert self.harness.record(view).generation == generation
-            self.harness.wait_rows(view, self.expected(view))
-        assert self.harness.control.dead_letters.find() == []
-
-    def check_seats(self) -> None:
-        """Every seat shows who sits there."""
-        seats = {item["seat"]: item["value"] for item in self.harness.table.items() if "seat" in item}
-
-        def shown() -> dict[Any, Any]:
-            return {row["seat"]: row["value"] for row in self.harness.rows("seats").values()}
-
-        until(lambda: shown() == seats, f"the seats to be {seats}, not {shown()}")
-        assert self.harness.control.dead_letters.find() == []
-
-
-@pytest.fixture
-def life(tmp_path: Path) -> Iterator[Life]:
-    made = started(tmp_path)
-    yield made
-    made.harness.close()
-
-
-def started(
-    folder: Path,
-    views: str = CARDS + READS,
-    table: ScriptedTable | None = None,
-    rebuild: RebuildSettings = QUICK_REBUILDS,
-) -> Life:
-    folder.mkdir(exist_ok=True)
-    life = Life(WorkerHarness(folder, views, table))
-    life.harness.settings.rebuild = rebuild
-    for number in range(20):
-        life.put(f"p{number}", seat=f"s{number}")
-    life.harness.start()
-    for view in life.harness.declaration.views:
-        life.harness.wait_state(view, "following")
-    return life
-
-
-def failed(life: Life, view: str, *words: str) -> Rebuild:
-    """The rebuild failed for the reason in words, and what readers see is as it was."""
-    found = life.harness.wait_ended(view, "failed")
-    for word in words:
-        assert word in found.reason, found.reason
-    assert life.harness.record(view).generation == 1
-    life.harness.wait_rows(view, life.expected(view))
-    return found
+from tests.support.worker_harness import READS
+from tests.views.rebuild.exported import HOUR, SEATS_BESIDE, SEATS_IN_PLACE, VIEWS, Life, failed, started
 
 
 def test_what_the_stream_tells_since_the_export_is_in_the_view_and_the_table_is_not_read(life: Life) -> None:
@@ -355,124 +248,6 @@ def test_in_place_no_older_row_shows_over_the_tombstone_of_another_item_even_for
         life.harness.close()
 
 
-# What is refused before anything is begun
-
-
-def test_an_export_of_another_table_is_refused(life: Life) -> None:
-    other = TABLE_ARN.replace("shop", "stock")
-    life.ask(life.exporter.full(life.snapshot(), tableArn=other), views=["reads"])
-    assert failed(life, "reads", "is an export of", "stock", "not of").generation == 0
-
-
-def test_an_export_of_the_table_before_it_was_made_anew_is_refused(life: Life) -> None:
-    life.ask(life.exporter.full(life.snapshot(), tableId="table-before"), views=["reads"])
-    assert failed(life, "reads", "earlier table").generation == 0
-
-
-@pytest.mark.parametrize("hours", [23.1, 400])
-def test_an_export_older_than_the_stream_reaches_back_is_refused(life: Life, hours: float) -> None:
-    taken = life.snapshot()
-    life.ask(life.exporter.full(Snapshot(taken.at - hours * HOUR, taken.items)))
-    for view in VIEWS:
-        assert failed(life, view, "reaches back", "incremental export", "--from-export").generation == 0
-
-
-def test_an_export_from_before_the_stream_was_switched_on_is_refused(
-    life: Life, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken = life.snapshot()
-    monkeypatch.setattr(exported, "stream_made", lambda arn: taken.at + 1)
-    life.ask(life.exporter.full(taken), views=["reads"])
-    assert failed(life, "reads", "switched on").generation == 0
-
-
-def test_an_export_of_the_future_is_refused(life: Life) -> None:
-    taken = life.snapshot()
-    life.ask(life.exporter.full(Snapshot(taken.at + HOUR, taken.items)), views=["reads"])
-    assert failed(life, "reads", "has not come yet").generation == 0
-
-
-def test_exports_with_a_hole_between_them_are_refused(life: Life) -> None:
-    taken = life.snapshot()
-    old = Snapshot(taken.at - 40 * HOUR, taken.items)
-    late = Snapshot(taken.at - 30 * HOUR, taken.items)
-    life.ask(life.exporter.full(old), life.exporter.incremental(late, taken), views=["reads"])
-    assert failed(life, "reads", "after the end of").generation == 0
-
-
-def test_an_incremental_export_alone_is_refused(life: Life) -> None:
-    taken = life.snapshot()
-    life.ask(life.exporter.incremental(Snapshot(taken.at - HOUR, {}), taken), views=["reads"])
-    assert failed(life, "reads", "the full export").generation == 0
-
-
-def test_an_incremental_export_that_cannot_tell_what_rows_to_remove_is_refused(tmp_path: Path) -> None:
-    life = started(tmp_path / "x", SEATS_BESIDE)
-    try:
-        taken = life.snapshot()
-        before = Snapshot(taken.at - HOUR, taken.items)
-        life.ask(
-            life.exporter.full(before), life.exporter.incremental(before, taken, view="NEW_IMAGE"), views=["seats"]
-        )
-        found = life.harness.wait_ended("seats", "failed")
-        assert "NEW_AND_OLD_IMAGES" in found.reason
-        assert found.generation == 0
-    finally:
-        life.harness.close()
-
-
-def test_a_folder_without_an_export_is_refused(life: Life, tmp_path: Path) -> None:
-    life.ask(str(tmp_path / "nothing"), views=["reads"])
-    assert failed(life, "reads", "no DynamoDB export").generation == 0
-
-
-def test_an_export_that_aws_says_is_filtered_is_refused(life: Life) -> None:
-    place = life.exporter.full(life.snapshot())
-    for arn in life.harness.table.exports:
-        life.harness.table.exports[arn] = ExportStatus("COMPLETED", filtered=True)
-    life.ask(place, views=["reads"])
-    assert failed(life, "reads", "filtered").generation == 0
-
-
-def test_an_export_that_aws_does_not_know_asks(life: Life) -> None:
-    place = life.exporter.full(life.snapshot())
-    life.harness.table.exports.clear()
-    life.ask(place, views=["reads"])
-    until(lambda: life.harness.rebuilt("reads").answer == "?", "it to ask")
-    found = life.harness.rebuilt("reads")
-    assert "AWS does not know the export" in found.reason
-    assert found.generation == 0
-    life.harness.control.rebuilds.answer("reads", "yes")
-    life.harness.wait_ended("reads")
-    life.harness.wait_rows("reads", life.expected("reads"))
-
-
-def cut(place: str) -> None:
-    file = data_file(Path(place), 2)
-    file.write_bytes(file.read_bytes()[:-9])
-
-
-def test_an_export_cut_short_is_refused_in_place_before_a_row_is_touched(life: Life) -> None:
-    place = life.exporter.full(life.snapshot())
-    cut(place)
-    life.ask(place, views=["cards"])
-    assert failed(life, "cards", "cut short").generation == 0
-    assert {row.generation for row in life.harness.target("cards").rows()} == {1}
-
-
-def test_an_export_cut_short_ends_a_rebuild_beside_and_leaves_what_readers_see(life: Life) -> None:
-    place = life.exporter.full(life.snapshot())
-    cut(place)
-    life.ask(place, views=["reads"])
-    failed(life, "reads", "cut short")
-    life.put("p7")
-    life.harness.wait_rows("reads", life.expected("reads"))
-    assert life.harness.sinks["reads"].published(life.harness.declaration.views["reads"].layout) == 1
-
-
-# On the way
-
-
 def test_a_throttled_history_slows_down_and_goes_on(life: Life) -> None:
     taken = life.snapshot()
     life.put("p1")
@@ -536,95 +311,3 @@ def test_shards_are_read_parents_first_and_those_from_before_the_export_not_at_a
         assert opened.index(child) < opened.index(grandchild)
     finally:
         life.harness.close()
-
-
-@settings(
-    max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck)
-)
-@given(data=st.data())
-def test_rebuilt_from_exports_at_any_moment_views_show_the_table_and_never_an_older_row(data: st.DataObject) -> None:
-    key = st.sampled_from([f"p{number}" for number in range(8)])
-    step = st.tuples(st.sampled_from(["put", "put", "delete", "roll", "restart"]), key)
-    early, middle, late, during = (data.draw(st.lists(step, max_size=12)) for _ in range(4))
-    page, chain, restarts = data.draw(st.integers(1, 30)), data.draw(st.booleans()), data.draw(st.integers(0, 2))
-    with tempfile.TemporaryDirectory() as folder:
-        life = started(Path(folder))
-        harness = life.harness
-
-        def live(steps: Sequence[tuple[str, str]]) -> None:
-            for what, name in steps:
-                if what == "put":
-                    life.put(name)
-                elif what == "delete":
-                    life.delete(name)
-                elif what == "roll":
-                    harness.table.roll(harness.table.leaves[-1])
-
-        try:
-            live(early)
-            first = life.snapshot()
-            live(middle)
-            second = life.snapshot()
-            live(late)
-            places = [life.exporter.full(first)]
-            if chain:
-                places.append(life.exporter.incremental(first, second))
-            harness.table.page = page
-            with Poller(harness, *VIEWS) as poller:
-                life.ask(*places)
-                live(during)
-                for _ in range(restarts):
-                    phases = {harness.rebuilt(view).phase for view in VIEWS}
-                    harness.restart()
-                    until(lambda before=phases: {harness.rebuilt(view).phase for view in VIEWS} != before, "a step")  # type: ignore[misc]
-                for view in VIEWS:
-                    harness.wait_ended(view)
-                life.check()
-            assert poller.wrong == []
-            assert poller.rounds > 2
-        finally:
-            harness.close()
-
-
-@pytest.mark.parametrize("views", [SEATS_BESIDE, SEATS_IN_PLACE])
-@settings(max_examples=4, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
-@given(data=st.data())
-def test_rows_that_move_between_items_all_the_time_are_where_they_belong(data: st.DataObject, views: str) -> None:
-    move = st.tuples(st.integers(0, 5), st.integers(0, 3))
-    early, middle, late, during = (data.draw(st.lists(move, max_size=15)) for _ in range(4))
-    page, chain, damaged = data.draw(st.integers(1, 30)), data.draw(st.booleans()), data.draw(st.booleans())
-    with tempfile.TemporaryDirectory() as folder:
-        life = started(Path(folder), views)
-        seated: dict[int, int] = {number: number for number in range(20)}
-
-        def live(moves: Sequence[tuple[int, int]]) -> None:
-            for who, seat in moves:
-                for other in [other for other, held in seated.items() if held == seat and other != who]:
-                    life.delete(f"p{other}")
-                    del seated[other]
-                life.put(f"p{who}", seat=f"s{seat}")
-                seated[who] = seat
-
-        try:
-            live(early)
-            first = life.snapshot()
-            live(middle)
-            second = life.snapshot()
-            live(late)
-            places = [life.exporter.full(first)]
-            if chain:
-                places.append(life.exporter.incremental(first, second))
-            life.harness.table.page = page
-            life.caught_up(["seats"])
-            if damaged:
-                sink = life.harness.sinks["cache" if views == SEATS_IN_PLACE else "reads"]
-                assert isinstance(sink, MemorySink)
-                sink._find(life.harness.target("seats").layout, 1).held.clear()
-            with Poller(life.harness, "seats", lost=damaged) as poller:
-                life.ask(*places, views=["seats"], yes=True)
-                live(during)
-                life.harness.wait_ended("seats")
-                life.check_seats()
-            assert poller.wrong == []
-        finally:
-            life.harness.close()
