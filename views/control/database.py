@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dynaview.projections.urls import AddressError, host_of, safe_url
-from dynaview.views.control import migrations, tables
+from dynaview.views.control import tables
 from dynaview.views.control.errors import ControlError, ControlMissing, ControlUnavailable
+from dynaview.views.control.migrations import BASELINE, MIGRATIONS, Migrations, newest
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +27,11 @@ CREATION = 7_370_212_905_331_874
 class Database:
     """Connections to one database that holds the tables. Safe to use from several threads."""
 
-    def __init__(self, url: str, *, create: bool = True) -> None:
-        """See `ControlStore`."""
+    def __init__(self, url: str, *, create: bool = True, migrations: Migrations = MIGRATIONS) -> None:
+        """See `ControlStore`; `migrations` are what leads from an earlier schema to this one."""
         parsed = _parsed(url)
+        self._migrations = migrations
+        self._newest = newest(migrations)
         self.name = safe_url(url)
         self._sqlite = parsed.get_backend_name() == "sqlite"
         self.file = Path(str(parsed.database)) if self._sqlite else None
@@ -114,7 +117,7 @@ class Database:
         found = self._found()
         if found is None and not create:
             raise self._missing()
-        if found == migrations.newest():
+        if found == self._newest:
             return
         if found is not None:
             self._check(found, create)
@@ -124,7 +127,7 @@ class Database:
             if found is None:
                 tables.meta.create_all(connection)
                 if connection.execute(sa.select(tables.about.c.schema_version)).scalar() is None:
-                    connection.execute(tables.about.insert().values(schema_version=migrations.newest()))
+                    connection.execute(tables.about.insert().values(schema_version=self._newest))
             else:
                 self._migrate(connection)
 
@@ -136,30 +139,30 @@ class Database:
             return found
 
     def _check(self, found: int, migrate: bool) -> None:
-        if found < migrations.BASELINE:
+        if found < BASELINE:
             raise ControlError(
                 f"the control store {self.name} was made by an earlier dynaview (its schema is {found}, this one "
-                f"needs {migrations.BASELINE} or later): name another store with control:, and fill the views anew"
+                f"needs {BASELINE} or later): name another store with control:, and fill the views anew"
             )
-        if found > migrations.newest():
+        if found > self._newest:
             raise ControlError(
                 f"the control store {self.name} was made by a newer dynaview (its schema is {found}, this one "
-                f"knows {migrations.newest()}): install that version, or name another store with control:"
+                f"knows {self._newest}): install that version, or name another store with control:"
             )
         if not migrate:
             raise ControlError(
                 f"the control store {self.name} was made by an earlier dynaview (its schema is {found}, this one "
-                f"needs {migrations.newest()}): the next dynaview run brings it up to date"
+                f"needs {self._newest}): the next dynaview run brings it up to date"
             )
 
     def _migrate(self, connection: sa.Connection) -> None:
         """Run what is still to be run; another process may have done so meanwhile."""
         begun = connection.execute(sa.select(tables.about.c.schema_version)).scalar_one()
-        for number in sorted(migrations.MIGRATIONS):
+        for number in sorted(self._migrations):
             if number > begun:
-                migrations.MIGRATIONS[number](connection)
+                self._migrations[number](connection)
                 log.info("the control store %s has schema %d now", self.name, number)
-        connection.execute(tables.about.update().values(schema_version=migrations.newest()))
+        connection.execute(tables.about.update().values(schema_version=self._newest))
 
     def close(self) -> None:
         """Give back connections."""

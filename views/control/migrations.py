@@ -8,16 +8,19 @@ number, so a store is never between two schemas. It has to do for SQLite and Pos
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 import sqlalchemy as sa
+
+Migrations: TypeAlias = Mapping[int, Callable[[sa.Connection], None]]
+"""By the number of the schema that each leads to."""
 
 BASELINE = 8
 """The schema that every later one can be reached from. What is older was never released, and is refused."""
 
-MIGRATIONS: Mapping[int, Callable[[sa.Connection], None]] = {}
-"""By the number of the schema that each leads to."""
+MIGRATIONS: Migrations = {}
 
 
-def newest(migrations: Mapping[int, Callable[[sa.Connection], None]] = MIGRATIONS) -> int:
+def newest(migrations: Migrations = MIGRATIONS) -> int:
     """The schema that the tables have after all of them."""
     return max(migrations, default=BASELINE)

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from dynaview.views.control import migrations, tables
+from dynaview.views.control.database import Database
 from dynaview.views.control.errors import ControlError, ControlMissing
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.load import load
@@ -172,7 +173,7 @@ def test_one_of_a_newer_dynaview_is_not_touched(url: str) -> None:
         ControlStore(url)
 
 
-def test_migrations_run_once_each_in_order_when_a_daemon_opens_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_migrations_run_once_each_in_order_when_a_daemon_opens_it(url: str) -> None:
     at_schema(url, migrations.BASELINE)
     ran: list[int] = []
 
@@ -182,18 +183,16 @@ def test_migrations_run_once_each_in_order_when_a_daemon_opens_it(url: str, monk
 
     numbers = [migrations.BASELINE + 2, migrations.BASELINE + 1]
     made = {number: lambda connection, number=number: migration(number, connection) for number in numbers}
-    monkeypatch.setattr(migrations, "MIGRATIONS", made)
-    monkeypatch.setattr(migrations, "newest", lambda: max(made))
     with pytest.raises(ControlError, match="the next dynaview run brings it up to date"):
-        ControlStore(url, create=False)
+        Database(url, create=False, migrations=made)
     assert ran == []
     for _ in range(2):
-        ControlStore(url).close()
+        Database(url, migrations=made).close()
     assert ran == sorted(numbers)
-    ControlStore(url, create=False).close()
+    Database(url, create=False, migrations=made).close()
 
 
-def test_a_migration_that_fails_leaves_the_store_as_it_was(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_migration_that_fails_leaves_the_store_as_it_was(url: str) -> None:
     at_schema(url, migrations.BASELINE)
     number = migrations.BASELINE + 1
 
@@ -201,10 +200,8 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(url: str, monkeypatch
         connection.exec_driver_sql("CREATE TABLE half (id INTEGER)")
         raise ZeroDivisionError
 
-    monkeypatch.setattr(migrations, "MIGRATIONS", {number: half})
-    monkeypatch.setattr(migrations, "newest", lambda: number)
     with pytest.raises(ZeroDivisionError):
-        ControlStore(url)
+        Database(url, migrations={number: half})
     engine = sa.create_engine(url)
     assert not sa.inspect(engine).has_table("half")
     with engine.connect() as connection:
