@@ -92,6 +92,12 @@ def dynamodb_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 
 
 @pytest.fixture(scope="session")
+def urls(dynamodb_endpoint: str, redis_url: str, postgres_url: str, opensearch_url: str) -> dict[str, str]:
+    """All of them, by the names of `dynaview.local`."""
+    return {"dynamodb": dynamodb_endpoint, "redis": redis_url, "postgres": postgres_url, "opensearch": opensearch_url}
+
+
+@pytest.fixture(scope="session")
 def dynamodb(dynamodb_endpoint: str) -> DynamoDBClient:
     """A client of DynamoDB Local."""
     return boto3.client("dynamodb", endpoint_url=dynamodb_endpoint, region_name=servers.REGION, config=_CONFIG)

@@ -28,7 +28,7 @@ from dynaview.views.states import ViewState
 from dynaview.views.streaming.pipeline import PipelineSettings, ViewPipeline
 from dynaview.views.threads import Threads
 from dynaview.views.workers.coordinator import CoordinatorSettings, ShardCoordinator
-from tests.support.filling import QUICK_REBUILDS
+from tests.support.first_fill import QUICK_REBUILDS
 from tests.support.follower_harness import QUICK
 from tests.support.scripted import ScriptedTable
 from tests.support.scripted_stream import ScriptedStream

@@ -20,7 +20,7 @@ from dynaview.views.streaming.stored_generations import StoredGenerations
 from dynaview.views.streaming.stream_reader import Follower, FollowerSettings
 from dynaview.views.threads import Threads
 from tests.support.faults import FaultyTarget
-from tests.support.filling import FirstFill, declared
+from tests.support.first_fill import FirstFill, declared
 from tests.support.scripted import ScriptedTable
 from tests.support.simple import SHAPE, SimpleBound, layout
 from tests.support.until import until

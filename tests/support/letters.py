@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dynaview.projections.attributes import Image
-from dynaview.projections.projection import ProjectionError
+from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey, RowValues, Write
 from dynaview.sinks.port import Outcome, Rejected, Target
 from dynaview.views.control.records import DeadLetterFilter
@@ -74,7 +74,7 @@ def good(number: int, value: object) -> dict[str, Any]:
 
 
 def replay(
-    harness: FollowerHarness, bound: SimpleBound, choice: DeadLetterFilter | None = None, target: Target | None = None
+    harness: FollowerHarness, bound: Bound, choice: DeadLetterFilter | None = None, target: Target | None = None
 ) -> list[str]:
     """Replay what is chosen; the results, each change's one."""
     letters = harness.control.dead_letters.find(choice)

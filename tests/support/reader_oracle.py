@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from dynaview.sinks.port import SinkRefused
+from dynaview.sinks.port import SinkRefused, Target
 from tests.models.table import Value, shown
 from tests.support.until import until
 from tests.support.worker_harness import WorkerHarness
@@ -91,17 +93,13 @@ def place_of(key: Any) -> tuple[str, str]:
     return name, code
 
 
-class Readers:
-    """Read every place of both views, until the block ends; `wrong` says what was."""
+class _Repeated:
+    """Does things again and again, each in a thread of its own, until the block ends."""
 
-    def __init__(self, harness: WorkerHarness, items: Items) -> None:
-        self._harness = harness
-        self._items = items
-        self.wrong: list[str] = []
-        self.looks = 0
+    def __init__(self, pause: float, *acts: Callable[[], None]) -> None:
+        """`pause` is how many seconds lie between two rounds."""
         self._stop = threading.Event()
-        self._seen: dict[tuple[str, tuple[str, str]], int] = {}
-        self._threads = [threading.Thread(target=self._run, args=(view,), daemon=True) for view in ("cards", "reads")]
+        self._threads = [threading.Thread(target=self._repeat, args=(pause, act), daemon=True) for act in acts]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -114,14 +112,31 @@ class Readers:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+
+    def _repeat(self, pause: float, act: Callable[[], None]) -> None:
+        while not self._stop.wait(pause):
+            act()
+
+
+class Readers(_Repeated):
+    """Read every place of both views, until the block ends; `wrong` says what was."""
+
+    def __init__(self, harness: WorkerHarness, items: Items) -> None:
+        self._harness = harness
+        self._items = items
+        self.wrong: list[str] = []
+        self.looks = 0
+        self._seen: dict[tuple[str, tuple[str, str]], int] = {}
+        places = [(name, code) for name in items.names for code in CODES]
+        super().__init__(0.001, *(partial(self.look, view, places) for view in ("cards", "reads")))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
         if self.wrong:
             raise Wrong(self.wrong[:5]) from error
         assert self.looks > 0
-
-    def _run(self, view: str) -> None:
-        places = [(name, code) for name in self._items.names for code in CODES]
-        while not self._stop.wait(0.001):
-            self.look(view, places)
 
     def look(self, view: str, places: list[tuple[str, str]]) -> None:
         """Look once at every place of a view."""
@@ -152,29 +167,19 @@ class Readers:
             self._seen[view, place] = now
 
 
-class Writer:
+class Writer(_Repeated):
     """Changes items at random, so many without taking breath, until the block ends."""
 
     def __init__(self, items: Items, chance: random.Random, burst: int = 100) -> None:
         self._items = items
         self._chance = chance
         self._burst = burst
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
         # Creation times are cut to the second, so a shard that is never at rest has a watermark of a second ago.
-        while not self._stop.wait(0.02):
-            for _ in range(self._burst):
-                self.change()
+        super().__init__(0.02, self._change_many)
+
+    def _change_many(self) -> None:
+        for _ in range(self._burst):
+            self.change()
 
     def change(self) -> None:
         """One change."""
@@ -183,6 +188,57 @@ class Writer:
             self._items.delete(name)
         else:
             self._items.put(name, HIDDEN if kind < 0.35 else self._chance.choice(CODES))
+
+
+class Poller(_Repeated):
+    """Watches views whose rows have a number in `value` that only grows. Used as a context manager.
+
+    `wrong` says what was seen: a key that went back, or one that came back as it was after it had gone. With `lost`,
+    rows were taken away by hand: they may come back as they were, though not as anything older.
+    """
+
+    def __init__(self, harness: WorkerHarness, *views: str, lost: bool = False) -> None:
+        self.wrong: list[str] = []
+        self.rounds = 0
+        self._harness = harness
+        self._views = views
+        self._lost = lost
+        self._seen: dict[tuple[str, Any], int] = {}
+        self._gone: set[tuple[str, Any]] = set()
+        super().__init__(0.001, self._look)
+
+    def __enter__(self) -> Self:
+        self._look()
+        return super().__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._look()
+
+    def _look(self) -> None:
+        for view in self._views:
+            rows = {row.key: int(row.content["value"]) for row in self._target(view).rows()}
+            for key, value in rows.items():
+                self._note((view, key), value)
+            self._gone |= {place for place in self._seen if place[0] == view and place[1] not in rows}
+        self.rounds += 1
+
+    def _note(self, place: tuple[str, Any], value: int) -> None:
+        seen = self._seen.get(place)
+        if seen is not None and value < seen:
+            self.wrong.append(f"{place} went back from {seen} to {value}")
+        if seen == value and place in self._gone and not self._lost:
+            self.wrong.append(f"{place} came back as it was: {value}")
+        self._seen[place] = value
+        self._gone.discard(place)
+
+    def _target(self, view: str) -> Target:
+        declared = self._harness.declaration.views[view]
+        sink = self._harness.sinks[declared.sink]
+        shown = sink.published(declared.layout)
+        return sink.open(declared.layout, 1 if shown is None else shown)
 
 
 def settled(harness: WorkerHarness, items: Items) -> None:

@@ -23,7 +23,7 @@ from dynaview.views.declarations.load import load
 from dynaview.views.streaming.pipeline import PipelineSettings
 from dynaview.views.threads import Threads
 from dynaview.views.workers.coordinator import CoordinatorSettings
-from tests.support.filling import QUICK_REBUILDS
+from tests.support.first_fill import QUICK_REBUILDS
 from tests.support.follower_harness import QUICK
 from tests.support.scripted import ScriptedTable
 from tests.support.until import until

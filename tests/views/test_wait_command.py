@@ -16,7 +16,7 @@ from dynaview.views.control.records import Progress
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.load import load
 from dynaview.views.states import ViewState
-from tests.support.filling import set_filled
+from tests.support.first_fill import set_filled
 
 DECLARATION = """
 control: sqlite:///{control}

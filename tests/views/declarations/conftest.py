@@ -15,7 +15,7 @@ from dynaview.views.declarations.codec import decode_runnable, encode
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.functions import functions_of
 from dynaview.views.declarations.load import load
-from tests.support.filling import set_filled
+from tests.support.first_fill import set_filled
 from tests.views.declarations.planning import ARN, VIEWS, Declare
 
 SECRET = "hunter2"

@@ -23,7 +23,7 @@ from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.plan import READ_UNIT, Rows, Size, plan
-from tests.support.filling import set_filled
+from tests.support.first_fill import set_filled
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

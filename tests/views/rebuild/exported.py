@@ -11,7 +11,7 @@ from hypothesis import Phase
 
 from dynaview.views.control.records import Options, Rebuild
 from dynaview.views.rebuild.context import RebuildSettings
-from tests.support.filling import QUICK_REBUILDS
+from tests.support.first_fill import QUICK_REBUILDS
 from tests.support.scripted import ScriptedTable
 from tests.support.snapshots import Exporter, Snapshot, snapshot
 from tests.support.until import until

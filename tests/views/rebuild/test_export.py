@@ -16,8 +16,8 @@ from dynaview.sources.errors import Throttled
 from dynaview.views.rebuild import catch_up as history
 from dynaview.views.streaming.offsets import Delivery
 from dynaview.views.streaming.shard_reader import ShardReader
-from tests.support.filling import QUICK_REBUILDS
-from tests.support.poller import Poller
+from tests.support.first_fill import QUICK_REBUILDS
+from tests.support.reader_oracle import Poller
 from tests.support.scripted import ScriptedTable
 from tests.support.snapshots import Snapshot
 from tests.support.until import until

@@ -19,11 +19,6 @@ from tests.support.real_servers import STORES, RealServers
 from tests.support.until import until
 
 
-@pytest.fixture
-def urls(dynamodb_endpoint: str, redis_url: str, opensearch_url: str, postgres_url: str) -> dict[str, str]:
-    return {"dynamodb": dynamodb_endpoint, "redis": redis_url, "opensearch": opensearch_url, "postgres": postgres_url}
-
-
 def export(real: RealServers, folder: Path) -> Path:
     """The table as it is now."""
     at = time.time()

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from dynaview.sinks.memory import MemorySink
-from tests.support.poller import Poller
+from tests.support.reader_oracle import Poller
 from tests.support.until import until
 from tests.views.rebuild.exported import PHASES, SEATS_BESIDE, SEATS_IN_PLACE, VIEWS, started
 

@@ -15,7 +15,7 @@ from dynaview.views.control.records import Options
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.status import all_status, under_way
-from tests.support.filling import QUICK_REBUILDS
+from tests.support.first_fill import QUICK_REBUILDS
 from tests.support.rebuilding import BOTH, Held, expected, follows, item, paused, stays
 from tests.support.until import until
 from tests.support.worker_harness import CARDS, READS, WorkerHarness

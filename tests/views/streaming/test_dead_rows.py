@@ -11,17 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.rooms import KINDS, UNSTORABLE, Kind, Rooms, state
+from tests.support.letters import replay
+from tests.support.moving_rows import KINDS, UNSTORABLE, Kind, MovingRows, state
 
 OPEN, CLOSED = ["open"], ["closed"]
 
 
 @pytest.fixture
-def rooms(tmp_path: Path) -> Iterator[Callable[[Kind], Rooms]]:
-    made: list[Rooms] = []
+def moving(tmp_path: Path) -> Iterator[Callable[[Kind], MovingRows]]:
+    made: list[MovingRows] = []
 
-    def make(kind: Kind) -> Rooms:
-        harness = Rooms(tmp_path, kind)
+    def make(kind: Kind) -> MovingRows:
+        harness = MovingRows(tmp_path, kind)
         harness.start()
         made.append(harness)
         return harness
@@ -31,7 +32,7 @@ def rooms(tmp_path: Path) -> Iterator[Callable[[Kind], Rooms]]:
         harness.stop()
 
 
-def counted(harness: Rooms, *changes: dict[str, Any]) -> None:
+def counted(harness: MovingRows, *changes: dict[str, Any]) -> None:
     for item in changes:
         harness.table.put(item)
     harness.wait_counted()
@@ -51,8 +52,10 @@ bad = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_change_of_which_no_row_can_be_made_takes_the_rows_before(rooms: Callable[[Kind], Rooms], kind: Kind) -> None:
-    harness = rooms(kind)
+def test_a_change_of_which_no_row_can_be_made_takes_the_rows_before(
+    moving: Callable[[Kind], MovingRows], kind: Kind
+) -> None:
+    harness = moving(kind)
     counted(harness, good)
     assert harness.rows("one")
     counted(harness, bad[kind])
@@ -63,8 +66,8 @@ def test_a_change_of_which_no_row_can_be_made_takes_the_rows_before(rooms: Calla
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_the_store_refuses_takes_the_row_before(rooms: Callable[[Kind], Rooms], kind: Kind) -> None:
-    harness = rooms(kind)
+def test_what_the_store_refuses_takes_the_row_before(moving: Callable[[Kind], MovingRows], kind: Kind) -> None:
+    harness = moving(kind)
     counted(harness, good, state(2, [1], 1, OPEN))
     counted(harness, state(1, [1], UNSTORABLE, OPEN))
     assert len(harness.rows("one")) == 1
@@ -74,16 +77,16 @@ def test_what_the_store_refuses_takes_the_row_before(rooms: Callable[[Kind], Roo
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_deletion_takes_all_rows_whatever_came_before(rooms: Callable[[Kind], Rooms], kind: Kind) -> None:
-    harness = rooms(kind)
+def test_a_deletion_takes_all_rows_whatever_came_before(moving: Callable[[Kind], MovingRows], kind: Kind) -> None:
+    harness = moving(kind)
     counted(harness, good, bad[kind])
     harness.table.delete(good)
     harness.wait_counted()
     assert harness.rows("one") == {}
 
 
-def test_what_a_function_that_is_down_forgets_is_found_in_the_store(rooms: Callable[[Kind], Rooms]) -> None:
-    harness = rooms("function")
+def test_what_a_function_that_is_down_forgets_is_found_in_the_store(moving: Callable[[Kind], MovingRows]) -> None:
+    harness = moving("function")
     others = [state(number, [1, 2], 1) for number in range(2, 5)]
     counted(harness, state(1, [1, 2], 1), *others)
     harness.function.down = True
@@ -93,13 +96,13 @@ def test_what_a_function_that_is_down_forgets_is_found_in_the_store(rooms: Calla
     harness.function.down = False
     assert harness.rows("one").keys() == {"p3-r1", "p3-r2", "p4-r1", "p4-r2"}
     assert harness.counts("one").dead_lettered == 1
-    assert harness.replay() == ["applied"]
+    assert replay(harness, harness.bound) == ["applied"]
     assert harness.rows("one") == harness.expected()
 
 
-def test_a_row_that_is_refused_leaves_the_others_of_its_item(rooms: Callable[[Kind], Rooms]) -> None:
+def test_a_row_that_is_refused_leaves_the_others_of_its_item(moving: Callable[[Kind], MovingRows]) -> None:
     """Of one item some rows can be stored and some cannot."""
-    harness = rooms("each")
+    harness = moving("each")
     counted(harness, state(1, [1, 2, 3], 1))
     inner = harness.targets["one"].inner
     refused = {"p1-r2"}
@@ -109,7 +112,7 @@ def test_a_row_that_is_refused_leaves_the_others_of_its_item(rooms: Callable[[Ki
     assert harness.rows("one") == {"p1-r1": {"value": 2}, "p1-r3": {"value": 2}}
     assert [kept.letter.row_key for kept in harness.control.dead_letters.find()] == ["p1-r2"]
     refused.clear()
-    assert harness.replay() == ["applied"]
+    assert replay(harness, harness.bound) == ["applied"]
     assert harness.rows("one") == harness.expected()
 
 
@@ -160,7 +163,7 @@ def test_whatever_happens_the_view_is_what_a_rebuild_would_give(
     kind: Kind, before: list[tuple[int, int]], script: list[tuple[str, Any]], page: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        harness = Rooms(Path(folder), kind)
+        harness = MovingRows(Path(folder), kind)
         harness.table.page, harness.table.scan_page = page, 3
         harness.pipeline_settings.buffer, harness.pipeline_settings.batch = 4, 3
         for number, room in before:
@@ -184,7 +187,7 @@ def test_whatever_happens_the_view_is_what_a_rebuild_would_give(
         harness.wait_counted()
         harness.function.down = False
         if kind == "function":  # what was down is not known of any letter, so they are tried again
-            harness.replay()
+            replay(harness, harness.bound)
         harness.wait_equal(seconds=60)
         counts = harness.counts("one")
         assert counts.read == counts.applied + counts.stale + counts.unmatched + counts.dead_lettered

@@ -23,30 +23,22 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def site(
-    tmp_path: Path,
-    dynamodb: DynamoDBClient,
-    dynamodb_endpoint: str,
-    redis_url: str,
-    postgres_url: str,
-    opensearch_url: str,
-) -> Iterator[RealServers]:
-    urls = {"dynamodb": dynamodb_endpoint, "redis": redis_url, "postgres": postgres_url, "opensearch": opensearch_url}
+def real(tmp_path: Path, urls: dict[str, str], dynamodb: DynamoDBClient) -> Iterator[RealServers]:
     with real_servers(tmp_path, urls, dynamodb) as made:
         yield made
 
 
-def test_items_of_400_kb_reach_every_store(site: RealServers) -> None:
+def test_items_of_400_kb_reach_every_store(real: RealServers) -> None:
     """DynamoDB's largest items: three are more than one page of the stream (1 MB, both images)."""
     for number in range(3):
-        site.put(number, 1, "x" * (400 * 1024 - 200))
-    site.wait_counted()
+        real.put(number, 1, "x" * (400 * 1024 - 200))
+    real.wait_counted()
     for number in range(3):
-        site.put(number, 1, "y" * (400 * 1024 - 200))
-    site.check()
+        real.put(number, 1, "y" * (400 * 1024 - 200))
+    real.check()
     for store in STORES:
-        assert site.target(store).count() == 3
-        assert site.counts(store).dead_lettered == 0
+        assert real.target(store).count() == 3
+        assert real.counts(store).dead_lettered == 0
 
 
 def test_sequence_numbers_of_40_digits_are_followed_exactly(tmp_path: Path) -> None:

@@ -17,43 +17,35 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def site(
-    tmp_path: Path,
-    dynamodb: DynamoDBClient,
-    dynamodb_endpoint: str,
-    redis_url: str,
-    postgres_url: str,
-    opensearch_url: str,
-) -> Iterator[RealServers]:
-    urls = {"dynamodb": dynamodb_endpoint, "redis": redis_url, "postgres": postgres_url, "opensearch": opensearch_url}
+def real(tmp_path: Path, urls: dict[str, str], dynamodb: DynamoDBClient) -> Iterator[RealServers]:
     with RealServers(tmp_path, urls, dynamodb) as made:
         yield made
 
 
 @pytest.mark.parametrize("ends", ["goes on", "is killed"])
-def test_a_paused_daemon_loses_nothing_and_counts_nothing_twice(site: RealServers, ends: str) -> None:
-    with site.process() as first:
-        site.wait_following()
-        site.put(0, 100, "before")
-        site.wait_counted()
-        with site.process() as second:
-            until(lambda: site.logs[1].exists() and b"following" in site.logs[1].read_bytes(), "the second one", 60)
-            with site.proxies["redis"].hold(), site.proxies["postgres"].hold(), site.proxies["opensearch"].hold():
-                accepted = [site.proxies[store].held for store in STORES]
-                site.put(0, 100, "while its stores hold")
+def test_a_paused_daemon_loses_nothing_and_counts_nothing_twice(real: RealServers, ends: str) -> None:
+    with real.process() as first:
+        real.wait_following()
+        real.put(0, 100, "before")
+        real.wait_counted()
+        with real.process() as second:
+            until(lambda: real.logs[1].exists() and b"following" in real.logs[1].read_bytes(), "the second one", 60)
+            with real.proxies["redis"].hold(), real.proxies["postgres"].hold(), real.proxies["opensearch"].hold():
+                accepted = [real.proxies[store].held for store in STORES]
+                real.put(0, 100, "while its stores hold")
                 until(
                     lambda: all(
-                        site.proxies[store].held > count for store, count in zip(STORES, accepted, strict=True)
+                        real.proxies[store].held > count for store, count in zip(STORES, accepted, strict=True)
                     ),
                     "writes to be on their way",
                 )
                 first.send_signal(signal.SIGSTOP)
-            site.put(50, 100, "while it is paused")  # what it had written arrives only now
+            real.put(50, 100, "while it is paused")  # what it had written arrives only now
             if ends == "goes on":
                 first.send_signal(signal.SIGCONT)
             else:
                 first.kill()
                 first.wait()
-            site.put(100, 100, "afterwards")
-            site.check()
+            real.put(100, 100, "afterwards")
+            real.check()
             assert second.poll() is None

@@ -18,49 +18,43 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def site(
-    tmp_path_factory: pytest.TempPathFactory,
-    dynamodb: DynamoDBClient,
-    dynamodb_endpoint: str,
-    redis_url: str,
-    postgres_url: str,
-    opensearch_url: str,
+def real(
+    tmp_path_factory: pytest.TempPathFactory, urls: dict[str, str], dynamodb: DynamoDBClient
 ) -> Iterator[RealServers]:
-    urls = {"dynamodb": dynamodb_endpoint, "redis": redis_url, "postgres": postgres_url, "opensearch": opensearch_url}
     with real_servers(tmp_path_factory.mktemp("servers"), urls, dynamodb) as made:
         yield made
 
 
-def traced(site: RealServers, number: int, deep: bool = False) -> dict[str, ViewTrace]:
-    views = [site.view(store) for store in STORES]
-    found = trace(site.declaration, site.control, f'{{"pk": "item{number}"}}', views, timeout=60, deep=deep)
+def traced(real: RealServers, number: int, deep: bool = False) -> dict[str, ViewTrace]:
+    views = [real.view(store) for store in STORES]
+    found = trace(real.declaration, real.control, f'{{"pk": "item{number}"}}', views, timeout=60, deep=deep)
     return dict(zip(STORES, found.views, strict=True))
 
 
-def test_what_stands_in_every_store(site: RealServers) -> None:
-    site.put(0, 3, "one")
-    site.wait_counted()
-    site.delete(2)
-    site.wait_counted()
-    views = traced(site, 1)
+def test_what_stands_in_every_store(real: RealServers) -> None:
+    real.put(0, 3, "one")
+    real.wait_counted()
+    real.delete(2)
+    real.wait_counted()
+    views = traced(real, 1)
     assert {store: (each.verdict, each.do) for store, each in views.items()} == dict.fromkeys(STORES, ("right", ""))
     for each in views.values():
         ((standing,),) = [row.standings for row in each.rows]
         assert (standing.stands, standing.role) == ("row", "live")
         assert standing.version is not None
         assert standing.version > 0
-    for each in traced(site, 2).values():
+    for each in traced(real, 2).values():
         assert (each.verdict, each.result) == ("right", "absent")
         assert [standing.stands for row in each.rows for standing in row.standings] == ["tombstone"]
-    for each in traced(site, 9, deep=True).values():
+    for each in traced(real, 9, deep=True).values():
         assert (each.verdict, each.rows) == ("right", [])
     for store in STORES:
-        target = site.target(store)
-        (row,) = traced(site, 1)[store].rows
+        target = real.target(store)
+        (row,) = traced(real, 1)[store].rows
         (seen,) = target.read([row.key])
         wrong = Write(row.key, ("item1", "wrong"), 0)
         assert target.write_if_unchanged([ConditionalWrite(wrong, seen)]) == [APPLIED]
-    for each in traced(site, 1).values():
+    for each in traced(real, 1).values():
         assert each.verdict == "wrong", each
         assert [standing.verdict for row in each.rows for standing in row.standings] == ["different"]
         assert each.wrong[0][1].fields == ("value",)

@@ -13,7 +13,6 @@ from dynaview.projections.declaration import At, FieldExpression, ViewDeclaratio
 from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import Field, Write
 from dynaview.sinks.port import ConditionalWrite, Outcome, Rejected
-from dynaview.views.replay import Replay
 from tests.support.faults import FaultyTarget
 from tests.support.follower_harness import FollowerHarness
 from tests.support.simple import SHAPE, layout
@@ -89,7 +88,7 @@ def is_unstorable(write: Write) -> bool:
     return write.values is not None and UNSTORABLE in tuple(write.values)
 
 
-class Rooms(FollowerHarness):
+class MovingRows(FollowerHarness):
     """A harness with one such view."""
 
     def __init__(self, folder: Path, kind: Kind) -> None:
@@ -109,8 +108,3 @@ class Rooms(FollowerHarness):
                 yield from self.bound.inserts(SHAPE.pack(item))
             except ProjectionError:
                 continue
-
-    def replay(self) -> list[str]:
-        """Replay all letters; their results."""
-        run = Replay(self.control.dead_letters, self.bound, SHAPE, self.table, self.targets["one"])
-        return [replayed.result for replayed in run.run(self.control.dead_letters.find())]
