@@ -78,7 +78,7 @@ class Hold:
             return False
         if stage is MIDWAY:
             segments = self._env.control.rebuilds.segments(running[0].job)
-            return len(segments) > FINISHED and all(each.finished for each in segments[:FINISHED])
+            return len(segments) > FINISHED and sum(each.finished for each in segments) == FINISHED
         if stage is SWAPPED:
             return all(each.phase == "swapping" and self._is_published(each) for each in running)
         return all(each.phase == stage[each.kind == "in place"] for each in running)
@@ -92,7 +92,9 @@ class Hold:
 def _end_of(stage: Stage) -> str:
     """The update that ends a stage, as a trigger names it."""
     if stage is MIDWAY:
-        return f"UPDATE ON dynaview_scans WHEN NEW.finished AND NEW.segment >= {FINISHED}"
+        # Whichever come first: an error of one segment ends the others' try, too.
+        finished = "SELECT COUNT(*) FROM dynaview_scans WHERE finished AND job = NEW.job"
+        return f"UPDATE ON dynaview_scans WHEN NEW.finished AND NOT OLD.finished AND ({finished}) >= {FINISHED}"
     if stage is SWAPPED:
         return "UPDATE OF role ON dynaview_generations WHEN NEW.role = 'live' AND OLD.role <> 'live'"
     beside, in_place = stage
