@@ -132,7 +132,10 @@ def test_killed_around_a_record_it_is_whole_in_the_end(new: WorkerHarness, what:
         until(lambda view=view: new.rows(view) == expected(new, view), f"{view} to be right")  # type: ignore[misc]
         new.wait_ended(view)
         new.wait_state(view, "following")
-    assert all(new.control.rebuilds.segments(new.rebuilt(view).job) == [] for view in BOTH)
+    until(
+        lambda: all(new.control.rebuilds.segments(new.rebuilt(view).job) == [] for view in BOTH),
+        "the positions of the scan to be forgotten",
+    )
     follows(new, 1, "later")
 
 
