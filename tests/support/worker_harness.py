@@ -48,7 +48,7 @@ CARDS = """
 
 RECORDS = (
     "begin", "update", "write_in", "filled", "swapped", "unswapped", "forget", "save_segment", "save_page",
-    "forget_segments", "ask", "settle", "request",
+    "ask", "settle", "request",
 )  # fmt: skip
 """Methods of `RebuildStore` that write."""
 

@@ -128,11 +128,18 @@ class RebuildStore:
             connection.execute(tables.rebuilds.update().where(where).values(answer="", reason=""))
 
     def update(self, rebuild: Rebuild, **values: Any) -> Rebuild:
-        """Record what changed of a rebuild (its answer is the operator's and never changed here)."""
+        """Record what changed of a rebuild (its answer is the operator's and never changed here). One that has ended
+        leaves nothing of its scan, unless another view goes on with that."""
         values["updated"] = time.time()
-        where = (tables.rebuilds.c.view == rebuild.view) & (tables.rebuilds.c.job == rebuild.job)
+        column = tables.rebuilds.c
         with self._database.write() as connection:
+            if values.get("phase") in ENDED:  # of views that end at once the last one has to find the others ended
+                of_job = sa.select(column.view).where(column.job == rebuild.job).order_by(column.view)
+                connection.execute(of_job.with_for_update())
+            where = (column.view == rebuild.view) & (column.job == rebuild.job)
             connection.execute(tables.rebuilds.update().where(where).values(**values))
+            if values.get("phase") in ENDED:
+                self._forget_segments(connection, rebuild.job, rebuild.view)
         return dataclasses.replace(rebuild, **values)
 
     # Segments of a job's scan. One that has several parts names each behind the job's own name
@@ -194,11 +201,6 @@ class RebuildStore:
                 .values(letters=column.letters + len(letters))
             )
 
-    def forget_segments(self, rebuild: Rebuild) -> None:
-        """Drop the positions of a scan, with all its parts, that no other view goes on with."""
-        with self._database.write() as connection:
-            self._forget_segments(connection, rebuild.job, rebuild.view)
-
     def drop(self, connection: sa.Connection, view: str) -> None:
         """Forget a view's rebuild, in the transaction that forgets the view."""
         column = tables.rebuilds.c
@@ -207,6 +209,7 @@ class RebuildStore:
         connection.execute(tables.rebuilds.delete().where(column.view == view))
 
     def _forget_segments(self, connection: sa.Connection, job: str, view: str) -> None:
+        """Drop the positions of a scan, with all its parts, that no other view goes on with."""
         column = tables.rebuilds.c
         others = sa.select(column.view).where(column.job == job, column.view != view, column.phase.not_in(ENDED))
         if not connection.execute(others).first():

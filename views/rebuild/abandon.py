@@ -49,7 +49,6 @@ def leave(rebuild: ViewRebuild) -> None:
             _stay(rebuild, record)
         else:
             _take_back(rebuild, record)
-    rebuild.retry_unasked(lambda: context.store.forget_segments(rebuild.rebuild))
     rebuild.update(phase=GIVEN_UP[rebuild.rebuild.phase])
 
 
