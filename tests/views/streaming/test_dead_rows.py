@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support.letters import replay
 from tests.support.moving_rows import KINDS, UNSTORABLE, Kind, MovingRows, state
+from tests.support.until import until
 
 OPEN, CLOSED = ["open"], ["closed"]
 
@@ -25,6 +26,7 @@ def moving(tmp_path: Path) -> Iterator[Callable[[Kind], MovingRows]]:
         harness = MovingRows(tmp_path, kind)
         harness.start()
         made.append(harness)
+        until(lambda: harness.record("one").filled, "the first fill to end")  # its letters would come on top
         return harness
 
     yield make
