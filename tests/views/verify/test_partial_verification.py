@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from dynaview.projections.rows import RowKey, Write
-from dynaview.sinks.canonical import listed
-from dynaview.sinks.port import CanonicalRows, SinkRefused, SinkUnavailable, Stored
+from dynaview.projections.rows import Write
 from dynaview.sources.errors import AccessDenied, Throttled
 from dynaview.sources.port import Key
 from dynaview.views.budget import Capacity
@@ -24,6 +21,7 @@ from dynaview.views.verify.findings import VerifyError
 from dynaview.views.verify.limits import Limits
 from dynaview.views.verify.verifier import Verification
 from tests.support.follower_harness import FollowerHarness
+from tests.support.listing import Listing
 from tests.support.scripted import ScriptedTable
 from tests.support.simple import SHAPE
 from tests.support.until import until
@@ -169,50 +167,3 @@ def test_read_units_are_kept_to(harness: FollowerHarness) -> None:
     report = whole(harness, limits=Limits(capacity=Capacity(units=125)))
     assert report.units == 250
     assert report.seconds >= 0.9  # all but what one second gives is waited for
-
-
-def once(act: Callable[[], object]) -> Callable[[], object]:
-    """Does it the first time only."""
-    left = [act]
-    return lambda: left.pop()() if left else None
-
-
-class Listing:
-    """A target whose listing and reads can be watched and made to fail."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-        self.layout = inner.layout
-        self.generation = inner.generation
-        self.content = inner.content
-        self.after: Callable[[], object] = lambda: None
-        """Called once, when the first listing has ended."""
-        self.before_read: Callable[[], object] = lambda: None
-        self.failures: list[str] = []
-        self.refusing = False
-
-    def rows(self) -> Iterator[Stored]:
-        if self.refusing:
-            raise SinkRefused("grant everything")
-        found = list(self.inner.rows())
-        yield from found[: len(found) // 2]
-        if "rows" in self.failures:
-            self.failures.remove("rows")
-            raise SinkUnavailable("away")
-        yield from found[len(found) // 2 :]
-        once, self.after = self.after, lambda: None
-        once()
-
-    def canonical_rows(self) -> Iterator[CanonicalRows]:
-        return listed(self.rows())
-
-    def read(self, keys: Sequence[RowKey], contents: bool = True) -> list[Stored | None]:
-        if "read" in self.failures:
-            self.failures.remove("read")
-            raise SinkUnavailable("away")
-        self.before_read()
-        found: list[Stored | None] = self.inner.read(keys)
-        return found
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
