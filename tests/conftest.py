@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 from botocore.config import Config
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from dynaview.local import servers
 from dynaview.views.daemon.interpreter import SWITCH
+from tests.support import running
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 settings.register_profile(
     "dynaview", deadline=None, print_blob=True, derandomize=False, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.load_profile("dynaview")
+settings.register_profile(  # what fails is told as it was found: shrinking takes minutes, and anyone can do it later
+    "ci", settings.get_profile("dynaview"), phases=(Phase.explicit, Phase.reuse, Phase.generate)
+)
+settings.load_profile("ci" if os.environ.get("CI") else "dynaview")
 
 sys.setswitchinterval(SWITCH)  # threads take turns as they do in a daemon
 
@@ -48,6 +52,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     """Show the seed."""
     return f"repeat with: --hypothesis-seed={config.getoption('--hypothesis-seed')}"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_goes_on() -> Iterator[None]:
+    """End what a failed test left running; a test that passes has ended it itself."""
+    yield
+    running.stop_all()
 
 
 def _server(name: str, variable: str, factory: pytest.TempPathFactory) -> Iterator[str]:

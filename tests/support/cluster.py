@@ -28,6 +28,7 @@ from dynaview.views.states import ViewState
 from dynaview.views.streaming.pipeline import PipelineSettings, ViewPipeline
 from dynaview.views.threads import Threads
 from dynaview.views.workers.coordinator import CoordinatorSettings, ShardCoordinator
+from tests.support import running
 from tests.support.first_fill import QUICK_REBUILDS
 from tests.support.follower_harness import QUICK
 from tests.support.scripted import ScriptedTable
@@ -199,6 +200,7 @@ class ClusterWorker:
         sinks = {"cache": _Sink(cluster.sink, self.gate)}
         kept = KeptTable(cluster.declaration.sources["shop"], cluster.declaration.views, table, sinks, self.control)
         self.table_worker = TableWorker(kept, settings, self.threads, self)
+        running.started(self)
         self.table_worker.start()
 
     def view_ended(self, view: str, state: ViewState, reason: str) -> None:
@@ -234,12 +236,14 @@ class ClusterWorker:
 
     def stop(self) -> None:
         """End in good order."""
+        running.stopped(self)
         self.gate.open()
         self.table_worker.stop()
         self.control.close()
 
     def crash(self) -> None:
         """End as by SIGKILL: nothing more reaches the control store, and its sign of life is gone."""
+        running.stopped(self)
         self.gate.dead = True
         self.gate.open()
         self.control.leases._liveness.close()

@@ -19,6 +19,7 @@ from dynaview.views.streaming.pipeline import PipelineContext, PipelinePlan, Pip
 from dynaview.views.streaming.stored_generations import StoredGenerations
 from dynaview.views.streaming.stream_reader import Follower, FollowerSettings
 from dynaview.views.threads import Threads
+from tests.support import running
 from tests.support.faults import FaultyTarget
 from tests.support.first_fill import FirstFill, declared
 from tests.support.scripted import ScriptedTable
@@ -80,6 +81,7 @@ class FollowerHarness:
         self.targets[name] = FaultyTarget(self.sink.open(layout(name), 1))
 
     def start(self) -> None:
+        running.started(self)
         self.control = CutControl(self.url)
         self.pipelines = {}
         self.context = context = PipelineContext(self.control, self.pipeline_settings)
@@ -121,6 +123,7 @@ class FollowerHarness:
 
     def stop(self) -> None:
         """End in good order."""
+        running.stopped(self)
         self.fill.stop.set()
         self.follower.stop()
         for pipeline in self.pipelines.values():

@@ -23,6 +23,7 @@ from dynaview.views.declarations.load import load
 from dynaview.views.streaming.pipeline import PipelineSettings
 from dynaview.views.threads import Threads
 from dynaview.views.workers.coordinator import CoordinatorSettings
+from tests.support import running
 from tests.support.first_fill import QUICK_REBUILDS
 from tests.support.follower_harness import QUICK
 from tests.support.scripted import ScriptedTable
@@ -92,6 +93,7 @@ class WorkerHarness:
         self.declaration: Declaration = load([file], {})
 
     def start(self) -> None:
+        running.started(self)
         self._kept = ControlStore(self.declaration.control)
         self.threads = Threads()
         kept = KeptTable(self.declaration.sources["shop"], self.declaration.views, self.table, self.sinks, self._kept)
@@ -132,6 +134,7 @@ class WorkerHarness:
 
     def stop(self) -> None:
         """End in good order."""
+        running.stopped(self)
         self.worker.stop()
         self._kept.close()
         assert not self.threads.crashed.is_set()

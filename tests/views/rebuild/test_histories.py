@@ -26,6 +26,7 @@ from dynaview.sinks.port import ConditionalWrite, Outcome, SinkUnavailable
 from dynaview.views.control.records import Options
 from dynaview.views.rebuild import in_place as inplace
 from dynaview.views.rebuild.view_rebuild import ViewRebuild
+from tests.support import running
 from tests.support.reader_oracle import VIEWS, Items, Readers, Writer, Wrong, settled
 from tests.support.until import until
 from tests.support.worker_harness import WorkerHarness
@@ -71,7 +72,7 @@ def test_no_reader_ever_sees_a_step_back(
     tmp_path_factory: pytest.TempPathFactory, script: list[Act], seed: int
 ) -> None:
     chance = random.Random(seed)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, running.none_left():
         outages = Outages(patch, random.Random(seed + 1))
         harness = WorkerHarness(tmp_path_factory.mktemp("harness"), VIEWS)
         harness.table.scan_page = 7

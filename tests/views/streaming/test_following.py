@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynaview.sources.errors import BadPage, IteratorExpired, SourceUnavailable, Throttled
+from tests.support import running
 from tests.support.follower_harness import QUICK, CutControl, FollowerHarness
 from tests.support.scripted import ScriptedTable
 from tests.support.until import until
@@ -334,7 +335,7 @@ operation = st.one_of(
 def test_whatever_happens_every_change_is_accounted_for_once(
     before: list[int], script: list[tuple[Any, ...]], page: int, late_end: bool, odd: tuple[float, float]
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, running.none_left():
         harness = FollowerHarness(Path(folder), names=("one", "two"))
         table = harness.table
         table.page, table.late_end, table.scan_page = page, late_end, 3
