@@ -24,7 +24,10 @@ M a dict sorted by name. Functions of JMESPath expressions may also yield int an
 Image: TypeAlias = Any
 """One item as decoded by a `Shape`: a struct made for the needed attributes, or a dict of all `Attr`s."""
 
-_EXACT = Context(prec=38, Emax=125, Emin=-130 - 38, traps=[Inexact, InvalidOperation, Overflow, Underflow])
+_DIGITS = 38
+"""Significant digits of a DynamoDB number at the most."""
+
+_EXACT = Context(prec=_DIGITS, Emax=125, Emin=-130 - 38, traps=[Inexact, InvalidOperation, Overflow, Underflow])
 
 
 class AttributeValueError(ValueError):
@@ -57,13 +60,20 @@ def number(text: str) -> Decimal:
 
     Raises `AttributeValueError` for anything that DynamoDB would not have written.
     """
+    # As DynamoDB writes nearly all: without a sign or an exponent, no zero at the end of a fraction. Such text is exact
+    # and canonical as it stands.
+    if len(text) <= _DIGITS and (text.isdecimal() or (text[-1:] != "0" and text.replace(".", "", 1).isdecimal())):
+        return Decimal(text)
+    return checked_number(text)
+
+
+def checked_number(text: str) -> Decimal:
+    """`number`, for text of any kind."""
     try:
         exact = _EXACT.create_decimal(text)
     except DecimalException as error:
         raise AttributeValueError(f"not a DynamoDB number: {text[:60]!r}") from error
-    # Digits alone are of that form already; only zero may carry a sign.
-    plain = exact and len(text) <= 38 and "." not in text and "E" not in text and "e" not in text
-    return exact if plain else canonical_number(exact)
+    return canonical_number(exact)
 
 
 def value(attr: Attr) -> Value:
