@@ -19,6 +19,15 @@ from typing import Literal
 
 OnGap = Literal["stop", "rebuild"]
 
+RETENTION = 24 * 3600.0
+"""Seconds for which DynamoDB keeps the records of a stream."""
+
+LONGEST_REASON = 500
+"""Characters of the reason that somebody gives for a pause."""
+
+WARNED = 4 * 3600.0
+"""Seconds before that within which a view that is behind is warned of."""
+
 
 def gap_reason(what: str, start: str, end: str, view: str, on_gap: OnGap) -> str:
     """The reason of a gap. `what` happened; changes from `start` to `end` (a time or a position) may be missing."""
@@ -47,6 +56,23 @@ def stream_gap(table: str, arn: str | None, watermark: float | None, view: str, 
             _born(arn),
         )
     return gap_reason(what, moment(watermark), end, view, on_gap)
+
+
+def retention_left(watermark: float | None, now: float) -> float | None:
+    """Seconds until DynamoDB trims what a view has not read yet, 0 where it may have done so already; None where it is
+    not known how far the view is."""
+    return None if watermark is None else max(0.0, watermark + RETENTION - now)
+
+
+def retention_warning(watermark: float | None, now: float) -> str | None:
+    """What is said of a view that is so far behind that changes will be lost to it; None where there is time left."""
+    left = retention_left(watermark, now)
+    if left is None or left > WARNED:
+        return None
+    since = moment(watermark)
+    if not left:
+        return f"changes since {since} may be lost to it: DynamoDB keeps them for 24 hours"
+    return f"in {left / 3600:.1f} h changes since {since} are lost to it: DynamoDB keeps them for 24 hours"
 
 
 def moment(at: float | None) -> str:

@@ -24,7 +24,7 @@ class ViewState(enum.StrEnum):
 
     STARTING = (
         "starting",
-        "the worker that records the view, or that starts again after `overrun` and `failed`",
+        "the worker that records the view, or that starts again after `overrun` and `failed`; `dynaview resume`",
         "the view's pipeline, as soon as it runs",
     )
     FILLING = (
@@ -56,6 +56,11 @@ class ViewState(enum.StrEnum):
         "refused",
         "the view's pipeline, when its store refuses; its worker, when the stream's view type cannot serve the view",
         "the store's consent, asked for every minute; the next start",
+    )
+    PAUSED = (
+        "paused",
+        "`dynaview pause`, in whatever state the view is but those that end it",
+        "`dynaview resume`",
     )
     CHANGED = (
         "changed",
@@ -96,7 +101,7 @@ class ViewState(enum.StrEnum):
     @property
     def lasts(self) -> bool:
         """Whether no time heals it, so that somebody has to act. It is shown also where nothing runs."""
-        return self.ends or self in (ViewState.CHANGED, ViewState.REFUSED)
+        return self.ends or self in (ViewState.CHANGED, ViewState.REFUSED, ViewState.PAUSED)
 
     @property
     def well(self) -> bool:

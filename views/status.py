@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dynaview.views.control.records import ENDED, Generation, Rebuild, VerificationResult, ViewRecord, WorkerRecord
+from dynaview.views.reasons import RETENTION, retention_left, retention_warning
 from dynaview.views.states import ViewState
 
 if TYPE_CHECKING:  # who only asks for --help does without its database
@@ -29,6 +30,14 @@ def unknown_for(view: dict[str, Any], now: float) -> float | None:
     return passed if view["lag"] is None and passed > UNKNOWN else None
 
 
+def endangered(view: dict[str, Any]) -> str | None:
+    """What is said of a view (what `view_status` says of it) to which changes will soon be lost; None where there is
+    time left."""
+    if view["retention_left"] is None:
+        return None
+    return retention_warning(view["watermark"], view["watermark"] + RETENTION - view["retention_left"])
+
+
 def view_status(
     record: ViewRecord,
     kept: int = 0,
@@ -40,6 +49,8 @@ def view_status(
 ) -> dict[str, Any]:
     """One view as plain data: what ``status --json`` prints. Times are seconds since 1970, lag is in seconds.
 
+    ``paused`` is since when it is, None where it is not. ``retention_left`` is in how many seconds DynamoDB trims what
+    the view has not read; None where that is not known, or has happened.
     ``dead_letters`` is how many are kept now; ``counts.dead_lettered`` also has those that were discarded since.
     ``verified`` is the last verification's result (see `VerificationResult`), None where there was none.
     ``generations`` are those that stand, ``rebuild`` the last one, the first fill too (see `rebuild_progress`).
@@ -49,6 +60,7 @@ def view_status(
     ``balanced`` says whether read = applied + stale + unmatched + dead_lettered (law 8).
     """
     now = time.time() if now is None else now
+    left = None if record.state.ends else retention_left(record.watermark, now)
     counts = dataclasses.asdict(record.counts)
     filled_rows = _filled_rows(record, generations, rebuild)
     running = now - record.seen < ALIVE
@@ -63,6 +75,8 @@ def view_status(
         "seen": record.seen,
         "watermark": record.watermark,
         "lag": None if record.watermark is None else max(0.0, now - record.watermark),
+        "paused": record.paused,
+        "retention_left": left,
         "filled": record.filled,
         "filled_rows": filled_rows,
         "scan": _scan(record, generations, rebuild),

@@ -16,6 +16,8 @@ COMMANDS = {
     "rollback": "Let readers see the generation before the last rebuild again.",
     "verify": "Compare views with their tables.",
     "repair": "Verify views, and fix exactly what differs.",
+    "pause": "Do nothing for a view until it is resumed, for maintenance of its store.",
+    "resume": "Let a paused view go on where it was.",
     "trace": "Follow one item through the views.",
     "doctor": "Look at everything that the declaration needs, and say what to do.",
     "dead-letters": "List, show, replay and discard changes that could not be applied.",

@@ -215,6 +215,10 @@ class _Trial:
                 f"{name}: the view is not declared, so its dead letters cannot be replayed; discard removes them"
             )
             return
+        if record.paused is not None and self.mode == "replay":
+            self.met.update(kept.id for page in _pages(control, choice) for kept in page)
+            self.failures.append(f"{name} is paused: dynaview resume {name} first")
+            return
         source = declaration.sources[view.source]
         if record.fingerprint != fingerprint(view, source.table):
             self.met.update(kept.id for page in _pages(control, choice) for kept in page)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -44,6 +44,14 @@ def load_files(files: tuple[Path, ...], modules: Modules | None = None) -> Decla
     from dynaview.views.declarations.load import load
 
     return load(files, os.environ, modules)
+
+
+def declared(declaration: Declaration, views: Sequence[str]) -> list[str]:
+    """The named views. Raises `click.UsageError` for one that is not declared."""
+    for name in views:
+        if name not in declaration.views:
+            raise click.UsageError(f"no view is called {name}; there are {', '.join(sorted(declaration.views))}")
+    return list(dict.fromkeys(views))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from dynaview.projections.declaration import Declaration, DeclarationError
 from dynaview.views.budget import Capacity
-from dynaview.views.cli.options import files_option, load_files, opened_control
+from dynaview.views.cli.options import declared, files_option, load_files, opened_control
 from dynaview.views.cli.written import capacity, duration
 from dynaview.views.control.errors import ControlError, ControlUnavailable
 from dynaview.views.control.records import Kind, Options, Rebuild
@@ -97,21 +97,16 @@ def command(
             perform(declaration, control, names, detach, as_json)
 
 
-def declared(declaration: Declaration, views: Sequence[str]) -> list[str]:
-    """The named views. Raises `click.UsageError` for one that is not declared."""
-    for name in views:
-        if name not in declaration.views:
-            raise click.UsageError(f"no view is called {name}; there are {', '.join(sorted(declaration.views))}")
-    return list(dict.fromkeys(views))
-
-
 def request(
     declaration: Declaration, control: ControlStore, names: Sequence[str], options: Options, kind: Kind = "beside"
 ) -> None:
     """Ask for rebuilds, of one scan for each table; join those that are under way."""
     for name in names:
-        if control.view(name) is None:
+        record = control.view(name)
+        if record is None:
             raise click.UsageError(f"{name} was never started: dynaview run fills it")
+        if record.paused is not None:
+            raise click.UsageError(f"{name} is paused: dynaview resume {name} first")
     for source in declaration.sources.values():
         ours = [name for name in names if declaration.views[name].source == source.name]
         marks = {name: fingerprint(declaration.views[name], source.table) for name in ours}

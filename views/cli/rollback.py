@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from dynaview.views.cli.options import files_option, load_files, opened_control
-from dynaview.views.cli.rebuild import declared, perform, request
+from dynaview.views.cli.options import declared, files_option, load_files, opened_control
+from dynaview.views.cli.rebuild import perform, request
 from dynaview.views.control.records import Options
 
 

@@ -13,7 +13,7 @@ import click
 from dynaview.views.cli.columns import aligned, fitted, terminal_width
 from dynaview.views.cli.options import files_option, found_control, load_files
 from dynaview.views.states import ViewState
-from dynaview.views.status import all_status, under_way, unknown_for
+from dynaview.views.status import all_status, endangered, under_way, unknown_for
 
 HEAD = (
     *("VIEW", "SINK", "GEN", "STATE", "LAG", "WATERMARK", "READ", "APPLIED", "STALE", "UNMATCHED", "DEAD", "KEPT"),
@@ -62,8 +62,12 @@ def _print(views: list[dict[str, Any]], missing: list[str]) -> None:
     if views:
         _print_table(views, terminal_width())
     for view in views:
+        if view["paused"] is not None and view["state"] != ViewState.PAUSED:
+            click.echo(f"{view['view']}: it is paused too: dynaview resume {view['view']}")
         if view["reason"]:
             click.echo(f"{view['view']}: {view['reason']}")
+        if (warning := endangered(view)) is not None:
+            click.echo(f"{view['view']}: {warning}")
         if ViewState(view["state"]).well and (unknown := unknown_for(view, time.time())) is not None:
             lag = f"how far it is behind has not been known for {unknown:.0f} s"
             click.echo(f"{view['view']}: {lag}; see the log of dynaview run")

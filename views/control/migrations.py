@@ -8,9 +8,11 @@ number, so a store is never between two schemas. It has to do for SQLite and Pos
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
+
+from dynaview.views.control import tables
 
 Migrations: TypeAlias = Mapping[int, Callable[[sa.Connection], None]]
 """By the number of the schema that each leads to."""
@@ -18,7 +20,24 @@ Migrations: TypeAlias = Mapping[int, Callable[[sa.Connection], None]]
 BASELINE = 8
 """The schema that every later one can be reached from. What is older was never released, and is refused."""
 
-MIGRATIONS: Migrations = {}
+
+def _pause(connection: sa.Connection) -> None:
+    """Views can be paused."""
+    for column in (tables.views.c.paused, tables.views.c.pause_reason):
+        add_column(connection, column)
+
+
+def add_column(connection: sa.Connection, column: sa.Column[Any]) -> None:
+    """Add a column that may be null to its table, as `tables` describe it."""
+    kind = column.type.compile(connection.dialect)
+    place = connection.dialect.identifier_preparer.format_table(column.table, use_schema=False)
+    schema = connection.get_execution_options().get("schema_translate_map", {}).get(None)
+    if schema is not None:
+        place = f"{connection.dialect.identifier_preparer.quote_schema(schema)}.{place}"
+    connection.exec_driver_sql(f"ALTER TABLE {place} ADD COLUMN {column.name} {kind}")
+
+
+MIGRATIONS: Migrations = {9: _pause}
 
 
 def newest(migrations: Migrations = MIGRATIONS) -> int:

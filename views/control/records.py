@@ -71,6 +71,8 @@ class ViewRecord:
     counts: Counts
     awaited: float | None = None
     """The latest moment that somebody waits for the watermark to pass."""
+    paused: float | None = None
+    """Since when nothing is to be done for the view; None: it is not paused."""
 
 
 Role: TypeAlias = Literal["next", "live", "previous"]

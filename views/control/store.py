@@ -204,6 +204,14 @@ class ControlStore:
         with self._database.read() as connection:
             return {row.worker: row.revision for row in connection.execute(query)}
 
+    def not_adopted(self, view: str) -> list[str]:
+        """The living workers of a view that do not work by its newest revision yet."""
+        record = self.view(view)
+        if record is None:
+            return []
+        taken = self.adopted(view)
+        return [worker for worker in self.leases.sharing(view) if taken.get(worker, -1) < record.revision]
+
     # Checkpoints
 
     def checkpoints(self, view: str) -> dict[str, Checkpoint]:
@@ -292,8 +300,13 @@ def _counts_columns(counts: Counts) -> dict[str, int]:
 
 
 def _record(row: Mapping[str, Any] | sa.RowMapping) -> ViewRecord:
+    """What the store knows of a view. That it is paused covers whatever its workers said last."""
     plain = {name: row[name] for name in ViewRecord.__dataclass_fields__ if name not in ("counts", "write_order")}
     plain["state"] = ViewState(plain["state"])
+    if row["paused"] is not None and not plain["state"].ends:
+        hint = f"dynaview resume {row['name']} lets it go on"
+        reason = f"{row['pause_reason']}; {hint}" if row["pause_reason"] else hint
+        plain |= {"state": ViewState.PAUSED, "reason": reason, "since": row["paused"]}
     order = tuple(map(int, row["write_order"].split()))
     counts = Counts(**{name: row[name] for name in Counts.__dataclass_fields__})
     return ViewRecord(**plain, write_order=order, counts=counts)

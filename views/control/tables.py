@@ -26,6 +26,8 @@ views = sa.Table(
     sa.Column("state", sa.String(20), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("since", sa.Float, nullable=False),
+    sa.Column("paused", sa.Float),  # since when nothing is to be done for the view; null: it is not paused
+    sa.Column("pause_reason", sa.Text),
     sa.Column("seen", sa.Float, nullable=False),
     sa.Column("watermark", sa.Float),
     sa.Column("awaited", sa.Float),  # the latest moment that somebody waits for the watermark to pass

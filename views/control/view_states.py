@@ -43,6 +43,34 @@ class StateStore:
                 check(connection, view, fence)
             _write(connection, where, state, reason)
 
+    def pause(self, view: str, reason: str) -> bool:
+        """Let nothing be done for a view from now on: its pipelines end, in every worker. Its checkpoints stay. False
+        where it was paused already; the reason is the new one then."""
+        known = tables.views.c.name == view
+        with self._database.write() as connection:
+            news = connection.execute(
+                tables.views.update()
+                .where(known, tables.views.c.paused.is_(None))
+                .values(paused=time.time(), pause_reason=reason, revision=tables.views.c.revision + 1)
+            ).rowcount
+            if not news and reason:
+                connection.execute(tables.views.update().where(known).values(pause_reason=reason))
+        return bool(news)
+
+    def resume(self, view: str) -> bool:
+        """Let a view go on where it was; False where it was not paused. What ended it before it was paused still
+        does."""
+        known = (tables.views.c.name == view) & tables.views.c.paused.is_not(None)
+        with self._database.write() as connection:
+            _write(connection, known & tables.views.c.state.not_in(_ENDS), ViewState.STARTING, "")
+            return bool(
+                connection.execute(
+                    tables.views.update()
+                    .where(known)
+                    .values(paused=None, pause_reason=None, revision=tables.views.c.revision + 1)
+                ).rowcount
+            )
+
 
 def entering(state: ViewState, reason: str = "") -> dict[str, Any]:
     """The columns of a view that enters a state, for a transaction that moves more than that."""

@@ -7,12 +7,14 @@ import dataclasses
 import logging
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 from dynaview.projections.declaration import ViewDeclaration
 from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import StreamGone
 from dynaview.views.control.records import ViewRecord
+from dynaview.views.daemon.retention import RetentionWatch
 from dynaview.views.daemon.table import KeptTable
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
@@ -53,6 +55,7 @@ class TablePipelines:
         self._share = share
         self._threads = threads
         self._patience = patience
+        self._retention = RetentionWatch()
         self._follower: Follower | None = None
         self._lock = threading.Lock()
         """Held while pipelines are opened or left: whoever tends them is to find all or none."""
@@ -64,6 +67,9 @@ class TablePipelines:
         """The revision of each view that its pipelines work by."""
         self._told: dict[str, int] = {}
         """Those that the control store knows of."""
+        self._paused = {record.name for record in self.records if record.paused is not None}
+        self.busy: Callable[[str], bool] = lambda view: False
+        """Whether this process does something for a view beside its pipeline, such as filling it."""
         self._planned_pipelines = [
             (record, pipeline)
             for record in self.records
@@ -126,12 +132,15 @@ class TablePipelines:
                 with self._lock:
                     if self._follower is not None and not self.left.is_set():
                         self._take_in(self._follower, record)
+                if self._share.first and (line := self._retention.line(record)) is not None:
+                    log.warning("view %s: %s", record.name, line)
         self.tell()
 
     def tell(self) -> None:
-        """Say which revisions are adopted; a rebuild waits for it. Raises `ControlUnavailable`."""
+        """Say which revisions are adopted; a rebuild waits for it, and who pauses a view: of a paused one, that nothing
+        of this process writes it any more. Raises `ControlUnavailable`."""
         for name, revision in self._revisions.items():
-            if self._told.get(name) != revision:
+            if self._told.get(name) != revision and not (name in self._paused and self.busy(name)):
                 self._control.adopt(name, self._share.id, revision)
                 log.debug("view %s: its pipeline does what revision %d asks", name, revision)
                 self._told[name] = revision
@@ -157,10 +166,19 @@ class TablePipelines:
             del self._pipelines[name]
         pipeline = self.factory.pipeline(self._views[name], record)
         self._revisions[name] = record.revision
+        self._note_pause(record)
         if pipeline is not None:
             follower.join(pipeline)
             self._share.poke()
             self._run(pipeline)
+
+    def _note_pause(self, record: ViewRecord) -> None:
+        if record.paused is not None and record.name not in self._paused:
+            self._paused.add(record.name)
+            log.info("view %s: paused: %s", record.name, record.reason)
+        elif record.paused is None and record.name in self._paused:
+            self._paused.discard(record.name)
+            log.info("view %s: goes on where it was paused", record.name)
 
     def _register(self, view: ViewDeclaration, first: bool) -> ViewRecord:
         """The view's record, made where this is its first start. The `first` of several workers goes on where the last

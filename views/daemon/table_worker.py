@@ -344,7 +344,9 @@ class TableWorker:
             turn=Turn(share, self._over, pipelines.left),
             settings=self._settings.rebuild,
         )
-        self._threads.spawn(f"rebuilds-{self.source.name}", RebuildScheduler(context).run)
+        scheduler = RebuildScheduler(context)
+        pipelines.busy = scheduler.works_on
+        self._threads.spawn(f"rebuilds-{self.source.name}", scheduler.run)
 
     def _factory(self, description: TableDescription, share: ShardCoordinator) -> PipelineFactory:
         context = PipelineContext(self._control, self._settings.pipeline, owner=share, monitor=self)

@@ -14,9 +14,13 @@ from dynaview.views.control.records import DeadLetterFilter, KeptLetter, Kind, O
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.http.guard import Problem
+from dynaview.views.reasons import LONGEST_REASON
 from dynaview.views.status import rebuild_progress
 
 ASKED_BY = "the HTTP API"
+
+ACTIONS = ("rebuild", "cancel", "confirm", "rollback", "pause", "resume")
+"""What a view can be asked for."""
 
 MOST_LETTERS = 500
 """Dead letters in one answer, at the most."""
@@ -29,6 +33,12 @@ class _Rebuild(msgspec.Struct, forbid_unknown_fields=True):
     max_read_units: float | None = None
     keep: float | None = None
     yes: bool = False
+
+
+class _Pause(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a request for a pause."""
+
+    reason: str = ""
 
 
 class _Chosen(msgspec.Struct, forbid_unknown_fields=True):
@@ -83,10 +93,23 @@ class Actions:
                     raise Problem(409, f"{view}: no rebuild is under way")
             case "rollback":
                 self._rollback(view)
+            case "pause":
+                reason = _read(body, _Pause).reason
+                if len(reason) > LONGEST_REASON or not reason.isprintable():
+                    raise Problem(400, f"reason: one line of {LONGEST_REASON} characters at the most")
+                self._control.states.pause(view, reason)
+            case "resume":
+                if not self._control.states.resume(view):
+                    raise Problem(409, f"{view} is not paused")
             case _:
-                raise Problem(404, "a view can be asked to: rebuild, cancel, confirm, rollback")
-        found = self._control.rebuilds.get(view)
-        return {"view": view, "rebuild": None if found is None else rebuild_progress(found)}
+                raise Problem(404, f"a view can be asked to: {', '.join(ACTIONS)}")
+        found, record = self._control.rebuilds.get(view), self._control.view(view)
+        return {
+            "view": view,
+            "paused": None if record is None else record.paused,
+            "let_go": not self._control.not_adopted(view),
+            "rebuild": None if found is None else rebuild_progress(found),
+        }
 
     def _rebuild(self, view: str, asked: _Rebuild) -> None:
         if asked.segments is not None and not 1 <= asked.segments <= 1000:
@@ -107,6 +130,9 @@ class Actions:
         self._request(view, Options(asked_by=ASKED_BY), "rollback")
 
     def _request(self, view: str, options: Options, kind: Kind) -> None:
+        record = self._control.view(view)
+        if record is not None and record.paused is not None:
+            raise Problem(409, f"{view} is paused; resume it first")
         declared = self._declaration.views[view]
         source = self._declaration.sources[declared.source]
         marks = {view: fingerprint(declared, source.table)}

@@ -7,7 +7,7 @@ from typing import Any
 
 from dynaview.views.http.snapshot import Snapshot
 from dynaview.views.states import ViewState
-from dynaview.views.status import UNKNOWN
+from dynaview.views.status import UNKNOWN, endangered
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,12 @@ def health(snapshot: Snapshot, limits: Limits) -> Health:
 
 
 def _reason(view: dict[str, Any], now: float, limits: Limits) -> str:
+    reason = _trouble(view, now, limits)
+    warning = endangered(view)
+    return "; ".join(filter(None, (warning, reason)))
+
+
+def _trouble(view: dict[str, Any], now: float, limits: Limits) -> str:
     state, lag = ViewState(view["state"]), view["lag"]
     if state is ViewState.STOPPED:
         return "no worker keeps it: start dynaview run"

@@ -36,6 +36,14 @@ GAUGES: dict[str, tuple[str, Callable[[dict[str, Any]], float | None]]] = {
         "Up to when every change of the table is in the view, in seconds since 1970",
         lambda view: view["watermark"],
     ),
+    "dynaview_retention_left_seconds": (
+        "Time until DynamoDB trims what the view has not read yet",
+        lambda view: view["retention_left"],
+    ),
+    "dynaview_paused_timestamp_seconds": (
+        "Since when the view is paused, in seconds since 1970; no sample where it is not",
+        lambda view: view["paused"],
+    ),
     "dynaview_dead_letters": ("Dead letters that are kept now", lambda view: view["dead_letters"]),
     "dynaview_generation": ("The generation that readers see", lambda view: view["generation"]),
     "dynaview_seen_timestamp_seconds": (

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
+from dynaview.views.http.actions import ACTIONS
+
 _NULLABLE_NUMBER = {"type": ["number", "null"]}
 
 _STATUS: dict[str, Any] = {
@@ -24,6 +26,11 @@ _STATUS: dict[str, Any] = {
             "type": "object",
             "required": ["read", "applied", "stale", "unmatched", "dead_lettered"],
             "additionalProperties": {"type": "integer"},
+        },
+        "paused": {**_NULLABLE_NUMBER, "description": "Since when it is paused; null: it is not."},
+        "retention_left": {
+            **_NULLABLE_NUMBER,
+            "description": "Seconds until DynamoDB trims what the view has not read; null: not known.",
         },
         "dead_letters": {"type": "integer", "description": "How many are kept now."},
         "ok": {"type": "boolean"},
@@ -143,11 +150,11 @@ def document() -> dict[str, Any]:
                 "One view with its shards.", {"200": _answer("The view.", status), **unknown}, _in_path("view")
             ),
             "/api/views/{view}/{action}": _post(
-                "Ask for a rebuild, answer or cancel it, or roll back.",
-                rebuild,
+                "Ask for a rebuild, answer or cancel it, roll back, pause or resume.",
+                {**rebuild, "reason": {"type": "string", "description": "Of a pause."}},
                 {"202": _answer("It is asked for."), **refused, **unknown, "409": _answer("Not now.", error)},
                 _in_path("view"),
-                _in_path("action", values=["rebuild", "cancel", "confirm", "rollback"]),
+                _in_path("action", values=list(ACTIONS)),
             ),
             "/api/dead-letters": _get(
                 "Dead letters, oldest first, without what is in the items.",

@@ -79,7 +79,7 @@ def _take_back(rebuild: ViewRebuild, record: ViewRecord) -> None:
         state, reason = _gap(rebuild, record)
     if record.write_order != (record.generation,) or record.state == "rebuilding":
         rebuild.retry_unasked(lambda: context.store.unswapped(view, state, reason, [record.generation]))
-    context.wait_written(view, context.turn.check)
+    context.wait_written(view, partial(context.check, view))
     retire(context, view, found.generation, partial(context.retry, subject=describe(found)))
 
 

@@ -29,12 +29,13 @@ from dynaview.sources.port import Shard, StreamReader
 from dynaview.sources.shards import ShardTree
 from dynaview.views.control.records import Segment
 from dynaview.views.policy import Action, Backoff, policy
+from dynaview.views.reasons import RETENTION
 from dynaview.views.rebuild.disputes import asked, standing, uncounted
 from dynaview.views.rebuild.shared_scan import Participant, SharedScan
 from dynaview.views.rebuild.view_rebuild import ViewRebuild
 from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.offsets import START, Delivery
-from dynaview.views.streaming.shard_reader import RETENTION, ShardReader
+from dynaview.views.streaming.shard_reader import ShardReader
 
 log = logging.getLogger(__name__)
 

@@ -44,6 +44,10 @@ class Stalled(Exception):
     """The view holds up others: it goes on by a scan of its own."""
 
 
+class Paused(Stalled):
+    """The view is paused: it alone goes on later, by a scan of its own where others go on meanwhile."""
+
+
 @dataclass(frozen=True, slots=True)
 class RebuildSettings:
     """What a run may be told about rebuilds. Times in seconds."""
@@ -137,6 +141,13 @@ class RebuildContext:
         if record is None:
             raise RebuildFailed("the view was dropped meanwhile")
         return record
+
+    def check(self, view: str) -> None:
+        """Raises `Interrupted` where nothing is to be done for a view now: somebody else goes on, or it is paused."""
+        self.turn.check()
+        record = self.control.view(view)
+        if record is not None and record.paused is not None:
+            raise Interrupted
 
     def generations(self, view: str) -> dict[int, Generation]:
         """The generations of a view that stand, by number."""

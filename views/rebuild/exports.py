@@ -31,7 +31,7 @@ from dynaview.sources.export import Export, open_export
 from dynaview.sources.port import ScanFilter, ScanPage
 from dynaview.views.control.records import DeadLetter, PageResult
 from dynaview.views.dead_letters import item_text
-from dynaview.views.reasons import moment, stream_made
+from dynaview.views.reasons import RETENTION, moment, stream_made
 from dynaview.views.rebuild.context import RebuildContext, RebuildFailed
 from dynaview.views.rebuild.disputes import standing
 from dynaview.views.rebuild.in_place import InPlace
@@ -39,7 +39,6 @@ from dynaview.views.rebuild.side_by_side import SideBySide
 from dynaview.views.rebuild.view_rebuild import ViewRebuild
 from dynaview.views.scanning.page_writer import FillStrategy, PendingPage
 from dynaview.views.scanning.parallel_scan import Scan
-from dynaview.views.streaming.shard_reader import RETENTION
 
 T = TypeVar("T")
 

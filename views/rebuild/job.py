@@ -23,7 +23,15 @@ from dynaview.views.reasons import fault_reason
 from dynaview.views.rebuild.abandon import give_up, leave
 from dynaview.views.rebuild.begin import begin, start
 from dynaview.views.rebuild.catch_up import CatchUp, TooLate
-from dynaview.views.rebuild.context import Cancelled, Interrupted, RebuildContext, RebuildFailed, Stalled, describe
+from dynaview.views.rebuild.context import (
+    Cancelled,
+    Interrupted,
+    Paused,
+    RebuildContext,
+    RebuildFailed,
+    Stalled,
+    describe,
+)
 from dynaview.views.rebuild.disputes import settle
 from dynaview.views.rebuild.exports import Exports
 from dynaview.views.rebuild.phases import after_scan, finish, roll_back
@@ -170,8 +178,8 @@ class Job:
             act(rebuild)
         except Interrupted:
             raise
-        except Stalled:
-            self._part(rebuild)
+        except Stalled as why:
+            self._part(rebuild, alone=isinstance(why, Paused))
         except Cancelled:
             give_up(rebuild, "cancelling", "")
         except RebuildFailed as error:
@@ -183,9 +191,9 @@ class Job:
             log.exception("%s: a fault of dynaview, please report it", describe(rebuild.rebuild))
             give_up(rebuild, "failing", fault_reason(error))
 
-    def _part(self, rebuild: ViewRebuild) -> None:
-        """Let a view that is not ready to be scanned go on by a job of its own, with all of the same store that are
-        not."""
+    def _part(self, rebuild: ViewRebuild, alone: bool) -> None:
+        """Let a view go on by a job of its own; unless it goes `alone`, with all of the same store that are not ready
+        to be scanned either."""
         with self._lock:
             if rebuild not in self._rebuilds:
                 return
@@ -193,11 +201,12 @@ class Job:
             parted = [
                 each
                 for each in self._rebuilds
-                if each is rebuild or (each.declared.sink == sink and each.view in self._preparing)
+                if each is rebuild or (not alone and each.declared.sink == sink and each.view in self._preparing)
             ]
             views = [each.view for each in parted]
             if len(parted) < len(self._rebuilds):
-                log.warning("view %s holds up others: it goes on by a scan of its own", ", ".join(views))
+                why = "is paused" if alone else "holds up others"
+                log.warning("view %s %s: it goes on by a scan of its own", ", ".join(views), why)
                 self._context.retry(lambda: self._context.store.part(self._name, views), f"view {rebuild.view}")
             self._rebuilds = [each for each in self._rebuilds if each not in parted]
 

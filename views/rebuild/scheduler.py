@@ -75,15 +75,23 @@ class RebuildScheduler:
                 jobs.setdefault(each.job, []).append(each)
         for job, rebuilds in jobs.items():
             ours = [each for each in rebuilds if each.view in context.views]
+            paused = [each for each in ours if _is_paused(records.get(each.view))]
             if ours and len(ours) < len(rebuilds):
                 context.store.part(job, [each.view for each in ours])  # found with the next look
+            elif paused:
+                if len(paused) < len(ours) and not any(self.works_on(each.view) for each in ours):
+                    context.store.part(job, [each.view for each in paused])
             elif any(not _stands_still(each, records.get(each.view)) for each in ours):
                 made = Job(context, ours, self._scan_turn)
                 self._spawn({each.view for each in ours}, made.run, made.views)
         rebuilding = {each.view for rebuilds in jobs.values() for each in rebuilds}
         for view in context.views:
-            if view not in rebuilding and (due := self._due(view)):
+            if view not in rebuilding and not _is_paused(records.get(view)) and (due := self._due(view)):
                 self._spawn({view}, partial(self._retire, view, due), lambda view=view: {view})  # type: ignore[misc]  # a default is not inferred
+
+    def works_on(self, view: str) -> bool:
+        """Whether something is under way for a view."""
+        return any(each.thread.is_alive() and view in each.views() for each in self._running)
 
     def _spawn(self, views: set[str], act: Callable[[], None], still: Callable[[], set[str]]) -> None:
         """Do it in a thread of its own, unless something is under way for one of the views."""
@@ -130,6 +138,8 @@ class RebuildScheduler:
             context.store.request(names, context.source.name, marks, options, kind, job)
 
     def _wanted(self, view: ViewDeclaration, record: ViewRecord, mark: str) -> _Wanted | None:
+        if record.paused is not None:
+            return None
         if record.state is ViewState.GAP:
             return _Wanted("beside", "on_gap") if view.on_gap == "rebuild" else None
         if not record.filled and record.write_order == (record.generation,):
@@ -192,9 +202,13 @@ class RebuildScheduler:
             return [each for each in record.write_order if each not in generations]
 
         retry(lambda: context.write_in(view, order))
-        context.wait_written(view, context.turn.check)
+        context.wait_written(view, partial(context.check, view))
         for generation in generations:
             retire(context, view, generation, retry)
+
+
+def _is_paused(record: ViewRecord | None) -> bool:
+    return record is not None and record.paused is not None
 
 
 def _stands_still(rebuild: Rebuild, record: ViewRecord | None) -> bool:

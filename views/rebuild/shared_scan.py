@@ -16,7 +16,15 @@ from dynaview.sources.port import ScanPage
 from dynaview.views.control.records import DeadLetter, PageCost, PageResult, Segment
 from dynaview.views.reasons import fault_reason
 from dynaview.views.rebuild.abandon import give_up
-from dynaview.views.rebuild.context import Cancelled, Interrupted, RebuildContext, RebuildFailed, Stalled, describe
+from dynaview.views.rebuild.context import (
+    Cancelled,
+    Interrupted,
+    Paused,
+    RebuildContext,
+    RebuildFailed,
+    Stalled,
+    describe,
+)
 from dynaview.views.rebuild.view_rebuild import ViewRebuild
 from dynaview.views.scanning.page_writer import FillStrategy, PendingPage
 from dynaview.views.scanning.parallel_scan import MOST_SEGMENTS, ParallelScan, Scan
@@ -171,20 +179,25 @@ class SharedScan:
             if participant.dropped is not None:
                 return
             if isinstance(error, Stalled):
-                self._part(participant)
+                self._part(participant, alone=isinstance(error, Paused))
                 return
             participant.dropped = error
         thread = threading.Thread(target=self._give_up, args=(participant, error), daemon=True)
         self._leaving.append(thread)
         thread.start()
 
-    def _part(self, participant: Participant) -> None:
-        """Let a view, and all of the same store, go on by a scan of their own."""
+    def _part(self, participant: Participant, alone: bool) -> None:
+        """Let a view go on by a scan of its own; unless it goes `alone`, all of the same store go with it."""
         sink = participant.rebuild.declared.sink
-        parted = [each for each in self.participants() if each is participant or each.rebuild.declared.sink == sink]
+        parted = [
+            each
+            for each in self.participants()
+            if each is participant or (not alone and each.rebuild.declared.sink == sink)
+        ]
         views = [each.view for each in parted]
         if len(views) < len(self.participants()):
-            log.warning("view %s holds up others: it goes on by a scan of its own", ", ".join(views))
+            why = "is paused" if alone else "holds up others"
+            log.warning("view %s %s: it goes on by a scan of its own", ", ".join(views), why)
             self.retry(lambda: self.context.store.part(self.job, views))
         for each in parted:
             each.dropped = Stalled()

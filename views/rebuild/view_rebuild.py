@@ -17,7 +17,7 @@ from dynaview.views.budget import Capacity
 from dynaview.views.control.records import DeadLetter, Phase, Rebuild
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.policy import Backoff
-from dynaview.views.rebuild.context import Cancelled, RebuildContext, RebuildFailed, Stalled, describe, finished
+from dynaview.views.rebuild.context import Cancelled, Paused, RebuildContext, RebuildFailed, Stalled, describe, finished
 from dynaview.views.rebuild.in_place import InPlace
 from dynaview.views.rebuild.side_by_side import SideBySide
 from dynaview.views.scanning.page_writer import FillStrategy
@@ -75,11 +75,14 @@ class ViewRebuild:
             raise RebuildFailed("the view was dropped meanwhile")
         if now.job != self.rebuild.job:
             raise Stalled  # it goes on by itself, or another one has taken its place
+        record = context.retry(lambda: context.record(self.view), describe(self.rebuild))
+        if record.paused is not None:
+            self.look_again()
+            raise Paused
         if now.answer == "cancel":
             raise Cancelled
         if self.rebuild.phase == "requested":
             return
-        record = context.retry(lambda: context.record(self.view), describe(self.rebuild))
         if not record.state.lasts or record.state is ViewState.CHANGED:
             return
         if self.rebuild.kind == "fill":

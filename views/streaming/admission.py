@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dynaview.projections.declaration import ViewDeclaration
 from dynaview.sources.port import TableDescription
 from dynaview.views.control.records import Checkpoint, ViewRecord
-from dynaview.views.reasons import gap_reason, moment, rebuild_hint, stream_gap
+from dynaview.views.reasons import RETENTION, gap_reason, moment, rebuild_hint, stream_gap
 from dynaview.views.states import ViewState
-from dynaview.views.streaming.shard_reader import RETENTION
 
 
 def lost(

@@ -64,8 +64,10 @@ class PipelineFactory:
         return self._restored(generation.declaration)
 
     def pipeline(self, view: ViewDeclaration, record: ViewRecord) -> ViewPipeline | None:
-        """The view's pipeline as its record says; None where it may not run, or an error that nobody expected stands in
-        its way: its state then says why. Raises `ControlUnavailable`."""
+        """The view's pipeline as its record says; None where it is paused or may not run, or an error that nobody
+        expected stands in its way: its state then says why. Raises `ControlUnavailable`."""
+        if record.paused is not None:  # what it missed meanwhile is looked at when it goes on
+            return None
         try:
             return self._pipeline(view, record)
         except (SourceError, ControlUnavailable):

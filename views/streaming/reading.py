@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from dynaview.sources.errors import SourceError, SourceUnavailable, StreamGone
 from dynaview.sources.port import Shard, StreamReader
 from dynaview.views.policy import Action, policy
+from dynaview.views.reasons import RETENTION
 from dynaview.views.streaming.offsets import START, Delivery
 from dynaview.views.streaming.ownership import ShardOwner
 from dynaview.views.streaming.pipeline import ViewPipeline
-from dynaview.views.streaming.shard_reader import RETENTION, ReadSettings, ShardReader, sequence_text
+from dynaview.views.streaming.shard_reader import ReadSettings, ShardReader, sequence_text
 from dynaview.views.streaming.signals import ReaderSignals
 
 log = logging.getLogger(__name__)

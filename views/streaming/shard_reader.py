@@ -28,9 +28,6 @@ from dynaview.sources.port import Broken, Page, Shard, StreamReader
 from dynaview.views.policy import Backoff
 from dynaview.views.streaming.offsets import START, Delivery
 
-RETENTION = 24 * 3600
-"""Seconds for which DynamoDB keeps stream records."""
-
 ATTEMPTS = 3
 """Times in a row that a shard has to answer that it holds nothing, or does not exist, before that is believed."""
 

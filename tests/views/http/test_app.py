@@ -121,6 +121,25 @@ def test_what_is_not_under_way_cannot_be_cancelled_or_rolled_back(served: Served
     assert served.post("/api/views/card/paint").status == 404
 
 
+def test_a_view_is_paused_and_resumed(served: Served) -> None:
+    assert served.post("/api/views/card/resume").status == 409
+    answer = served.post("/api/views/card/pause", {"reason": "<b>disks</b>"})
+    assert (answer.status, answer.body["let_go"]) == (202, True)
+    view = served.ask("/api/views/card").body
+    assert (view["state"], view["paused"]) == ("paused", answer.body["paused"])
+    assert view["problem"] == "paused: <b>disks</b>; dynaview resume card lets it go on"
+    assert served.ask("/health").body["views"]["card"]["ok"] is False
+    assert served.post("/api/views/card/rebuild").status == 409
+    assert served.post("/api/views/card/resume").body["paused"] is None
+    assert served.post("/api/views/card/rebuild").status == 202
+
+
+@pytest.mark.parametrize("body", [{"reason": "x" * 501}, {"reason": "a\nb"}, {"reason": 1}, {"because": "x"}])
+def test_a_reason_is_a_line(served: Served, body: Any) -> None:
+    assert served.post("/api/views/card/pause", body).status == 400
+    assert served.ask("/api/views/card").body["paused"] is None
+
+
 @pytest.mark.parametrize("token", [None, "", "wrong", TOKEN + "x", "ümlaut"])
 def test_nothing_is_changed_without_the_token(served: Served, token: str | None) -> None:
     for path in ("/api/views/card/rebuild", "/api/dead-letters/discard"):

@@ -14,7 +14,8 @@ NOW = 1_800_000_000.0
 
 
 def view(**changed: Any) -> dict[str, Any]:
-    return {"view": "card", "state": "following", "reason": "", "lag": 0.5, "since": NOW - 3600, **changed}
+    usual = {"state": "following", "reason": "", "lag": 0.5, "since": NOW - 3600, "watermark": NOW - 0.5}
+    return {"view": "card", **usual, "retention_left": 86000.0, **changed}
 
 
 def reason(**changed: Any) -> str:
@@ -26,6 +27,14 @@ def reason(**changed: Any) -> str:
 def test_a_view_at_the_tip_of_its_stream_is_well() -> None:
     assert reason() == ""
     assert health(Snapshot(NOW, [view()]), Limits()).ok
+
+
+def test_a_view_to_which_changes_will_be_lost_says_so_first() -> None:
+    told = reason(state="paused", reason="disks", watermark=NOW - 21 * 3600, retention_left=3 * 3600.0)
+    assert (
+        told
+        == "in 3.0 h changes since 2027-01-14T11:00:00Z are lost to it: DynamoDB keeps them for 24 hours; paused: disks"
+    )
 
 
 def test_a_view_that_is_too_far_behind_says_how_far() -> None:
