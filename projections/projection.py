@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from dynaview.projections.attributes import Image, Shape
 from dynaview.projections.changes import Change
+from dynaview.projections.columns import ProjectedPage
 from dynaview.projections.declaration import Problem
 from dynaview.projections.rows import RowKey, RowValues, Write
 
@@ -55,6 +56,11 @@ class Bound(Protocol):
         made, no rows were made of that state either, and the change that brought it has taken the rows before it: so
         it is with everything but Python functions, which may raise for what they took before.
         """
+
+    def page(self, changes: Sequence[Change[Any]], versions: Sequence[int]) -> ProjectedPage | None:
+        """What `writes` answers for each of the changes, all at once; none of them names an owner. None where a view
+        has to be asked change by change, as one of which an item has several rows or moves them, or where one of these
+        changes has: `writes` would raise for it, say. Raises nothing."""
 
     def inserts(self, image: Image) -> list[Write]:
         """What a scanned item asks of the view: its rows under `Rule.ABSENT` at version `SCANNED`.

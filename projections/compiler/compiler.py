@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from dynaview.projections.attributes import Attr, AttributeValueError, Image, Shape, item_key
 from dynaview.projections.changes import SCANNED, Change
+from dynaview.projections.columns import ProjectedPage
 from dynaview.projections.compiler.analysis import Plan, plan_view
 from dynaview.projections.compiler.codegen import Built, Module
 from dynaview.projections.compiler.once import once
-from dynaview.projections.compiler.row_function import CALLED, write_function
+from dynaview.projections.compiler.page import RowFunction, project_page
+from dynaview.projections.compiler.row_function import CALLED, write_flat_function, write_function
 from dynaview.projections.compiler.runtime import caller
 from dynaview.projections.declaration import Problem, ViewDeclaration
 from dynaview.projections.patterns import Pattern
@@ -110,6 +112,8 @@ class _Generated:
         self.rows: Callable[[Image], list[tuple[RowKey, RowValues]]] = built.function("rows")
         self.keys: Callable[[Image], list[RowKey]] = built.function("keys")
         self.key_rows: Callable[[_Key], list[tuple[RowKey, RowValues]]] = built.names.get("key_rows", self.rows)
+        self.row: RowFunction | None = built.names.get("row")
+        """Where a page of changes may be projected at once."""
         self._key_keys: Callable[[_Key], list[RowKey]] | None = built.names.get("key_keys")
         self._alternatives = alternatives
 
@@ -132,6 +136,8 @@ def _generate(plan: Plan, shape: Shape, key: tuple[str, ...]) -> _Generated:
         # A filter on other attributes cannot be asked: the row is deleted whether or not it was there.
         filtered = within(plan.item_reads(plan.where), key)
         write_function(module, "key_keys", plan, _KEYS, values=False, where=filtered, call=False)
+    if not plan.many and plan.view.layout.fields is not None and not names_owner(plan, key):
+        write_flat_function(module, "row", plan, shape)
     places: list[Built] = []
 
     def failed(error: Exception) -> ProjectionError:
@@ -194,6 +200,17 @@ class _Bound:
             attributes = {name: self._shape.get(image, name) for name in self._key}
             by = owner({name: attr for name, attr in attributes.items() if attr is not None})
         return [Write(key, values, SCANNED, by, Rule.ABSENT) for key, values in rows]
+
+    def page(self, changes: Sequence[Change[Any]], versions: Sequence[int]) -> ProjectedPage | None:
+        """See `Bound.page`."""
+        row = self._generated.row
+        return None if row is None else project_page(row, self._left, changes, versions)
+
+    def _left(self, change: Change[Any]) -> list[RowKey]:
+        """The row keys that the item may have had before a change that leaves it none."""
+        if change.event == "INSERT":
+            return []
+        return self._generated.key_keys(change.body.key)
 
     def _writes(
         self, change: Change[Any], version: int, rows: list[tuple[RowKey, RowValues]], before: list[RowKey]
@@ -259,6 +276,10 @@ class _FromBothImages(_Bound):
         if not are_all:
             raise self._unknown(change, writes)
         return writes
+
+    def _left(self, change: Change[Any]) -> list[RowKey]:
+        old = change.body.old
+        return super()._left(change) if old is None else self._generated.keys(old)
 
     def _before(self, change: Change[Any]) -> tuple[list[RowKey], bool]:
         """The keys of the rows that the item had, and whether these are all."""

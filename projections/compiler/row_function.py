@@ -20,7 +20,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from dynaview.projections.attributes import Shape, number, value
@@ -65,23 +66,43 @@ def write_function(
     the view's. Without `where` the filter is left out; without `call` a Python function is not called, and its only row
     key (made from captures alone) is taken as yielded.
     """
+    with _body_of(module, name) as body:
+        _RowWriter(module, body, plan, shape, values).write(where, call)
+
+
+def write_flat_function(module: Module, name: str, plan: Plan, shape: Shape) -> None:
+    """Write function `name` of an image of `shape` into `module`, for a view that makes one row an item and declares
+    its fields.
+
+    It answers the row as one tuple, the row key and behind it the values; None where the item does not match, False
+    where the filter leaves it out.
+    """
+    with _body_of(module, name) as body:
+        _RowWriter(module, body, plan, shape, values=True, flat=True).write(where=True, call=True)
+
+
+@contextmanager
+def _body_of(module: Module, name: str) -> Iterator[Code]:
     body = module.function(name, "image")
     with module.working_for("match"):
         body.line("try:")
         inner = Code(module, body.depth + 1)
         body.add(inner)
-        _RowWriter(module, inner, plan, shape, values).write(where, call)
+        yield inner
         body.line("except EXPECTED as error: raise FAILED(error) from None")
 
 
 class _RowWriter:
     """Writes the body of one function."""
 
-    def __init__(self, module: Module, code: Code, plan: Plan, shape: Shape, values: bool) -> None:
+    def __init__(
+        self, module: Module, code: Code, plan: Plan, shape: Shape, values: bool, *, flat: bool = False
+    ) -> None:
         self.module = module
         self.code = code
         self.plan = plan
         self.values = values
+        self.flat = flat
         self.captures = {name: module.fresh("c") for name in plan.captures}
         self.item = ItemScope(code, shape, self.captures)
         self.fields: dict[str, str] = {}
@@ -99,7 +120,7 @@ class _RowWriter:
         if where and self.plan.where is not None:
             with self._stage("where"):
                 test = self._translation().test(self.plan.where.tree, self.item)
-                self.code.line(f"if not {test}: return []")
+                self.code.line(f"if not {test}: return {'False' if self.flat else '[]'}")
         if self.plan.view.function is not None and call:
             self._python_rows()
         elif self.plan.each is not None:
@@ -107,7 +128,7 @@ class _RowWriter:
         else:
             with self._stage("key"):
                 row = self._row()
-                self.code.line(f"return [{row}]")
+                self.code.line(f"return {row}" if self.flat else f"return [{row}]")
 
     def _stage(self, place: str) -> Any:
         self.item.stage(self.code)
@@ -123,7 +144,7 @@ class _RowWriter:
         with self.code.block("while True"):
             for alternative in self.plan.alternatives:
                 self._alternative(alternative, texts)
-            self.code.line("return []")
+            self.code.line(f"return {None if self.flat else '[]'}")
 
     def _key_text(self, attribute: str) -> str:
         attr = self.item.attribute((attribute,))
@@ -223,6 +244,8 @@ class _RowWriter:
 
     def _row(self) -> str:
         key = self._key()
+        if self.flat:
+            return f"({', '.join([key, *self._variables()])},)"
         return f"({key}, {self._values()})" if self.values else key
 
     def _key(self) -> str:
@@ -277,8 +300,11 @@ class _RowWriter:
             if isinstance(layout.options, RedisOptions) and layout.options.expire_field:
                 return f"with_expire(open_fields({self.returned}), {self._expire()})"
             return f"open_fields({self.returned})"
-        variables = [self._layout_field(field.name) for field in layout.fields]
+        variables = self._variables()
         return f"({', '.join(variables)}{',' * (len(variables) == 1)})"
+
+    def _variables(self) -> list[str]:
+        return [self._layout_field(field.name) for field in self.plan.view.layout.fields or ()]
 
     def _layout_field(self, name: str) -> str:
         if name == EXPIRE:
