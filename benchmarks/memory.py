@@ -26,6 +26,7 @@ import msgspec
 from benchmarks.pipeline import PagesStream, WatchedControl
 from benchmarks.records import Pages
 from benchmarks.workload import View, Workload
+from dynaview.projections.columns import Columns
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import APPLIED, STALE, ConditionalWrite, Foreign, Outcome, RefusedRow, Target
 from dynaview.sources.port import Page
@@ -68,6 +69,10 @@ class _Held:
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         self._free.wait()
         return [APPLIED] * len(writes)
+
+    def write_columns(self, columns: Columns) -> dict[int, Outcome]:
+        self._free.wait()
+        return {}
 
     def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
         return [STALE] * len(conditional_writes)

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from dynaview.projections.canonical import json_encoder
+from dynaview.projections.columns import Columns
 from dynaview.projections.rows import Layout, RowKey, RowValues, Rule, Write
 from dynaview.sinks.canonical import listed, plain
 from dynaview.sinks.port import (
@@ -35,6 +36,7 @@ from dynaview.sinks.port import (
     Room,
     SinkRefused,
     Stored,
+    exceptions,
 )
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
@@ -94,6 +96,9 @@ class MemoryTarget:
 
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         return [self._put(one, one.version, partial(_guard, one, self.generation)) for one in writes]
+
+    def write_columns(self, columns: Columns) -> dict[int, Outcome]:
+        return exceptions(self.write(columns))
 
     def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
         return [

@@ -37,6 +37,10 @@ Outcomes
     hold. A rejected write changes nothing (but see `RejectedKind.UNIQUE`) and never fails its neighbours; the same
     write again is rejected again. Rows of one batch may hand unique values round as they like. What a store can only
     tell after a load, `Target.finish` tells.
+Columns
+    `Target.write_columns` is `write` for the batches that come by the thousand: the same in every respect, but that it
+    takes a batch as `Columns` and answers only the outcomes that are not APPLIED, by the place of their write. A sink
+    may do it by `write` (`exceptions`).
 Durable
     When `write` returns, every APPLIED write survives a crash of the store as far as the store is configured to
     survive one. When it raises `SinkUnavailable`, any part of the batch may or may not have been applied: send the
@@ -57,6 +61,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from dynaview.projections.columns import Columns
 from dynaview.projections.rows import Layout, RowKey, Write
 
 ANEW = "fill the view anew (dynaview rebuild)"
@@ -115,6 +120,13 @@ class Rejected:
 
 
 Outcome: TypeAlias = Applied | Rejected
+
+
+def exceptions(outcomes: Sequence[Outcome]) -> dict[int, Outcome]:
+    """The outcomes that are not APPLIED, by place, as `Target.write_columns` answers them."""
+    if outcomes.count(APPLIED) == len(outcomes):
+        return {}
+    return {at: outcome for at, outcome in enumerate(outcomes) if outcome is not APPLIED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +231,9 @@ class Target(Protocol):
 
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         """Apply a batch under the guard. See the module's contract."""
+
+    def write_columns(self, columns: Columns) -> dict[int, Outcome]:
+        """`write` for a batch of columns: what did not become APPLIED. See the module's contract."""
 
     def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
         """Put rows right where they are still as they were seen. See the module's contract."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from dynaview.projections.columns import Columns
 from dynaview.projections.rows import Layout, RowKey, Write
 from dynaview.sinks.opensearch.bulk import Bulk, fault
 from dynaview.sinks.opensearch.canonical import canonical, canonical_of, owned_canonical
@@ -38,6 +39,7 @@ from dynaview.sinks.port import (
     SinkError,
     SinkUnavailable,
     Stored,
+    exceptions,
 )
 
 _SCROLL = "5m"
@@ -121,6 +123,9 @@ class OpenSearchTarget:
 
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         return self._guarded(lambda bulk: bulk.write(writes)) if writes else []
+
+    def write_columns(self, columns: Columns) -> dict[int, Outcome]:
+        return exceptions(self.write(columns))
 
     def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
         return (

@@ -9,6 +9,7 @@ from typing import Any
 
 from psycopg import Connection, sql
 
+from dynaview.projections.columns import Columns
 from dynaview.projections.rows import Layout, RowKey, Write
 from dynaview.sinks.port import (
     CanonicalRows,
@@ -19,6 +20,7 @@ from dynaview.sinks.port import (
     RejectedKind,
     SinkRefused,
     Stored,
+    exceptions,
 )
 from dynaview.sinks.postgres import literals
 from dynaview.sinks.postgres.canonical import NONE, Canonical
@@ -119,6 +121,9 @@ class PostgresTarget:
 
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         return self._guard.apply(writes) if writes else []
+
+    def write_columns(self, columns: Columns) -> dict[int, Outcome]:
+        return exceptions(self.write(columns))
 
     def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
         return self._guard.write_if_unchanged(conditional_writes) if conditional_writes else []

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 import msgspec
 import redis
 
+from dynaview.projections.columns import Columns
 from dynaview.projections.rows import Layout, RowKey, Rule, Write
 from dynaview.sinks.canonical import listed, plain
 from dynaview.sinks.port import (
@@ -26,6 +27,7 @@ from dynaview.sinks.port import (
     RejectedKind,
     SinkRefused,
     Stored,
+    exceptions,
 )
 from dynaview.sinks.redis import generation as generations
 from dynaview.sinks.redis import guard as scripts
@@ -122,6 +124,9 @@ class RedisTarget:
 
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         return self._run(_WRITE[self._content.type], writes, self._build, writes)
+
+    def write_columns(self, columns: Columns) -> dict[int, Outcome]:
+        return exceptions(self.write(columns))
 
     def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
         """See the port. A key that dynaview did not create is Rejected."""

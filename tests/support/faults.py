@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias
 
+from dynaview.projections.columns import Columns
 from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.port import (
     CanonicalRows,
@@ -19,6 +20,7 @@ from dynaview.sinks.port import (
     SinkUnavailable,
     Stored,
     Target,
+    exceptions,
 )
 
 Fault: TypeAlias = Literal["refuse", "lose", "half", "forbid"]
@@ -76,6 +78,9 @@ class FaultyTarget:
         if fault == "lose":
             raise SinkUnavailable("scripted: answer lost")
         return outcomes
+
+    def write_columns(self, columns: Columns) -> dict[int, Outcome]:
+        return exceptions(self.write(columns))
 
     def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
         return self.inner.write_if_unchanged(conditional_writes)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from dynaview.projections.attributes import Image
+from dynaview.projections.columns import Columns
 from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey, RowValues, Write
-from dynaview.sinks.port import Outcome, Rejected, Target
+from dynaview.sinks.port import Outcome, Rejected, Target, exceptions
 from dynaview.views.control.records import DeadLetterFilter
 from dynaview.views.replay import Replay
 from tests.support.follower_harness import FollowerHarness
@@ -108,3 +109,6 @@ class Rejecting:
 
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         return [Rejected("too odd") if write.key in self.keys else self.inner.write([write])[0] for write in writes]
+
+    def write_columns(self, columns: Columns) -> dict[int, Outcome]:
+        return exceptions(self.write(columns))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from dynaview.projections.attributes import Image, Shape
 from dynaview.projections.changes import SCANNED, Change
+from dynaview.projections.columns import ProjectedPage
 from dynaview.projections.projection import ProjectionError
 from dynaview.projections.rows import Field, Layout, OpenSearchOptions, RowKey, RowValues, Rule, Write
 
@@ -43,6 +45,28 @@ class SimpleBound:
         kept = {key for key, _ in new}
         gone = [Write(key, None, version) for key, _ in old if key not in kept]
         return [Write(key, values, version) for key, values in new] + gone
+
+    def page(self, changes: Sequence[Change[Any]], versions: Sequence[int]) -> ProjectedPage | None:
+        """By `writes`, one by one, so that whoever follows such a view sends columns."""
+        page = ProjectedPage([], upserts := [], origins := [])
+        for change, version in zip(changes, versions, strict=True):
+            try:
+                writes = self.writes(change, version)
+            except ProjectionError:
+                return None
+            if len(writes) > 1:
+                return None
+            page.unmatched += not writes
+            for write in writes:
+                if write.values is None:
+                    page.gone.append(write.key)
+                    page.gone_versions.append(version)
+                    page.gone_origins.append(change)
+                else:
+                    page.rows.append((write.key, *write.values))
+                    upserts.append(version)
+                    origins.append(change)
+        return page
 
     def inserts(self, image: Image) -> list[Write]:
         return [Write(key, values, SCANNED, rule=Rule.ABSENT) for key, values in self.rows(image)]

@@ -22,6 +22,7 @@ import msgspec
 
 from dynaview.projections.attributes import Image, Shape
 from dynaview.projections.changes import SCANNED, Change
+from dynaview.projections.columns import ProjectedPage
 from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey, RowValues, Rule, Write
@@ -291,6 +292,10 @@ class _Versioned:
     def writes(self, change: Change[Any], version: int) -> list[Write]:
         """See `Bound.writes`."""
         return self.items.writes(change, version)
+
+    def page(self, changes: Sequence[Change[Any]], versions: Sequence[int]) -> ProjectedPage | None:
+        """See `Bound.page`."""
+        return self.items.page(changes, versions)
 
     def inserts(self, image: Image) -> list[Write]:
         """Of a change as well."""

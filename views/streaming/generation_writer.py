@@ -8,22 +8,28 @@ those that the store finds by their owner. The store is asked before the change 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 from dynaview.projections.changes import Body, Change, version_of
+from dynaview.projections.columns import Columns
 from dynaview.projections.projection import Bound, OldRowsUnknown, ProjectionError
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import APPLIED, Outcome, Stored, Target
 from dynaview.sources.port import Broken
 from dynaview.views.control.records import Counts, DeadLetter
 from dynaview.views.dead_letters import change_letter, key_of_record, unreadable_letter
-from dynaview.views.streaming.batch import Batch
+from dynaview.views.streaming.batch import Batch, Refusal
+from dynaview.views.streaming.column_batch import ColumnBatch
 from dynaview.views.streaming.offsets import Delivery
 
 Send: TypeAlias = Callable[[Target, Sequence[Write]], list[Outcome]]
 """Writes a batch to a target, however long that takes."""
+
+SendColumns: TypeAlias = Callable[[Target, Columns], Mapping[int, Outcome]]
+"""The same for a batch of columns (`Target.write_columns`)."""
 
 Find: TypeAlias = Callable[[Target, Collection[str]], Sequence[Stored]]
 """The rows of some owners in a target (`Target.rows_of`), however long that takes."""
@@ -53,6 +59,8 @@ class _Work:
 
     send: Send
     find: Find
+    send_columns: SendColumns | None
+    """None: all go change by change."""
     letters: list[DeadLetter] = field(default_factory=list)
     unknown: dict[str, list[_Unknown]] = field(default_factory=dict)
     """By owner."""
@@ -84,12 +92,16 @@ class GenerationWriter:
         self.limit = batch
         self._offset = version_of(stream_count, "0")
         self._batch = Batch()
+        self._columns = ColumnBatch()
+        """What waits to be written is in one of the two: changes are written in the order in which they came."""
         self._tallies: dict[str, ShardResult] = {}
 
-    def take(self, deliveries: Sequence[Delivery], send: Send, find: Find) -> list[DeadLetter]:
+    def take(
+        self, deliveries: Sequence[Delivery], send: Send, find: Find, send_columns: SendColumns | None = None
+    ) -> list[DeadLetter]:
         """Bring deliveries into the target; when it returns, all of them are durable there. Answers the dead letters
-        that they left."""
-        work = _Work(send, find)
+        that they left. What can be written as columns is where `send_columns` says how, the rest by `send`."""
+        work = _Work(send, find, send_columns)
         for delivery in deliveries:
             self._apply(delivery, work)
         self._settle(work)
@@ -103,30 +115,59 @@ class GenerationWriter:
         return tallies
 
     def _apply(self, delivery: Delivery, work: _Work) -> None:
-        shard, offset = delivery.shard, self._offset
+        offset = self._offset
+        changes, versions = delivery.changes, [position + offset for position in delivery.positions]
+        if work.send_columns is None:
+            self._one_by_one(delivery.shard, changes, versions, work)
+        else:
+            at = 0
+            while at < len(changes):
+                end = at + max(1, self.limit - len(self._columns))
+                self._page(delivery.shard, changes[at:end], versions[at:end], work)
+                at = end
+        for position, record in delivery.broken:
+            self._unreadable(delivery.shard, record, position + offset, work)
+
+    def _page(self, shard: str, changes: Sequence[Change[Any]], versions: Sequence[int], work: _Work) -> None:
+        page = self.bound.page(changes, versions)
+        if page is None:
+            self._one_by_one(shard, changes, versions, work)
+            return
+        if page.rows or page.gone:
+            if len(self._batch):
+                self._settle(work)
+            self._columns.add(shard, page)
+            if len(self._columns) >= self.limit:
+                self._settle(work)
+        self._count_unmatched(shard, page.unmatched)
+
+    def _one_by_one(self, shard: str, changes: Sequence[Change[Any]], versions: Sequence[int], work: _Work) -> None:
         writes_of = self.bound.writes
         unmatched = 0
-        for change, position in zip(delivery.changes, delivery.positions, strict=True):
+        for change, version in zip(changes, versions, strict=True):
             try:
-                writes = writes_of(change, position + offset)
+                writes = writes_of(change, version)
             except ProjectionError as error:
-                self._without_rows(shard, change, position + offset, error, work)
+                self._without_rows(shard, change, version, error, work)
                 continue
             if writes:
                 self._add(shard, change, writes, work)
             else:
                 unmatched += 1
-        if unmatched:
+        self._count_unmatched(shard, unmatched)
+
+    def _count_unmatched(self, shard: str, number: int) -> None:
+        if number:
             counts = self._tally(shard).counts
-            counts.read += unmatched
-            counts.unmatched += unmatched
-        for position, record in delivery.broken:
-            self._unreadable(shard, record, position + offset, work)
+            counts.read += number
+            counts.unmatched += number
 
     def _add(
         self, shard: str, change: Change[Any], writes: Sequence[Write], work: _Work, *, dead: bool = False
     ) -> None:
         batch = self._batch
+        if len(self._columns):
+            self._settle(work)
         if len(batch) >= self.limit or not batch.add(shard, change, writes, dead=dead):
             self._settle(work)
             batch.add(shard, change, writes, dead=dead)
@@ -164,9 +205,14 @@ class GenerationWriter:
         self._count_dead(shard)
 
     def _settle(self, work: _Work) -> None:
-        if not len(self._batch):
-            return
-        counted, refusals = self._batch.settle(lambda writes: work.send(self.target, writes))
+        send = partial(work.send, self.target)
+        if len(self._batch):
+            self._account(*self._batch.settle(send), work)
+        if len(self._columns):
+            assert work.send_columns is not None
+            self._account(*self._columns.settle(partial(work.send_columns, self.target), send), work)
+
+    def _account(self, counted: Mapping[str, Counts], refusals: Sequence[Refusal], work: _Work) -> None:
         for shard, counts in counted.items():
             self._tally(shard).counts.add(counts)
         for refusal in refusals:

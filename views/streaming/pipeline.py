@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from dynaview.projections.columns import Columns
 from dynaview.projections.rows import Write
 from dynaview.sinks.port import Outcome, SinkError, SinkRefused, Stored, Target
 from dynaview.views.control.errors import ControlUnavailable, LeaseLost, Superseded
@@ -269,7 +270,7 @@ class ViewPipeline:
 
     def _apply(self, deliveries: Sequence[Delivery]) -> None:
         for output in self.outputs:
-            letters = output.take(deliveries, self._send, self._find)
+            letters = output.take(deliveries, self._send, self._find, self._send_columns)
             if output is self._counted:  # what another generation cannot take is no reason to stop this one
                 self.lettered(letters)
         for output in self.outputs:
@@ -293,6 +294,11 @@ class ViewPipeline:
         outcomes = self._retry(lambda: target.write(writes))
         self._healthy()
         return outcomes
+
+    def _send_columns(self, target: Target, columns: Columns) -> dict[int, Outcome]:
+        met = self._retry(lambda: target.write_columns(columns))
+        self._healthy()
+        return met
 
     def _find(self, target: Target, owners: Collection[str]) -> list[Stored]:
         return self._retry(lambda: list(target.rows_of(owners)))

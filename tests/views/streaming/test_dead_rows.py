@@ -136,6 +136,11 @@ class Refusing:
             for write in writes
         ]
 
+    def write_columns(self, columns: Any) -> Any:
+        from dynaview.sinks.port import exceptions
+
+        return exceptions(self.write(columns))
+
 
 numbers = st.integers(0, 4)
 operation = st.one_of(
