@@ -47,10 +47,10 @@ class Answer:
 class Served:
     """A running server, and ways to ask it."""
 
-    def __init__(self, folder: Path, token: str | None = TOKEN, streams: int = 200) -> None:
+    def __init__(self, folder: Path, token: str | None = TOKEN, streams: int = 200, declared: str = DECLARED) -> None:
         self.folder = folder
         file = folder / "dynaview.yaml"
-        file.write_text(DECLARED.format(control=f"sqlite:///{folder}/control.db"))
+        file.write_text(declared.format(control=f"sqlite:///{folder}/control.db"))
         self.declaration = load([file], {})
         self.control = ControlStore(self.declaration.control)
         self.snapshots = Snapshots(self.control, sorted(self.declaration.views), fresh=0.0)
@@ -109,5 +109,13 @@ class Served:
 def served(tmp_path: Path) -> Iterator[Served]:
     made = Served(tmp_path)
     made.begin("card", "lines")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def served_empty(tmp_path: Path) -> Iterator[Served]:
+    """A server on a control store in which no view was ever started."""
+    made = Served(tmp_path)
     yield made
     made.close()
