@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -35,6 +36,8 @@ settings.register_profile(  # what fails is told as it was found: shrinking take
 settings.load_profile("ci" if os.environ.get("CI") else "dynaview")
 
 sys.setswitchinterval(SWITCH)  # threads take turns as they do in a daemon
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and their children, ignore it
 
 for _name in [name for name in os.environ if name.startswith("AWS_")]:
     del os.environ[_name]  # no test may reach an account

@@ -7,8 +7,10 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 _VARIABLE = "DYNAVIEW_TEST_MARK"
 
@@ -29,6 +31,16 @@ class Mark:
         """What is still there after so long: empty when all is well."""
         wait_for(lambda: not self.processes(), seconds)
         return self.processes()
+
+
+@contextmanager
+def child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process that does not outlive the block, however that ends: else a failure would wait for it for ever."""
+    with subprocess.Popen(command, text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 30) -> bool:

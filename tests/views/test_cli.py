@@ -14,6 +14,7 @@ import pytest
 
 from dynaview.views.cli import COMMANDS, cli, logs
 from tests.support.commands import told
+from tests.support.processes import child
 
 DECLARATION = """
 control: {control}
@@ -70,7 +71,7 @@ def test_the_log_is_in_utc_and_says_so() -> None:
 def test_run_ends_in_good_order_while_it_waits_for_its_control_store(tmp_path: Path, number: signal.Signals) -> None:
     file = tmp_path / "dynaview.yaml"
     file.write_text(DECLARATION.format(control="postgresql://nobody@127.0.0.1:1/none?connect_timeout=2"))
-    with subprocess.Popen([*RUN, "-f", str(file)], stderr=subprocess.PIPE, text=True) as process:
+    with child([*RUN, "-f", str(file)], stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         line = process.stderr.readline()
         assert "the control store postgresql://" in line

@@ -18,6 +18,7 @@ import pytest
 from click.testing import Result
 
 from dynaview.local import servers
+from tests.support.processes import child
 from tests.views.preview.conftest import SHOP
 
 ORDER = {"pk": "CUSTOMER#c1", "sk": "ORDER#o1", "status": "PAID", "total": 12.5, "lines": [{"sku": "a"}, {"sku": "b"}]}
@@ -199,7 +200,7 @@ def test_a_table_that_is_not_there(run: Run, table: str, shop: Path) -> None:
 def test_it_is_shown_again_whenever_a_file_is_saved_until_ctrl_c(shop: Path) -> None:
     (shop / "items.json").write_text(json.dumps(ORDER))
     command = [sys.executable, "-m", "dynaview.views.cli", "preview", "orders", "--items", "items.json", "--watch"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with child(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         told: list[str] = []
         assert process.stdout is not None
         reader = threading.Thread(target=lambda: told.extend(iter(process.stdout.readline, "")))  # type: ignore[union-attr]

@@ -25,6 +25,7 @@ from dynaview.views.declarations.load import load
 from dynaview.views.retry import Retrier, Stopped
 from dynaview.views.streaming.shard_reader import ReadSettings
 from dynaview.views.trace.passing import Changes, Passed
+from tests.support.processes import child
 from tests.support.scripted import ScriptedTable
 from tests.support.until import until
 from tests.support.worker_harness import CARDS, READS, SINKS
@@ -127,8 +128,7 @@ def real(dynamodb: Any, dynamodb_endpoint: str, tmp_path: Path) -> Iterator[str]
 
 def test_the_command_follows_until_ctrl_c(real: str, dynamodb: Any, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dynaview.views.cli", "trace", "--follow", "--key", json.dumps(KEY)]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
+    with child(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         said: list[str] = []
         reader = threading.Thread(target=lambda: said.extend(iter(process.stdout.readline, "")))  # type: ignore[union-attr]  # a pipe
         reader.start()
