@@ -34,6 +34,7 @@ from dynaview.sinks.redis import guard as scripts
 from dynaview.sinks.redis import lookups
 from dynaview.sinks.redis.canonical import Listing, count_hashes
 from dynaview.sinks.redis.client import Link
+from dynaview.sinks.redis.columns import HashColumns
 from dynaview.sinks.redis.foreign import Foreigners
 from dynaview.sinks.redis.names import Family, companion
 from dynaview.sinks.redis.neighbours import Neighbour, Neighbours
@@ -99,6 +100,8 @@ class RedisTarget:
         self._scan = Scan(link, self.family)
         self._foreigners = Foreigners(link, self._scan, _REDIS_TYPE[self._content.type])
         self._listing = Listing(link, self._content, self.family) if Listing.suits(self._content) else None
+        declared = self._content.type == "hash" and self._content.names is not None
+        self._columns = HashColumns(self._content) if declared else None
         self._members = self._content.type in ("set", "sorted_set")
         lasts = (self._options.expire_after or 0) * 1000
         self._head = _pack((str(generation), lasts, self._content.expires, self._content.complete))
@@ -126,7 +129,23 @@ class RedisTarget:
         return self._run(_WRITE[self._content.type], writes, self._build, writes)
 
     def write_columns(self, columns: Columns) -> dict[int, Outcome]:
-        return exceptions(self.write(columns))
+        packer = self._columns
+        if packer is None:
+            return exceptions(self.write(columns))
+        outcomes: dict[int, Outcome] = {}
+        sent: deque[Sequence[int]] = deque()
+
+        def calls() -> Iterator[tuple[bytes, bytes]]:
+            for indexes, call in self._column_calls(packer, columns, outcomes):
+                sent.append(indexes)
+                yield self._head, call
+
+        if len(columns):
+            for letters, *owners in self._link.run(_WRITE[self._content.type], calls()):
+                indexes = sent.popleft()
+                if letters.count(b"A") != len(indexes):
+                    self._settle(columns, indexes, letters.decode(), owners, outcomes)
+        return outcomes
 
     def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
         """See the port. A key that dynaview did not create is Rejected."""
@@ -267,6 +286,21 @@ class RedisTarget:
                     self._settle(writes, indexes, letters.decode(), owners, outcomes)
         return outcomes
 
+    def _column_calls(
+        self, packer: HashColumns, columns: Columns, outcomes: dict[int, Outcome]
+    ) -> Iterator[tuple[Sequence[int], bytes]]:
+        """As `_calls`."""
+        for start in range(0, len(columns), ROWS_A_CALL):
+            end = min(start + ROWS_A_CALL, len(columns))
+            packed = packer.packed(columns, start, end)
+            if packed is not None and len(packed) <= BYTES_A_CALL:
+                yield range(start, end), packed
+                continue
+            found: list[Outcome] = [APPLIED] * (end - start)
+            for indexes, call in self._calls(columns[start:end], self._build, found):
+                yield [start + index for index in indexes], call
+            outcomes |= {start + index: outcome for index, outcome in enumerate(found) if outcome is not APPLIED}
+
     def _calls(
         self, asked: Sequence[_Asked], build: Callable[[_Asked], _Row], outcomes: list[Outcome]
     ) -> Iterator[tuple[list[int], bytes]]:
@@ -337,7 +371,12 @@ class RedisTarget:
         return row
 
     def _settle(
-        self, writes: Sequence[Write], indexes: list[int], letters: str, owners: list[bytes], outcomes: list[Outcome]
+        self,
+        writes: Sequence[Write],
+        indexes: Sequence[int],
+        letters: str,
+        owners: list[bytes],
+        outcomes: list[Outcome] | dict[int, Outcome],
     ) -> None:
         met = iter(owners)
         for index, letter in zip(indexes, letters, strict=True):

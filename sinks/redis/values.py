@@ -116,7 +116,9 @@ class Content:
             raise ValueError(f"view {layout.view}: names beginning with _ are dynaview's own: {', '.join(reserved)}")
         self.names: tuple[str, ...] | None = None if fields is None else tuple(one.name for one in fields)
         self._template: list[Any] = [*chain.from_iterable((name, None) for name in self.names or ())]
-        self._plan = tuple(_plan(fields or ()))
+        self.field_types = tuple(one.type for one in fields or ())
+        self.plan = tuple(_plan(fields or ()))
+        """Which cells are converted, and how."""
         self.binary = fields is None or any(one.type in ("binary", "any") for one in fields)
         """Whether some cells may be bytes."""
 
@@ -142,7 +144,7 @@ class Content:
             return [*chain.from_iterable(pairs)]
         cells = self._template.copy()
         cells[1::2] = values[:-1] if self.options.expire_field else values  # type: ignore[index,assignment] # an upsert
-        for index, convert in self._plan:
+        for index, convert in self.plan:
             value = cells[index]
             if value is not None:
                 try:
@@ -188,8 +190,12 @@ class Content:
         """When the row expires, in milliseconds since 1970; None for never. Raises `Unstorable`."""
         if not self.options.expire_field or not write.values:
             return None
-        at = write.values.get(EXPIRE) if isinstance(write.values, dict) else write.values[-1]
-        at = ends_at(at, time.time())
+        return self.milliseconds(write.values.get(EXPIRE) if isinstance(write.values, dict) else write.values[-1])
+
+    @staticmethod
+    def milliseconds(expire: Any) -> int | None:
+        """The moment that `EXPIRE` names as `expires_at` does. Raises `Unstorable`."""
+        at = ends_at(expire, time.time())
         if at is None:
             return None
         milliseconds = int(at * 1000)
