@@ -56,7 +56,7 @@ def view_status(
     ``generations`` are those that stand, ``rebuild`` the last one, the first fill too (see `rebuild_progress`).
     ``scan`` is what the scan has found that fills or has filled what readers see: items ``read``, and those that
     ``matched`` the view; None where that is not known.
-    ``workers`` are the processes that keep it, each with the number of shards that it reads for all its views.
+    ``workers`` are the processes that keep it, each with the number of shards that it reads for it.
     ``balanced`` says whether read = applied + stale + unmatched + dead_lettered (law 8).
     """
     now = time.time() if now is None else now

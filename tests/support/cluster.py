@@ -18,7 +18,7 @@ from dynaview.sinks.memory import MemorySink, MemoryTarget
 from dynaview.sinks.port import Outcome, SinkUnavailable
 from dynaview.sources.errors import SourceUnavailable
 from dynaview.views.control.errors import ControlUnavailable
-from dynaview.views.control.records import ViewRecord
+from dynaview.views.control.records import Task, ViewRecord
 from dynaview.views.control.store import ControlStore
 from dynaview.views.control.tables import leases
 from dynaview.views.daemon.table import KeptTable
@@ -82,7 +82,7 @@ class Watched(MemorySink):
     def __init__(self) -> None:
         super().__init__("cache")
         self.lock = threading.Lock()
-        self.versions: dict[tuple[str, RowKey], int] = {}
+        self.versions: dict[tuple[str, int, RowKey], int] = {}
         self.went_back: list[str] = []
         self.writes = 0
 
@@ -91,7 +91,7 @@ class Watched(MemorySink):
             self.writes += len(writes)
             outcomes = target.write(writes)
             for write, stored in zip(writes, target.read([write.key for write in writes]), strict=True):
-                at = (target.layout.view, write.key)
+                at = (target.layout.view, target.generation, write.key)
                 version = -1 if stored is None else stored.version
                 if version < self.versions.get(at, -1):
                     self.went_back.append(f"{at}: {self.versions[at]} to {version}")
@@ -115,16 +115,11 @@ class _Target(MemoryTarget):
 
 class _Sink(MemorySink):
     def __init__(self, sink: Watched, gate: Gate) -> None:
+        vars(self).update(vars(sink))  # what stands in the store is there for all
         self._watched, self._gate = sink, gate
 
     def open(self, layout: Layout, generation: int) -> MemoryTarget:
         return _Target(self._watched, layout, generation, self._gate)
-
-    def gone(self, layout: Layout, generation: int) -> str | None:
-        return self._watched.gone(layout, generation)
-
-    def highest(self, layout: Layout) -> int:
-        return self._watched.highest(layout)
 
 
 class _Stream(ScriptedStream):
@@ -230,8 +225,8 @@ class ClusterWorker:
         return next(pipeline for pipeline in self.table_worker._pipelines.all() if pipeline.name == view)
 
     @property
-    def owned(self) -> set[str]:
-        """The shards that it believes to be its own."""
+    def owned(self) -> set[Task]:
+        """The tasks that it believes to be its own."""
         return set(self.share._epochs)
 
     def stop(self) -> None:
@@ -255,10 +250,8 @@ class Cluster:
     """`join` as many workers as wanted."""
 
     def __init__(self, folder: Path, names: Sequence[str] = ("one", "two"), lease: float = 20.0) -> None:
-        file = folder / "dynaview.yaml"
-        file.write_text(HEAD.format(control=folder / "control.db") + "".join(VIEW.format(name=name) for name in names))
-        self.names = tuple(names)
-        self.declaration = load([file], {})
+        self.folder = folder
+        self.declare(names)
         self.table = ScriptedTable(clock=time.time)
         self.sink = Watched()
         self.workers: list[ClusterWorker] = []
@@ -266,6 +259,13 @@ class Cluster:
         self.pipeline = PipelineSettings(commit_every=0.0, beat=0.02, buffer=50, batch=20)
         self.settings = CoordinatorSettings(lease=lease, look_every=0.02, review_every=0.2, listing_every=0.2)
         self.control = ControlStore(self.declaration.control)
+
+    def declare(self, names: Sequence[str]) -> None:
+        """Workers that join from now on keep these views."""
+        file, control = self.folder / "dynaview.yaml", self.folder / "control.db"
+        file.write_text(HEAD.format(control=control) + "".join(VIEW.format(name=name) for name in names))
+        self.names = tuple(names)
+        self.declaration = load([file], {})
 
     def join(self, lease: float | None = None) -> ClusterWorker:
         """Start one more worker."""
@@ -299,11 +299,16 @@ class Cluster:
         """Write an item."""
         self.table.put({"pk": f"p{number}", "sk": "s", "value": value})
 
-    def owners(self) -> dict[str, str | None]:
-        """Who has which shard, as the control store says."""
+    def owners(self) -> dict[Task, str | None]:
+        """Who has which task, as the control store says."""
         with self.control._database.read() as connection:
             rows = connection.execute(sa.select(leases.c.resource, leases.c.owner))
-            return {row.resource: row.owner for row in rows if not row.resource.startswith("job")}
+            return {Task.of(row.resource): row.owner for row in rows if not row.resource.startswith("job")}
+
+    @property
+    def halves(self) -> range:
+        """The halves that the views are dealt into."""
+        return range(min(2, len(self.names)))
 
     def record(self, name: str) -> ViewRecord:
         """A view's record."""
@@ -317,14 +322,18 @@ class Cluster:
         return 0 if record is None else record.counts.read
 
     def wait_shared(self, spread: Sequence[int]) -> None:
-        """Wait until the workers have so many shards of the leaves, in ascending order."""
+        """Wait until the workers have so many of the leaves, each as a whole, in ascending order."""
+        self.wait_halves([number * len(self.halves) for number in spread])
+
+    def wait_halves(self, spread: Sequence[int]) -> None:
+        """Wait until the workers have so many tasks of the leaves, in ascending order."""
 
         def numbers() -> list[int]:
             owners = self.owners()
-            leaves = [owners.get(leaf) for leaf in self.table.leaves]
-            return sorted(leaves.count(worker.share.id) for worker in self.workers)
+            tasks = [owners.get(Task(leaf, half)) for leaf in self.table.leaves for half in self.halves]
+            return sorted(tasks.count(worker.share.id) for worker in self.workers)
 
-        until(lambda: numbers() == sorted(spread), f"shards to be shared as {spread}")
+        until(lambda: numbers() == sorted(spread), f"tasks to be shared as {spread}")
 
     def wait_done(self, seconds: float = 40.0) -> None:
         """Wait until every view shows the table and has counted every change; then each was counted once."""
@@ -336,9 +345,10 @@ class Cluster:
 
         def rows(name: str) -> dict[Any, Any]:
             layout = self.declaration.views[name].layout
-            if self.sink.gone(layout, 1) is not None:  # no worker has come so far
+            generation = self.record(name).generation
+            if self.sink.gone(layout, generation) is not None:  # no worker has come so far
                 return {}
-            stored = MemoryTarget(self.sink, layout, 1).rows()
+            stored = MemoryTarget(self.sink, layout, generation).rows()
             return {str(each.key).partition(":")[2]: each.content for each in stored}
 
         for name in self.names:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def _print(views: list[dict[str, Any]], missing: list[str]) -> None:
             click.echo(f"{view['view']}: {line}")
         if not view["balanced"]:
             click.echo(f"{view['view']}: the counts do not add up; please report this")
-    for line in sorted({_workers(view) for view in views if len(view["workers"]) > 1}):
+    for line in _workers([view for view in views if len(view["workers"]) > 1]):
         click.echo(line)
     for name in missing:
         click.echo(f"{name}: never started; dynaview run starts it")
@@ -106,10 +107,18 @@ def _print_table(views: list[dict[str, Any]], width: int | None) -> None:
         click.echo(f"(left out, as the terminal is narrow: {', '.join(left_out)}; --json shows all)")
 
 
-def _workers(view: dict[str, Any]) -> str:
-    """Views of a source share their workers, so one line says it for all of them."""
-    each = (f"{worker['host']}:{worker['pid']} reads {worker['shards']:,}" for worker in view["workers"])
-    return f"{view['source']}: {len(view['workers'])} workers share the shards: {', '.join(each)}"
+def _workers(views: Sequence[dict[str, Any]]) -> list[str]:
+    """Views of a source share their workers, so one line says it for all that are read by the same ones."""
+    alike: dict[str, dict[str, list[str]]] = {}
+    for view in views:
+        each = (f"{worker['host']}:{worker['pid']} reads {worker['shards']:,}" for worker in view["workers"])
+        text = f"{len(view['workers'])} workers share the shards: {', '.join(each)}"
+        alike.setdefault(view["source"], {}).setdefault(text, []).append(view["view"])
+    return sorted(
+        f"{source if len(texts) == 1 else ', '.join(names)}: {text}"
+        for source, texts in alike.items()
+        for text, names in texts.items()
+    )
 
 
 def _row(view: dict[str, Any]) -> tuple[str, ...]:

@@ -2,14 +2,16 @@
 are read.
 
 Workers that keep the same views of a table are a *group*, and share its shards. A view is kept by one group at
-a time, which has its *ownership*. A shard, or a job that one worker does for its group, is a *resource*; who has its
-*lease* may move the checkpoints of it, and every commit looks whether that is still so (`check`). Nobody takes a lease
+a time, which has its *ownership*. A task (a shard, for one half of the group's views), or a job that one worker does
+for its group, is a *resource*; who has its *lease* may move the checkpoints of these views in the shard, and every
+commit looks whether that is still so (`check`). Nobody takes a lease
 from a living worker. A worker is dead when its row has expired by the database's clock, or its sign of life is gone;
 then any other one removes the row, and a worker that finds its row gone has lost all of its leases.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import sqlalchemy as sa
@@ -18,7 +20,7 @@ from dynaview.views.control import tables
 from dynaview.views.control.database import Database
 from dynaview.views.control.errors import LeaseLost
 from dynaview.views.control.liveness import Liveness
-from dynaview.views.control.records import JOB, Fence, Lease, WorkerRecord
+from dynaview.views.control.records import JOB, Fence, Lease, Task, WorkerRecord
 from dynaview.views.control.tables import leases, ownership, workers
 
 CHUNK = 500
@@ -126,24 +128,25 @@ class LeaseStore:
         return [] if group is None else [member.id for member in self.living(group) if member.sharing]
 
     def by_view(self) -> dict[str, list[tuple[WorkerRecord, int]]]:
-        """The living workers that share each view, with the numbers of shards they have leases of. Changes nothing."""
-        count = sa.func.count().label("many")
-        query = sa.select(leases.c.owner, count).where(
+        """The living workers that share each view, with the numbers of shards that they read for it. Changes
+        nothing."""
+        query = sa.select(leases.c.owner, leases.c.resource).where(
             leases.c.owner.is_not(None), leases.c.resource.not_like(f"{JOB}%")
         )
         with self._database.read() as connection:
-            of_view = {row.view: row.grp for row in connection.execute(sa.select(ownership))}
-            shards = {row.owner: row.many for row in connection.execute(query.group_by(leases.c.owner))}
+            kept = connection.execute(sa.select(ownership)).all()
+            tasks = Counter((row.owner, Task.of(row.resource).half) for row in connection.execute(query))
         living = [member for member in self.living(remove_dead=False) if member.sharing]
         return {
-            view: [(member, shards.get(member.id, 0)) for member in living if member.group == group]
-            for view, group in of_view.items()
+            row.view: [(member, tasks[member.id, row.half or 0]) for member in living if member.group == row.grp]
+            for row in kept
         }
 
     # Ownership
 
-    def take_ownership(self, view: str, group: str) -> bool:
-        """Let a group keep a view; False while another one that has it lives."""
+    def take_ownership(self, view: str, group: str, half: int = 0) -> bool:
+        """Let a group keep a view, which it has dealt to this half of its views; False while another group that has it
+        lives."""
         with self._database.read() as connection:
             has = connection.execute(sa.select(ownership.c.grp).where(ownership.c.view == view)).scalar()
         if has == group:
@@ -152,11 +155,11 @@ class LeaseStore:
             return False
         with self._database.write() as connection:
             if has is None:
-                made = self._database.insert(ownership).values(view=view, grp=group).on_conflict_do_nothing()
-                connection.execute(made)
+                made = self._database.insert(ownership).values(view=view, grp=group, half=half)
+                connection.execute(made.on_conflict_do_nothing())
                 return connection.execute(sa.select(ownership.c.grp).where(ownership.c.view == view)).scalar() == group
             where = (ownership.c.view == view) & (ownership.c.grp == has)
-            taken = bool(connection.execute(ownership.update().where(where).values(grp=group)).rowcount)
+            taken = bool(connection.execute(ownership.update().where(where).values(grp=group, half=half)).rowcount)
             if not connection.execute(sa.select(ownership.c.view).where(ownership.c.grp == has).limit(1)).first():
                 connection.execute(leases.delete().where(leases.c.grp == has))
             return taken
@@ -222,9 +225,9 @@ def check(connection: sa.Connection, view: str, fence: Fence) -> None:
             .where(leases.c.grp == fence.group, leases.c.owner == fence.owner, leases.c.resource.in_(chunk))
         )
         held.update((row.resource, row.epoch) for row in connection.execute(query.with_for_update(read=True)))
-    lost = [shard for shard, epoch in fence.epochs.items() if held.get(shard) != epoch]
+    lost = sorted(Task.of(task).shard for task, epoch in fence.epochs.items() if held.get(task) != epoch)
     if lost:
-        raise LeaseLost(f"view {view}: shard {', '.join(sorted(lost)[:3])} is read by another worker now")
+        raise LeaseLost(f"view {view}: shard {', '.join(lost[:3])} is read by another worker now")
 
 
 def _chunks(resources: Sequence[str]) -> Iterator[Sequence[str]]:

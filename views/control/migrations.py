@@ -37,7 +37,12 @@ def add_column(connection: sa.Connection, column: sa.Column[Any]) -> None:
     connection.exec_driver_sql(f"ALTER TABLE {place} ADD COLUMN {column.name} {kind}")
 
 
-MIGRATIONS: Migrations = {9: _pause}
+def _deal_views(connection: sa.Connection) -> None:
+    """Groups deal their views into halves, see `dynaview.views.workers.assignment`."""
+    add_column(connection, tables.ownership.c.half)
+
+
+MIGRATIONS: Migrations = {9: _pause, 10: _deal_views}
 
 
 def newest(migrations: Migrations = MIGRATIONS) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -317,7 +317,26 @@ class Rebuild:
 # Workers and leases
 
 JOB = "job: "
-"""Before the name of a job, among resources that are shards otherwise."""
+"""Before the name of a job, among resources that are tasks otherwise."""
+
+
+class Task(NamedTuple):
+    """What is given to workers: a shard, to be read for one half of the views of its table."""
+
+    shard: str
+    half: int = 0
+    """0 or 1; always 0 where the views are not dealt into halves."""
+
+    @property
+    def resource(self) -> str:
+        """Its name among leases. (AWS's shard ids know no number sign.)"""
+        return f"{self.shard}#{self.half}" if self.half else self.shard
+
+    @classmethod
+    def of(cls, resource: str) -> Task:
+        """The task of a lease that is none of a job."""
+        shard, sign, half = resource.rpartition("#")
+        return cls(shard, int(half)) if sign else cls(resource)
 
 
 @dataclass(frozen=True, slots=True)

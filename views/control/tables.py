@@ -155,6 +155,7 @@ ownership = sa.Table(  # the group of workers that keeps a view
     meta,
     sa.Column("view", sa.String(200), primary_key=True),
     sa.Column("grp", sa.String(64), nullable=False),
+    sa.Column("half", sa.Integer),  # of the group's views, in which it is; null: of an earlier dynaview's, in the first
 )
 
 leases = sa.Table(

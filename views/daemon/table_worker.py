@@ -35,6 +35,7 @@ from dynaview.views.streaming.pipeline import PipelineContext, PipelineSettings
 from dynaview.views.streaming.stream_reader import FollowerSettings
 from dynaview.views.threads import Threads
 from dynaview.views.verify.schedule import VerificationSchedule
+from dynaview.views.workers.assignment import halves
 from dynaview.views.workers.coordinator import CoordinatorSettings, ShardCoordinator
 
 log = logging.getLogger(__name__)
@@ -190,8 +191,9 @@ class TableWorker:
         """Register this process with the others, and follow the table's streams, one after the other. Raises
         `Stopped`."""
         marks = {view.name: fingerprint(view, self.source.table) for view in self._views}
+        dealt = halves({view.name: _cost(view) for view in self._views})
         make = partial(ShardCoordinator, self._control, self.source.name, marks, self._identity, self._settings.share)
-        self._share = share = self._retrier.insist(partial(make, self._over))
+        self._share = share = self._retrier.insist(partial(make, self._over, dealt))
         self.identity = share.id
         share.start(self._all_threads.group())
         self._take_ownership(share)
@@ -366,3 +368,8 @@ class TableWorker:
     def view_failed(self, view: str, state: ViewState, reason: str) -> None:
         """See `ViewMonitor`."""
         self._monitor.view_ended(view, state, reason)
+
+
+def _cost(view: ViewDeclaration) -> float:
+    """About what a change costs in this view, in fields: what it costs at all, and each field."""
+    return 8.0 + (8.0 if view.fields is None else len(view.fields))

@@ -112,6 +112,11 @@ class Inbox:
             at = self._shards.get(shard)
             return at is not None and at.owned and not at.ended and self._open() and self._shards.ready(at)
 
+    def reads(self, shard: str) -> bool:
+        """Whether this process has still to bring the view to the shard's end."""
+        at = self._shards.get(shard)
+        return at is not None and at.owned and not at.ended
+
     def offer(self, delivery: Delivery) -> bool:
         """Take a delivery, or what of it is new to the view; False where something before it is missing, or where
         there is no room. Never waits."""

@@ -22,8 +22,11 @@ class ShardOwner(Protocol):
     def claim(self, shards: Sequence[str]) -> Sequence[str]:
         """Hear that shards may have become readable: those of them that this process may read at once."""
 
-    def fence(self, shards: Iterable[str]) -> Fence | None:
-        """What a commit of these shards rests on; None: on nothing."""
+    def splits(self, shard: str) -> bool:
+        """Whether another worker reads the shard too, for other views of the table."""
+
+    def fence(self, view: str, shards: Iterable[str]) -> Fence | None:
+        """What a commit of these shards in a view rests on; None: on nothing."""
 
     def stands(self) -> bool:
         """Whether this process may say that data is lost: what is gone may have been read by another one while this one
@@ -43,7 +46,11 @@ class SoleOwner:
         """See `ShardOwner`."""
         return shards
 
-    def fence(self, shards: Iterable[str]) -> None:
+    def splits(self, shard: str) -> bool:
+        """See `ShardOwner`."""
+        return False
+
+    def fence(self, view: str, shards: Iterable[str]) -> None:
         """See `ShardOwner`."""
         return
 

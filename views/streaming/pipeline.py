@@ -318,7 +318,7 @@ class ViewPipeline:
         with self.inbox.committing(moved, tell=not self._owner.alone) as news:
             progress = Progress(parts, news.forgotten, news.known, tips=news.tips, revision=self.record.revision)
             if parts or news.tips:
-                progress.fence = self._owner.fence([*parts, *news.tips])
+                progress.fence = self._owner.fence(self.name, [*parts, *news.tips])
             if news.closed and self.failed is not None:  # first: no checkpoint behind a gap may be found without it
                 self._say(*self.failed)
             self._retry(self._once(progress, moved, news.watermark))
@@ -387,7 +387,7 @@ class ViewPipeline:
         if (state, reason) == self._said:
             return
         self._said = (state, reason)
-        fence = self._owner.fence(())
+        fence = self._owner.fence(self.name, ())
         self._retry(lambda: self.control.states.report(self.name, state, reason, self.record.revision, fence))
 
     def _say_if_possible(self, state: ViewState, reason: str) -> None:

@@ -42,6 +42,8 @@ class Reading:
         self._stream = stream
         self._pipelines = tuple(pipelines)
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
+        """Held by who reads a shard that another worker reads too."""
         self._settings = settings
         self._owner = owner
         self._now = now
@@ -74,7 +76,11 @@ class Reading:
         """The next page of a shard. Raises `SourceError`: hand it to `failed`."""
         if reader.opens_at_start and not self._lose_unread(reader.shard.id):
             raise SourceUnavailable("whether this worker still has the shard is not known")
-        delivery = reader.read()
+        if self._owner.splits(reader.shard.id):  # AWS allows two readers a shard: then one here, and one there
+            with self._turn:
+                delivery = reader.read()
+        else:
+            delivery = reader.read()
         self.signals.errors.end(reader.shard.id)
         return delivery
 

@@ -111,10 +111,11 @@ class ShardDiscovery:
         with self._lock:
             self._pipelines = tuple(each for each in self._pipelines if each is not pipeline)
 
-    def finish(self, cursor: Cursor) -> list[Cursor]:
-        """The front has read a shard to its end (or it is gone): answers the children that may be read now."""
+    def finish(self, cursor: Cursor, here: bool = True) -> list[Cursor]:
+        """The front (or another process, where not `here`) has read a shard to its end, or it is gone: answers the
+        children that may be read now."""
         with self._lock:
-            cursor.ended = True
+            cursor.ended = cursor.ended or here
             ready = self._tree.finish(cursor.shard)  # its children: no other shard waits for it
             if cursor.shard not in self._covered:
                 self._ended[cursor.shard] = time.monotonic()
@@ -252,6 +253,7 @@ class ShardDiscovery:
 
     def _cursor(self, shard: Shard) -> Cursor:
         at = [pipeline.inbox.position(shard.id) for pipeline in self._pipelines if pipeline.failed is None]
+        at = [each for each in at if each.owned] or at  # those that other workers bring on are no concern of it
         # The front begins where the foremost pipeline is; the others are behind it and catch up.
         position = max((each.received for each in at), default=START)
         return Cursor(ShardReader(self._stream, shard, position, self._settings), ended=any(each.ended for each in at))

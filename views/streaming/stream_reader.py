@@ -132,9 +132,10 @@ class Follower:
         self._discovery.give_up(shard)
 
     def finish(self, shard: str) -> None:
-        """Another worker has brought a view to a shard's end."""
+        """Another worker has brought a view to a shard's end: its children may begin, while this process goes on with
+        what it reads of the shard itself for other views."""
         if (cursor := self._discovery.cursors.get(shard)) is not None and not cursor.ended:
-            self._end_of(cursor)
+            self._end_of(cursor, here=not any(pipeline.inbox.reads(shard) for pipeline in self._reading.live()))
         self._signals.made_room()
 
     def look(self, shards: Collection[str]) -> bool:
@@ -289,11 +290,13 @@ class Follower:
 
     def _ended_for_all(self, cursor: Cursor) -> bool:
         """Whether the catch-up reader was faster and has brought every pipeline to the shard's end."""
-        pipelines = self._reading.live()
-        return bool(pipelines) and all(pipeline.inbox.position(cursor.shard).ended for pipeline in pipelines)
+        at = [pipeline.inbox.position(cursor.shard) for pipeline in self._reading.live()]
+        mine = [each for each in at if each.owned]
+        return bool(mine) and all(each.ended for each in mine)
 
-    def _end_of(self, cursor: Cursor) -> None:
-        """A shard is read to its end: its children may begin, those not yet listed are looked for."""
-        self._begin(self._discovery.finish(cursor))
+    def _end_of(self, cursor: Cursor, here: bool = True) -> None:
+        """A shard is read to its end (`here`: by this process): its children may begin, those not yet listed are looked
+        for."""
+        self._begin(self._discovery.finish(cursor, here))
         with self._look:
             self._look.notify_all()

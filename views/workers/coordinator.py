@@ -1,9 +1,10 @@
-"""One worker's share of its table: which shards it reads, and how they change hands.
+"""One worker's share of its table: which shards it reads, for which views, and how they change hands.
 
 Every worker of a group computes from the same facts (who lives, who has what, what is to be read) who should have which
-shard. It takes what should be its own as soon as that is free, then reads the checkpoints again, and begins there. It
-gives up what should be another's: readers let go of it, pipelines drop what waits of it and commit the batch in hand,
-then the lease is free. So nothing is read by two in good order; whoever was taken for dead meets the fence of `commit`.
+task: a shard, to be read for one half of the views. It takes what should be its own as soon as that is free, then reads
+the checkpoints again, and begins there. It gives up what should be another's: readers let go of it, pipelines drop what
+waits of it and commit the batch in hand, then the lease is free. So nothing is read for a view by two in good order;
+whoever was taken for dead meets the fence of `commit`.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from dynaview.views.control.errors import ControlUnavailable, LeaseLost
-from dynaview.views.control.records import JOB, Fence
+from dynaview.views.control.records import JOB, Fence, Task
 from dynaview.views.control.store import ControlStore
 from dynaview.views.retry import Retrier, Stopped
 from dynaview.views.streaming.pipeline import ViewPipeline
 from dynaview.views.streaming.stream_reader import Follower
 from dynaview.views.threads import Threads
-from dynaview.views.workers.assignment import assign
+from dynaview.views.workers.assignment import share
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +50,10 @@ class CoordinatorSettings:
     """Between two listings because of the same shard that another worker knows."""
 
 
-def group_of(source: str, views: Mapping[str, str]) -> str:
-    """The group of workers that keep these views (names and fingerprints) of a source: all keep the same ones alike."""
-    text = "\0".join([source, *(f"{name}\0{mark}" for name, mark in sorted(views.items()))])
+def group_of(source: str, views: Mapping[str, str], halves: Mapping[str, int]) -> str:
+    """The group of workers that keep these views (names and fingerprints) of a source: all keep the same ones alike,
+    and deal them into the same halves, as a lease is of a half."""
+    text = "\0".join([source, *(f"{name}\0{mark}\0{halves[name]}" for name, mark in sorted(views.items()))])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -66,11 +68,14 @@ class ShardCoordinator:
         identity: str = "worker",
         settings: CoordinatorSettings | None = None,
         over: threading.Event | None = None,
+        halves: Mapping[str, int] | None = None,
     ) -> None:
-        """Registers a worker that keeps `views` (names and fingerprints). `over` is set when others have taken
-        it for dead. Raises `ControlUnavailable`."""
+        """Registers a worker that keeps `views` (names and fingerprints), dealt into `halves` (see `assignment`; None:
+        no shard is read by two workers). `over` is set when others have taken it for dead. Raises
+        `ControlUnavailable`."""
         self.id = f"{identity[:90]}/{secrets.token_hex(4)}"
-        self.group = group_of(source, views)
+        self._halves = halves or dict.fromkeys(views, 0)
+        self.group = group_of(source, views, self._halves)
         self.settings = settings or CoordinatorSettings()
         self.lost = threading.Event()
         self.first = True
@@ -86,10 +91,12 @@ class ShardCoordinator:
         self._follower: Follower | None = None
         self._served: list[ViewPipeline] = []
         """Pipelines that know which shards are this worker's."""
-        self._epochs: dict[str, int] = {}
-        """Its leases of shards."""
-        self._leaving: dict[str, bool] = {}
-        """Shards that it gives up; whether they are finished."""
+        self._epochs: dict[Task, int] = {}
+        """Its leases of tasks."""
+        self._leaving: dict[Task, bool] = {}
+        """Tasks that it gives up; whether they are finished."""
+        self._split: frozenset[str] = frozenset()
+        """Shards that two workers are to read."""
         self._jobs: set[str] = set()
         self._tried: dict[str, float] = {}
         self._members: list[str] = [self.id]
@@ -109,7 +116,7 @@ class ShardCoordinator:
 
     def take_ownership(self, view: str) -> bool:
         """Whether the worker's group keeps a view; False while another group does. Raises `ControlUnavailable`."""
-        return self._leases.take_ownership(view, self.group)
+        return self._leases.take_ownership(view, self.group, self._halves[view])
 
     def join(self) -> bool:
         """Take part from now on, also in every revision of the views; whether others do so already. Raises
@@ -173,9 +180,14 @@ class ShardCoordinator:
         """Whether no other worker shares the work."""
         return len(self._members) == 1
 
-    def fence(self, shards: Iterable[str]) -> Fence:
-        """What a commit of these shards rests on."""
-        return Fence(self.group, self.id, {shard: self._epochs.get(shard, -1) for shard in shards})
+    def splits(self, shard: str) -> bool:
+        """See `ShardOwner`."""
+        return shard in self._split
+
+    def fence(self, view: str, shards: Iterable[str]) -> Fence:
+        """What a commit of these shards in a view rests on: the leases of its own half."""
+        tasks = [Task(shard, self._halves[view]) for shard in shards]
+        return Fence(self.group, self.id, {task.resource: self._epochs.get(task, -1) for task in tasks})
 
     def hold(self, job: str) -> bool:
         """Whether a job (``fill orders``, say) is this worker's to do: it takes what is free, and has it until it ends,
@@ -273,17 +285,21 @@ class ShardCoordinator:
         """Let pipelines that have joined read what is this worker's."""
         served = {id(pipeline) for pipeline in self._served}
         new = [pipeline for pipeline in pipelines if id(pipeline) not in served]
-        owned = [shard for shard in self._epochs if shard not in self._leaving]
+        owned = [task for task in self._epochs if task not in self._leaving]
         if new and owned:
             self._adopt(new, owned)
-            follower.recheck(owned)
+            follower.recheck({task.shard for task in owned})
         self._served = list(pipelines)
 
-    def _adopt(self, pipelines: Sequence[ViewPipeline], shards: Sequence[str]) -> None:
-        kept = self._control.standings([pipeline.name for pipeline in pipelines], shards)
-        for pipeline in pipelines:
-            for shard in shards:
-                pipeline.inbox.adopt(shard, kept[pipeline.name].get(shard))
+    def _adopt(self, pipelines: Sequence[ViewPipeline], tasks: Collection[Task]) -> None:
+        kept = self._control.standings([pipeline.name for pipeline in pipelines], {task.shard for task in tasks})
+        for task in tasks:
+            for pipeline in self._of(task, pipelines):
+                pipeline.inbox.adopt(task.shard, kept[pipeline.name].get(task.shard))
+
+    def _of(self, task: Task, pipelines: Sequence[ViewPipeline]) -> list[ViewPipeline]:
+        """The pipelines that a task is for."""
+        return [pipeline for pipeline in pipelines if self._halves[pipeline.name] == task.half]
 
     def _hear(self, follower: Follower, pipelines: Sequence[ViewPipeline], foreign: set[str]) -> bool:
         """Take in how far other workers are; whether shards have become readable."""
@@ -303,56 +319,74 @@ class ShardCoordinator:
         return bool(finished)
 
     def _share_out(self, follower: Follower, pipelines: Sequence[ViewPipeline]) -> None:
-        wanted: dict[str, str | None] = {}
+        wanted: dict[Task, str | None] = {}
         for pipeline in pipelines:
-            wanted.update(pipeline.inbox.readable())
-        owners = {lease.resource: lease.owner for lease in self._leases.of_group(self.group)}
-        plan = assign(wanted, owners, self._members)
-        for shard in self._epochs.keys() - self._leaving.keys():
-            at = [pipeline.inbox.position(shard) for pipeline in pipelines if pipeline.failed is None]
-            if all(each.finished for each in at) and shard not in wanted:
+            half = self._halves[pipeline.name]
+            wanted.update((Task(shard, half), parent) for shard, parent in pipeline.inbox.readable().items())
+        leases = [lease for lease in self._leases.of_group(self.group) if not lease.resource.startswith(JOB)]
+        owners = {Task.of(lease.resource): lease.owner for lease in leases}
+        plan = share(wanted, owners, self._members)
+        whose: dict[str, set[str]] = {}
+        for task, worker in plan.items():
+            whose.setdefault(task.shard, set()).add(worker)
+        self._split = frozenset(shard for shard, its in whose.items() if len(its) > 1)
+        for task in self._epochs.keys() - self._leaving.keys():
+            at = [each.inbox.position(task.shard) for each in self._of(task, pipelines) if each.failed is None]
+            if all(each.finished for each in at) and task not in wanted:
                 if at:
-                    self._leaving[shard] = True
-            elif plan.get(shard, self.id) != self.id:
-                self._leaving[shard] = False
+                    self._leaving[task] = True
+            elif plan.get(task, self.id) != self.id:
+                self._leaving[task] = False
         self._settle()
         if self.first:
-            finished = [
-                resource
-                for resource, owner in owners.items()
-                if owner is None
-                and not resource.startswith(JOB)
-                and resource not in wanted
-                and all(each.failed is None and each.inbox.position(resource).finished for each in pipelines)
-            ]
-            if finished and pipelines:
-                self._leases.tidy(self.group, finished)
+            self._tidy([task for task, owner in owners.items() if owner is None and task not in wanted], pipelines)
         free = [
-            shard
-            for shard, worker in plan.items()
-            if worker == self.id and shard not in self._epochs and owners.get(shard) in (None, self.id)
+            task
+            for task, worker in plan.items()
+            if worker == self.id and task not in self._epochs and owners.get(task) in (None, self.id)
         ]
         if free:
-            epochs = self._leases.acquire(self.id, self.group, free)
-            log.debug("worker %s: reads from now on: %s", self.id, ", ".join(sorted(epochs)))
-            self._epochs.update(epochs)
-            self._adopt(pipelines, list(epochs))
-            follower.take(epochs)
+            self._take(free, follower, pipelines)
+
+    def _tidy(self, tasks: Sequence[Task], pipelines: Sequence[ViewPipeline]) -> None:
+        """Remove the leases of those of these tasks that are finished, and that nobody has."""
+        finished = [
+            task.resource
+            for task in tasks
+            if (its := self._of(task, pipelines))
+            and all(each.failed is None and each.inbox.position(task.shard).finished for each in its)
+        ]
+        if finished:
+            self._leases.tidy(self.group, finished)
+
+    def _take(self, free: Sequence[Task], follower: Follower, pipelines: Sequence[ViewPipeline]) -> None:
+        epochs = self._leases.acquire(self.id, self.group, [task.resource for task in free])
+        log.debug("worker %s: reads from now on: %s", self.id, ", ".join(sorted(epochs)))
+        taken = {Task.of(resource): epoch for resource, epoch in epochs.items()}
+        read = {task.shard for task in self._epochs.keys() - self._leaving.keys()}
+        self._epochs.update(taken)
+        self._adopt(pipelines, taken)
+        shards = {task.shard for task in taken}
+        follower.take(sorted(shards - read))
+        follower.recheck(sorted(shards & read))  # what is read already goes on; the catch-up reader brings the others
 
     def _settle(self) -> None:
-        """Give back the leases of shards that nothing waits for any more."""
+        """Give back the leases of tasks that nothing waits for any more."""
         with self._lock:
             pipelines = () if self._follower is None else self._follower.pipelines
-            settled: dict[bool, list[str]] = {True: [], False: []}
-            for shard, done in list(self._leaving.items()):
-                if self._follower is not None:
-                    self._follower.give_up(shard)
-                gone = [pipeline.inbox.release(shard) for pipeline in pipelines]
-                if all(gone) and all(pipeline.inbox.released(shard) for pipeline in pipelines):
-                    settled[done].append(shard)
-            for done, shards in settled.items():
-                if shards:
-                    log.debug("worker %s: %s: %s", self.id, "finished" if done else "given up", ", ".join(shards))
-                    self._leases.release(self.id, self.group, shards, done)
-                    for shard in shards:
-                        del self._epochs[shard], self._leaving[shard]
+            settled: dict[bool, list[Task]] = {True: [], False: []}
+            kept = {task.shard for task in self._epochs.keys() - self._leaving.keys()}
+            for task, done in list(self._leaving.items()):
+                if self._follower is not None and task.shard not in kept:
+                    self._follower.give_up(task.shard)
+                of_task = self._of(task, pipelines)
+                gone = [pipeline.inbox.release(task.shard) for pipeline in of_task]
+                if all(gone) and all(pipeline.inbox.released(task.shard) for pipeline in of_task):
+                    settled[done].append(task)
+            for done, tasks in settled.items():
+                if tasks:
+                    resources = [task.resource for task in tasks]
+                    log.debug("worker %s: %s: %s", self.id, "finished" if done else "given up", ", ".join(resources))
+                    self._leases.release(self.id, self.group, resources, done)
+                    for task in tasks:
+                        del self._epochs[task], self._leaving[task]

@@ -14,13 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynaview.views.control.errors import LeaseLost, Superseded
-from dynaview.views.control.records import Checkpoint, Counts, Fence, Part, Progress
+from dynaview.views.control.records import Checkpoint, Counts, Fence, Part, Progress, Task
 from dynaview.views.control.store import ControlStore
 from dynaview.views.control.tables import ownership
 from dynaview.views.states import ViewState
 from dynaview.views.status import all_status
-from dynaview.views.workers.assignment import assign
+from dynaview.views.workers.assignment import assign, halves, share
 from dynaview.views.workers.coordinator import CoordinatorSettings, ShardCoordinator
+from tests.support.until import until
 
 SECONDS = 20.0
 
@@ -99,7 +100,52 @@ def test_children_stay_with_their_parents_worker_where_it_has_room() -> None:
     assert split["b"] == "two"
 
 
+views = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(1, 20), min_size=1)
+
+
+@given(costs=views)
+def test_views_are_dealt_into_halves_that_cost_about_the_same(costs: dict[str, float]) -> None:
+    dealt = halves(costs)
+    assert dealt.keys() == costs.keys()
+    load = [sum(cost for view, cost in costs.items() if dealt[view] == half) for half in (0, 1)]
+    assert abs(load[0] - load[1]) <= max(costs.values())
+    assert halves(dict(reversed(costs.items()))) == dealt
+
+
+@given(count=st.integers(1, 12), before=workers, after=workers, ended=st.sets(st.integers(0, 11)))
+def test_a_shard_is_read_by_two_only_where_workers_would_stand_idle(
+    count: int, before: list[str], after: list[str], ended: set[int]
+) -> None:
+    tasks: dict[Task, str | None] = {
+        Task(f"shard-{number}", half): None for number in range(count) for half in ((0,) if number in ended else (0, 1))
+    }
+    able = count - len({number for number in ended if number < count})
+    first = share(tasks, {}, before)
+    second = share(tasks, dict(first), after)
+    for plan, crew in ((first, before), (second, after)):
+        assert plan.keys() == tasks.keys()
+        readers = {shard: {plan[task] for task in tasks if task.shard == shard} for shard, _ in tasks}
+        split = sum(len(each) == 2 for each in readers.values())
+        assert split == min(able, max(0, len(crew) - count))
+        busy = len(set(plan.values()))
+        assert busy == min(len(crew), count + split)
+        numbers = Counter(worker for each in readers.values() for worker in each)
+        assert max(numbers.values()) - min(numbers[worker] for worker in crew) <= 1
+    assert share(tasks, dict(second), after) == second  # it has come to rest
+    if len(after) > count and set(after) >= set(before):
+        now = {shard for shard, _ in tasks if len({first[task] for task in tasks if task.shard == shard}) == 2}
+        then = {shard for shard, _ in tasks if len({second[task] for task in tasks if task.shard == shard}) == 2}
+        assert now <= then  # what two read goes on being read by two
+
+
+def test_a_half_of_a_child_stays_with_the_worker_of_its_parents() -> None:
+    owners: dict[Task, str | None] = {Task("a", 0): "one", Task("a", 1): "two"}
+    tasks: dict[Task, str | None] = {Task("b", half): "a" for half in (0, 1)}
+    assert share(tasks, owners, ["one", "two"]) == {Task("b", 0): "one", Task("b", 1): "two"}
+
+
 def test_nobody_gets_anything_where_nobody_is() -> None:
+    assert share({Task("a"): None}, {Task("a"): "gone"}, []) == {}
     assert assign({"a": None}, {"a": "gone"}, []) == {}
     assert assign({"a": None}, {"a": "gone"}, ["one"]) == {"a": "one"}
 
@@ -213,7 +259,7 @@ def test_a_worker_without_its_sign_of_life_is_dead_at_once(control: ControlStore
     enlist(other, "b")
     assert [member.id for member in control.leases.living("g")] == ["a", "b"]
     other.close()
-    assert [member.id for member, _ in control.leases.by_view()["one"]] == ["a"]
+    until(lambda: [member.id for member, _ in control.leases.by_view()["one"]] == ["a"], "its sign of life to go")
     assert [member.id for member in control.leases.living("g")] == ["a"]
 
 
@@ -225,6 +271,28 @@ def test_status_shows_workers_and_their_shards(control: ControlStore) -> None:
         ("a", "host", 1, 2),
         ("b", "host", 1, 0),
     ]
+
+
+def test_status_shows_who_reads_for_the_half_that_a_view_is_in(control: ControlStore) -> None:
+    enlist(control, "a", "b")
+    control.add_view("two", "shop", "memory", "f")
+    assert control.leases.take_ownership("two", "g", 1)
+    control.leases.acquire("a", "g", [Task("shard-0", 0).resource, Task("shard-1", 0).resource])
+    control.leases.acquire("b", "g", [Task("shard-0", 1).resource])
+    shown = {each["view"]: [worker["shards"] for worker in each["workers"]] for each in all_status(control)}
+    assert shown == {"one": [2, 0], "two": [0, 1]}
+
+
+def test_workers_that_deal_the_views_otherwise_are_another_group(control: ControlStore) -> None:
+    marks = {"one": "f", "two": "f"}
+    groups = [
+        ShardCoordinator(control, "shop", marks, halves=dealt)
+        for dealt in (None, {"one": 0, "two": 1}, {"one": 1, "two": 0})
+    ]
+    assert len({each.group for each in groups}) == 3
+    assert [each.take_ownership("two") for each in groups] == [True, False, False]
+    for each in groups:
+        each.stop()
 
 
 def test_a_job_is_held_by_one_worker_until_it_is_gone(control: ControlStore) -> None:

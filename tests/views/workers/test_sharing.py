@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynaview.sinks.memory import MemorySink
-from dynaview.views.control.records import Progress
+from dynaview.views.control.records import Progress, Task
 from dynaview.views.control.store import ControlStore
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.generation_writer import GenerationWriter
@@ -164,7 +164,8 @@ def test_two_owners_at_once_do_no_harm(cluster: Cluster) -> None:
         connection.exec_driver_sql("UPDATE dynaview_leases SET owner = NULL")
     thief = cluster.join()
     cluster.wait_done()
-    assert set(cluster.table.leaves) <= robbed.owned & thief.owned
+    tasks = {Task(leaf, half) for leaf in cluster.table.leaves for half in cluster.halves}
+    assert tasks <= robbed.owned & thief.owned
     fill(cluster, 100, 200)
     robbed.gate.open()
     fill(cluster, 100, 300)
