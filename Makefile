@@ -10,7 +10,7 @@ LOCK := UV_NO_CONFIG=1 $(BIN)/uv pip compile pyproject.toml --universal --python
 # What opensearch-py asks for and never imports unless its gRPC client is used: 20 MB less in an image.
 UNUSED := grpcio opensearch-protobufs protobuf
 
-.PHONY: help demo test lint types unit format lock soak bench clean
+.PHONY: help demo test lint types unit format lock soak bench screenshots clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -42,6 +42,9 @@ soak: $(READY) ## half an hour of faults on real servers: following, then rebuil
 
 bench: $(READY) ## ratios to the raw ceilings of the stores
 	@$(BIN)/python -m benchmarks
+
+screenshots: $(READY) ## the pictures of the page in docs/images (needs Chromium)
+	@$(BIN)/python -m tests.views.http.browser.screenshots
 
 lock: .venv/.uv ## resolve pyproject.toml again into both locks (names and hashes only)
 	@$(LOCK) --extra local --group dev --upgrade --output-file requirements.txt

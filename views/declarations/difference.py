@@ -96,6 +96,13 @@ def difference(old: ViewDeclaration, new: ViewDeclaration, tables: tuple[str, st
     return Difference(changes, "rebuild")
 
 
+def described(view: ViewDeclaration, table: str) -> dict[str, str]:
+    """A view as its user would write it: each key by its path, fields as ``fields.NAME``. What is left out takes its
+    default."""
+    fields = {f"fields.{name}": _as_one(field) or "" for name, field in _fields(view).items()}
+    return {**_written(view, table), **fields}
+
+
 def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Change]:
     for path in dict.fromkeys((*after, *before)):
         if before.get(path) != after.get(path):

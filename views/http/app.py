@@ -25,6 +25,7 @@ from dynaview.views.http.health import Health, Limits, health
 from dynaview.views.http.metrics import Metrics
 from dynaview.views.http.openapi import document
 from dynaview.views.http.snapshot import Snapshot, Snapshots
+from dynaview.views.http.trials import Trials
 
 STREAMS = 200
 """Event streams that may be open at once; one more is told to come again later."""
@@ -46,6 +47,7 @@ class Application:
         self,
         snapshots: Snapshots,
         actions: Actions,
+        trials: Trials,
         limits: Limits,
         token: str | None = None,
         local_only: bool = True,
@@ -56,6 +58,7 @@ class Application:
         once."""
         self._snapshots = snapshots
         self._actions = actions
+        self._trials = trials
         self._limits = limits
         self._token = token
         self._metrics = Metrics(snapshots, limits)
@@ -73,6 +76,8 @@ class Application:
                 Route("/api/openapi.json", self._openapi),
                 Route("/api/status", self._status),
                 Route("/api/views/{view}", self._view),
+                Route("/api/views/{view}/declaration", self._declaration),
+                Route("/api/views/{view}/preview", self._preview, methods=["POST"]),
                 Route("/api/events", self._events),
                 Route("/api/views/{view}/{action}", self._act, methods=["POST"]),
                 Route("/api/dead-letters", self._dead_letters),
@@ -122,6 +127,15 @@ class Application:
         judged = next(each for each in health(snapshot, self._limits).views if each.view == name)
         detail = await run_in_threadpool(self._actions.detail, name)
         return json_response({**snapshot.by_name[name], "ok": judged.ok, "problem": judged.reason, **detail})
+
+    async def _declaration(self, request: Request) -> Response:
+        return json_response(await run_in_threadpool(self._trials.declared, request.path_params["view"]))
+
+    async def _preview(self, request: Request) -> Response:
+        require_token(request.headers, self._token)
+        body = await _body(request)
+        made = await run_in_threadpool(self._trials.preview, request.path_params["view"], body)
+        return Response(made, media_type="application/json")
 
     async def _events(self, _request: Request) -> Response:
         if self._open >= self._streams:

@@ -57,6 +57,39 @@ _LETTER: dict[str, Any] = {
 }
 
 
+_DECLARED: dict[str, Any] = {
+    "type": "object",
+    "required": ["view", "at", "declared", "state", "do", "changes"],
+    "properties": {
+        "view": {"type": "string"},
+        "at": {"type": ["string", "null"], "description": "File and line; null: it is not declared any more."},
+        "declared": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["path", "value"],
+                "properties": {"path": {"type": "string"}, "value": {"type": "string"}},
+            },
+        },
+        "state": {"enum": ["new", "unchanged", "changed", "removed"]},
+        "do": {"type": "string", "description": "What follows, with the command; empty where nothing does."},
+        "changes": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["path", "key", "before", "after"],
+                "properties": {
+                    "path": {"type": "string"},
+                    "key": {"type": ["string", "null"], "description": "What of a field differs."},
+                    "before": {"type": ["string", "null"]},
+                    "after": {"type": ["string", "null"]},
+                },
+            },
+        },
+    },
+}
+
+
 def _answer(text: str, schema: dict[str, Any] | None = None, kind: str = "application/json") -> dict[str, Any]:
     return {"description": text, "content": {kind: {"schema": schema or {"type": "object"}}}}
 
@@ -156,6 +189,26 @@ def document() -> dict[str, Any]:
                 _in_path("view"),
                 _in_path("action", values=list(ACTIONS)),
             ),
+            "/api/views/{view}/declaration": _get(
+                "How a view is declared, and what is otherwise than what built its rows.",
+                {"200": _answer("The declaration.", {"$ref": "#/components/schemas/Declared"}), **unknown},
+                _in_path("view"),
+            ),
+            "/api/views/{view}/preview": _post(
+                "The rows that a view would make of an item. Nothing is written. Exactly one of the three is given.",
+                {
+                    "item": {"type": "string", "description": "An item: JSON or DynamoDB JSON, as text."},
+                    "key": {"type": "string", "description": "The key of an item of the table: JSON, as text."},
+                    "limit": {"type": "integer", "description": "So many items of the table that match."},
+                },
+                {
+                    "200": _answer("As dynaview preview --json prints it."),
+                    **refused,
+                    **unknown,
+                    "503": _answer("The table does not answer.", error),
+                },
+                _in_path("view"),
+            ),
             "/api/dead-letters": _get(
                 "Dead letters, oldest first, without what is in the items.",
                 {"200": _answer("A page of them.", letters), "400": refused["400"]},
@@ -180,6 +233,7 @@ def document() -> dict[str, Any]:
             "schemas": {
                 "Status": _STATUS,
                 "DeadLetter": _LETTER,
+                "Declared": _DECLARED,
                 "Error": {
                     "type": "object",
                     "required": ["error"],

@@ -17,6 +17,7 @@ from dynaview.views.http.app import Application
 from dynaview.views.http.guard import is_loopback
 from dynaview.views.http.health import Limits
 from dynaview.views.http.snapshot import Snapshots
+from dynaview.views.http.trials import Trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,4 +108,5 @@ def serve(
     """A server of what a control store says of the declared views. `token` is needed for what changes anything."""
     snapshots = Snapshots(control, sorted(declaration.views))
     local_only = is_loopback(str(listening.getsockname()[0]))
-    return Server(Application(snapshots, Actions(declaration, control), limits, token, local_only), listening)
+    actions, trials = Actions(declaration, control), Trials(declaration, control)
+    return Server(Application(snapshots, actions, trials, limits, token, local_only), listening)

@@ -1,7 +1,8 @@
-// One view: what it does, its rebuild, dead letters, and shards.
+// One view: what it does and what can be done with it, dead letters, declaration, trials, shards.
 import { $, button, make, moment, note, number, problem, put, rate, row, say, span, table } from "/static/text.js";
 import { ask, confirmed, ofView, token, unlocked } from "/static/server.js";
 import { brief, kindOf } from "/static/list.js";
+import { declarationBox, previewBox } from "/static/boxes.js";
 import { letterBox } from "/static/letters.js";
 import { rateOf, trend } from "/static/samples.js";
 
@@ -17,10 +18,11 @@ export function show(name, told) {
   const parts = Object.fromEntries(["head", "rebuild", "shards"].map((part) => [part, make("section")]));
   const said = make("p", { id: "said", role: "status", class: "note" });
   const letters = letterBox(name, () => told.writable, (text) => say(said, text));
-  open = { name, parts, letters, said, drawn: {}, told };
+  const declaration = declarationBox(name), preview = previewBox(name, () => told.writable);
+  open = { name, parts, letters, declaration, preview, said, drawn: {}, told };
   put($("detail"),
     make("div", { class: "top" }, make("h2", { id: "detail-title" }, name), button("All views", () => { location.hash = ""; }, { id: "close" })),
-    parts.head, parts.rebuild, said, letters.box, parts.shards);
+    parts.head, parts.rebuild, said, letters.box, declaration.box, preview.box, parts.shards);
   $("detail").hidden = false;
   $("views").hidden = true;
   $("detail").focus();
@@ -44,7 +46,8 @@ export function drawDetail(told) {
   }
   drawHead(view);
   open.letters.follow(view.dead_letters);
-  once("rebuild", [view.rebuild, view.generations, Boolean(token()), told.writable], () => drawRebuild(view));
+  once("rebuild", [view.rebuild, view.generations, view.paused, view.retention_left === null, Boolean(token()), told.writable], () => drawRebuild(view));
+  once("declaration", [view.generation, view.state], open.declaration.load);
   once("shards", [Math.floor(told.at / 10)], drawShards);
 }
 
@@ -68,7 +71,7 @@ function drawHead(view) {
     const titles = ["State", "Lag", "Changes a second", "Applied", "Last verification", "Generation", "Watermark", "Counts"];
     put(head, make("p", { class: "problem", id: "problem" }),
       make("dl", { class: "facts" }, ...names.map((name, index) => fact(titles[index], make("span", { "data-fact": name })))),
-      make("div", { class: "wide trend", id: "trend" }));
+      make("div", { class: "wide trend", id: "trend" }), note("Lag in the last three minutes"));
   }
   const tell = (name, text) => say(head.querySelector(`[data-fact=${name}]`), text);
   say($("problem"), view.problem ? brief(view) : view.reason ?? "");
@@ -97,14 +100,18 @@ function drawRebuild(view) {
   const rebuild = view.rebuild, active = rebuild && !ENDED.includes(rebuild.phase);
   const act = (id, text, action, title, about) => button(text, () => actOn(view.view, action, title, about), { id, disabled: !open.told.writable });
   const hasPrevious = view.generations?.some((each) => each.role === "previous");
-  put(open.parts.rebuild, make("h3", {}, "Rebuild"), rebuildText(rebuild, active),
+  put(open.parts.rebuild, make("h3", {}, "Rebuild and pause"), rebuildText(rebuild, active),
+    view.paused === null ? null : note(`Paused since ${moment(view.paused)}. Changes wait in the table's stream, which keeps them for 24 hours.`),
     make("p", { class: "buttons" },
       active ? act("cancel", "Cancel the rebuild", "cancel", "Cancel the rebuild?", "What readers see stays as it is.")
         : act("rebuild", "Rebuild", "rebuild", `Rebuild ${view.view}?`,
           "The table is scanned within half of its provisioned read capacity. Readers keep the rows that they see until the swap."),
       rebuild?.asks ? act("confirm", "Go on", "confirm", "Go on with the rebuild?", rebuild.reason) : null,
       hasPrevious && !active ? act("rollback", "Roll back", "rollback", `Roll ${view.view} back?`,
-        "Readers see the generation before the last rebuild again.") : null),
+        "Readers see the generation before the last rebuild again.") : null,
+      view.paused === null
+        ? act("pause", "Pause", "pause", `Pause ${view.view}?`, "Nothing is written to its store until it is resumed. Its changes wait in the table's stream for 24 hours at the most.")
+        : act("resume", "Resume", "resume", `Resume ${view.view}?`, "It goes on where it was.")),
     open.told.writable ? null : note("To change anything here, set DYNAVIEW_HTTP_TOKEN for dynaview run."));
 }
 

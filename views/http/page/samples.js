@@ -2,6 +2,7 @@
 import { span } from "/static/text.js";
 
 const KEPT = 180; // samples of a view, one a second
+const LEAST = 30; // samples that fill the width of a line
 const WEIGHT = 0.4; // of the newest rate in the one that is shown
 
 const samples = new Map(); // view -> { lags, read, at, rate }
@@ -32,10 +33,11 @@ const drawn = (tag, props) => {
 export function trend(cell, view) {
   const lags = samples.get(view)?.lags ?? [];
   const top = Math.max(1, ...lags.map((lag) => lag ?? 0));
+  const width = Math.max(LEAST, lags.length);
   let path = "", pen = "M";
   lags.forEach((lag, index) => {
     if (lag === null) { pen = "M"; return; }
-    path += `${pen}${((KEPT - lags.length + index) / (KEPT - 1) * 100).toFixed(1)} ${(28 - lag / top * 26).toFixed(1)}`;
+    path += `${pen}${((width - lags.length + index) / (width - 1) * 100).toFixed(1)} ${(28 - lag / top * 26).toFixed(1)}`;
     pen = "L";
   });
   let line = cell.querySelector("path");

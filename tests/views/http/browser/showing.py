@@ -56,6 +56,13 @@ def follow(served: Served, *views: str) -> None:
     """Let views be well."""
     for view in views:
         served.control.states.set(view, ViewState.FOLLOWING)
+    keep(served)
+
+
+def keep(served: Served) -> None:
+    """Let all views be kept for the next hour, as if a worker gave signs of life."""
+    with sqlite3.connect(served.folder / "control.db") as connection:
+        connection.execute("UPDATE dynaview_views SET seen = ?", [time.time() + 3600])
 
 
 def verified(view: str, **found: int) -> VerificationResult:

@@ -11,7 +11,7 @@ from dynaview.views.control.records import Options
 from dynaview.views.states import ViewState
 from tests.support.browser import serious
 from tests.views.http.browser.conftest import Opened
-from tests.views.http.browser.showing import follow, letter, verified
+from tests.views.http.browser.showing import follow, keep, letter, verified
 from tests.views.http.conftest import TOKEN, Served
 
 
@@ -20,13 +20,14 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server of a view that is well and one in trouble, with dead letters, a rebuild and a verification."""
     made = Served(tmp_path_factory.mktemp("told"))
     made.begin("card", "lines")
-    follow(made, "card")
+    follow(made, "card", "lines")
     made.control.states.set(
         "lines", ViewState.RETRYING, "redis://127.0.0.1:1 does not answer: start it, " + "or wait " * 40
     )
     made.control.dead_letters.keep([letter("lines", number, reason="not a decimal " * 30) for number in range(3)])
     made.control.verifications.save(verified("lines", different=2))
     made.control.rebuilds.request(["lines"], "shop", {"lines": "x"}, Options())
+    keep(made)
     try:
         yield made
     finally:

@@ -53,17 +53,17 @@ def test_of_ten_thousand_a_page_is_shown_and_the_rest_is_found(full: Served, ope
     expect(rows).to_have_count(50)
     page.get_by_role("button", name="Show 50 more").click()
     expect(rows).to_have_count(100)
-    page.get_by_label("Key").fill("C#9876")
+    page.get_by_label("Key", exact=True).fill("C#9876")
     expect(rows).to_have_count(1)
     expect(rows).to_contain_text("C#9876")
-    page.get_by_label("Key").fill("C#none")
+    page.get_by_label("Key", exact=True).fill("C#none")
     expect(page.locator("#letters")).to_contain_text("None fits.")
 
 
 def test_a_letter_is_opened_and_discarded_with_the_token_only(full: Served, opened: Opened) -> None:
     page = opened()
     page.goto(f"{full.url}/#card")
-    page.get_by_label("Key").fill("C#5000")
+    page.get_by_label("Key", exact=True).fill("C#5000")
     rows = page.locator("#letters tbody tr")
     expect(rows).to_have_count(1)
     page.get_by_role("button", name="Open dead letter 5001").click()
