@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from itertools import repeat
 from typing import Any
 
+from dynaview.projections.columns import Columns
 from dynaview.projections.rows import RowKey, Rule, Write
 from dynaview.sinks.port import (
     APPLIED,
@@ -24,9 +25,11 @@ from dynaview.sinks.port import (
     RejectedKind,
     SinkUnavailable,
     Stored,
+    exceptions,
 )
 from dynaview.sinks.postgres import literals
 from dynaview.sinks.postgres.client import Connections, Mode
+from dynaview.sinks.postgres.columns import OrderedColumns
 from dynaview.sinks.postgres.errors import REPEATED_KEY, UNIQUE, ContentError, reason_of
 from dynaview.sinks.postgres.generation import Schema
 from dynaview.sinks.postgres.statements import Statements
@@ -82,6 +85,24 @@ class Guard:
                 self._apply(batch, [number for number in order if rules[number] is rule])
         self._settle(batch)
         return batch.outcomes
+
+    def apply_columns(self, columns: Columns) -> dict[int, Outcome]:
+        """The outcomes that are not APPLIED, by place. Raises as `apply`."""
+        writes = OrderedColumns(columns, _order([*columns.keys, *columns.gone]))
+        try:
+            keys, values = writes.keys(), writes.values(self._width)
+            if len(keys) != self._keys or len(values) != self._width:
+                raise ValueError
+            given = [*keys, *(values[place] for place in self._places)]
+            arrays = [column.encode(one) for column, one in zip(self._columns, given, strict=True)]
+            arrays.append(literals.plain(writes.versions()))
+            if columns.gone:
+                arrays.append(literals.plain(writes.deletes()))
+            outcomes = self._send(writes, arrays, [], owners=False, deletes=bool(columns.gone), hidden=False)
+        except (ContentError, *_NO_LITERAL):
+            # Nothing of it was applied: which row is at fault is found row by row.
+            return exceptions(self.apply(columns[:]))
+        return {writes.order[at]: outcome for at, outcome in exceptions(outcomes).items()}
 
     def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
         """One outcome for each of them. Raises as `apply`."""

@@ -20,7 +20,6 @@ from dynaview.sinks.port import (
     RejectedKind,
     SinkRefused,
     Stored,
-    exceptions,
 )
 from dynaview.sinks.postgres import literals
 from dynaview.sinks.postgres.canonical import NONE, Canonical
@@ -123,7 +122,7 @@ class PostgresTarget:
         return self._guard.apply(writes) if writes else []
 
     def write_columns(self, columns: Columns) -> dict[int, Outcome]:
-        return exceptions(self.write(columns))
+        return self._guard.apply_columns(columns) if len(columns) else {}
 
     def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
         return self._guard.write_if_unchanged(conditional_writes) if conditional_writes else []
