@@ -13,7 +13,7 @@ from dynaview.projections.attributes import Shape
 from dynaview.projections.changes import version_of
 from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.declaration import Declaration
-from dynaview.projections.projection import Bound, ViewType
+from dynaview.projections.projection import Bound, ViewType, shape_of
 from dynaview.projections.rows import Layout, Write
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import Sink, Target
@@ -101,7 +101,7 @@ class Workload:
         declaration = self.declaration(store)
         (view,), (sink,) = declaration.views.values(), declaration.sinks.values()
         projection = compile_view(view)
-        shape = Shape({*(projection.attributes or ()), *KEY}, {*(projection.before or ()), *KEY})
+        shape = shape_of([projection], KEY)
         bound = projection.bind(shape, KEY, IMAGES)
         return View(view.name, bound, shape, view.layout, connect(sink))
 

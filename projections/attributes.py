@@ -143,15 +143,27 @@ class Shape:
     for the whole item); otherwise msgspec skips what is not named without building it.
     """
 
-    __slots__ = ("_fields", "before", "names", "type")
+    __slots__ = ("_fields", "_members", "_types", "before", "names", "type")
 
-    def __init__(self, names: Iterable[str] | None, before: Iterable[str] | None = None) -> None:
-        """`before` are the attributes that are read of an old image, some of `names`; None: all of them."""
+    def __init__(
+        self,
+        names: Iterable[str] | None,
+        before: Iterable[str] | None = None,
+        members: Mapping[str, Iterable[str]] | None = None,
+    ) -> None:
+        """`before` are the attributes that are read of an old image, some of `names`; None: all of them. `members` are
+        attributes of which, where they are maps, no more than these members are read."""
         self.names: tuple[str, ...] | None = None if names is None else tuple(sorted(set(names)))
         self._fields: dict[str, str] = {}
+        self._members: dict[str, dict[str, str]] = {}
+        self._types: dict[str, Any] = {}
+        """Of the attributes in `_members`."""
         self.type: Any = dict[str, Attr]
         if self.names is not None:
             self._fields = {name: f"a{index}" for index, name in enumerate(self.names)}
+            for name, inner in (members or {}).items():
+                self._members[name] = {member: f"m{index}" for index, member in enumerate(sorted(set(inner)))}
+                self._types[name] = _map_type(self._members[name])
             self.type = self._image()
         self.before: Shape = self if before is None or self.names is None else self._part(frozenset(before))
         """The shape of old images. Its fields are called as here, so that code for it can read a new image, too."""
@@ -160,13 +172,14 @@ class Shape:
         part = Shape(None)
         part.names = tuple(sorted(names))
         part._fields = {name: self._fields[name] for name in part.names}
+        part._members, part._types = self._members, self._types
         part.type = part._image()
         return part
 
     def _image(self) -> Any:
         return msgspec.defstruct(
             "Image",
-            [(field, Attr | None, None) for field in self._fields.values()],
+            [(field, self._types.get(name, Attr) | None, None) for name, field in self._fields.items()],
             rename={field: name for name, field in self._fields.items()},
             omit_defaults=True,
             gc=False,
@@ -178,6 +191,12 @@ class Shape:
             return f"{image}.get({name!r})"
         return f"{image}.{self._fields[name]}"
 
+    def member(self, attribute: str, name: str, member: str) -> str:
+        """Python source that yields the `Attr` (or None) of a member of attribute `name`, which is a map and is held by
+        variable `attribute`."""
+        inner = self._members.get(name)
+        return f"{attribute}.M.get({member!a})" if inner is None else f"{attribute}.M.{inner[member]}"
+
     def get(self, image: Image, name: str) -> Attr | None:
         """The undecoded attribute `name` of `image`, or None where the item lacks it."""
         found: Attr | None = image.get(name) if self.names is None else getattr(image, self._fields[name])
@@ -188,14 +207,53 @@ class Shape:
         if self.names is None:
             return {name: attribute(plain) for name, plain in item.items()}
         known = {field: attribute(item[name]) for name, field in self._fields.items() if name in item}
+        for name in self._members:
+            if name in item:
+                known[self._fields[name]] = self._packed_map(name, known[self._fields[name]])
         return self.type(**known)
+
+    def _packed_map(self, name: str, attr: Attr) -> Attr:
+        held = {field: getattr(attr, field) for field in Attr.__struct_fields__}
+        if attr.M is not None:
+            inner = self._members[name]
+            made = msgspec.structs.fields(self._types[name])
+            members = next(field.type for field in made if field.name == "M").__args__[0]
+            held["M"] = members(**{inner[member]: one for member, one in attr.M.items() if member in inner})
+        packed: Attr = self._types[name](**held)
+        return packed
 
     def unpack(self, image: Image) -> dict[str, Value]:
         """The plain Python item of `image`: every attribute that this shape keeps, decoded, sorted by name."""
         if self.names is None:
             return {name: value(image[name]) for name in sorted(image)}
         found = ((name, getattr(image, field)) for name, field in self._fields.items())
-        return {name: value(attr) for name, attr in found if attr is not None}
+        return {name: self._unpacked(name, attr) for name, attr in found if attr is not None}
+
+    def _unpacked(self, name: str, attr: Any) -> Value:
+        if name not in self._members or attr.M is None:
+            return value(attr)
+        found = ((member, getattr(attr.M, field)) for member, field in self._members[name].items())
+        return {member: value(one) for member, one in found if one is not None}
+
+
+def _map_type(members: Mapping[str, str]) -> Any:
+    """The type of attributes of which no more than some members are read: an `Attr` but for maps, which become structs
+    of these members."""
+    inner = msgspec.defstruct(
+        "Members",
+        [(field, Attr | None, None) for field in members.values()],
+        rename={field: member for member, field in members.items()},
+        omit_defaults=True,
+        gc=False,
+    )
+    return msgspec.defstruct(
+        "MapAttr",
+        [("M", inner | None, None)],
+        bases=(Attr,),
+        omit_defaults=True,
+        forbid_unknown_fields=True,
+        gc=False,
+    )
 
 
 def item_key(key: Mapping[str, Attr]) -> str:

@@ -8,7 +8,7 @@ asks of the view).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 from dynaview.projections.attributes import Image, Shape
@@ -76,6 +76,8 @@ class Projection(Protocol):
     """The top-level attributes that it reads, key attributes named in `match` included; None for the whole item."""
     before: frozenset[str] | None
     """Those of them that it reads of an old image, which only has to tell the keys of rows."""
+    members: Mapping[str, frozenset[str]]
+    """Those of them of which it reads members and nothing else, with the names of these members."""
 
     def problems(self, key: tuple[str, ...], images: ViewType) -> list[Problem]:
         """Why this view cannot be kept from a table with these key attributes and this stream (law 9): what the stream
@@ -83,3 +85,20 @@ class Projection(Protocol):
 
     def bind(self, shape: Shape, key: tuple[str, ...], images: ViewType) -> Bound:
         """Fit the projection. `shape` must keep `attributes` and the `key` attributes, and of old images `before`."""
+
+
+def shape_of(projections: Iterable[Projection], key: Iterable[str]) -> Shape:
+    """What has to be decoded of the items of a table with these key attributes, to serve all of the projections."""
+    names = set(key)
+    before: set[str] | None = set(key)
+    members: dict[str, set[str]] = {}
+    whole = set(key)
+    for each in projections:
+        if each.attributes is None:
+            return Shape(None)
+        names |= each.attributes
+        before = None if before is None or each.before is None else before | each.before
+        whole |= each.attributes - each.members.keys()
+        for name, inner in each.members.items():
+            members.setdefault(name, set()).update(inner)
+    return Shape(names, before, {name: inner for name, inner in members.items() if name not in whole})

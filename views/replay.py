@@ -18,7 +18,7 @@ from dynaview.projections.attributes import Image, Shape, item_key
 from dynaview.projections.changes import SCANNED, Body, Change
 from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.declaration import ViewDeclaration
-from dynaview.projections.projection import Bound, ProjectionError
+from dynaview.projections.projection import Bound, ProjectionError, shape_of
 from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.port import APPLIED, ConditionalWrite, Outcome, Rejected, Stored, Target
 from dynaview.sources.errors import BadPage
@@ -298,7 +298,6 @@ def replay_of(view: ViewDeclaration, box: DeadLetterStore, table: TableReader, t
     """The replay of a declared view. Raises `SourceError`."""
     description = table.describe()
     projection = compile_view(view)
-    names = None if projection.attributes is None else projection.attributes | set(description.key)
-    shape = Shape(names)
+    shape = shape_of([projection], description.key)
     bound = projection.bind(shape, description.key, description.view_type or "NEW_AND_OLD_IMAGES")
     return Replay(box, bound, shape, table, target)

@@ -111,6 +111,28 @@ class Plan:
         )
 
     @property
+    def members(self) -> Mapping[str, frozenset[str]]:
+        """The attributes of which members are read and nothing else, with the names of these members."""
+        if self.attributes is None:
+            return {}
+        whole = set(self.matched)
+        members: dict[str, set[str]] = {}
+        paths = {path for one in (self.where, self.each) if one is not None for path in one.paths}
+        for plan in (*(self.fields or {}).values(), self.score, self.expire):
+            if plan is not None:
+                paths |= {path for path in plan.expression.paths if not self.many or path[:1] == (ITEM,)}
+        for path in paths:
+            name, *rest = path[1:] if path[0] == ITEM else path
+            if path[0] == ITEM or name not in self.captures:
+                if rest and not _UNNAMEABLE.search(rest[0]):
+                    members.setdefault(name, set()).add(rest[0])
+                else:
+                    whole.add(name)
+        for name in self.key_names:
+            whole |= self.named_reads(name) or set() if name not in (self.fields or {}) else set()
+        return {name: frozenset(inner) for name, inner in members.items() if name not in whole}
+
+    @property
     def key_attributes(self) -> frozenset[str] | None:
         """The attributes that tell which row an item has, ``where`` aside; None where only a whole item can tell."""
         names = self.key_names

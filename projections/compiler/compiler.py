@@ -48,6 +48,7 @@ class CompiledView:
         self._plan = plan
         self.attributes = plan.attributes
         self.before = plan.before_attributes
+        self.members = plan.members
 
     def problems(self, key: tuple[str, ...], images: ViewType) -> list[Problem]:
         """See `Projection.problems`."""

@@ -56,7 +56,10 @@ class ItemScope:
                 source = self._shape.reference("image", path[0])
             else:
                 outer = self.attribute(path[:-1])
-                source = f"{outer}.M.get({path[-1]!a}) if {outer} is not None and {outer}.M is not None else None"
+                inner = f"{outer}.M.get({path[-1]!a})"
+                if len(path) == 2:
+                    inner = self._shape.member(outer, *path)
+                source = f"{inner} if {outer} is not None and {outer}.M is not None else None"
             self._attributes[path] = self._gap.assign(source, "a")
         return self._attributes[path]
 

@@ -6,8 +6,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dynaview.projections.attributes import Attr, Shape
+from dynaview.projections.projection import ViewType
 from dynaview.sources.errors import BadPage
 from dynaview.sources.pages import ItemsDecoder, RecordsDecoder, position_key
 from tests.sources.bodies import packed, page, record
@@ -214,3 +217,32 @@ def test_an_odd_item_stands_beside_its_neighbours() -> None:
 def test_a_position_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="not a scan position"):
         position_key("here")
+
+
+ANYTHING = st.fixed_dictionaries(
+    {},
+    optional={
+        "event": st.sampled_from(["INSERT", "MODIFY", "REMOVE", "RENAME", "LOCAL"]),
+        "sequence": st.sampled_from(["", "12", "1x", "-1", "\u0661", "9" * 40, "9" * 41]),
+        "without": st.lists(st.sampled_from(["NewImage", "OldImage", "Keys"]), unique=True),
+    },
+)
+
+
+@given(st.lists(ANYTHING, max_size=4), st.sampled_from(["NEW_AND_OLD_IMAGES", "NEW_IMAGE", "OLD_IMAGE", "KEYS_ONLY"]))
+def test_a_page_read_at_once_is_what_its_records_are_one_by_one(odd: list[dict[str, Any]], images: ViewType) -> None:
+    records = []
+    for number, each in enumerate(odd):
+        made = record(number, each.get("event", "MODIFY"))
+        made["dynamodb"]["SequenceNumber"] = each.get("sequence", str(number))
+        for name in each.get("without", ()):
+            made["dynamodb"].pop(name, None)
+            if name == "Keys":
+                made["dynamodb"]["Keys"] = {}
+        records.append(made)
+    decoder = RecordsDecoder(ALL, images)
+    at_once = decoder.decode(packed(page(*records)))
+    # A record that cannot be read has the page read one by one.
+    one_by_one = decoder.decode(packed(page(*records, {"dynamodb": 5})))
+    assert at_once.changes == one_by_one.changes
+    assert at_once.broken == one_by_one.broken[:-1]

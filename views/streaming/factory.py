@@ -10,7 +10,7 @@ from functools import cache, partial
 from dynaview.projections.attributes import Shape
 from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.declaration import ViewDeclaration
-from dynaview.projections.projection import ViewType
+from dynaview.projections.projection import ViewType, shape_of
 from dynaview.sinks.port import Sink
 from dynaview.sources.errors import SourceError
 from dynaview.sources.port import TableDescription
@@ -150,9 +150,4 @@ class PipelineFactory:
         )
 
     def _shape(self, views: list[ViewDeclaration]) -> Shape:
-        names: set[str] | None = set(self.description.key)
-        before: set[str] | None = set(self.description.key)
-        for projection in map(compile_view, views):
-            names = None if names is None or projection.attributes is None else names | projection.attributes
-            before = None if before is None or projection.before is None else before | projection.before
-        return Shape(names, before)
+        return shape_of(map(compile_view, views), self.description.key)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dynaview.projections.attributes import Shape
 from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.declaration import ViewDeclaration
+from dynaview.projections.projection import shape_of
 from dynaview.sinks.port import SinkUnavailable, Target
 from dynaview.sources.port import TableReader
 from dynaview.views.dead_letters import key_text
@@ -46,8 +46,7 @@ def compare(view: ViewDeclaration, table: TableReader, target: Target) -> Compar
     """Compare one view with a strongly consistent scan of its table. Raises `SourceError` and `SinkError`."""
     description = table.describe()
     projection = compile_view(view)
-    names = None if projection.attributes is None else projection.attributes | set(description.key)
-    shape = Shape(names)
+    shape = shape_of([projection], description.key)
     bound = projection.bind(shape, description.key, description.view_type or FULL_IMAGES)
     found: list[Finding] = []
     subject = Subject(view.name, bound, target, caught_up=lambda at: None, found=found.extend)

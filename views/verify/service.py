@@ -8,10 +8,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 
-from dynaview.projections.attributes import Shape
 from dynaview.projections.compiler.compiler import compile_view, owner
 from dynaview.projections.declaration import Declaration, ViewDeclaration
-from dynaview.projections.projection import ViewType
+from dynaview.projections.projection import ViewType, shape_of
 from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import Sink, SinkError, Target
@@ -97,10 +96,7 @@ def prepare(
     """The verification of some views of one table. Raises `SourceError`."""
     description = retrier.insist(table.describe)
     projections = [compile_view(each.declared) for each in opened]
-    names: set[str] | None = set(description.key)
-    for projection in projections:
-        names = None if names is None or projection.attributes is None else names | projection.attributes
-    shape = Shape(names)
+    shape = shape_of(projections, description.key)
     subjects = []
     for each, projection in zip(opened, projections, strict=True):
         bound = projection.bind(shape, description.key, description.view_type or FULL_IMAGES)

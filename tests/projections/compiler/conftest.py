@@ -12,7 +12,7 @@ from dynaview.projections.attributes import Shape, attribute
 from dynaview.projections.changes import Body, Change
 from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.declaration import At, FieldExpression, ViewDeclaration
-from dynaview.projections.projection import Bound, Projection, ViewType
+from dynaview.projections.projection import Bound, Projection, ViewType, shape_of
 from dynaview.projections.rows import (
     EXPIRE,
     SCORE,
@@ -117,8 +117,7 @@ def _table(
     declared: ViewDeclaration, key: tuple[str, ...] = ("pk", "sk"), images: ViewType = "NEW_AND_OLD_IMAGES"
 ) -> Table:
     projection = compile_view(declared)
-    needed = projection.attributes
-    shape = Shape(None if needed is None else needed | set(key))
+    shape = shape_of([projection], key)
     return Table(projection, projection.bind(shape, key, images), shape, key)
 
 
