@@ -8,8 +8,9 @@ reaches its store as columns (`Columns`), a list for the row keys and one for ea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, TypeAlias, overload
 
 from dynaview.projections.changes import Change
@@ -53,6 +54,13 @@ class Columns(Sequence[Write]):
     """Of the deletes."""
     gone_versions: Sequence[int] = ()
     """One for each of `gone`."""
+
+    def writes(self) -> list[Write]:
+        """All of its writes."""
+        rows: Iterable[Any] = zip(*self.values, strict=True) if self.values else repeat(())
+        upserts = [Write(key, row, version) for key, row, version in zip(self.keys, rows, self.versions, strict=False)]
+        deletes = [Write(key, None, version) for key, version in zip(self.gone, self.gone_versions, strict=True)]
+        return upserts + deletes
 
     def __len__(self) -> int:
         return len(self.keys) + len(self.gone)

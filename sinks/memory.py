@@ -98,7 +98,7 @@ class MemoryTarget:
         return [self._put(one, one.version, partial(_guard, one, self.generation)) for one in writes]
 
     def write_columns(self, columns: Columns) -> dict[int, Outcome]:
-        return exceptions(self.write(columns))
+        return exceptions(self.write(columns.writes()))
 
     def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
         return [

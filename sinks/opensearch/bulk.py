@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from dynaview.projections.columns import Columns
 from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.opensearch.client import Connection, path
 from dynaview.sinks.opensearch.errors import Answered, ItemError, of_answer, passes, rejection
@@ -21,6 +22,7 @@ from dynaview.sinks.port import (
     RejectedKind,
     SinkError,
     SinkUnavailable,
+    exceptions,
 )
 
 _CONFLICT = 409
@@ -98,7 +100,17 @@ class Bulk:
 
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         """One outcome a write, as `dynaview.sinks.port` asks. Raises `SinkError`."""
-        batch = _Batch(writes)
+        return self._write(_Batch(writes))
+
+    def write_columns(self, columns: Columns) -> dict[int, Outcome]:
+        """`write`, of columns: what did not become APPLIED. Raises `SinkError`."""
+        batch = _Batch(columns.writes())
+        for at, body in enumerate(self._documents.encode_columns(columns) or ()):
+            if len(body) <= self._limits.request_bytes:
+                batch.bodies[at] = body
+        return exceptions(self._write(batch))
+
+    def _write(self, batch: _Batch) -> list[Outcome]:
         batch.positions = self.memory.recall(batch.keys)
         pending = [at for at, name in enumerate(batch.names) if name]
         unknown = [at for at in pending if batch.positions[at] is None]

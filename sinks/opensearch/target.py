@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -39,7 +39,6 @@ from dynaview.sinks.port import (
     SinkError,
     SinkUnavailable,
     Stored,
-    exceptions,
 )
 
 _SCROLL = "5m"
@@ -94,6 +93,9 @@ _found = msgspec.json.Decoder(_Found, float_hook=Decimal)
 _purged = msgspec.json.Decoder(_Purged)
 
 
+T = TypeVar("T")
+
+
 class OpenSearchTarget:
     """See `dynaview.sinks.port.Target`."""
 
@@ -125,7 +127,7 @@ class OpenSearchTarget:
         return self._guarded(lambda bulk: bulk.write(writes)) if writes else []
 
     def write_columns(self, columns: Columns) -> dict[int, Outcome]:
-        return exceptions(self.write(columns))
+        return self._guarded(lambda bulk: bulk.write_columns(columns)) if len(columns) else {}
 
     def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
         return (
@@ -134,7 +136,7 @@ class OpenSearchTarget:
             else []
         )
 
-    def _guarded(self, act: Callable[[Bulk], list[Outcome]]) -> list[Outcome]:
+    def _guarded(self, act: Callable[[Bulk], T]) -> T:
         bulk = self._entered()
         try:
             return act(bulk)

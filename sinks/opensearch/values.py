@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from itertools import repeat
 from math import isfinite
 from typing import Any
 
 import msgspec
 
 from dynaview.projections.canonical import json_encoder
+from dynaview.projections.columns import Columns
 from dynaview.projections.rows import Field, Layout, RowKey, RowValues, Write
 from dynaview.sinks.port import Stored
 
@@ -84,6 +86,20 @@ class Documents:
         if self._floats and b"null" in body and not _finite(values):
             raise Unstorable("a number is infinite or not a number")
         return body
+
+    def encode_columns(self, columns: Columns) -> list[bytes] | None:
+        """The documents of the upserts as `encode` writes them, at the price of few. None where they have to be looked
+        at one by one."""
+        if self._document is None or len(columns.values) != self._width:
+            return None
+        try:
+            documents = map(self._document, map(str, columns.versions), repeat(None), *columns.values)
+            lines = json_encoder.encode_lines([*documents])
+        except (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError):
+            return None
+        if self._floats and b"null" in lines:
+            return None
+        return lines.split(b"\n")[:-1]  # within a document line feeds are escaped
 
     def content(self, write: Write) -> Any:
         """What reading back the row would show. Raises `Unstorable`."""

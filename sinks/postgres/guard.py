@@ -101,7 +101,7 @@ class Guard:
             outcomes = self._send(writes, arrays, [], owners=False, deletes=bool(columns.gone), hidden=False)
         except (ContentError, *_NO_LITERAL):
             # Nothing of it was applied: which row is at fault is found row by row.
-            return exceptions(self.apply(columns[:]))
+            return exceptions(self.apply(columns.writes()))
         return {writes.order[at]: outcome for at, outcome in exceptions(outcomes).items()}
 
     def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:

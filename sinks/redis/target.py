@@ -131,7 +131,7 @@ class RedisTarget:
     def write_columns(self, columns: Columns) -> dict[int, Outcome]:
         packer = self._columns
         if packer is None:
-            return exceptions(self.write(columns))
+            return exceptions(self.write(columns.writes()))
         outcomes: dict[int, Outcome] = {}
         sent: deque[Sequence[int]] = deque()
 

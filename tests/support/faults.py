@@ -80,7 +80,7 @@ class FaultyTarget:
         return outcomes
 
     def write_columns(self, columns: Columns) -> dict[int, Outcome]:
-        return exceptions(self.write(columns))
+        return exceptions(self.write(columns.writes()))
 
     def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
         return self.inner.write_if_unchanged(conditional_writes)

@@ -111,4 +111,4 @@ class Rejecting:
         return [Rejected("too odd") if write.key in self.keys else self.inner.write([write])[0] for write in writes]
 
     def write_columns(self, columns: Columns) -> dict[int, Outcome]:
-        return exceptions(self.write(columns))
+        return exceptions(self.write(columns.writes()))

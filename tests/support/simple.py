@@ -54,7 +54,7 @@ class SimpleBound:
                 writes = self.writes(change, version)
             except ProjectionError:
                 return None
-            if len(writes) > 1:
+            if len(writes) > 1 or any(write.owner for write in writes):
                 return None
             page.unmatched += not writes
             for write in writes:

@@ -157,10 +157,11 @@ def test_columns_are_the_writes_that_they_stand_for() -> None:
     columns = columns_of([("a", 1, "x"), ("b", 2, None)], [5, 6], ["c"], [7])
     writes = [Write("a", (1, "x"), 5), Write("b", (2, None), 6), Write("c", None, 7)]
     assert list(columns) == writes
+    assert columns.writes() == writes
     assert len(columns) == 3
     assert columns[-1] == writes[2]
     assert columns[1:] == writes[1:]
     assert list(columns_of([], [], ["c"], [7])) == writes[2:]
-    assert list(columns_of([("a",)], [5])) == [Write("a", (), 5)]
+    assert list(columns_of([("a",)], [5])) == columns_of([("a",)], [5]).writes() == [Write("a", (), 5)]
     with pytest.raises(IndexError):
         columns[3]

@@ -62,7 +62,7 @@ class Store:
         return [self.answers[str(write.key), write.values is None] for write in writes]
 
     def write_columns(self, columns: Columns) -> dict[int, Outcome]:
-        return exceptions(self.write(columns))
+        return exceptions(self.write(columns.writes()))
 
 
 def page_of(some: Sequence[Asked], changes: Sequence[Change[Any]]) -> ProjectedPage:

@@ -139,7 +139,7 @@ class Refusing:
     def write_columns(self, columns: Any) -> Any:
         from dynaview.sinks.port import exceptions
 
-        return exceptions(self.write(columns))
+        return exceptions(self.write(columns.writes()))
 
 
 numbers = st.integers(0, 4)
