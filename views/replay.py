@@ -11,21 +11,28 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from dynaview.projections.attributes import Image, Shape, item_key
 from dynaview.projections.changes import SCANNED, Body, Change
 from dynaview.projections.compiler.compiler import compile_view
-from dynaview.projections.declaration import ViewDeclaration
+from dynaview.projections.declaration import Declaration, ViewDeclaration
 from dynaview.projections.projection import Bound, ProjectionError, shape_of
 from dynaview.projections.rows import RowKey, Write
+from dynaview.sinks.connect import connect
 from dynaview.sinks.port import APPLIED, ConditionalWrite, Outcome, Rejected, Stored, Target
 from dynaview.sources.errors import BadPage
 from dynaview.sources.port import Key, TableReader
+from dynaview.sources.table import open_table
 from dynaview.views.control.dead_letters import DeadLetterStore
-from dynaview.views.control.records import DeadLetter, KeptLetter
+from dynaview.views.control.records import DeadLetter, DeadLetterFilter, KeptLetter
+from dynaview.views.control.store import ControlStore
 from dynaview.views.dead_letters import LetterContent, LetterReader, key_text
+from dynaview.views.declarations.fingerprint import fingerprint
+from dynaview.views.reasons import rebuild_hint
+from dynaview.views.retry import Retrier
 
 Result: TypeAlias = Literal["applied", "stale", "unmatched", "rejected", "gone", "needed"]
 
@@ -292,6 +299,51 @@ def leavings(bound: Bound, key: Key, image: Image | None) -> list[Write]:
         return bound.writes(Change("REMOVE", body), SCANNED)
     except ProjectionError as error:
         return list(error.asked)
+
+
+class ReplayRefused(Exception):
+    """The letters of a view cannot be tried as things stand; the text says why and what to do."""
+
+
+@contextmanager
+def opened_replay(
+    declaration: Declaration, control: ControlStore, name: str, mode: Mode, retrier: Retrier
+) -> Iterator[Replay]:
+    """The replay of a view, with its store open for as long as the block lasts.
+
+    Raises `ReplayRefused`, and `SinkError`, `SourceError` and `ControlError` where these do not answer in time.
+    """
+    view, record = declaration.views.get(name), control.view(name)
+    if view is None or record is None:
+        raise ReplayRefused(
+            f"{name}: the view is not declared, so its dead letters cannot be replayed; discard removes them"
+        )
+    if record.paused is not None and mode == "replay":
+        raise ReplayRefused(f"{name} is paused: dynaview resume {name} first")
+    source = declaration.sources[view.source]
+    if record.fingerprint != fingerprint(view, source.table):
+        raise ReplayRefused(
+            f"{name}: the declaration ({view.at}) is not the one that built the view; {rebuild_hint(name)}"
+        )
+    with closing(connect(declaration.sinks[view.sink])) as sink:
+        table = open_table(source)
+        target = sink.open(view.layout, record.generation)
+        yield retrier.insist(lambda: replay_of(view, control.dead_letters, table, target))
+
+
+def pages_of(control: ControlStore, choice: DeadLetterFilter) -> Iterator[list[KeptLetter]]:
+    """The chosen letters, `TOGETHER` at a time."""
+    last = 0
+    while page := control.dead_letters.find(choice, TOGETHER, last):
+        last = page[-1].id
+        yield page
+
+
+def views_of(control: ControlStore, choice: DeadLetterFilter) -> list[str]:
+    """The views that have some of the chosen letters, by name."""
+    if choice.ids:
+        return sorted({kept.letter.view for kept in control.dead_letters.find(choice)})
+    return [choice.view] if choice.view is not None else sorted(control.dead_letters.by_view())
 
 
 def replay_of(view: ViewDeclaration, box: DeadLetterStore, table: TableReader, target: Target) -> Replay:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from dynaview.views.cli import cli, dead_letters
+from dynaview.views import replay
+from dynaview.views.cli import cli
 from dynaview.views.control.records import Counts, DeadLetter, DeadLetterFilter, Part, Progress
 from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.daemon import Daemon
@@ -164,7 +165,7 @@ def test_a_row_key_that_another_item_gave_free_is_taken_in_postgres(
     schema = f"letters_{uuid.uuid4().hex[:12]}"
     file = declare(tmp_path, postgres_url, postgres_url, schema)
     table = ScriptedTable(clock=time.time)
-    monkeypatch.setattr(dead_letters, "open_table", lambda _source: table)
+    monkeypatch.setattr(replay, "open_table", lambda _source: table)
     declaration = load([file], {})
     daemon = Daemon(declaration, open_source=lambda _source: table)
     view = "cards"

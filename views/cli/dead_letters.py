@@ -16,20 +16,16 @@ from typing import Any, TypeVar
 import click
 
 from dynaview.projections.declaration import Declaration
-from dynaview.sinks.connect import connect
 from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import SourceError
-from dynaview.sources.table import open_table
 from dynaview.views.cli.beside import printable
 from dynaview.views.cli.columns import aligned
 from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.control.errors import ControlError
 from dynaview.views.control.records import DeadLetterFilter, KeptLetter
 from dynaview.views.control.store import ControlStore
-from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.policy import LETTERS
-from dynaview.views.reasons import rebuild_hint
-from dynaview.views.replay import MEANINGS, TOGETHER, Mode, Replayed, replay_of
+from dynaview.views.replay import MEANINGS, Mode, Replayed, ReplayRefused, opened_replay, pages_of, views_of
 from dynaview.views.retry import Retrier
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -184,7 +180,7 @@ class _Trial:
         with opened_control(declaration) as control:
             _, last = control.dead_letters.count(choice)
             chosen = dataclasses.replace(choice, last=last)  # what comes meanwhile is not meant
-            for name in sorted(_views_of(control, chosen)):
+            for name in views_of(control, chosen):
                 for replayed in self._view(declaration, control, dataclasses.replace(chosen, view=name)):
                     self._tell(replayed)
         if self.as_json:
@@ -208,51 +204,18 @@ class _Trial:
     def _view(self, declaration: Declaration, control: ControlStore, choice: DeadLetterFilter) -> Iterator[Replayed]:
         """Try the letters of one view; where something stands in the way, `failures` says what."""
         name = choice.view or ""
-        view, record = declaration.views.get(name), control.view(name)
-        if view is None or record is None:
-            self.met.update(kept.id for page in _pages(control, choice) for kept in page)
-            self.failures.append(
-                f"{name}: the view is not declared, so its dead letters cannot be replayed; discard removes them"
-            )
-            return
-        if record.paused is not None and self.mode == "replay":
-            self.met.update(kept.id for page in _pages(control, choice) for kept in page)
-            self.failures.append(f"{name} is paused: dynaview resume {name} first")
-            return
-        source = declaration.sources[view.source]
-        if record.fingerprint != fingerprint(view, source.table):
-            self.met.update(kept.id for page in _pages(control, choice) for kept in page)
-            self.failures.append(
-                f"{name}: the declaration ({view.at}) is not the one that built the view; {rebuild_hint(name)}"
-            )
-            return
-        sink = connect(declaration.sinks[view.sink])
         retrier = Retrier(subject=f"view {name}", on_error=_notice, seconds=PATIENCE)
         try:
-            table = open_table(source)
-            target = sink.open(view.layout, record.generation)
-            replaying = retrier.insist(lambda: replay_of(view, control.dead_letters, table, target))
-            for page in _pages(control, choice):
-                self.met.update(kept.id for kept in page)
-                # What was settled before an error is gone when the page is tried again, and is told as such.
-                yield from retrier.insist(lambda page=page: list(replaying.run(page, self.mode)))  # type: ignore[misc]
+            with opened_replay(declaration, control, name, self.mode, retrier) as replaying:
+                for page in pages_of(control, choice):
+                    self.met.update(kept.id for kept in page)
+                    # What was settled before an error is gone when the page is tried again, and is told as such.
+                    yield from retrier.insist(lambda page=page: list(replaying.run(page, self.mode)))  # type: ignore[misc]
+        except ReplayRefused as error:
+            self.met.update(kept.id for page in pages_of(control, choice) for kept in page)
+            self.failures.append(str(error))
         except (SinkError, SourceError, ControlError) as error:
             self.failures.append(f"{name}: {error}; what was not tried is kept")
-        finally:
-            sink.close()
-
-
-def _views_of(control: ControlStore, choice: DeadLetterFilter) -> set[str]:
-    if choice.ids:
-        return {kept.letter.view for kept in control.dead_letters.find(choice)}
-    return {choice.view} if choice.view is not None else set(control.dead_letters.by_view())
-
-
-def _pages(control: ControlStore, choice: DeadLetterFilter) -> Iterator[list[KeptLetter]]:
-    last = 0
-    while page := control.dead_letters.find(choice, TOGETHER, last):
-        last = page[-1].id
-        yield page
 
 
 def _notice(error: Exception, times: int) -> None:

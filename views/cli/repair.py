@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -17,7 +16,7 @@ from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.cli.verify import chosen, fail, keep, line_of, perform, scanning, show
 from dynaview.views.verify.findings import DRIFT, Report, VerifyError
 from dynaview.views.verify.limits import Limits
-from dynaview.views.verify.repair import MEANINGS, Repair, Repairs, RowRepair
+from dynaview.views.verify.repair import MEANINGS, Repair, Repairs, RowRepair, plain_repair
 from dynaview.views.verify.selection import Listed, read_file
 from dynaview.views.verify.service import Asked
 
@@ -80,7 +79,7 @@ def command(
         if file is None:
             keep(control, reports, None, {name: repair.number("mended") for name, repair in repairs.items()})
     if as_json:
-        click.echo(json.dumps([_plain(report, repairs.get(report.view)) for report in reports], indent=2))
+        click.echo(json.dumps([plain_repair(report, repairs.get(report.view)) for report in reports], indent=2))
     elif dry_run:
         show(reports, values=False)
     else:
@@ -136,12 +135,3 @@ def _row(report: Report, repair: Repair) -> tuple[str, ...]:
         repair.number("changed"), repair.number("left"), report.dead_lettered,
     )  # fmt: skip
     return report.view, *(f"{number:,}" for number in numbers)
-
-
-def _plain(report: Report, repair: Repair | None) -> dict[str, Any]:
-    found = report.plain()
-    if repair is not None:
-        found["mended"] = {kind: repair.number("mended", kind) for kind in DRIFT}
-        found["changed"] = repair.number("changed")
-        found["left"] = [{**mended.finding.plain(), "reason": mended.reason} for mended in repair.left]
-    return found

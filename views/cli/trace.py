@@ -11,7 +11,7 @@ from typing import Any
 import click
 import msgspec
 
-from dynaview.projections.canonical import canonical_value, json_encoder
+from dynaview.projections.canonical import json_encoder
 from dynaview.projections.changes import STREAM_SPAN
 from dynaview.sources.errors import SourceError
 from dynaview.views.cli.beside import printable
@@ -23,7 +23,7 @@ from dynaview.views.retry import Retrier
 from dynaview.views.trace import service
 from dynaview.views.trace.passing import Passed
 from dynaview.views.trace.records import RowTrace, Standing, ViewTrace
-from dynaview.views.trace.service import Passing, Trace, TraceError, trace
+from dynaview.views.trace.service import Passing, Trace, TraceError, encodable, trace
 
 
 @click.command("trace")
@@ -76,7 +76,7 @@ def command(
         with found_control(declaration, 2) as control:
             found = trace(declaration, control, key, names, timeout=timeout, deep=deep)
             if as_json:
-                click.echo(_json(found, values))
+                click.echo(msgspec.json.format(found.json(values), indent=2).decode())
             else:
                 for line in lines(found, values):
                     click.echo(line)
@@ -104,7 +104,7 @@ def _follow(passing: Passing, as_json: bool) -> None:
     click.echo(f"changes of the item in {passing.source} as they pass; Ctrl-C ends it", err=True)
     for passed in passing.changes:
         if as_json:
-            click.echo(json_encoder.encode(_encodable(passed.plain())).decode())
+            click.echo(json_encoder.encode(encodable(passed.plain())).decode())
         else:
             for line in _passed_lines(passed):
                 click.echo(printable(line))
@@ -129,24 +129,6 @@ def _notice(error: Exception, attempt: int) -> None:
 
 def _clock(at: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
-
-
-def _json(found: Trace, values: bool) -> str:
-    items = {source: image if values else image is not None for source, image in found.items.items()}
-    plain = {"items": items, "views": [each.plain(values) for each in found.views], "notes": found.notes}
-    return msgspec.json.format(json_encoder.encode(_encodable(plain)), indent=2).decode()
-
-
-def _encodable(value: Any) -> Any:
-    """A copy of plain data in which everything can be written as JSON."""
-    match value:
-        case dict():
-            return {str(name): _encodable(inner) for name, inner in value.items()}
-        case list() | tuple():
-            return [_encodable(inner) for inner in value]
-        case bytes():
-            return value.decode(errors="backslashreplace")
-    return canonical_value(value)
 
 
 def lines(found: Trace, values: bool) -> Iterator[str]:
@@ -210,6 +192,6 @@ def _version(version: int) -> str:
 
 def _text(value: Any) -> str:
     try:
-        return printable(json_encoder.encode(_encodable(value)).decode())
+        return printable(json_encoder.encode(encodable(value)).decode())
     except (UnicodeEncodeError, TypeError, ValueError):
         return printable(ascii(value))

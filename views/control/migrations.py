@@ -42,7 +42,12 @@ def _deal_views(connection: sa.Connection) -> None:
     add_column(connection, tables.ownership.c.half)
 
 
-MIGRATIONS: Migrations = {9: _pause, 10: _deal_views}
+def _tasks(connection: sa.Connection) -> None:
+    """Long work can be asked for over HTTP."""
+    tables.tasks.create(connection)
+
+
+MIGRATIONS: Migrations = {9: _pause, 10: _deal_views, 11: _tasks}
 
 
 def newest(migrations: Migrations = MIGRATIONS) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -312,6 +312,34 @@ class Rebuild:
     def ended(self) -> bool:
         """Whether nothing follows any more."""
         return self.phase in ENDED
+
+
+# Work that was asked for over HTTP
+
+TaskState: TypeAlias = Literal["queued", "running", "done", "failed", "cancelled", "lost"]
+
+OPEN_TASKS: tuple[TaskState, ...] = ("queued", "running")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Work that takes long, and how far it is. Times are seconds since 1970; `view` is empty where it is of several."""
+
+    id: str
+    kind: str
+    view: str
+    state: TaskState
+    """`lost`: the process that did it gave no sign of life for long."""
+    cancelled: bool
+    """Whether somebody has asked for its end."""
+    asked: float
+    updated: float
+    done: int
+    """How far it is, of `expected`; 0 where that is not known."""
+    expected: int
+    error: str
+    result: Any
+    """What came of it, as plain data; None before the end."""
 
 
 # Workers and leases

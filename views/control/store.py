@@ -19,6 +19,7 @@ from dynaview.views.control.errors import Superseded
 from dynaview.views.control.leases import LeaseStore, check
 from dynaview.views.control.rebuilds import RebuildStore
 from dynaview.views.control.records import Checkpoint, Counts, Generation, Progress, ViewRecord
+from dynaview.views.control.tasks import TaskStore
 from dynaview.views.control.verifications import VerificationStore
 from dynaview.views.control.view_states import StateStore, entering
 from dynaview.views.states import ViewState
@@ -36,7 +37,7 @@ _RECORDS = sa.select(tables.views, _LIVE.c.generation, _LIVE.c.fingerprint, _LIV
 
 class ControlStore:
     """One control store. Safe to use from several threads; `states` says what views are doing,
-    `dead_letters`, `rebuilds` and `verifications` keep what their names say, `leases` who works on what."""
+    `dead_letters`, `rebuilds`, `verifications` and `tasks` keep what their names say, `leases` who works on what."""
 
     def __init__(self, url: str, *, create: bool = True) -> None:
         """Open the store at a SQLAlchemy URL; where it is missing, make it, unless `create` is off.
@@ -51,6 +52,7 @@ class ControlStore:
         self.leases = LeaseStore(self._database)
         self.verifications = VerificationStore(self._database)
         self.states = StateStore(self._database)
+        self.tasks = TaskStore(self._database)
 
     def close(self) -> None:
         """Give back connections; workers of this process are gone to others."""

@@ -167,6 +167,22 @@ leases = sa.Table(
     sa.Column("epoch", sa.BigInteger, nullable=False),
 )
 
+tasks = sa.Table(  # long work that was asked for over HTTP
+    "dynaview_tasks",
+    meta,
+    sa.Column("id", sa.String(20), primary_key=True),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("view", sa.String(200), nullable=False),  # empty: of several
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("cancelled", sa.Boolean, nullable=False),  # somebody has asked for its end
+    sa.Column("asked", sa.Float(53), nullable=False),
+    sa.Column("updated", sa.Float(53), nullable=False),
+    sa.Column("done", sa.BigInteger, nullable=False),
+    sa.Column("expected", sa.BigInteger, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("result", sa.Text),
+)
+
 verifications = sa.Table(
     "dynaview_verifications",
     meta,

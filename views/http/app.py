@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import mimetypes
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from typing import Any, TypeVar
 
@@ -17,14 +19,18 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from dynaview.views.control.errors import ControlError
+from dynaview.views.control.tasks import TaskStore
 from dynaview.views.http.actions import Actions
 from dynaview.views.http.guard import Gate, Problem, json_response, require_token
 from dynaview.views.http.health import Health, Limits, health
+from dynaview.views.http.letters import Letters
 from dynaview.views.http.metrics import Metrics
 from dynaview.views.http.openapi import document
 from dynaview.views.http.snapshot import Snapshot, Snapshots
+from dynaview.views.http.tasks import plain
 from dynaview.views.http.trials import Trials
 
 STREAMS = 200
@@ -35,9 +41,19 @@ EVENTS_EVERY = 1.0
 
 PAGE = files("dynaview.views.http").joinpath("page")
 
-B = TypeVar("B")
+T = TypeVar("T")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """What stands behind the routes."""
+
+    actions: Actions
+    letters: Letters
+    trials: Trials
+    tasks: TaskStore
 
 
 class Application:
@@ -46,8 +62,7 @@ class Application:
     def __init__(
         self,
         snapshots: Snapshots,
-        actions: Actions,
-        trials: Trials,
+        api: Api,
         limits: Limits,
         token: str | None = None,
         local_only: bool = True,
@@ -56,9 +71,10 @@ class Application:
         """`token` is needed for whatever changes something or shows what is in items; None: none of it is allowed.
         `local_only` refuses requests by other names than this machine's. `streams` event streams may be open at
         once."""
+        self.api = api
         self._snapshots = snapshots
-        self._actions = actions
-        self._trials = trials
+        self._actions, self._letters, self._tasks = api.actions, api.letters, api.tasks
+        self._trials = api.trials
         self._limits = limits
         self._token = token
         self._metrics = Metrics(snapshots, limits)
@@ -79,7 +95,12 @@ class Application:
                 Route("/api/views/{view}/declaration", self._declaration),
                 Route("/api/views/{view}/preview", self._preview, methods=["POST"]),
                 Route("/api/events", self._events),
+                Route("/api/views/{view}/wait", self._wait),
                 Route("/api/views/{view}/{action}", self._act, methods=["POST"]),
+                Route("/api/trace", self._trace, methods=["POST"]),
+                Route("/api/tasks", self._all_tasks),
+                Route("/api/tasks/{task}", self._task),
+                Route("/api/tasks/{task}/cancel", self._cancel_task, methods=["POST"]),
                 Route("/api/dead-letters", self._dead_letters),
                 Route("/api/dead-letters/{id:int}", self._dead_letter),
                 Route("/api/dead-letters/{action}", self._settle, methods=["POST"]),
@@ -89,7 +110,7 @@ class Application:
         )
 
     def end(self) -> None:
-        """Let open event streams end. Call from the server's event loop."""
+        """Let open event streams and waiting requests end. Call from the server's event loop."""
         self._ending.set()
 
     # For orchestrators and monitoring
@@ -142,34 +163,66 @@ class Application:
             response = Problem(503, f"{self._streams} event streams are open already; come again later").response()
             response.headers["retry-after"] = "30"
             return response
-        return StreamingResponse(self._stream(), media_type="text/event-stream")
+        self._open += 1
+        return _Stream(self._stream(), self._closed)
+
+    def _closed(self) -> None:
+        self._open -= 1
 
     async def _stream(self) -> AsyncIterator[bytes]:
-        self._open += 1
-        try:
-            while not self._ending.is_set():
-                yield b"data: " + msgspec.json.encode(self._told(await self._look())) + b"\n\n"
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._ending.wait(), EVENTS_EVERY)
-        finally:
-            self._open -= 1
+        while not self._ending.is_set():
+            yield b"data: " + msgspec.json.encode(self._told(await self._look())) + b"\n\n"
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), EVENTS_EVERY)
 
     async def _act(self, request: Request) -> Response:
         require_token(request.headers, self._token)
         view, action = request.path_params["view"], request.path_params["action"]
         return json_response(await run_in_threadpool(self._actions.act, view, action, await _body(request)), 202)
 
+    async def _wait(self, request: Request) -> Response:
+        view, query = request.path_params["view"], dict(request.query_params)
+        return json_response(await self._patiently(partial(self._actions.wait, view, query)))
+
+    async def _trace(self, request: Request) -> Response:
+        require_token(request.headers, self._token)
+        found = await self._patiently(partial(self._actions.trace, await _body(request)))
+        return Response(found, media_type="application/json")
+
+    async def _patiently(self, act: Callable[[], T]) -> T:
+        """Do what may take long in a thread that other requests do not need."""
+        admitted = self._actions.admitted(act)
+        return await asyncio.get_running_loop().run_in_executor(self._actions.patient, admitted)
+
+    async def _all_tasks(self, _request: Request) -> Response:
+        found = await run_in_threadpool(self._tasks.all)
+        return json_response({"tasks": [plain(task) for task in found]})
+
+    async def _task(self, request: Request) -> Response:
+        found = await run_in_threadpool(self._tasks.find, request.path_params["task"])
+        if found is None:
+            raise Problem(404, "there is no such task (any more)")
+        return json_response(plain(found))
+
+    async def _cancel_task(self, request: Request) -> Response:
+        require_token(request.headers, self._token)
+        await _body(request)
+        if not await run_in_threadpool(self._tasks.cancel, request.path_params["task"]):
+            raise Problem(409, "there is no such task under way")
+        return await self._task(request)
+
     async def _dead_letters(self, request: Request) -> Response:
-        return json_response(await run_in_threadpool(self._actions.dead_letters, dict(request.query_params)))
+        return json_response(await run_in_threadpool(self._letters.page, dict(request.query_params)))
 
     async def _dead_letter(self, request: Request) -> Response:
         require_token(request.headers, self._token)
-        return json_response(await run_in_threadpool(self._actions.dead_letter, request.path_params["id"]))
+        return json_response(await run_in_threadpool(self._letters.one, request.path_params["id"]))
 
     async def _settle(self, request: Request) -> Response:
         require_token(request.headers, self._token)
         action = request.path_params["action"]
-        return json_response(await run_in_threadpool(self._actions.settle, action, await _body(request)))
+        done = await run_in_threadpool(self._letters.act, action, await _body(request))
+        return json_response(done, 202 if "task" in done else 200)
 
     # The page
 
@@ -197,6 +250,20 @@ class Application:
                 {**view, "ok": not problems[view["view"]], "problem": problems[view["view"]]} for view in snapshot.views
             ],
         }
+
+
+class _Stream(StreamingResponse):
+    """Server-sent events that say when they are over, also where they have never begun because nobody reads them."""
+
+    def __init__(self, content: AsyncIterator[bytes], closed: Callable[[], None]) -> None:
+        super().__init__(content, media_type="text/event-stream")
+        self._closed = closed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._closed()
 
 
 def _health_body(judged: Health) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from dynaview.views.http.actions import ACTIONS
+from dynaview.views.http.letters import ACTIONS as LETTER_ACTIONS
 
 _NULLABLE_NUMBER = {"type": ["number", "null"]}
 
@@ -90,6 +91,25 @@ _DECLARED: dict[str, Any] = {
 }
 
 
+_TASK: dict[str, Any] = {
+    "type": "object",
+    "required": ["id", "kind", "view", "state", "asked", "updated", "seconds", "done", "expected", "error", "result"],
+    "properties": {
+        "id": {"type": "string"},
+        "kind": {"type": "string", "enum": ["verify", "repair", "replay", "prune"]},
+        "view": {"type": ["string", "null"]},
+        "state": {"type": "string", "enum": ["queued", "running", "done", "failed", "cancelled", "lost"]},
+        "asked": {"type": "number"},
+        "updated": {"type": "number"},
+        "seconds": {"type": "number"},
+        "done": {"type": "integer", "description": "How far it is, of about `expected`; 0: not known."},
+        "expected": {"type": "integer"},
+        "error": {"type": "string", "description": "Why it failed; empty where it did not."},
+        "result": {"description": "What the command prints with --json; null before the end."},
+    },
+}
+
+
 def _answer(text: str, schema: dict[str, Any] | None = None, kind: str = "application/json") -> dict[str, Any]:
     return {"description": text, "content": {kind: {"schema": schema or {"type": "object"}}}}
 
@@ -154,6 +174,13 @@ def document() -> dict[str, Any]:
         "keep": {"type": "number", "description": "Seconds for which the generation before it is kept."},
         "yes": {"type": "boolean"},
     }
+    verify = {
+        "sample": {"type": "number", "description": "Only about this share of the items, up to 1."},
+        "keys": {"type": "array", "items": {"type": "string"}, "description": "Row keys, and item keys as JSON."},
+        "since": {"type": "number", "description": "Only items changed since then (seconds since 1970)."},
+        "foreign": {"type": "boolean", "description": "Of a repair: also remove what dynaview did not put there."},
+    }
+    task = {"$ref": "#/components/schemas/Task"}
     return {
         "openapi": "3.1.0",
         "info": {"title": "dynaview", "version": version("dynaview"), "license": {"name": "Apache-2.0"}},
@@ -183,9 +210,15 @@ def document() -> dict[str, Any]:
                 "One view with its shards.", {"200": _answer("The view.", status), **unknown}, _in_path("view")
             ),
             "/api/views/{view}/{action}": _post(
-                "Ask for a rebuild, answer or cancel it, roll back, pause or resume.",
-                {**rebuild, "reason": {"type": "string", "description": "Of a pause."}},
-                {"202": _answer("It is asked for."), **refused, **unknown, "409": _answer("Not now.", error)},
+                "Ask for a rebuild, answer or cancel it, roll back, pause, resume; verify or repair as a task.",
+                {**rebuild, **verify, "reason": {"type": "string", "description": "Of a pause."}},
+                {
+                    "202": _answer("It is asked for; `task` says which task does it, where one does."),
+                    **refused,
+                    **unknown,
+                    "409": _answer("Not now.", error),
+                    "503": _answer("Too many tasks wait, or the control store is away.", error),
+                },
                 _in_path("view"),
                 _in_path("action", values=list(ACTIONS)),
             ),
@@ -209,6 +242,51 @@ def document() -> dict[str, Any]:
                 },
                 _in_path("view"),
             ),
+            "/api/views/{view}/wait": _get(
+                "Wait until a view shows what was written up to a time (by default: now), or a version of one row.",
+                {
+                    "200": _answer("It does."),
+                    **unknown,
+                    "400": refused["400"],
+                    "409": _answer("Its state lasts, so waiting is of no use.", error),
+                    "503": _answer("Too many wait already.", error),
+                    "504": _answer("Not within the time-out; it says how far the view was.", error),
+                },
+                _in_path("view"),
+                _in_query("until", "number"),
+                _in_query("key"),
+                _in_query("version"),
+                _in_query("searchable", "boolean"),
+                _in_query("timeout", "number"),
+            ),
+            "/api/trace": _post(
+                "Follow one item through the views.",
+                {
+                    "key": {"type": ["object", "string"], "description": "The item's key, or its JSON as text."},
+                    "views": {"type": "array", "items": {"type": "string"}},
+                    "values": {"type": "boolean", "description": "Also what is in the item and in the rows."},
+                },
+                {"200": _answer("What became of it."), **refused, **unknown, "503": _answer("Too many wait.", error)},
+            ),
+            "/api/tasks": _get(
+                "Tasks, newest first, without their results.",
+                {
+                    "200": _answer(
+                        "They.", {"type": "object", "properties": {"tasks": {"type": "array", "items": task}}}
+                    )
+                },
+            ),
+            "/api/tasks/{task}": _get(
+                "One task with its progress, and its result once it has ended.",
+                {"200": _answer("It.", task), **unknown},
+                _in_path("task"),
+            ),
+            "/api/tasks/{task}/cancel": _post(
+                "Let a task end as soon as it can.",
+                {},
+                {"200": _answer("It is asked for.", task), **refused, "409": _answer("It has ended.", error)},
+                _in_path("task"),
+            ),
             "/api/dead-letters": _get(
                 "Dead letters, oldest first, without what is in the items.",
                 {"200": _answer("A page of them.", letters), "400": refused["400"]},
@@ -223,10 +301,10 @@ def document() -> dict[str, Any]:
                 token=True,
             ),
             "/api/dead-letters/{action}": _post(
-                "Discard dead letters for good.",
+                "Discard dead letters for good, or have them replayed or pruned by a task.",
                 chosen,
-                {"200": _answer("How many."), **refused, **unknown},
-                _in_path("action", values=["discard"]),
+                {"200": _answer("How many were discarded."), "202": _answer("The task."), **refused, **unknown},
+                _in_path("action", values=list(LETTER_ACTIONS)),
             ),
         },
         "components": {
@@ -234,6 +312,7 @@ def document() -> dict[str, Any]:
                 "Status": _STATUS,
                 "DeadLetter": _LETTER,
                 "Declared": _DECLARED,
+                "Task": _TASK,
                 "Error": {
                     "type": "object",
                     "required": ["error"],

@@ -13,10 +13,12 @@ import uvicorn
 from dynaview.projections.declaration import Declaration
 from dynaview.views.control.store import ControlStore
 from dynaview.views.http.actions import Actions
-from dynaview.views.http.app import Application
+from dynaview.views.http.app import Api, Application
 from dynaview.views.http.guard import is_loopback
 from dynaview.views.http.health import Limits
+from dynaview.views.http.letters import Letters
 from dynaview.views.http.snapshot import Snapshots
+from dynaview.views.http.tasks import TaskRunner
 from dynaview.views.http.trials import Trials
 
 
@@ -92,7 +94,8 @@ class Server:
         await self._server.serve(sockets=[self._socket])
 
     def stop(self) -> None:
-        """End: open event streams end, other requests are finished."""
+        """End: open event streams, requests that wait and tasks end, other requests are finished."""
+        self._application.api.actions.stop()
         self._ready.wait(5)
         if (loop := self._loop) is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._end)
@@ -102,11 +105,18 @@ class Server:
         self._server.should_exit = True
 
 
+def api(declaration: Declaration, control: ControlStore) -> Api:
+    """What stands behind the API of a control store."""
+    tasks = TaskRunner(control.tasks)
+    actions = Actions(declaration, control, tasks)
+    trials = Trials(declaration, control)
+    return Api(actions, Letters(declaration, control, tasks), trials, control.tasks)
+
+
 def serve(
     declaration: Declaration, control: ControlStore, listening: socket.socket, limits: Limits, token: str | None
 ) -> Server:
     """A server of what a control store says of the declared views. `token` is needed for what changes anything."""
     snapshots = Snapshots(control, sorted(declaration.views))
     local_only = is_loopback(str(listening.getsockname()[0]))
-    actions, trials = Actions(declaration, control), Trials(declaration, control)
-    return Server(Application(snapshots, actions, trials, limits, token, local_only), listening)
+    return Server(Application(snapshots, api(declaration, control), limits, token, local_only), listening)

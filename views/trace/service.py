@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 from dynaview.projections.attributes import Attr
+from dynaview.projections.canonical import canonical_value, json_encoder
 from dynaview.projections.compiler.trial import SHAPE
 from dynaview.projections.declaration import Declaration
 from dynaview.sinks.connect import connect
@@ -36,6 +38,24 @@ class Trace:
     items: dict[str, dict[str, Attr] | None] = field(default_factory=dict)
     views: list[ViewTrace] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def json(self, values: bool) -> bytes:
+        """As a JSON object; contents only where `values` are asked for."""
+        items = {source: image if values else image is not None for source, image in self.items.items()}
+        plain = {"items": items, "views": [each.plain(values) for each in self.views], "notes": self.notes}
+        return json_encoder.encode(encodable(plain))
+
+
+def encodable(value: Any) -> Any:
+    """A copy of plain data in which everything can be written as JSON."""
+    match value:
+        case dict():
+            return {str(name): encodable(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [encodable(inner) for inner in value]
+        case bytes():
+            return value.decode(errors="backslashreplace")
+    return canonical_value(value)
 
 
 def trace(

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.port import APPLIED, ConditionalWrite, Foreign, Rejected, RejectedKind, Target
 from dynaview.views.retry import Retrier
-from dynaview.views.verify.findings import DRIFT, Finding
+from dynaview.views.verify.findings import DRIFT, Finding, Report
 
 Outcome: TypeAlias = Literal["mended", "changed", "left"]
 
@@ -132,6 +132,17 @@ class Repairer:
         if mended.outcome == "left" and len(self.repair.left) < self._listed:
             self.repair.left.append(mended)
         self._told(mended)
+
+
+def plain_repair(report: Report, repair: Repair | None) -> dict[str, Any]:
+    """What a verification found and what became of it, as plain data without contents; `repair` is None where nothing
+    was to be repaired."""
+    found = report.plain()
+    if repair is not None:
+        found["mended"] = {kind: repair.number("mended", kind) for kind in DRIFT}
+        found["changed"] = repair.number("changed")
+        found["left"] = [{**mended.finding.plain(), "reason": mended.reason} for mended in repair.left]
+    return found
 
 
 def _is_refused(outcome: object) -> bool:

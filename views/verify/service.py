@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.row_keys import row_key
 from dynaview.views.reasons import rebuild_hint
-from dynaview.views.retry import Retrier
+from dynaview.views.retry import Retrier, Stop
 from dynaview.views.verify.caught_up import CaughtUp
 from dynaview.views.verify.findings import Report, VerifyError
 from dynaview.views.verify.limits import Limits
@@ -120,10 +121,12 @@ def verify_declared(
     notice: Callable[[str], None] = lambda text: None,
     progress: Callable[[int, int], None] = lambda items, of: None,
     open_source: Callable[[str], TableReader] | None = None,
+    stop: threading.Event | None = None,
 ) -> list[Report]:
     """Verify these views, those of one table by one scan. A view that cannot be verified has a report that says why.
 
-    Raises `VerifyError` for keys that are none. `open_source` gives the table of a declared source, for tests.
+    Raises `VerifyError` for keys that are none, and `Stopped` once `stop` is set. `open_source` gives the table of a
+    declared source, for tests.
     """
     reports: dict[str, Report] = {}
     with ExitStack() as stack:
@@ -142,7 +145,9 @@ def verify_declared(
                 continue
             by_source.setdefault(view.source, []).append(Opened(view, record, target))
         for source, opened in by_source.items():
-            retrier = Retrier(on_error=partial(_tell, notice), seconds=asked.seconds)
+            retrier = Retrier(
+                None if stop is None else Stop(stop), on_error=partial(_tell, notice), seconds=asked.seconds
+            )
             try:
                 table = open_source(source) if open_source else open_table(declaration.sources[source])
                 made = prepare(

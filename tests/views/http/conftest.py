@@ -16,12 +16,10 @@ import urllib3
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.load import load
-from dynaview.views.http.actions import Actions
 from dynaview.views.http.app import Application
 from dynaview.views.http.health import Limits
-from dynaview.views.http.server import Address, Server
+from dynaview.views.http.server import Address, Server, api
 from dynaview.views.http.snapshot import Snapshots
-from dynaview.views.http.trials import Trials
 
 TOKEN = "open-sesame"
 
@@ -55,8 +53,9 @@ class Served:
         self.declaration = load([file], {})
         self.control = ControlStore(self.declaration.control)
         self.snapshots = Snapshots(self.control, sorted(self.declaration.views), fresh=0.0)
-        actions, trials = Actions(self.declaration, self.control), Trials(self.declaration, self.control)
-        self.application = Application(self.snapshots, actions, trials, Limits(), token, streams=streams)
+        self.application = Application(
+            self.snapshots, api(self.declaration, self.control), Limits(), token, streams=streams
+        )
         self.server = Server(self.application, Address.parse("0").listen())
         self._thread = threading.Thread(target=self.server.run)
         self._thread.start()
