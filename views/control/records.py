@@ -322,7 +322,7 @@ OPEN_TASKS: tuple[TaskState, ...] = ("queued", "running")
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class LongTask:
     """Work that takes long, and how far it is. Times are seconds since 1970; `view` is empty where it is of several."""
 
     id: str

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from dynaview.views.control import tables
 from dynaview.views.control.database import Database
-from dynaview.views.control.records import OPEN_TASKS, Task, TaskState
+from dynaview.views.control.records import OPEN_TASKS, LongTask, TaskState
 
 KEPT = 100
 """So many tasks are remembered."""
@@ -28,11 +28,11 @@ class TaskStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, kind: str, view: str) -> Task:
+    def add(self, kind: str, view: str) -> LongTask:
         """A task that somebody has asked for; the oldest ones that have ended are forgotten."""
         now = time.time()
-        made = Task(uuid.uuid4().hex[:12], kind, view, "queued", False, now, now, 0, 0, "", None)
-        values = {name: getattr(made, name) for name in Task.__dataclass_fields__}
+        made = LongTask(uuid.uuid4().hex[:12], kind, view, "queued", False, now, now, 0, 0, "", None)
+        values = {name: getattr(made, name) for name in LongTask.__dataclass_fields__}
         with self._database.write() as connection:
             connection.execute(tables.tasks.insert().values(**values))
             newest = sa.select(_column.id).order_by(_column.asked.desc(), _column.id).limit(KEPT)
@@ -62,13 +62,13 @@ class TaskStore:
         with self._database.write() as connection:
             return bool(connection.execute(tables.tasks.update().where(where).values(cancelled=True)).rowcount)
 
-    def find(self, task: str) -> Task | None:
+    def find(self, task: str) -> LongTask | None:
         """A task; None where there is none (any more)."""
         with self._database.read() as connection:
             row = connection.execute(sa.select(tables.tasks).where(_column.id == task)).mappings().first()
         return None if row is None else _task(row, time.time())
 
-    def all(self) -> list[Task]:
+    def all(self) -> list[LongTask]:
         """All that are remembered, newest first, without their results."""
         columns = [column for column in _column if column.name != "result"]
         with self._database.read() as connection:
@@ -77,10 +77,10 @@ class TaskStore:
         return [_task({**row, "result": None}, now) for row in rows]
 
 
-def _task(row: Any, now: float) -> Task:
-    values = {name: row[name] for name in Task.__dataclass_fields__}
+def _task(row: Any, now: float) -> LongTask:
+    values = {name: row[name] for name in LongTask.__dataclass_fields__}
     if values["result"] is not None:
         values["result"] = msgspec.json.decode(values["result"])
     if values["state"] in OPEN_TASKS and now - values["updated"] > LOST:
         values |= {"state": "lost", "error": "the process that did it is gone; ask for it again"}
-    return Task(**values)
+    return LongTask(**values)

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import SourceError
 from dynaview.views.control.errors import ControlError
-from dynaview.views.control.records import Task, TaskState
+from dynaview.views.control.records import LongTask, TaskState
 from dynaview.views.control.tasks import TaskStore
 from dynaview.views.http.guard import Problem
 from dynaview.views.reasons import fault_reason
@@ -59,13 +59,13 @@ class TaskRunner:
         self._store = store
         self._together = together
         self._beat = beat
-        self._queue: queue.Queue[tuple[Task, Work, Running]] = queue.Queue(waiting)
+        self._queue: queue.Queue[tuple[LongTask, Work, Running]] = queue.Queue(waiting)
         self._lock = threading.Lock()
         self._open: dict[str, Running] = {}
         self._threads: list[threading.Thread] = []
         self._ending = threading.Event()
 
-    def ask(self, kind: str, view: str, work: Work) -> Task:
+    def ask(self, kind: str, view: str, work: Work) -> LongTask:
         """Let something be done as soon as there is room. Raises `Problem` where too much waits already, and
         `ControlUnavailable`."""
         with self._lock:
@@ -108,7 +108,7 @@ class TaskRunner:
             task, _, _ = self._queue.get_nowait()
             self._end(task, "cancelled", "the server has ended", None)
 
-    def _do(self, task: Task, work: Work, running: Running) -> None:
+    def _do(self, task: LongTask, work: Work, running: Running) -> None:
         try:
             if self._store.beat(task.id, 0, 0):
                 raise Stopped
@@ -124,7 +124,7 @@ class TaskRunner:
         else:
             self._end(task, "done", "", result)
 
-    def _end(self, task: Task, state: TaskState, error: str, result: Any) -> None:
+    def _end(self, task: LongTask, state: TaskState, error: str, result: Any) -> None:
         log.info("task %s: %s %s: %s%s", task.id, task.kind, task.view, state, f": {error}" if error else "")
         for _ in range(3):
             try:
@@ -149,7 +149,7 @@ class TaskRunner:
                     break  # what is asked of it is heard once that is back
 
 
-def plain(task: Task) -> dict[str, Any]:
+def plain(task: LongTask) -> dict[str, Any]:
     """A task as the API tells it."""
     return {
         "id": task.id,

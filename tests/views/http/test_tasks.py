@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dynaview.views.control import tables
-from dynaview.views.control.records import Task
+from dynaview.views.control.records import LongTask
 from dynaview.views.control.store import ControlStore
 from dynaview.views.control.tasks import KEPT
 from dynaview.views.http.guard import Problem
@@ -35,13 +35,13 @@ def runner(control: ControlStore) -> Iterator[TaskRunner]:
     made.stop()
 
 
-def found(control: ControlStore, task: Task) -> Task:
+def found(control: ControlStore, task: LongTask) -> LongTask:
     now = control.tasks.find(task.id)
     assert now is not None
     return now
 
 
-def wait_state(control: ControlStore, task: Task, state: str) -> Task:
+def wait_state(control: ControlStore, task: LongTask, state: str) -> LongTask:
     until(lambda: found(control, task).state == state, f"{task.kind} to be {state}: {found(control, task)}")
     return found(control, task)
 
