@@ -155,7 +155,7 @@ class Application:
     async def _preview(self, request: Request) -> Response:
         require_token(request.headers, self._token)
         body = await _body(request)
-        made = await run_in_threadpool(self._trials.preview, request.path_params["view"], body)
+        made = await self._patiently(partial(self._trials.preview, request.path_params["view"], body))
         return Response(made, media_type="application/json")
 
     async def _events(self, _request: Request) -> Response:
