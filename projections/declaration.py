@@ -56,6 +56,8 @@ class SourceDeclaration:
     region: str | None
     endpoint: str | None
     at: At
+    readers: int = 2
+    """How many may read a shard of its stream at a time, 1 or 2."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,8 @@ def _source(section: Section, name: str, environ: Mapping[str, str]) -> SourceDe
     if not table:
         said = emptied(section.text("table") or "", environ)
         section.problem(f"is empty{said}: name the DynamoDB table", "table")
-    return SourceDeclaration(name, table, region, endpoint, section.at())
+    readers = section.get("readers")
+    return SourceDeclaration(name, table, region, endpoint, section.at(), 2 if readers is None else readers)
 
 
 def _sink(

@@ -64,6 +64,11 @@ def _source() -> Schema:
             "table": _text("Name of the DynamoDB table. ${VARIABLE} is replaced from the environment."),
             "region": _string("AWS region. Default: boto3's own (AWS_DEFAULT_REGION, profile)."),
             "endpoint": _string("URL to use instead of AWS's, such as DynamoDB Local's. Empty: none."),
+            "readers": {
+                "description": "How many may read a shard of its stream at a time: 1 for a global table. Default: 2.",
+                "type": "integer",
+                "enum": [1, 2],
+            },
         },
         "A DynamoDB table. Credentials come from boto3's usual chain.",
         required=["table"],

@@ -37,7 +37,7 @@ from tests.support.until import until
 
 HEAD = """
 control: sqlite:///{control}
-sources: {{shop: {{table: shop}}}}
+sources: {{shop: {source}}}
 sinks: {{cache: {{redis: "redis://localhost:1"}}}}
 views:
 """
@@ -249,8 +249,15 @@ class ClusterWorker:
 class Cluster:
     """`join` as many workers as wanted."""
 
-    def __init__(self, folder: Path, names: Sequence[str] = ("one", "two"), lease: float = 20.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[str] = ("one", "two"),
+        lease: float = 20.0,
+        source: str = "{table: shop}",
+    ) -> None:
         self.folder = folder
+        self.source = source
         self.declare(names)
         self.table = ScriptedTable(clock=time.time)
         self.sink = Watched()
@@ -263,7 +270,9 @@ class Cluster:
     def declare(self, names: Sequence[str]) -> None:
         """Workers that join from now on keep these views."""
         file, control = self.folder / "dynaview.yaml", self.folder / "control.db"
-        file.write_text(HEAD.format(control=control) + "".join(VIEW.format(name=name) for name in names))
+        file.write_text(
+            HEAD.format(control=control, source=self.source) + "".join(VIEW.format(name=name) for name in names)
+        )
         self.names = tuple(names)
         self.declaration = load([file], {})
 

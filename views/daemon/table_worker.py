@@ -191,9 +191,10 @@ class TableWorker:
         """Register this process with the others, and follow the table's streams, one after the other. Raises
         `Stopped`."""
         marks = {view.name: fingerprint(view, self.source.table) for view in self._views}
-        dealt = halves({view.name: _cost(view) for view in self._views})
+        readers = self.source.readers
+        dealt = halves({view.name: _cost(view) for view in self._views}) if readers > 1 else None
         make = partial(ShardCoordinator, self._control, self.source.name, marks, self._identity, self._settings.share)
-        self._share = share = self._retrier.insist(partial(make, self._over, dealt))
+        self._share = share = self._retrier.insist(partial(make, self._over, dealt, readers))
         self.identity = share.id
         share.start(self._all_threads.group())
         self._take_ownership(share)

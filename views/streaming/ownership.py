@@ -22,8 +22,9 @@ class ShardOwner(Protocol):
     def claim(self, shards: Sequence[str]) -> Sequence[str]:
         """Hear that shards may have become readable: those of them that this process may read at once."""
 
-    def splits(self, shard: str) -> bool:
-        """Whether another worker reads the shard too, for other views of the table."""
+    def takes_turns(self, shard: str) -> bool:
+        """Whether this process may have one reader of the shard at a time only: another worker reads it too, for other
+        views of the table, or one is all that the declaration allows."""
 
     def fence(self, view: str, shards: Iterable[str]) -> Fence | None:
         """What a commit of these shards in a view rests on; None: on nothing."""
@@ -46,7 +47,7 @@ class SoleOwner:
         """See `ShardOwner`."""
         return shards
 
-    def splits(self, shard: str) -> bool:
+    def takes_turns(self, shard: str) -> bool:
         """See `ShardOwner`."""
         return False
 

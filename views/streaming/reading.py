@@ -43,7 +43,7 @@ class Reading:
         self._pipelines = tuple(pipelines)
         self._lock = threading.Lock()
         self._turn = threading.Lock()
-        """Held by who reads a shard that another worker reads too."""
+        """Held by who reads a shard of which this process may have one reader."""
         self._settings = settings
         self._owner = owner
         self._now = now
@@ -76,7 +76,7 @@ class Reading:
         """The next page of a shard. Raises `SourceError`: hand it to `failed`."""
         if reader.opens_at_start and not self._lose_unread(reader.shard.id):
             raise SourceUnavailable("whether this worker still has the shard is not known")
-        if self._owner.splits(reader.shard.id):  # AWS allows two readers a shard: then one here, and one there
+        if self._owner.takes_turns(reader.shard.id):
             with self._turn:
                 delivery = reader.read()
         else:

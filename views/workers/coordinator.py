@@ -69,12 +69,14 @@ class ShardCoordinator:
         settings: CoordinatorSettings | None = None,
         over: threading.Event | None = None,
         halves: Mapping[str, int] | None = None,
+        readers: int = 2,
     ) -> None:
         """Registers a worker that keeps `views` (names and fingerprints), dealt into `halves` (see `assignment`; None:
-        no shard is read by two workers). `over` is set when others have taken it for dead. Raises
-        `ControlUnavailable`."""
+        no shard is read by two workers). So many `readers` may read a shard at a time. `over` is set when others have
+        taken it for dead. Raises `ControlUnavailable`."""
         self.id = f"{identity[:90]}/{secrets.token_hex(4)}"
         self._halves = halves or dict.fromkeys(views, 0)
+        self._readers = readers
         self.group = group_of(source, views, self._halves)
         self.settings = settings or CoordinatorSettings()
         self.lost = threading.Event()
@@ -180,9 +182,9 @@ class ShardCoordinator:
         """Whether no other worker shares the work."""
         return len(self._members) == 1
 
-    def splits(self, shard: str) -> bool:
+    def takes_turns(self, shard: str) -> bool:
         """See `ShardOwner`."""
-        return shard in self._split
+        return self._readers < 2 or shard in self._split
 
     def fence(self, view: str, shards: Iterable[str]) -> Fence:
         """What a commit of these shards in a view rests on: the leases of its own half."""

@@ -117,6 +117,12 @@ def test_sources_and_sinks(declaration: Declaration) -> None:
     assert declaration.file == "dynaview.yaml"
 
 
+def test_how_many_may_read_a_shard(declaration: Declaration, load_text: Load) -> None:
+    assert declaration.sources["shop"].readers == 2
+    one = load_text(TEXT.replace("region: eu-west-1", "readers: 1"))
+    assert one.sources["shop"].readers == 1
+
+
 def test_secrets_are_in_no_repr(declaration: Declaration) -> None:
     assert "hunter2" in declaration.sinks["cache"].url
     assert "hunter2" not in repr(declaration)

@@ -250,6 +250,17 @@ def test_a_view_is_rebuilt_while_two_share_its_table(cluster: Cluster) -> None:
     cluster.wait_done()
 
 
+def test_a_table_that_allows_one_reader_a_shard_is_not_divided(tmp_path: Path) -> None:
+    with made_cluster(tmp_path, names=VIEWS, source="{table: shop, readers: 1}") as cluster:
+        for _ in range(3):
+            cluster.join()
+        fill(cluster, 100)
+        cluster.wait_done()
+        until(lambda: len(cluster.control.leases.sharing("one")) == 3, "all to share")
+        assert {task for task, owner in cluster.owners().items() if owner is not None} == {Task("shard-0")}
+        assert all(worker.share.takes_turns("shard-0") for worker in cluster.workers)
+
+
 def test_a_gap_ends_its_own_half_and_is_heard_in_the_other_worker(cluster: Cluster) -> None:
     cluster.join()
     cluster.join()
@@ -273,7 +284,7 @@ class TwoReaders(SoleOwner):
     def __init__(self) -> None:
         self.asked = 0
 
-    def splits(self, shard: str) -> bool:
+    def takes_turns(self, shard: str) -> bool:
         self.asked += 1
         return True
 
