@@ -28,7 +28,7 @@ from benchmarks.workload import IMAGES, KEY, View, Workload
 from dynaview.projections.attributes import Attr, Image, Shape
 from dynaview.projections.changes import version_of
 from dynaview.projections.rows import Rule, Write
-from dynaview.sinks.port import CanonicalRows, Target, state_of
+from dynaview.sinks.port import CanonicalRows, Foreign, Target, state_of
 from dynaview.sources.items import projection
 from dynaview.sources.pages import ItemsDecoder
 from dynaview.sources.port import ScanFilter, ScanPage, TableDescription
@@ -200,6 +200,9 @@ class MadeTarget:
             yield CanonicalRows(
                 [write.key for write in writes], states, [self.canonical(write) or b"" for write in writes]
             )
+
+    def foreign(self) -> Iterator[Foreign]:
+        return iter(())
 
 
 def memory(rows: int) -> Peak:
