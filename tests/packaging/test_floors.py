@@ -29,7 +29,7 @@ VIEWS = """
     reasons
     policy
     control
-    states threads budget
+    states threads budget meters
 """
 """The rooms of `views`, from the top floor down; rooms of one floor do not know each other."""
 

@@ -47,7 +47,12 @@ def _tasks(connection: sa.Connection) -> None:
     tables.tasks.create(connection)
 
 
-MIGRATIONS: Migrations = {9: _pause, 10: _deal_views, 11: _tasks}
+def _meters(connection: sa.Connection) -> None:
+    """Processes send what they count of their own work."""
+    tables.meters.create(connection)
+
+
+MIGRATIONS: Migrations = {9: _pause, 10: _deal_views, 11: _tasks, 12: _meters}
 
 
 def newest(migrations: Migrations = MIGRATIONS) -> int:

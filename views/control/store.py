@@ -17,6 +17,7 @@ from dynaview.views.control.database import Database
 from dynaview.views.control.dead_letters import DeadLetterStore
 from dynaview.views.control.errors import Superseded
 from dynaview.views.control.leases import LeaseStore, check
+from dynaview.views.control.meters import MeterStore
 from dynaview.views.control.rebuilds import RebuildStore
 from dynaview.views.control.records import Checkpoint, Counts, Generation, Progress, ViewRecord
 from dynaview.views.control.tasks import TaskStore
@@ -36,8 +37,8 @@ _RECORDS = sa.select(tables.views, _LIVE.c.generation, _LIVE.c.fingerprint, _LIV
 
 
 class ControlStore:
-    """One control store. Safe to use from several threads; `states` says what views are doing,
-    `dead_letters`, `rebuilds`, `verifications` and `tasks` keep what their names say, `leases` who works on what."""
+    """One control store. Safe to use from several threads; `states` says what views are doing, `leases` who works on
+    what; `dead_letters`, `rebuilds`, `verifications`, `tasks` and `meters` keep what their names say."""
 
     def __init__(self, url: str, *, create: bool = True) -> None:
         """Open the store at a SQLAlchemy URL; where it is missing, make it, unless `create` is off.
@@ -53,6 +54,7 @@ class ControlStore:
         self.verifications = VerificationStore(self._database)
         self.states = StateStore(self._database)
         self.tasks = TaskStore(self._database)
+        self.meters = MeterStore(self._database)
 
     def close(self) -> None:
         """Give back connections; workers of this process are gone to others."""
@@ -162,6 +164,8 @@ class ControlStore:
             plain = (tables.generations, tables.adopted, tables.checkpoints, tables.dead_letters)
             for table in (*plain, tables.verifications):
                 connection.execute(table.delete().where(table.c.view == view))
+            of_view = (tables.meters.c.kind == "view") & (tables.meters.c.name == view)
+            connection.execute(tables.meters.delete().where(of_view))
             self.rebuilds.drop(connection, view)
 
     # Generations

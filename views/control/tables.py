@@ -183,6 +183,14 @@ tasks = sa.Table(  # long work that was asked for over HTTP
     sa.Column("result", sa.Text),
 )
 
+meters = sa.Table(  # what processes count of their own work, added up
+    "dynaview_meters",
+    meta,
+    sa.Column("kind", sa.String(10), primary_key=True),
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("numbers", sa.Text, nullable=False),
+)
+
 verifications = sa.Table(
     "dynaview_verifications",
     meta,

@@ -24,6 +24,7 @@ from dynaview.views.daemon.pipelines import TablePipelines
 from dynaview.views.daemon.table import KeptTable, RunMonitor, Unwatched
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
+from dynaview.views.meters import Meters
 from dynaview.views.policy import Repeats
 from dynaview.views.reasons import stream_gap
 from dynaview.views.rebuild.context import RebuildContext, RebuildSettings, Turn
@@ -58,6 +59,8 @@ class WorkerSettings:
     """Seconds between two tries to take over views that another process keeps."""
     tend_every: float = 0.5
     """Seconds between two looks whether what the pipelines have to do has changed."""
+    meters_every: float = 5.0
+    """Seconds between two times that what was counted for monitoring is sent."""
     purge_every: float = 3600.0
     """Seconds between two removals of old tombstones."""
     patience: float = 8.0
@@ -99,6 +102,7 @@ class TableWorker:
         self._supervisor, self._threads = threads.group(), threads.group()
         self._retrier = Retrier(self._over)
         self._repeats = Repeats()
+        self._meters = Meters(table.source.name)
         self._shown = ""
         self._begun = False
         """Whether this process keeps the views: another one may."""
@@ -108,6 +112,7 @@ class TableWorker:
         self._supervisor.spawn(f"table-{self.source.name}", self._supervise)
         self._threads.spawn(f"alive-{self.source.name}", self._live)
         self._threads.spawn(f"revisions-{self.source.name}", self._tend)
+        self._threads.spawn(f"meters-{self.source.name}", self._tell_meters)
         self._threads.spawn(f"tombstones-{self.source.name}", self._purge)
         rounds = VerificationSchedule(
             self.source.table,
@@ -140,6 +145,7 @@ class TableWorker:
                 self.source.table,
                 ", ".join(left),
             )
+        self._send_meters()
         if self._share is not None:
             self._share.stop(patience)
 
@@ -153,6 +159,24 @@ class TableWorker:
                 self._control.set_seen(names)
             except ControlUnavailable as error:
                 self._told(error)
+
+    def _tell_meters(self) -> None:
+        """Send what was counted to the control store, now and then and at the end."""
+        while not self._stop.wait(self._settings.meters_every):
+            self._send_meters()
+
+    def _send_meters(self) -> None:
+        meters = self._meters.all()
+        news = {subject: counted for subject, meter in meters.items() if (counted := meter.news())}
+        if not news:
+            return
+        try:
+            self._control.meters.add(news)
+        except ControlUnavailable as error:
+            self._told(error)
+            return
+        for subject in news:
+            meters[subject].told()
 
     def _purge(self) -> None:
         """Remove tombstones that no change can come too late for: see `purgeable`."""
@@ -352,7 +376,9 @@ class TableWorker:
         self._threads.spawn(f"rebuilds-{self.source.name}", scheduler.run)
 
     def _factory(self, description: TableDescription, share: ShardCoordinator) -> PipelineFactory:
-        context = PipelineContext(self._control, self._settings.pipeline, owner=share, monitor=self)
+        context = PipelineContext(
+            self._control, self._settings.pipeline, owner=share, monitor=self, meters=self._meters
+        )
         return PipelineFactory(self.source.table, description, self._kept.views, self._kept.sinks, context)
 
     # What it hears of its views

@@ -1,21 +1,29 @@
 """Metrics for Prometheus, made from a snapshot whenever they are asked for.
 
-Labels are view, source, sink and state, and nothing else: no key, shard or worker makes a series of its own.
+Labels are view, source, sink, state and kind, and nothing else: no key, shard or worker makes a series of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
-from typing import Any
+from itertools import accumulate
+from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from dynaview.views.http.health import Limits, health
 from dynaview.views.http.snapshot import Snapshot, Snapshots
+from dynaview.views.meters import BOUNDS, ranges
 from dynaview.views.states import ViewState
 
 VIEW = ("view", "source", "sink")
@@ -76,6 +84,22 @@ GAUGES: dict[str, tuple[str, Callable[[dict[str, Any]], float | None]]] = {
 }
 
 
+HISTOGRAMS: dict[str, tuple[Literal["view", "source"], str, str]] = {
+    "dynaview_batch_rows": ("view", "batch_rows", "Rows that were sent to the store together, following the stream"),
+    "dynaview_write_seconds": ("view", "write_seconds", "How long the store took for a batch that it answered"),
+    "dynaview_read_seconds": ("source", "read_seconds", "How long a page of the stream took"),
+}
+"""What processes count of their own work: by what it is told of, and its name in `dynaview.views.meters`."""
+
+KINDS: dict[str, tuple[Literal["view", "source"], str, str]] = {
+    "dynaview_write_retries": ("view", "retries", "Times that the store or the control store had to be asked again"),
+    "dynaview_rejections": ("view", "rejected", "Dead letters of the stream, by what is wrong with them"),
+    "dynaview_read_retries": ("source", "retries", "Times that reading the stream failed and was tried again"),
+    "dynaview_polls": ("source", "polls", "Pages of the stream that were read, with records or empty"),
+}
+"""The same for counters that tell kinds apart."""
+
+
 def _rebuild(view: dict[str, Any], name: str) -> float | None:
     return None if view["rebuild"] is None else view["rebuild"][name]
 
@@ -106,6 +130,8 @@ class ViewCollector(Collector):
                     gauge.add_metric(_labels(view), value)
             yield gauge
         yield from self._states(snapshot)
+        yield from _histograms(snapshot)
+        yield from _kinds(snapshot)
 
     def _states(self, snapshot: Snapshot) -> Iterable[Metric]:
         states = GaugeMetricFamily(
@@ -120,6 +146,38 @@ class ViewCollector(Collector):
         for view in snapshot.views:
             healthy.add_metric(_labels(view), judged[view["view"]] and not snapshot.error)
         yield healthy
+
+
+def _histograms(snapshot: Snapshot) -> Iterable[Metric]:
+    for family, (of, name, text) in HISTOGRAMS.items():
+        metric = HistogramMetricFamily(family, text, labels=VIEW if of == "view" else ("source",))
+        for labels, numbers in _counted(snapshot, of):
+            sums = accumulate(numbers.get(each, 0.0) for each in ranges(name))
+            ends = [*(str(float(bound)) for bound in BOUNDS[name]), "+Inf"]
+            metric.add_metric(labels, list(zip(ends, sums, strict=True)), numbers.get(f"{name}:sum", 0.0))
+        yield metric
+
+
+def _kinds(snapshot: Snapshot) -> Iterable[Metric]:
+    for family, (of, name, text) in KINDS.items():
+        metric = CounterMetricFamily(family, text, labels=(*(VIEW if of == "view" else ("source",)), "kind"))
+        for labels, numbers in _counted(snapshot, of):
+            for each, number in sorted(numbers.items()):
+                before, _, kind = each.partition(":")
+                if before == name:
+                    metric.add_metric([*labels, kind], number)
+        yield metric
+
+
+def _counted(snapshot: Snapshot, of: str) -> Iterable[tuple[list[str], Mapping[str, float]]]:
+    """Labels and numbers of every view, or source, of which something was counted."""
+    for (kind, name), numbers in sorted(snapshot.meters.items()):
+        if kind != of:
+            continue
+        if kind == "source":
+            yield [name], numbers
+        elif name in snapshot.by_name:
+            yield _labels(snapshot.by_name[name]), numbers
 
 
 def _labels(view: dict[str, Any]) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dynaview.views.control.errors import ControlError
 from dynaview.views.control.store import ControlStore
+from dynaview.views.meters import Subject
 from dynaview.views.status import all_status
 
 
@@ -25,6 +26,8 @@ class Snapshot:
     error: str = ""
     """Why the control store could not be asked; `views` are those of the last time it could."""
     by_name: dict[str, dict[str, Any]] = field(default_factory=dict)
+    meters: Mapping[Subject, Mapping[str, float]] = field(default_factory=dict)
+    """What all processes have counted of their own work."""
 
 
 class Snapshots:
@@ -54,9 +57,9 @@ class Snapshots:
 
     def _look(self, now: float) -> Snapshot:
         try:
-            views = all_status(self._control)
+            views, meters = all_status(self._control), self._control.meters.all()
         except ControlError as error:
-            return Snapshot(now, self._last.views, self._last.missing, str(error), self._last.by_name)
+            return replace(self._last, at=now, error=str(error))
         by_name = {view["view"]: view for view in views}
         missing = [name for name in self._declared if name not in by_name]
-        return Snapshot(now, views, missing, by_name=by_name)
+        return Snapshot(now, views, missing, by_name=by_name, meters=meters)

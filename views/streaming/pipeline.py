@@ -22,6 +22,7 @@ from dynaview.sinks.port import Outcome, SinkError, SinkRefused, Stored, Target
 from dynaview.views.control.errors import ControlUnavailable, LeaseLost, Superseded
 from dynaview.views.control.records import Checkpoint, DeadLetter, Part, Progress, ViewRecord
 from dynaview.views.control.store import ControlStore
+from dynaview.views.meters import Meters, kind_of
 from dynaview.views.policy import Backoff, policy
 from dynaview.views.reasons import OnGap, fault_reason, gap_reason, moment, rebuild_hint, shard_gap
 from dynaview.views.states import ViewState
@@ -102,6 +103,7 @@ class PipelineContext:
     owner: ShardOwner = field(default_factory=SoleOwner)
     """Which shards are this process's to read."""
     monitor: ViewMonitor | None = None
+    meters: Meters = field(default_factory=Meters)
 
 
 class ViewPipeline:
@@ -119,6 +121,7 @@ class ViewPipeline:
         self._signals = context.signals
         self._owner = context.owner
         self._monitor = context.monitor
+        self._meter = context.meters.view(plan.record.name)
         self.stop = threading.Event()
         self.inbox = Inbox(
             plan.checkpoints,
@@ -291,14 +294,21 @@ class ViewPipeline:
         return self._progress.setdefault(shard, Part())
 
     def _send(self, target: Target, writes: Sequence[Write]) -> list[Outcome]:
-        outcomes = self._retry(lambda: target.write(writes))
+        outcomes = self._retry(lambda: self._timed(len(writes), lambda: target.write(writes)))
         self._healthy()
         return outcomes
 
     def _send_columns(self, target: Target, columns: Columns) -> dict[int, Outcome]:
-        met = self._retry(lambda: target.write_columns(columns))
+        met = self._retry(lambda: self._timed(len(columns), lambda: target.write_columns(columns)))
         self._healthy()
         return met
+
+    def _timed(self, rows: int, write: Callable[[], T]) -> T:
+        begun = time.perf_counter()
+        answer = write()
+        self._meter.observe("write_seconds", time.perf_counter() - begun)
+        self._meter.observe("batch_rows", rows)
+        return answer
 
     def _find(self, target: Target, owners: Collection[str]) -> list[Stored]:
         return self._retry(lambda: list(target.rows_of(owners)))
@@ -326,6 +336,8 @@ class ViewPipeline:
             read = sum(part.counts.read for part in progress.parts.values())
             log.debug("view %s: %d changes are durable, its checkpoints moved", self.name, read)
         letters = [letter for part in progress.parts.values() for letter in part.letters]
+        for letter in letters:
+            self._meter.add("rejected", letter.kind)
         if letters:
             log.warning(
                 "view %s: %d dead letters, the first: %s; see dynaview dead-letters list",
@@ -403,6 +415,7 @@ class ViewPipeline:
             try:
                 return act()
             except (SinkError, ControlUnavailable) as error:
+                self._meter.add("retries", kind_of(error))
                 if backoff.meet(error):
                     log.warning("view %s: %s", self.name, error)
                     if isinstance(error, ControlUnavailable):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from dynaview.sources.errors import SourceError, SourceUnavailable, StreamGone
 from dynaview.sources.port import Shard, StreamReader
+from dynaview.views.meters import Meter, kind_of
 from dynaview.views.policy import Action, policy
 from dynaview.views.reasons import RETENTION
 from dynaview.views.streaming.offsets import START, Delivery
@@ -37,8 +38,11 @@ class Reading:
         owner: ShardOwner,
         signals: ReaderSignals,
         now: Callable[[], float] = time.time,
+        meter: Meter | None = None,
     ) -> None:
+        """`meter` is what is counted of the stream's source."""
         self.signals = signals
+        self._meter = meter or Meter()
         self._stream = stream
         self._pipelines = tuple(pipelines)
         self._lock = threading.Lock()
@@ -78,10 +82,17 @@ class Reading:
             raise SourceUnavailable("whether this worker still has the shard is not known")
         if self._owner.takes_turns(reader.shard.id):
             with self._turn:
-                delivery = reader.read()
+                delivery = self._timed(reader)
         else:
-            delivery = reader.read()
+            delivery = self._timed(reader)
         self.signals.errors.end(reader.shard.id)
+        return delivery
+
+    def _timed(self, reader: ShardReader) -> Delivery:
+        begun = time.perf_counter()
+        delivery = reader.read()
+        self._meter.observe("read_seconds", time.perf_counter() - begun)
+        self._meter.add("polls", "records" if delivery.positions or delivery.broken else "empty")
         return delivery
 
     def hurry(self) -> None:
@@ -110,6 +121,7 @@ class Reading:
     def failed(self, reader: ShardReader, error: SourceError) -> float:
         """What an error means: how long to wait, after pipelines that have lost data were stopped."""
         action = policy(error).action
+        self._meter.add("retries", kind_of(error))
         if action is Action.AGAIN:
             return 0.0
         if action is Action.GAP and self._is_lost(reader, error):

@@ -64,7 +64,9 @@ class Follower:
         self._stop = threading.Event()
         self._discovery = ShardDiscovery(stream, pipelines, self.settings)
         self._signals = context.signals
-        self._reading = Reading(stream, pipelines, self.settings, self._owner, self._signals, now)
+        self._reading = Reading(
+            stream, pipelines, self.settings, self._owner, self._signals, now, context.meters.source
+        )
         self._catch_up = CatchUpReader(self._reading, self._discovery.cursors, self._stop)
         self._due: list[tuple[float, int, Cursor]] = []
         self._ticket = itertools.count()
