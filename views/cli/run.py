@@ -25,9 +25,10 @@ from dynaview.views.daemon.interpreter import tune
 from dynaview.views.daemon.table_worker import WorkerSettings
 from dynaview.views.http.guard import TOKEN_VARIABLE
 from dynaview.views.http.health import Limits
-from dynaview.views.http.server import Address, serve
+from dynaview.views.http.server import Address, Server, serve
 from dynaview.views.rebuild.context import RebuildSettings
-from dynaview.views.retry import Retrier, Stopped
+from dynaview.views.retry import OnError, Retrier, Stopped
+from dynaview.views.threads import Threads
 from dynaview.views.workers.coordinator import CoordinatorSettings
 
 GAP_CODE = 3
@@ -112,9 +113,15 @@ def command(
         options += ["--max-read-units", text] if (text := capacity_text(limit)) else []
         options += ["--enable-stream"] * enable_stream + ["--fail-on-gap"] * fail_on_gap
         _become_parent(workers, [*options, "--lease", str(lease), "--log-level", log_level], listening)
+    log = logging.getLogger("dynaview")
+    server, serving = None, Threads(ended)
+    if listening is not None:
+        server = serve(declaration, listening, Limits(), os.environ.get(TOKEN_VARIABLE))
+        serving.spawn("http", server.run)
+        log.info("health, metrics, API and page are served on %s port %d", listening.getsockname()[0], server.port)
     try:
         # A machine that comes up before its database needs nobody's help.
-        daemon = Retrier(ended, "start").insist(
+        daemon = Retrier(ended, "start", None if server is None else _waiting(server)).insist(
             lambda: Daemon(
                 declaration,
                 WorkerSettings(
@@ -128,33 +135,40 @@ def command(
             )
         )
     except Stopped:
+        _end(server, serving)
         return
     except (ControlError, ValueError) as error:
         click.echo(f"dynaview: {error}", err=True)
         sys.exit(1)
     tune()
-    log = logging.getLogger("dynaview")
-    server = None
-    if listening is not None:
-        server = serve(declaration, daemon.control, listening, Limits(), os.environ.get(TOKEN_VARIABLE))
-        daemon.threads.group().spawn("http", server.run)
-        log.info("health, metrics, API and page are served on %s port %d", listening.getsockname()[0], server.port)
     try:
+        if server is not None:
+            server.open(declaration, daemon.control)
         daemon.start()
         log.info("following %d views; the control store is %s", len(views or declaration.views), daemon.control.name)
         daemon.wait()
         log.info("stopping")
     finally:
-        if server is not None:
-            server.stop()
+        _end(server, serving)
         daemon.stop()
-    if daemon.threads.crashed.is_set():
+    if daemon.threads.crashed.is_set() or serving.crashed.is_set():
         sys.exit(1)
     if fail_on_gap and daemon.gaps:
         for view, reason in sorted(daemon.gaps.items()):
             log.error("ended because of a gap: view %s: %s", view, reason)
         sys.exit(GAP_CODE)
     log.info("stopped")
+
+
+def _waiting(server: Server) -> OnError:
+    """Lets the server say what a start waits for."""
+    return lambda error, times: server.wait_for_control(error)
+
+
+def _end(server: Server | None, serving: Threads) -> None:
+    if server is not None:
+        server.stop()
+        serving.join(5.0)
 
 
 def _become_parent(workers: int, options: Sequence[str], listening: socket.socket | None) -> NoReturn:

@@ -62,19 +62,17 @@ class Application:
     def __init__(
         self,
         snapshots: Snapshots,
-        api: Api,
+        api: Api | None,
         limits: Limits,
         token: str | None = None,
         local_only: bool = True,
         streams: int = STREAMS,
     ) -> None:
-        """`token` is needed for whatever changes something or shows what is in items; None: none of it is allowed.
-        `local_only` refuses requests by other names than this machine's. `streams` event streams may be open at
-        once."""
-        self.api = api
-        self._snapshots = snapshots
-        self._actions, self._letters, self._tasks = api.actions, api.letters, api.tasks
-        self._trials = api.trials
+        """`api` is None until `open` says what it is: until then its routes answer 503. `token` is needed for whatever
+        changes something or shows what is in items; None: none of it is allowed. `local_only` refuses requests by other
+        names than this machine's. `streams` event streams may be open at once."""
+        self._there = api
+        self.snapshots = snapshots
         self._limits = limits
         self._token = token
         self._metrics = Metrics(snapshots, limits)
@@ -108,6 +106,21 @@ class Application:
             middleware=[Middleware(Gate, local_only=local_only)],
             exception_handlers={Problem: _problem, ControlError: _away, HTTPException: _refused},
         )
+
+    def open(self, api: Api) -> None:
+        """The control store is there: this is what stands behind the API."""
+        self._there = api
+
+    def stop(self) -> None:
+        """Let requests that wait, and tasks, end."""
+        if self._there is not None:
+            self._there.actions.stop()
+
+    @property
+    def _api(self) -> Api:
+        if self._there is None:
+            raise Problem(503, self.snapshots.latest().error)
+        return self._there
 
     def end(self) -> None:
         """Let open event streams and waiting requests end. Call from the server's event loop."""
@@ -144,18 +157,18 @@ class Application:
         name = request.path_params["view"]
         snapshot = await self._look()
         if name not in snapshot.by_name:
-            raise Problem(404, self._actions.unknown(name))
+            raise Problem(404, self._api.actions.unknown(name))
         judged = next(each for each in health(snapshot, self._limits).views if each.view == name)
-        detail = await run_in_threadpool(self._actions.detail, name)
+        detail = await run_in_threadpool(self._api.actions.detail, name)
         return json_response({**snapshot.by_name[name], "ok": judged.ok, "problem": judged.reason, **detail})
 
     async def _declaration(self, request: Request) -> Response:
-        return json_response(await run_in_threadpool(self._trials.declared, request.path_params["view"]))
+        return json_response(await run_in_threadpool(self._api.trials.declared, request.path_params["view"]))
 
     async def _preview(self, request: Request) -> Response:
         require_token(request.headers, self._token)
         body = await _body(request)
-        made = await self._patiently(partial(self._trials.preview, request.path_params["view"], body))
+        made = await self._patiently(partial(self._api.trials.preview, request.path_params["view"], body))
         return Response(made, media_type="application/json")
 
     async def _events(self, _request: Request) -> Response:
@@ -178,28 +191,28 @@ class Application:
     async def _act(self, request: Request) -> Response:
         require_token(request.headers, self._token)
         view, action = request.path_params["view"], request.path_params["action"]
-        return json_response(await run_in_threadpool(self._actions.act, view, action, await _body(request)), 202)
+        return json_response(await run_in_threadpool(self._api.actions.act, view, action, await _body(request)), 202)
 
     async def _wait(self, request: Request) -> Response:
         view, query = request.path_params["view"], dict(request.query_params)
-        return json_response(await self._patiently(partial(self._actions.wait, view, query)))
+        return json_response(await self._patiently(partial(self._api.actions.wait, view, query)))
 
     async def _trace(self, request: Request) -> Response:
         require_token(request.headers, self._token)
-        found = await self._patiently(partial(self._actions.trace, await _body(request)))
+        found = await self._patiently(partial(self._api.actions.trace, await _body(request)))
         return Response(found, media_type="application/json")
 
     async def _patiently(self, act: Callable[[], T]) -> T:
         """Do what may take long in a thread that other requests do not need."""
-        admitted = self._actions.admitted(act)
-        return await asyncio.get_running_loop().run_in_executor(self._actions.patient, admitted)
+        admitted = self._api.actions.admitted(act)
+        return await asyncio.get_running_loop().run_in_executor(self._api.actions.patient, admitted)
 
     async def _all_tasks(self, _request: Request) -> Response:
-        found = await run_in_threadpool(self._tasks.all)
+        found = await run_in_threadpool(self._api.tasks.all)
         return json_response({"tasks": [plain(task) for task in found]})
 
     async def _task(self, request: Request) -> Response:
-        found = await run_in_threadpool(self._tasks.find, request.path_params["task"])
+        found = await run_in_threadpool(self._api.tasks.find, request.path_params["task"])
         if found is None:
             raise Problem(404, "there is no such task (any more)")
         return json_response(plain(found))
@@ -207,21 +220,21 @@ class Application:
     async def _cancel_task(self, request: Request) -> Response:
         require_token(request.headers, self._token)
         await _body(request)
-        if not await run_in_threadpool(self._tasks.cancel, request.path_params["task"]):
+        if not await run_in_threadpool(self._api.tasks.cancel, request.path_params["task"]):
             raise Problem(409, "there is no such task under way")
         return await self._task(request)
 
     async def _dead_letters(self, request: Request) -> Response:
-        return json_response(await run_in_threadpool(self._letters.page, dict(request.query_params)))
+        return json_response(await run_in_threadpool(self._api.letters.page, dict(request.query_params)))
 
     async def _dead_letter(self, request: Request) -> Response:
         require_token(request.headers, self._token)
-        return json_response(await run_in_threadpool(self._letters.one, request.path_params["id"]))
+        return json_response(await run_in_threadpool(self._api.letters.one, request.path_params["id"]))
 
     async def _settle(self, request: Request) -> Response:
         require_token(request.headers, self._token)
         action = request.path_params["action"]
-        done = await run_in_threadpool(self._letters.act, action, await _body(request))
+        done = await run_in_threadpool(self._api.letters.act, action, await _body(request))
         return json_response(done, 202 if "task" in done else 200)
 
     # The page
@@ -235,7 +248,7 @@ class Application:
         return Response(found.read_bytes(), media_type=kind or "application/octet-stream")
 
     async def _look(self) -> Snapshot:
-        return await run_in_threadpool(self._snapshots.latest)
+        return await run_in_threadpool(self.snapshots.latest)
 
     def _told(self, snapshot: Snapshot) -> dict[str, Any]:
         judged = health(snapshot, self._limits)

@@ -60,7 +60,8 @@ class Address:
 
 
 class Server:
-    """Serves an application until `stop`."""
+    """Serves what a control store says of the declared views, until `stop`. It may be there before its control store:
+    until `open` it says why that is waited for."""
 
     def __init__(self, application: Application, listening: socket.socket) -> None:
         self._application = application
@@ -93,9 +94,18 @@ class Server:
         self._ready.set()
         await self._server.serve(sockets=[self._socket])
 
+    def wait_for_control(self, error: Exception) -> None:
+        """Say why the control store is not there yet."""
+        self._application.snapshots.wait_for_control(str(error))
+
+    def open(self, declaration: Declaration, control: ControlStore) -> None:
+        """Tell what this control store says from now on."""
+        self._application.snapshots.open(control)
+        self._application.open(api(declaration, control))
+
     def stop(self) -> None:
         """End: open event streams, requests that wait and tasks end, other requests are finished."""
-        self._application.api.actions.stop()
+        self._application.stop()
         self._ready.wait(5)
         if (loop := self._loop) is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._end)
@@ -113,10 +123,8 @@ def api(declaration: Declaration, control: ControlStore) -> Api:
     return Api(actions, Letters(declaration, control, tasks), trials, control.tasks)
 
 
-def serve(
-    declaration: Declaration, control: ControlStore, listening: socket.socket, limits: Limits, token: str | None
-) -> Server:
-    """A server of what a control store says of the declared views. `token` is needed for what changes anything."""
-    snapshots = Snapshots(control, sorted(declaration.views))
+def serve(declaration: Declaration, listening: socket.socket, limits: Limits, token: str | None) -> Server:
+    """A server for the declared views that waits for its control store. `token` is needed for what changes anything."""
+    snapshots = Snapshots(None, sorted(declaration.views))
     local_only = is_loopback(str(listening.getsockname()[0]))
-    return Server(Application(snapshots, api(declaration, control), limits, token, local_only), listening)
+    return Server(Application(snapshots, None, limits, token, local_only), listening)

@@ -35,17 +35,29 @@ class Snapshots:
 
     def __init__(
         self,
-        control: ControlStore,
+        control: ControlStore | None,
         declared: Sequence[str],
         fresh: float = 1.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`control` is None until `open` says which it is."""
         self._control = control
         self._declared = tuple(declared)
         self._fresh = fresh
         self._clock = clock
         self._lock = threading.Lock()
         self._last = Snapshot(0.0, error="the control store has not been asked yet")
+
+    def open(self, control: ControlStore) -> None:
+        """The control store that was waited for."""
+        with self._lock:
+            self._control = control
+            self._last = Snapshot(0.0, error=self._last.error)
+
+    def wait_for_control(self, reason: str) -> None:
+        """Say why the control store that is waited for is not there yet."""
+        with self._lock:
+            self._last = replace(self._last, error=reason)
 
     def latest(self) -> Snapshot:
         """The views as they are now, or were a moment ago. Never raises: see `Snapshot.error`."""
@@ -56,6 +68,8 @@ class Snapshots:
             return self._last
 
     def _look(self, now: float) -> Snapshot:
+        if self._control is None:
+            return replace(self._last, at=now)
         try:
             views, meters = all_status(self._control), self._control.meters.all()
         except ControlError as error:
