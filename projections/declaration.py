@@ -58,6 +58,8 @@ class SourceDeclaration:
     at: At
     readers: int = 2
     """How many may read a shard of its stream at a time, 1 or 2."""
+    latency: float | None = None
+    """Seconds after which a shard that was idle is read again at the latest; None where nothing is said."""
 
 
 @dataclass(frozen=True, slots=True)

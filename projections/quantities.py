@@ -19,8 +19,8 @@ class QuantityError(ValueError):
     """A duration or share that makes no sense where it stands. Says what would."""
 
 
-def duration(written: Any, *, least: float = 0) -> float:
-    """The seconds of a duration of at least `least` seconds. Raises `QuantityError`.
+def duration(written: Any, *, least: float = 0, most: float | None = None) -> float:
+    """The seconds of a duration of at least `least` seconds, and `most` at the most. Raises `QuantityError`.
 
     `written` is a number of seconds, or text that fits `DURATION` (which the schema has seen to).
     """
@@ -29,6 +29,8 @@ def duration(written: Any, *, least: float = 0) -> float:
         raise QuantityError("has to be a finite number")
     if number < Decimal(str(least)):
         raise QuantityError(f"has to be at least {duration_text(least)}")
+    if most is not None and number > Decimal(str(most)):
+        raise QuantityError(f"has to be at most {duration_text(most)}")
     if number > _LONGEST_DAYS * _SECONDS["d"]:
         raise QuantityError(f"has to be at most {_LONGEST_DAYS}d")
     return float(number)

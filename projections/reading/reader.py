@@ -6,6 +6,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from dynaview.projections.declaration import (
@@ -17,6 +18,7 @@ from dynaview.projections.declaration import (
     SourceDeclaration,
 )
 from dynaview.projections.families import overlap
+from dynaview.projections.quantities import duration
 from dynaview.projections.reading.addresses import (
     check_control_url,
     check_endpoint,
@@ -30,12 +32,18 @@ from dynaview.projections.reading.schema import SINK_SCHEMES
 from dynaview.projections.reading.section import Section
 from dynaview.projections.reading.shape import check
 from dynaview.projections.reading.variables import with_variables
-from dynaview.projections.reading.view import ReadView, Resolve, Surroundings, read_view
+from dynaview.projections.reading.view import ReadView, Resolve, Surroundings, quantity, read_view
 from dynaview.projections.urls import AddressError, safe_url
 
 T = TypeVar("T")
 
 CONTROL_FILE = "dynaview.db"
+
+LEAST_LATENCY = 0.05
+MOST_LATENCY = 10.0
+"""Bounds of a source's latency in seconds. Below, idle shards would be read all the time; above, the watermark of an
+idle view would be minutes old."""
+
 _RELATIVE = re.compile(r"(sqlite:///)(?!/|file:|:memory:)(.+)")
 
 
@@ -140,7 +148,8 @@ def _source(section: Section, name: str, environ: Mapping[str, str]) -> SourceDe
         said = emptied(section.text("table") or "", environ)
         section.problem(f"is empty{said}: name the DynamoDB table", "table")
     readers = section.get("readers")
-    return SourceDeclaration(name, table, region, endpoint, section.at(), 2 if readers is None else readers)
+    latency = quantity(section, "latency", partial(duration, least=LEAST_LATENCY, most=MOST_LATENCY))
+    return SourceDeclaration(name, table, region, endpoint, section.at(), 2 if readers is None else readers, latency)
 
 
 def _sink(

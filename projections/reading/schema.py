@@ -69,6 +69,7 @@ def _source() -> Schema:
                 "type": "integer",
                 "enum": [1, 2],
             },
+            "latency": _duration("How soon a change is to be read from a shard that was idle. Default: 0.5 s."),
         },
         "A DynamoDB table. Credentials come from boto3's usual chain.",
         required=["table"],

@@ -74,7 +74,7 @@ def read_view(section: Section, name: str, function: Function | None, around: Su
     fields = _fields(section, sink, is_python)
     names = Names(captures, fields, each=section.has("each"), function=is_python)
     kept = read_kept(section, name, kind, names) if kind is not None else Kept(None, None, None)
-    keep, shrink = _quantity(section, "keep", duration), _quantity(section, "shrink", share)
+    keep, shrink = quantity(section, "keep", duration), quantity(section, "shrink", share)
     verify = _verification(section.section("verify")) if section.has("verify") else None
     wrong = any(not problem.warns for problem in section.problems[before:]) or section.is_misshapen()
     if wrong or source is None or sink is None or kept.layout is None or kept.key is None:
@@ -119,13 +119,13 @@ def _on_change(text: str | None) -> Literal["rebuild", "ask", "stop"]:
 
 
 def _verification(section: Section) -> Verification | None:
-    every = _quantity(section, "every", partial(duration, least=1))
-    sample = _quantity(section, "sample", partial(share, above_zero=True))
+    every = quantity(section, "every", partial(duration, least=1))
+    sample = quantity(section, "sample", partial(share, above_zero=True))
     repair = section.get("repair") is True
     return None if every is None else Verification(every, 1.0 if sample is None else sample, repair)
 
 
-def _quantity(section: Section, key: str, read: Callable[[Any], float]) -> float | None:
+def quantity(section: Section, key: str, read: Callable[[Any], float]) -> float | None:
     """The duration or share under `key`; None where there is none or it makes no sense, which has been told."""
     written = section.get(key)
     try:

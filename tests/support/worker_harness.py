@@ -88,6 +88,10 @@ class WorkerHarness:
     def declare(self, views: str, extra: str = "") -> None:
         """What the next start runs."""
         text = f"control: sqlite:///{self.folder}/control.db\n{SINKS}{extra}\nviews:{views}"
+        self.declare_text(text)
+
+    def declare_text(self, text: str) -> None:
+        """The same by a whole declaration."""
         file = self.folder / "dynaview.yaml"
         file.write_text(text)
         self.declaration: Declaration = load([file], {})

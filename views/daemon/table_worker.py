@@ -7,6 +7,7 @@ or forbidden holds up no view of another.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import threading
 import time
@@ -354,10 +355,17 @@ class TableWorker:
         factory = self._factory(description, share)
         pipelines = TablePipelines(self._kept, factory, share, self._all_threads, first, self._settings.patience)
         # Nothing below fails or is tried again.
-        pipelines.start(self._settings.follower)
+        pipelines.start(self.pace())
         self._pipelines = pipelines
         self._retrier.insist(pipelines.tell)
         self._begin_rebuilds(pipelines, share)
+
+    def pace(self) -> FollowerSettings:
+        """How shards are read: idle ones as seldom as the latency of the source allows."""
+        settings, latency = self._settings.follower, self.source.latency
+        if latency is None:
+            return settings
+        return dataclasses.replace(settings, poll_first=min(settings.poll_first, latency), poll_cap=latency)
 
     def _begin_rebuilds(self, pipelines: TablePipelines, share: ShardCoordinator) -> None:
         """Advance first fills and rebuilds while this stream is followed, and ask for those that are due."""

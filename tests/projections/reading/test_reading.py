@@ -11,7 +11,7 @@ from pathlib import Path
 import certifi
 import pytest
 
-from dynaview.projections.declaration import Declaration, FieldExpression, Verification
+from dynaview.projections.declaration import Declaration, DeclarationError, FieldExpression, Verification
 from dynaview.projections.rows import (
     EXPIRE,
     SCORE,
@@ -121,6 +121,22 @@ def test_how_many_may_read_a_shard(declaration: Declaration, load_text: Load) ->
     assert declaration.sources["shop"].readers == 2
     one = load_text(TEXT.replace("region: eu-west-1", "readers: 1"))
     assert one.sources["shop"].readers == 1
+
+
+def test_how_soon_an_idle_shard_is_read(declaration: Declaration, load_text: Load) -> None:
+    assert declaration.sources["shop"].latency is None
+    for written, seconds in {"1s": 1.0, "0.05": 0.05, "10s": 10.0}.items():
+        found = load_text(TEXT.replace("region: eu-west-1", f"latency: {written}"))
+        assert found.sources["shop"].latency == seconds
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [("0", "at least 0.05s"), ("0.04", "at least 0.05s"), ("11s", "at most 10s"), ("soon", "not a duration")],
+)
+def test_a_latency_that_makes_no_sense(written: str, told: str, load_text: Load) -> None:
+    with pytest.raises(DeclarationError, match=f"sources.shop.latency: .*{told}"):
+        load_text(TEXT.replace("region: eu-west-1", f"latency: {written}"))
 
 
 def test_secrets_are_in_no_repr(declaration: Declaration) -> None:
