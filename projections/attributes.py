@@ -176,10 +176,15 @@ class Shape:
         part.type = part._image()
         return part
 
-    def _image(self) -> Any:
+    def narrowed(self, types: Mapping[str, Any]) -> Any:
+        """The type of images in which these attributes are of types that are read as an `Attr` is."""
+        return self._image({**self._types, **types})
+
+    def _image(self, types: Mapping[str, Any] | None = None) -> Any:
+        types = self._types if types is None else types
         return msgspec.defstruct(
             "Image",
-            [(field, self._types.get(name, Attr) | None, None) for name, field in self._fields.items()],
+            [(field, types.get(name, Attr) | None, None) for name, field in self._fields.items()],
             rename={field: name for name, field in self._fields.items()},
             omit_defaults=True,
             gc=False,

@@ -13,6 +13,7 @@ import msgspec
 
 from dynaview.projections.attributes import Attr, Shape
 from dynaview.projections.changes import STREAM_SPAN, TTL_PRINCIPAL, Change, Identity, change_type
+from dynaview.projections.narrow import Kinds
 from dynaview.projections.projection import ViewType
 from dynaview.sources.errors import BadPage
 from dynaview.sources.port import Broken, Key, Page, ScanPage
@@ -85,16 +86,37 @@ class RecordsDecoder:
         change = change_type(shape)  # made at run time, which a type checker cannot follow
         self._page: msgspec.json.Decoder[_Records[Change[Any]]] = decoder_of(records[change])
         self._record: msgspec.json.Decoder[Change[Any]] = decoder_of(change)
+        self._kinds = Kinds(shape)
+        self._learning = threading.Lock()
+        self._narrow: msgspec.json.Decoder[_Records[Change[Any]]] | None = None
+        """Reads pages whose attributes are of the types that they were of so far."""
 
     def decode(self, body: bytes) -> Page[Any]:
         """The page. Raises `BadPage` when the body as a whole is not one."""
-        try:
-            page = self._page.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        page = self._read(body)
+        if page is None:
             return self._split(body)
         if page.records and (self._unpromised(body) or self._suspect(page.records)):
             return self._split(body)
         return Page(page.records, [], page.next)
+
+    def _read(self, body: bytes) -> _Records[Change[Any]] | None:
+        """The page as its records say; None where one of them cannot be read."""
+        try:
+            if self._narrow is not None:
+                return self._narrow.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass  # it is read as ever
+        try:
+            page = self._page.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        if page.records:
+            with self._learning:
+                records: Any = _Records
+                found = self._kinds.learn(page.records)
+                self._narrow = None if found is None else decoder_of(records[found])
+        return page
 
     def _unpromised(self, body: bytes) -> bool:
         """Learn what the stream's records promise, from its first page; whether that cannot be read."""
