@@ -125,7 +125,14 @@ class DynamoStream:
 
     def read(self, iterator: str, limit: int = 1000) -> Page[Any]:
         """See `StreamReader.read`."""
-        body = self._session.ask("GetRecords", self.arn, {"ShardIterator": iterator, "Limit": limit})
+        return self.decode(self.fetch(iterator, limit))
+
+    def fetch(self, iterator: str, limit: int = 1000) -> bytes:
+        """The page at `iterator` as AWS sent it. Raises what `read` does."""
+        return self._session.ask("GetRecords", self.arn, {"ShardIterator": iterator, "Limit": limit})
+
+    def decode(self, body: bytes) -> Page[Any]:
+        """A page by the stream's shape. Raises `BadPage`."""
         return self._decoder.decode(body)
 
 

@@ -14,8 +14,10 @@ from dynaview.projections.declaration import SourceDeclaration
 from dynaview.projections.projection import ViewType
 from dynaview.sources.errors import ExportUnknown, SourceRefused, SourceUnavailable
 from dynaview.sources.items import Part, check_shape, get_items, scan_pages
-from dynaview.sources.port import ExportStatus, ScanFilter, ScanPage, ScanPosition, TableDescription
+from dynaview.sources.page_ring import PageRing
+from dynaview.sources.port import ExportStatus, ScanFilter, ScanPage, ScanPosition, StreamReader, TableDescription
 from dynaview.sources.session import Session, decode
+from dynaview.sources.shared_stream import SharedStream
 from dynaview.sources.stream import DynamoStream, describe_stream
 
 
@@ -79,8 +81,11 @@ class DynamoTable:
         *,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
+        ring: PageRing | None = None,
     ) -> None:
+        """`ring`: where pages of streams are shared with other processes of this machine."""
         self.name = name
+        self._ring = ring
         self._session = session
         self._clock = clock
         self._pause = pause
@@ -138,7 +143,7 @@ class DynamoTable:
     def _view_type(self) -> ViewType | None:
         return self.describe().view_type
 
-    def stream(self, arn: str, shape: Shape) -> DynamoStream:
+    def stream(self, arn: str, shape: Shape) -> StreamReader:
         """See `TableReader.stream`."""
         matched = _STREAM_ARN.fullmatch(arn)
         if matched is None:
@@ -146,7 +151,8 @@ class DynamoTable:
         table = self.name.rsplit("/", 1)[-1]  # a table may be named by its ARN
         if matched["table"] != table:
             raise SourceRefused(f"{arn} is a stream of table {matched['table']}, not of {table}")
-        return DynamoStream(self._session, arn, shape)
+        stream = DynamoStream(self._session, arn, shape)
+        return stream if self._ring is None else SharedStream(stream, self._ring)
 
     def scan(
         self,
@@ -178,9 +184,9 @@ class DynamoTable:
         return ExportStatus(found.status, bool(found.filter))
 
 
-def open_table(source: SourceDeclaration) -> DynamoTable:
-    """The reader of a declared source, on a session of its own. No I/O.
+def open_table(source: SourceDeclaration, ring: PageRing | None = None) -> DynamoTable:
+    """The reader of a declared source, on a session of its own; pages of its streams are shared in a `ring`. No I/O.
 
     Raises `SourceRefused` where no region is known, `CredentialsMissing` where a named profile does not exist.
     """
-    return DynamoTable(Session(source.region, source.endpoint), source.table)
+    return DynamoTable(Session(source.region, source.endpoint), source.table, ring=ring)

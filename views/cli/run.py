@@ -9,11 +9,14 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
+from dynaview.sources.page_ring import PageRing, make_file
+from dynaview.sources.table import open_table
 from dynaview.views.budget import Capacity
 from dynaview.views.cli import signals
 from dynaview.views.cli.logs import LEVELS, begin
@@ -75,6 +78,7 @@ def _address(_context: click.Context, _option: click.Parameter, text: str | None
 )
 @click.option("--lifeline", type=int, hidden=True)
 @click.option("--http-socket", type=int, hidden=True)
+@click.option("--pages", type=int, hidden=True)
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="Times are in UTC.")
 def command(
     files: tuple[Path, ...],
@@ -87,6 +91,7 @@ def command(
     address: Address | None,
     lifeline: int | None,
     http_socket: int | None,
+    pages: int | None,
     log_level: str,
 ) -> None:
     """Follow the tables' streams and keep the declared views in step, until SIGTERM or Ctrl-C.
@@ -119,6 +124,7 @@ def command(
         server = serve(declaration, listening, Limits(), os.environ.get(TOKEN_VARIABLE))
         serving.spawn("http", server.run)
         log.info("health, metrics, API and page are served on %s port %d", listening.getsockname()[0], server.port)
+    ring = None if pages is None else PageRing(pages)
     try:
         # A machine that comes up before its database needs nobody's help.
         daemon = Retrier(ended, "start", None if server is None else _waiting(server)).insist(
@@ -129,6 +135,7 @@ def command(
                     share=CoordinatorSettings(lease),
                     rebuild=RebuildSettings(capacity=limit),
                 ),
+                open_source=partial(open_table, ring=ring),
                 views=frozenset(views) if views else None,
                 fail_on_gap=fail_on_gap,
                 ended=ended,
@@ -173,12 +180,13 @@ def _end(server: Server | None, serving: Threads) -> None:
 
 def _become_parent(workers: int, options: Sequence[str], listening: socket.socket | None) -> NoReturn:
     """Go on as a small process (see `dynaview.views.workers.supervisor`) that runs this command so many times. A socket
-    for HTTP is theirs together: each answers for all."""
-    kept: list[str] = []
+    for HTTP is theirs together: each answers for all. So are the pages that they have read."""
+    kept = [str(make_file())]
+    options = [*options, "--pages", *kept]
     if listening is not None:
         listening.set_inheritable(True)
-        kept = [str(listening.fileno())]
-        options = [*options, "--http-socket", *kept]
+        kept.append(str(listening.fileno()))
+        options = [*options, "--http-socket", kept[-1]]
     parent = ["-P", "-m", "dynaview.views.workers.supervisor", str(workers), *kept, "--", "run", *options]
     os.execv(sys.executable, [sys.executable, *parent])
 
