@@ -19,7 +19,7 @@ from dynaview.sources.page_ring import PageRing, make_file
 from dynaview.sources.table import open_table
 from dynaview.views.budget import Capacity
 from dynaview.views.cli import signals
-from dynaview.views.cli.logs import LEVELS, begin
+from dynaview.views.cli.logs import FORMS, LEVELS, Form, begin, form_option
 from dynaview.views.cli.options import files_option, load_files
 from dynaview.views.cli.written import capacity, capacity_text
 from dynaview.views.control.errors import ControlError
@@ -80,6 +80,12 @@ def _address(_context: click.Context, _option: click.Parameter, text: str | None
 @click.option("--http-socket", type=int, hidden=True)
 @click.option("--pages", type=int, hidden=True)
 @click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True, help="Times are in UTC.")
+@click.option(
+    "--log-format",
+    type=click.Choice(FORMS),
+    callback=form_option,
+    help="Lines for people, or a JSON object a line.  [default: text on a terminal, else json]",
+)
 def command(
     files: tuple[Path, ...],
     views: tuple[str, ...],
@@ -93,6 +99,7 @@ def command(
     http_socket: int | None,
     pages: int | None,
     log_level: str,
+    log_format: Form,
 ) -> None:
     """Follow the tables' streams and keep the declared views in step, until SIGTERM or Ctrl-C.
 
@@ -103,7 +110,7 @@ def command(
     ended = signals.install()
     if lifeline is not None:
         threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True).start()
-    begin(log_level, process=lifeline is not None)
+    begin(log_level, process=lifeline is not None, form=log_format)
     declaration = load_files(files)
     if lifeline is None:
         for warning in declaration.warnings:
@@ -117,7 +124,8 @@ def command(
         options += [word for view in views for word in ("--view", view)]
         options += ["--max-read-units", text] if (text := capacity_text(limit)) else []
         options += ["--enable-stream"] * enable_stream + ["--fail-on-gap"] * fail_on_gap
-        _become_parent(workers, [*options, "--lease", str(lease), "--log-level", log_level], listening)
+        options += ["--lease", str(lease), "--log-level", log_level, "--log-format", log_format]
+        _become_parent(workers, options, listening)
     log = logging.getLogger("dynaview")
     server, serving = None, Threads(ended)
     if listening is not None:

@@ -23,7 +23,7 @@ from dynaview.views.control.errors import ControlUnavailable, LeaseLost, Superse
 from dynaview.views.control.records import Checkpoint, DeadLetter, Part, Progress, ViewRecord
 from dynaview.views.control.store import ControlStore
 from dynaview.views.meters import Meters, kind_of
-from dynaview.views.policy import Backoff, policy
+from dynaview.views.policy import Backoff, Repeats, policy
 from dynaview.views.reasons import OnGap, fault_reason, gap_reason, moment, rebuild_hint, shard_gap
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.dead_letter_limit import DeadLetterLimit
@@ -121,6 +121,7 @@ class ViewPipeline:
         self._signals = context.signals
         self._owner = context.owner
         self._monitor = context.monitor
+        self._repeats = Repeats()
         self._meter = context.meters.view(plan.record.name)
         self.stop = threading.Event()
         self.inbox = Inbox(
@@ -416,10 +417,11 @@ class ViewPipeline:
                 return act()
             except (SinkError, ControlUnavailable) as error:
                 self._meter.add("retries", kind_of(error))
-                if backoff.meet(error):
-                    log.warning("view %s: %s", self.name, error)
-                    if isinstance(error, ControlUnavailable):
-                        self._say_if_possible(ViewState.WAITING, str(error))
+                news = backoff.meet(error)
+                if (line := self._repeats.line("", error, news)) is not None:
+                    log.warning("view %s: %s", self.name, line)
+                if news and isinstance(error, ControlUnavailable):
+                    self._say_if_possible(ViewState.WAITING, str(error))
                 if isinstance(error, SinkError):
                     self._say(policy(error).state or ViewState.RETRYING, str(error))
             if backoff.wait(self.stop):

@@ -145,10 +145,14 @@ class ProcessSupervisor:
 
 
 def _say(text: str) -> None:
-    """A line of the log, in the form of the workers' own."""
+    """A line of the log, in the form of the workers' own: they were told which."""
     now = time.time()
-    at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-    print(f"{at}.{int(now % 1 * 1000):03d}Z WARNING [{os.getpid()}] {text}", file=sys.stderr, flush=True)
+    at = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now % 1 * 1000):03d}Z"
+    if "--log-format json" in " ".join(sys.argv):
+        line = f'{{"time":"{at}","level":"warning","logger":"supervisor","message":"{text}"}}'
+    else:
+        line = f"{at} WARNING [{os.getpid()}] {text}"
+    print(line, file=sys.stderr, flush=True)
 
 
 def main() -> None:
