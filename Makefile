@@ -34,7 +34,7 @@ types: $(READY) ## mypy, strict
 	@$(BIN)/mypy tests benchmarks
 
 unit: $(READY) ## the tests alone
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 3 --dist loadfile
 
 format: $(READY) ## let ruff rewrite the code
 	@$(BIN)/ruff check --fix .

@@ -1,17 +1,23 @@
 """What all tests share: real servers, AWS credentials that lead nowhere, and one Hypothesis profile.
 
-Each server starts when the first test asks for it, and ends with the session. A server that runs already is used
-instead where its environment variable names it. Without servers (no network for the first download, say) the tests
+Each server starts when the first test asks for it, and ends with the session; where several processes run the tests,
+all servers start before them and serve all. A server that runs already is used instead where its environment variable
+names it. Without servers (no network for the first download, say) the tests
 that need them are skipped, with the reason; with ``DYNAVIEW_REQUIRE_SERVERS=1`` they fail.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
@@ -52,6 +58,29 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.hypothesis_seed = str(random.randrange(2**32))
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start the servers for several processes; what cannot be had, each of them asks for again and says why."""
+    config = session.config
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None) or config.option.collectonly:
+        return
+    folder = Path(tempfile.mkdtemp(prefix="dynaview-tests-"))
+    shared = [servers.create(name, folder) for name, variable in _VARIABLES.items() if variable not in os.environ]
+
+    def start(server: servers.Server) -> None:
+        with contextlib.suppress(servers.LocalServerError):
+            server.start()
+            os.environ[_VARIABLES[server.name]] = server.url
+
+    def stop() -> None:
+        for server in shared:
+            server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    config.add_cleanup(stop)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(start, shared))
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     """Show the seed."""
     return f"repeat with: --hypothesis-seed={config.getoption('--hypothesis-seed')}"
@@ -64,8 +93,16 @@ def _nothing_goes_on() -> Iterator[None]:
     running.stop_all()
 
 
-def _server(name: str, variable: str, factory: pytest.TempPathFactory) -> Iterator[str]:
-    if running := os.environ.get(variable):
+_VARIABLES = {
+    "redis": "DYNAVIEW_TEST_REDIS_URL",
+    "postgres": "DYNAVIEW_TEST_POSTGRES_URL",
+    "opensearch": "DYNAVIEW_TEST_OPENSEARCH_URL",
+    "dynamodb": "DYNAVIEW_TEST_DYNAMODB_ENDPOINT",
+}
+
+
+def _server(name: str, factory: pytest.TempPathFactory) -> Iterator[str]:
+    if running := os.environ.get(_VARIABLES[name]):
         yield running
         return
     server = servers.create(name, factory.mktemp("servers"))
@@ -84,25 +121,25 @@ def _server(name: str, variable: str, factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Valkey that all tests share: use keys of your own."""
-    yield from _server("redis", "DYNAVIEW_TEST_REDIS_URL", tmp_path_factory)
+    yield from _server("redis", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL that all tests share, as a superuser: use tables of your own."""
-    yield from _server("postgres", "DYNAVIEW_TEST_POSTGRES_URL", tmp_path_factory)
+    yield from _server("postgres", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def opensearch_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An OpenSearch that all tests share: use indexes of your own."""
-    yield from _server("opensearch", "DYNAVIEW_TEST_OPENSEARCH_URL", tmp_path_factory)
+    yield from _server("opensearch", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def dynamodb_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A DynamoDB Local that all tests share: use tables of your own."""
-    yield from _server("dynamodb", "DYNAVIEW_TEST_DYNAMODB_ENDPOINT", tmp_path_factory)
+    yield from _server("dynamodb", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
