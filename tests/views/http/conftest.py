@@ -81,7 +81,7 @@ class Served:
         return self._ask("POST", path, body=raw, headers=given)
 
     def _ask(self, method: str, path: str, **more: Any) -> Answer:
-        answer = self.pool.request(method, self.url + path, timeout=20.0, **more)
+        answer = self.pool.request(method, self.url + path, timeout=60.0, **more)
         text = answer.data.decode()
         is_json = answer.headers.get("content-type") == "application/json"
         return Answer(answer.status, msgspec.json.decode(text) if is_json else None, answer.headers, text)
