@@ -62,7 +62,7 @@ screenshots: $(READY) ## the pictures of the page in docs/images (needs Chromium
 	@$(BIN)/python -m tests.views.http.browser.screenshots
 
 lock: .venv/.uv ## resolve pyproject.toml again into the locks (names and hashes only)
-	@$(LOCK) pyproject.toml --extra local --group dev --upgrade --output-file requirements.txt
+	@$(LOCK) pyproject.toml --extra local --extra otel --group dev --upgrade --output-file requirements.txt
 	@$(LOCK) --group tools --upgrade --output-file requirements-tools.txt
 	@$(LOCK) pyproject.toml --group build --constraints requirements.txt $(UNUSED:%=--no-emit-package %) --output-file requirements-runtime.txt
 

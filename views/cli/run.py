@@ -17,6 +17,7 @@ import click
 
 from dynaview.sources.page_ring import PageRing, make_file
 from dynaview.sources.table import open_table
+from dynaview.views import telemetry
 from dynaview.views.budget import Capacity
 from dynaview.views.cli import signals
 from dynaview.views.cli.logs import FORMS, LEVELS, Form, begin, form_option
@@ -25,12 +26,13 @@ from dynaview.views.cli.written import capacity, capacity_text
 from dynaview.views.control.errors import ControlError
 from dynaview.views.daemon.daemon import Daemon
 from dynaview.views.daemon.interpreter import tune
-from dynaview.views.daemon.table_worker import WorkerSettings
+from dynaview.views.daemon.table_worker import TableWorker, WorkerSettings
 from dynaview.views.http.guard import TOKEN_VARIABLE
 from dynaview.views.http.health import Limits
 from dynaview.views.http.server import Address, Server, serve
 from dynaview.views.rebuild.context import RebuildSettings
 from dynaview.views.retry import OnError, Retrier, Stopped
+from dynaview.views.spans import NoSpans
 from dynaview.views.threads import Threads
 from dynaview.views.workers.coordinator import CoordinatorSettings
 
@@ -127,13 +129,17 @@ def command(
         options += ["--lease", str(lease), "--log-level", log_level, "--log-format", log_format]
         _become_parent(workers, options, listening)
     log = logging.getLogger("dynaview")
-    server, serving = None, Threads(ended)
+    server, serving, kept = None, Threads(ended), list[TableWorker]()
     if listening is not None:
         server = serve(declaration, listening, Limits(), os.environ.get(TOKEN_VARIABLE))
         serving.spawn("http", server.run)
         log.info("health, metrics, API and page are served on %s port %d", listening.getsockname()[0], server.port)
     ring = None if pages is None else PageRing(pages)
+    told = None
     try:
+        if telemetry.wanted(os.environ):
+            identity = f"{socket.gethostname()}:{os.getpid()}"
+            told = telemetry.Telemetry(os.environ, lambda: [worker.meters for worker in kept], identity)
         # A machine that comes up before its database needs nobody's help.
         daemon = Retrier(ended, "start", None if server is None else _waiting(server)).insist(
             lambda: Daemon(
@@ -142,6 +148,7 @@ def command(
                     enable_stream=enable_stream,
                     share=CoordinatorSettings(lease),
                     rebuild=RebuildSettings(capacity=limit),
+                    spans=NoSpans() if told is None or told.spans is None else told.spans,
                 ),
                 open_source=partial(open_table, ring=ring),
                 views=frozenset(views) if views else None,
@@ -152,9 +159,13 @@ def command(
     except Stopped:
         _end(server, serving)
         return
+    except telemetry.NotInstalled as error:
+        click.echo(f"dynaview: {error}", err=True)
+        sys.exit(2)
     except (ControlError, ValueError) as error:
         click.echo(f"dynaview: {error}", err=True)
         sys.exit(1)
+    kept += daemon.workers
     tune()
     try:
         if server is not None:
@@ -166,6 +177,8 @@ def command(
     finally:
         _end(server, serving)
         daemon.stop()
+        if told is not None:
+            told.close()
     if daemon.threads.crashed.is_set() or serving.crashed.is_set():
         sys.exit(1)
     if fail_on_gap and daemon.gaps:

@@ -31,6 +31,7 @@ from dynaview.views.reasons import stream_gap
 from dynaview.views.rebuild.context import RebuildContext, RebuildSettings, Turn
 from dynaview.views.rebuild.scheduler import RebuildScheduler
 from dynaview.views.retry import Retrier, Stopped
+from dynaview.views.spans import NoSpans, Spans
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.factory import FULL_IMAGES, PipelineFactory
 from dynaview.views.streaming.pipeline import PipelineContext, PipelineSettings
@@ -70,6 +71,8 @@ class WorkerSettings:
     rebuild: RebuildSettings = field(default_factory=RebuildSettings)
     settling: SettlingPace = field(default_factory=SettlingPace)
     """Of dead letters that settle by themselves."""
+    spans: Spans = field(default_factory=NoSpans)
+    """What pages and batches are told to."""
 
 
 class TableWorker:
@@ -103,7 +106,7 @@ class TableWorker:
         self._supervisor, self._threads = threads.group(), threads.group()
         self._retrier = Retrier(self._over)
         self._repeats = Repeats()
-        self._meters = Meters(table.source.name)
+        self.meters = Meters(table.source.name)
         self._shown = ""
         self._begun = False
         """Whether this process keeps the views: another one may."""
@@ -167,7 +170,7 @@ class TableWorker:
             self._send_meters()
 
     def _send_meters(self) -> None:
-        meters = self._meters.all()
+        meters = self.meters.all()
         news = {subject: counted for subject, meter in meters.items() if (counted := meter.news())}
         if not news:
             return
@@ -385,7 +388,12 @@ class TableWorker:
 
     def _factory(self, description: TableDescription, share: ShardCoordinator) -> PipelineFactory:
         context = PipelineContext(
-            self._control, self._settings.pipeline, owner=share, monitor=self, meters=self._meters
+            self._control,
+            self._settings.pipeline,
+            owner=share,
+            monitor=self,
+            meters=self.meters,
+            spans=self._settings.spans,
         )
         return PipelineFactory(self.source.table, description, self._kept.views, self._kept.sinks, context)
 

@@ -35,6 +35,8 @@ class Delivery:
     """Records that could not be read, with their positions."""
     end: bool = False
     """Whether the shard ends here."""
+    page: object | None = None
+    """What spans link to (see `dynaview.views.spans`)."""
 
     def behind(self, position: int) -> Delivery:
         """The part of it that stands behind `position`."""
@@ -50,6 +52,7 @@ class Delivery:
             self.positions[first:],
             broken,
             self.end,
+            self.page,
         )
 
 

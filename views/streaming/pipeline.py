@@ -25,6 +25,7 @@ from dynaview.views.control.store import ControlStore
 from dynaview.views.meters import Meters, kind_of
 from dynaview.views.policy import Backoff, Repeats, policy
 from dynaview.views.reasons import OnGap, fault_reason, gap_reason, moment, rebuild_hint, shard_gap
+from dynaview.views.spans import NoSpans, Spans
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.dead_letter_limit import DeadLetterLimit
 from dynaview.views.streaming.generation_writer import GenerationWriter
@@ -104,6 +105,7 @@ class PipelineContext:
     """Which shards are this process's to read."""
     monitor: ViewMonitor | None = None
     meters: Meters = field(default_factory=Meters)
+    spans: Spans = field(default_factory=NoSpans)
 
 
 class ViewPipeline:
@@ -122,6 +124,7 @@ class ViewPipeline:
         self._owner = context.owner
         self._monitor = context.monitor
         self._repeats = Repeats()
+        self._spans = context.spans
         self._meter = context.meters.view(plan.record.name)
         self.stop = threading.Event()
         self.inbox = Inbox(
@@ -230,7 +233,7 @@ class ViewPipeline:
             deliveries = self.inbox.take(self.settings.batch, self.settings.beat if self._committed else 0.05)
             self._healthy()
             if not self._overrun():  # else they are read again at the next start
-                self._apply(deliveries)
+                self._trace(deliveries)
             if deliveries:
                 self._signals.made_room()
             self._commit_when_due(bool(deliveries))
@@ -272,6 +275,14 @@ class ViewPipeline:
             self.control.claim(self.name, output.generation)
         output.claimed = True
 
+    def _trace(self, deliveries: Sequence[Delivery]) -> None:
+        changes = sum(len(each.changes) for each in deliveries)
+        if not changes:
+            self._apply(deliveries)
+            return
+        with self._spans.batch(self.name, changes, [each.page for each in deliveries]):
+            self._apply(deliveries)
+
     def _apply(self, deliveries: Sequence[Delivery]) -> None:
         for output in self.outputs:
             letters = output.take(deliveries, self._send, self._find, self._send_columns)
@@ -306,7 +317,8 @@ class ViewPipeline:
 
     def _timed(self, rows: int, write: Callable[[], T]) -> T:
         begun = time.perf_counter()
-        answer = write()
+        with self._spans.write(self.record.sink, rows):
+            answer = write()
         self._meter.observe("write_seconds", time.perf_counter() - begun)
         self._meter.observe("batch_rows", rows)
         return answer

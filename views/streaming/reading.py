@@ -6,12 +6,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from dynaview.sources.errors import SourceError, SourceUnavailable, StreamGone
 from dynaview.sources.port import Shard, StreamReader
 from dynaview.views.meters import Meter, kind_of
 from dynaview.views.policy import Action, policy
 from dynaview.views.reasons import RETENTION
+from dynaview.views.spans import NoSpans, Spans
 from dynaview.views.streaming.offsets import START, Delivery
 from dynaview.views.streaming.ownership import ShardOwner
 from dynaview.views.streaming.pipeline import ViewPipeline
@@ -39,10 +41,12 @@ class Reading:
         signals: ReaderSignals,
         now: Callable[[], float] = time.time,
         meter: Meter | None = None,
+        spans: Spans | None = None,
     ) -> None:
-        """`meter` is what is counted of the stream's source."""
+        """`meter` is what is counted of the stream's source, `spans` what pages are told to."""
         self.signals = signals
         self._meter = meter or Meter()
+        self._spans = spans or NoSpans()
         self._stream = stream
         self._pipelines = tuple(pipelines)
         self._lock = threading.Lock()
@@ -91,9 +95,11 @@ class Reading:
     def _timed(self, reader: ShardReader) -> Delivery:
         begun = time.perf_counter()
         delivery = reader.read()
-        self._meter.observe("read_seconds", time.perf_counter() - begun)
-        self._meter.add("polls", "records" if delivery.positions or delivery.broken else "empty")
-        return delivery
+        took, records = time.perf_counter() - begun, len(delivery.positions) + len(delivery.broken)
+        self._meter.observe("read_seconds", took)
+        self._meter.add("polls", "records" if records else "empty")
+        page = self._spans.page(self._stream.arn, delivery.shard, records, took) if records else None
+        return delivery if page is None else replace(delivery, page=page)
 
     def hurry(self) -> None:
         """Somebody waits for the watermark: rest no longer than `HURRY` between reads for a while."""

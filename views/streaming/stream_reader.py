@@ -65,7 +65,7 @@ class Follower:
         self._discovery = ShardDiscovery(stream, pipelines, self.settings)
         self._signals = context.signals
         self._reading = Reading(
-            stream, pipelines, self.settings, self._owner, self._signals, now, context.meters.source
+            stream, pipelines, self.settings, self._owner, self._signals, now, context.meters.source, context.spans
         )
         self._catch_up = CatchUpReader(self._reading, self._discovery.cursors, self._stop)
         self._due: list[tuple[float, int, Cursor]] = []
