@@ -344,7 +344,7 @@ class Cluster:
 
         until(lambda: numbers() == sorted(spread), f"tasks to be shared as {spread}")
 
-    def wait_done(self, seconds: float = 40.0) -> None:
+    def wait_done(self, seconds: float = 60.0) -> None:
         """Wait until every view shows the table and has counted every change; then each was counted once."""
         expected = {
             f"{item['pk']}/{item['sk']}": {"value": item.get("value")}

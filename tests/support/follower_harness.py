@@ -154,7 +154,7 @@ class FollowerHarness:
             if "hidden" not in item and "bad" not in item
         }
 
-    def wait_equal(self, *names: str, seconds: float = 20.0) -> None:
+    def wait_equal(self, *names: str, seconds: float = 60.0) -> None:
         """Wait until views show the table."""
         for name in names or self.names:
             self._wait_equal(name, seconds)

@@ -27,7 +27,7 @@ class Mark:
         """The command lines of all living processes that carry the mark, by process id."""
         return dict(_linux(self._mark) if sys.platform == "linux" else _elsewhere(self._mark))
 
-    def wait_until_gone(self, seconds: float = 30) -> dict[int, str]:
+    def wait_until_gone(self, seconds: float = 60) -> dict[int, str]:
         """What is still there after so long: empty when all is well."""
         wait_for(lambda: not self.processes(), seconds)
         return self.processes()
@@ -43,7 +43,7 @@ def child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[s
             process.kill()
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 30) -> bool:
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> bool:
     """Whether the condition came true in time."""
     until = time.monotonic() + seconds
     while not condition():

@@ -158,7 +158,7 @@ class WorkerHarness:
         assert record is not None
         return record
 
-    def wait_state(self, view: str, state: str, seconds: float = 20.0) -> None:
+    def wait_state(self, view: str, state: str, seconds: float = 60.0) -> None:
         until(
             lambda: (found := self.control.view(view)) is not None and found.state == state, f"{view} {state}", seconds
         )
@@ -184,11 +184,11 @@ class WorkerHarness:
         assert found is not None
         return found
 
-    def wait_ended(self, view: str, phase: str = "done", seconds: float = 30.0) -> Rebuild:
+    def wait_ended(self, view: str, phase: str = "done", seconds: float = 60.0) -> Rebuild:
         until(lambda: self.rebuilt(view).ended, f"the rebuild of {view} to end: {self.rebuilt(view)}", seconds)
         found = self.rebuilt(view)
         assert found.phase == phase, found
         return found
 
-    def wait_rows(self, view: str, rows: Mapping[Any, Any], seconds: float = 20.0) -> None:
+    def wait_rows(self, view: str, rows: Mapping[Any, Any], seconds: float = 60.0) -> None:
         until(lambda: self.rows(view) == rows, f"{view} to show {rows}", seconds)
