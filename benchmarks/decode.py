@@ -57,11 +57,11 @@ def group(workload: Workload) -> Group:
         return timed
 
     def projected() -> Clock:
-        decoder, writes = RecordsDecoder(view.shape, IMAGES), view.bound.writes
+        decoder, page = RecordsDecoder(view.shape, IMAGES), view.bound.page
         with clock(count) as timed:
             for body in bodies:
-                for change in decoder.decode(body).changes:
-                    writes(change, version_of(0, change.body.sequence))
+                changes = decoder.decode(body).changes
+                page(changes, [version_of(0, change.body.sequence) for change in changes])
         return timed
 
     def exact() -> Clock:

@@ -17,7 +17,7 @@ from dynaview.projections.attributes import Attr, Shape
 from dynaview.projections.changes import Body, Change
 
 _MOST = 50
-"""So often at the most a page shows something new; then attributes are taken for what they may be at all."""
+"""So many types of changes are made at the most; then attributes are taken for what they may be at all."""
 
 
 class Text(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -72,12 +72,13 @@ class Kinds:
         self._shape = shape
         self._attributes: dict[str, set[Any]] = {name: set() for name in shape.names or ()}
         self._keys: set[Any] = set()
-        self._learned = 0
+        self._known: tuple[Mapping[str, Any], Any] | None = None
+        self._type: Any | None = None
+        self._made = 0
 
     def learn(self, changes: Iterable[Change[Any]]) -> Any | None:
         """The type of changes from now on, after these were decoded; None where nothing is gained by one of its own."""
-        self._learned += 1
-        if self._shape.names is None or self._learned > _MOST:
+        if self._shape.names is None or self._made > _MOST:
             return None
         before = self._shape.before
         for change in changes:
@@ -89,7 +90,12 @@ class Kinds:
                         if (attr := shape.get(image, name)) is not None:
                             self._attributes[name].add(_kind(attr))
         narrow = {name: kind for name, kinds in self._attributes.items() if (kind := _only(kinds)) is not None}
-        return _type(self._shape, narrow, _only(self._keys))
+        known = narrow, _only(self._keys)
+        if known != self._known:
+            self._known = known
+            self._made += 1
+            self._type = _type(self._shape, *known)
+        return self._type
 
 
 def _kind(attr: Any) -> Any:

@@ -88,6 +88,7 @@ class RecordsDecoder:
         self._record: msgspec.json.Decoder[Change[Any]] = decoder_of(change)
         self._kinds = Kinds(shape)
         self._learning = threading.Lock()
+        self._narrow_change: Any | None = None
         self._narrow: msgspec.json.Decoder[_Records[Change[Any]]] | None = None
         """Reads pages whose attributes are of the types that they were of so far."""
 
@@ -113,9 +114,11 @@ class RecordsDecoder:
             return None
         if page.records:
             with self._learning:
-                records: Any = _Records
                 found = self._kinds.learn(page.records)
-                self._narrow = None if found is None else decoder_of(records[found])
+                if found is not self._narrow_change:
+                    records: Any = _Records
+                    self._narrow_change = found
+                    self._narrow = None if found is None else decoder_of(records[found])
         return page
 
     def _unpromised(self, body: bytes) -> bool:
