@@ -1,4 +1,4 @@
-// What a view is declared as, and a box to try it out on items.
+// What a view is declared as, a box to try it out on items, and one to see what became of an item.
 import { button, make, note, problem, put, row, table } from "/static/text.js";
 import { ask, ofView, unlocked } from "/static/server.js";
 
@@ -65,3 +65,41 @@ export function previewBox(view, writable) {
 const keyText = (key) => (typeof key === "string" ? key : JSON.stringify(key));
 const json = (title, value, fault) => make("div", {}, make("p", { class: "note" }, title),
   fault ? problem(fault) : null, make("pre", { tabindex: 0 }, JSON.stringify(value, null, 2)));
+
+const VERDICTS = { right: "good", behind: "warn", unknown: "warn" };
+
+// What became of the item with a key in this view.
+export function traceBox(view, writable) {
+  const text = make("textarea", { rows: 2, spellcheck: "false", id: "traced" });
+  const found = make("div", { "aria-live": "polite" });
+  const run = button("Trace it", trace, { class: "primary", id: "trace-item" });
+  const box = make("section", { "aria-label": "Trace an item", id: "trace-box" }, make("h3", {}, "Trace an item"),
+    make("label", { for: "traced" }, "The key of an item, as JSON"), text, make("p", { class: "buttons" }, run), found);
+
+  async function trace() {
+    if (!(await unlocked())) return;
+    put(found, note("Looking; where rows differ, the view gets some seconds to catch up…"));
+    try {
+      const answer = await ask("/api/trace", { key: text.value, views: [view] });
+      put(found, ...Object.entries(answer.items).map(([source, item]) => note(`${source}: ${itemText(item)}`)),
+        ...answer.views.map(verdict), ...answer.notes.map(note));
+    } catch (error) { put(found, problem(error.message)); }
+  }
+  function redraw() { run.disabled = !writable(); }
+  redraw();
+  return { box, redraw };
+}
+
+const itemText = (there) => (!there ? "the table has no such item" : "the table has the item");
+
+function verdict(each) {
+  const rows = each.rows.flatMap((made) => made.stored.map((stored) => row(
+    make("code", {}, keyText(made.key)), made.asked ? "yes" : "no", `generation ${stored.generation} (${stored.role})`, stored.stands,
+    stored.verdict, stored.differs?.join(", ") ?? "")));
+  return make("div", { class: "tried" },
+    make("p", {}, make("span", { class: `state ${VERDICTS[each.verdict] ?? "bad"}` }, each.verdict),
+      each.item?.reason ? ` ${each.item.result}: ${each.item.reason}` : ""),
+    each.do ? make("p", { class: "do" }, make("code", {}, each.do)) : null,
+    rows.length ? table(["Row", "Asked for", "Where", "What stands", "Verdict", "Differs in"], rows, { label: "Rows", cards: true }) : null,
+    ...each.dead_letters.map((letter) => problem(`dead letter ${letter.id}: ${letter.reason}`)), ...each.notes.map(note));
+}

@@ -1,8 +1,8 @@
 // One view: what it does and what can be done with it, dead letters, declaration, trials, shards.
 import { $, button, make, moment, note, number, problem, put, rate, row, say, span, table } from "/static/text.js";
-import { ask, confirmed, ofView, token, unlocked } from "/static/server.js";
+import { ask, confirmed, ofView, token, unlocked, work } from "/static/server.js";
 import { brief, kindOf } from "/static/list.js";
-import { declarationBox, previewBox } from "/static/boxes.js";
+import { declarationBox, previewBox, traceBox } from "/static/boxes.js";
 import { letterBox } from "/static/letters.js";
 import { rateOf, trend } from "/static/samples.js";
 
@@ -19,10 +19,11 @@ export function show(name, told) {
   const said = make("p", { id: "said", role: "status", class: "note" });
   const letters = letterBox(name, () => told.writable, (text) => say(said, text));
   const declaration = declarationBox(name), preview = previewBox(name, () => told.writable);
+  const trace = traceBox(name, () => told.writable);
   open = { name, parts, letters, declaration, preview, said, drawn: {}, told };
   put($("detail"),
     make("div", { class: "top" }, make("h2", { id: "detail-title" }, name), button("All views", () => { location.hash = ""; }, { id: "close" })),
-    parts.head, parts.rebuild, said, letters.box, declaration.box, preview.box, parts.shards);
+    parts.head, parts.rebuild, said, letters.box, declaration.box, trace.box, preview.box, parts.shards);
   $("detail").hidden = false;
   $("views").hidden = true;
   $("detail").focus();
@@ -46,7 +47,7 @@ export function drawDetail(told) {
   }
   drawHead(view);
   open.letters.follow(view.dead_letters);
-  once("rebuild", [view.rebuild, view.generations, view.paused, view.retention_left === null, Boolean(token()), told.writable], () => drawRebuild(view));
+  once("rebuild", [view.rebuild, view.generations, view.paused, view.verified?.drift, Boolean(token()), told.writable], () => drawRebuild(view));
   once("declaration", [view.generation, view.state], open.declaration.load);
   once("shards", [Math.floor(told.at / 10)], drawShards);
 }
@@ -100,7 +101,7 @@ function drawRebuild(view) {
   const rebuild = view.rebuild, active = rebuild && !ENDED.includes(rebuild.phase);
   const act = (id, text, action, title, about) => button(text, () => actOn(view.view, action, title, about), { id, disabled: !open.told.writable });
   const hasPrevious = view.generations?.some((each) => each.role === "previous");
-  put(open.parts.rebuild, make("h3", {}, "Rebuild and pause"), rebuildText(rebuild, active),
+  put(open.parts.rebuild, make("h3", {}, "Rebuild, verify, pause"), rebuildText(rebuild, active),
     view.paused === null ? null : note(`Paused since ${moment(view.paused)}. Changes wait in the table's stream, which keeps them for 24 hours.`),
     make("p", { class: "buttons" },
       active ? act("cancel", "Cancel the rebuild", "cancel", "Cancel the rebuild?", "What readers see stays as it is.")
@@ -109,6 +110,8 @@ function drawRebuild(view) {
       rebuild?.asks ? act("confirm", "Go on", "confirm", "Go on with the rebuild?", rebuild.reason) : null,
       hasPrevious && !active ? act("rollback", "Roll back", "rollback", `Roll ${view.view} back?`,
         "Readers see the generation before the last rebuild again.") : null,
+      button("Verify", () => compare(view.view, "verify"), { id: "verify", disabled: !open.told.writable }),
+      view.verified?.drift ? button("Repair", () => compare(view.view, "repair"), { id: "repair", disabled: !open.told.writable }) : null,
       view.paused === null
         ? act("pause", "Pause", "pause", `Pause ${view.view}?`, "Nothing is written to its store until it is resumed. Its changes wait in the table's stream for 24 hours at the most.")
         : act("resume", "Resume", "resume", `Resume ${view.view}?`, "It goes on where it was.")),
@@ -137,6 +140,20 @@ async function drawShards() {
       live.length ? table(["Shard", "Last record applied", "Since then"], rows, { label: "Shards" }) : note("No shard is being read."),
       live.length > SHARDS ? note(`The first ${SHARDS} of them.`) : null);
   } catch (error) { if (opened() === name) put(parts.shards, make("h3", {}, "Shards"), problem(error.message)); }
+}
+
+// Compares a view with its table, and repairs what differs.
+async function compare(view, what) {
+  const said = open.said, doing = what === "verify" ? "Verifying" : "Repairing";
+  const about = what === "verify" ? "The table is scanned within half of its provisioned read capacity."
+    : "Each row that differs is written as its item asks, unless a newer change has come.";
+  if (!(await confirmed(`${what === "verify" ? "Verify" : "Repair"} ${view}?`, about, "Begin")) || !(await unlocked())) return;
+  try {
+    say(said, `${doing}…`);
+    const [report] = await work(ofView(view, `/${what}`), {}, (how) => say(said, `${doing}: ${how}`));
+    say(said, report.error ? `It could not be verified: ${report.error}` : report.drift
+      ? `${number(report.drift)} rows differed${what === "repair" ? "; what could be was repaired" : ""}.` : "Every row is as its item asks.");
+  } catch (error) { say(said, error.message); }
 }
 
 async function actOn(view, action, title, about) {

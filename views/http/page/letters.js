@@ -1,6 +1,6 @@
-// The dead letters of a view: found, opened, discarded.
+// The dead letters of a view: found, opened, replayed, discarded.
 import { button, make, note, number, problem, put, row, say, table } from "/static/text.js";
-import { ask, confirmed, unlocked } from "/static/server.js";
+import { ask, confirmed, unlocked, work } from "/static/server.js";
 
 const PAGE = 50;
 const KINDS = ["projection", "content", "owner", "unique", "unreadable"];
@@ -38,7 +38,9 @@ export function letterBox(view, writable, said) {
     if (!letters.length) put(found, note(isFiltered() ? "None fits." : "None."));
     else put(found, table(["Id", "Key", "Kind", "Reason", "Actions"], letters.map(line), { label: "Dead letters", cards: true }));
     const left = total - letters.length;
-    put(more, left > 0 ? button(`Show ${number(Math.min(PAGE, left))} more`, () => load(letters.at(-1).id)) : null,
+    const all = isFiltered() ? "Replay all that fit" : "Replay all";
+    put(more, total ? button(all, () => replay(chosen(), `${number(total)} dead letters`), { disabled: !writable() }) : null,
+      left > 0 ? button(`Show ${number(Math.min(PAGE, left))} more`, () => load(letters.at(-1).id)) : null,
       left > 0 ? make("span", { class: "note" }, `${number(letters.length)} of ${number(total)}`) : null);
   }
 
@@ -47,6 +49,7 @@ export function letterBox(view, writable, said) {
     const made = row(String(letter.id), make("code", {}, letter.row_key || letter.item_key), letter.kind, letter.reason,
       make("span", { class: "buttons" },
         button("Open", () => open(made, letter.id), { disabled, "aria-label": `Open dead letter ${letter.id}` }),
+        button("Replay", () => replay({ ids: [letter.id] }, `dead letter ${letter.id}`), { disabled, "aria-label": `Replay dead letter ${letter.id}` }),
         button("Discard", () => discard(letter.id), { disabled, "aria-label": `Discard dead letter ${letter.id}` })));
     made.children[3].className = "long";
     return made;
@@ -59,6 +62,20 @@ export function letterBox(view, writable, said) {
       const { change } = await ask(`/api/dead-letters/${id}`);
       const text = typeof change === "string" ? change : JSON.stringify(change, null, 2);
       made.after(make("tr", { class: "opened" }, make("td", { colspan: 5 }, make("pre", { tabindex: 0 }, text))));
+    } catch (error) { said(error.message); }
+  }
+
+  // Tries letters again: it reads their items, and never overwrites a newer row.
+  async function replay(which, called) {
+    if (!(await unlocked())) return;
+    const given = Object.fromEntries(Object.entries(which).filter(([, value]) => value.length));
+    try {
+      said(`Replaying ${called}…`);
+      const { counts, letters: tried } = await work("/api/dead-letters/replay", given, (how) => said(`Replaying ${called}: ${how}`));
+      await load();
+      const results = Object.entries(counts).map(([result, count]) => `${number(count)} ${result}`).join(", ");
+      const why = tried.length === 1 && tried[0].reason ? `: ${tried[0].reason}` : "";
+      said(`Replayed ${called}: ${results || "none were left"}${why}.`);
     } catch (error) { said(error.message); }
   }
 

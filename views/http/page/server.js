@@ -26,6 +26,20 @@ export async function ask(path, body) {
 
 export const ofView = (name, rest = "") => `/api/views/${encodeURIComponent(name)}${rest}`;
 
+const LOOK = 500; // milliseconds between two looks at a task
+
+// Asks for work that takes long, and waits for its end; `told` is called with how it stands. Answers its result.
+export async function work(path, body, told) {
+  let { task } = await ask(path, body);
+  for (;;) {
+    if (task.state === "done") return task.result;
+    if (task.state !== "queued" && task.state !== "running") throw new Error(task.error || `it was ${task.state}`);
+    told(task.state === "queued" ? "it waits for its turn" : task.expected ? `${task.done} of ${task.expected}` : "it runs");
+    await new Promise((done) => setTimeout(done, LOOK));
+    task = await ask(`/api/tasks/${encodeURIComponent(task.id)}`);
+  }
+}
+
 // Calls `arrived` with the status of all views, once a second, and `lost` while there is no connection.
 export function listen(arrived, lost) {
   const source = new EventSource("/api/events");
