@@ -68,3 +68,22 @@ def test_the_children_begin_where_the_catch_up_reader_was_first_at_the_end_of_a_
     harness.wait_equal()
     harness.wait_counted()
     harness.stop()
+
+
+def test_the_children_begin_for_the_views_that_this_process_keeps_whatever_others_have(tmp_path: Path) -> None:
+    harness = FollowerHarness(tmp_path, names=("one", "two"))
+    harness.table.put({"pk": "p1", "sk": "s", "value": 1})
+    harness.table.split("shard-0")
+    harness.table.put({"pk": "p1", "sk": "s", "value": 2})
+    (record,) = all_of(harness.table, "shard-0")
+    with harness.table.hold("read", shard="shard-0") as front:
+        harness.start()
+        assert front.reached.wait(10)
+        harness.pipelines["two"].inbox.position("shard-0").owned = False  # another worker keeps it there
+        end = Delivery("shard-0", START, int(record.body.sequence), [record], [int(record.body.sequence)], end=True)
+        assert harness.pipelines["one"].inbox.offer(end)
+        harness.table.fail("read", Throttled, shard="shard-0")
+    try:
+        until(lambda: (view := harness.control.view("one")) is not None and view.counts.read == 2, "the child")
+    finally:
+        harness.stop()
