@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -30,15 +28,6 @@ from tests.support.verifying import (
     verification,
     whole,
 )
-
-
-@pytest.fixture
-def harness(tmp_path: Path) -> Iterator[FollowerHarness]:
-    made = FollowerHarness(tmp_path)
-    yield made
-    if made.pipelines:
-        made.stop()
-    assert not made.crashed.is_set()
 
 
 def test_items_of_which_no_row_can_be_made_ask_for_none(harness: FollowerHarness) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,15 +35,6 @@ from tests.support.verifying import (
     verification,
     whole,
 )
-
-
-@pytest.fixture
-def harness(tmp_path: Path) -> Iterator[FollowerHarness]:
-    made = FollowerHarness(tmp_path)
-    yield made
-    if made.pipelines:
-        made.stop()
-    assert not made.crashed.is_set()
 
 
 def test_a_sample_costs_its_share_and_finds_no_orphans(harness: FollowerHarness) -> None:

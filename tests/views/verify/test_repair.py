@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from dynaview.projections.rows import RowKey
 from dynaview.sinks.port import ConditionalWrite, Foreign, Outcome, Rejected, SinkUnavailable, Target
 from dynaview.views.control.records import DeadLetterFilter
@@ -20,15 +18,6 @@ from dynaview.views.verify.verifier import Verification
 from tests.support.follower_harness import FollowerHarness
 from tests.support.simple import SHAPE
 from tests.support.verifying import Moving, by_hand, filled, held, item, row, settled, subject, whole
-
-
-@pytest.fixture
-def harness(tmp_path: Path) -> Iterator[FollowerHarness]:
-    made = FollowerHarness(tmp_path)
-    yield made
-    if made.pipelines:
-        made.stop()
-    assert not made.crashed.is_set()
 
 
 class Mending:

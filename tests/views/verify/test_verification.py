@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,16 +27,6 @@ from tests.support.verifying import (
     settled,
     whole,
 )
-
-
-@pytest.fixture
-def harness(tmp_path: Path) -> Iterator[FollowerHarness]:
-    made = FollowerHarness(tmp_path)
-    yield made
-    if made.pipelines:
-        made.stop()
-    assert not made.crashed.is_set()
-
 
 # What is found
 
