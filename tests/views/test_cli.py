@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,6 +15,8 @@ import click
 import pytest
 
 from dynaview.views.cli import COMMANDS, cli, logs
+from dynaview.views.cli.examples import EXAMPLES
+from dynaview.views.control.store import ControlStore
 from tests.support.commands import told
 from tests.support.processes import child
 
@@ -249,3 +253,53 @@ def test_files(tmp_path: Path, content: bytes) -> None:
 )  # fmt: skip
 def test_options(words: list[str]) -> None:
     no_trace(*words)
+
+
+def _all_commands() -> list[tuple[str, click.Command]]:
+    found: list[tuple[str, click.Command]] = []
+    for name in COMMANDS:
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        found += [(name, command)]
+        if isinstance(command, click.Group):
+            found = found[:-1] + [(f"{name} {below}", each) for below, each in command.commands.items()]
+    return found
+
+
+def test_the_help_of_every_command_has_an_example_and_fits_a_terminal_of_80_columns() -> None:
+    for words, _ in _all_commands():
+        shown = told(*words.split(), "--help")
+        assert re.search(r"^ *Examples?:", shown.out, flags=re.MULTILINE), words
+        assert f"dynaview {words}" in shown.out.split("Example")[-1], words
+        assert max(map(len, shown.out.splitlines())) <= 80, words
+
+
+def test_examples_can_be_parsed() -> None:
+    commands = dict(_all_commands())
+    for words, lines in EXAMPLES.items():
+        for line in lines:
+            given = shlex.split(re.sub(r"^eval .\$\((.*)\).$", r"\1", line).partition(" > ")[0])
+            assert given[: 1 + len(words.split())] == ["dynaview", *words.split()], line
+            context = click.Context(commands[words], info_name=words)
+            commands[words].parse_args(context, given[1 + len(words.split()) :])
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_can_complete_commands(shell: str) -> None:
+    environment = {**os.environ, "_DYNAVIEW_COMPLETE": f"{shell}_source"}
+    command = [str(Path(sys.executable).with_name("dynaview"))]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert "_dynaview_completion" in done.stdout
+
+
+def test_status_needs_no_client_of_a_store(tmp_path: Path) -> None:
+    file = tmp_path / "dynaview.yaml"
+    file.write_text(DECLARATION.format(control=f"sqlite:///{tmp_path}/control.db"))
+    ControlStore(f"sqlite:///{tmp_path}/control.db").close()
+    code = (
+        "import sys; from dynaview.views.cli import cli; cli.main(sys.argv[1:], standalone_mode=False); "
+        "print(sorted({'redis', 'opensearchpy', 'psycopg', 'boto3'} & set(sys.modules)))"
+    )
+    words = [sys.executable, "-P", "-c", code, "status", "-f", str(file)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

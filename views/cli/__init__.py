@@ -7,6 +7,8 @@ import sys
 
 import click
 
+from dynaview.views.cli.examples import epilog
+
 COMMANDS = {
     "run": "Follow the tables' streams and keep the declared views in step.",
     "status": "Show state, watermark, lag and counts of every view.",
@@ -43,11 +45,21 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
+        _show_examples(cmd_name, command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _show_examples(words: str, command: click.Command) -> None:
+    """Let the help of a command, and of those below it, end with its examples."""
+    if (text := epilog(words)) is not None:
+        command.epilog = text
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            _show_examples(f"{words} {name}", below)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -34,7 +34,7 @@ def command(folder: Path, files: tuple[Path, ...], views: tuple[str, ...], updat
     \b
     Examples:
       dynaview check --update      write rows/VIEW.json, then look at them
-      dynaview check               in CI: exit code 1, with a diff, where rows changed
+      dynaview check               in CI: exit code 1 where rows changed
 
     Exit code 0: all rows are as expected (or were written). 1: some are not. 2: asked in a wrong way, or the
     declaration or a file cannot be read.

@@ -39,11 +39,11 @@ def files_option(function: F) -> F:
     return option(function)
 
 
-def load_files(files: tuple[Path, ...], modules: Modules | None = None) -> Declaration:
-    """The checked declaration; raises `DeclarationError` with every problem. `modules`: see `load`."""
+def load_files(files: tuple[Path, ...], modules: Modules | None = None, *, stores: bool = True) -> Declaration:
+    """The checked declaration; raises `DeclarationError` with every problem. `modules` and `stores`: see `load`."""
     from dynaview.views.declarations.load import load
 
-    return load(files, os.environ, modules)
+    return load(files, os.environ, modules, stores=stores)
 
 
 def declared(declaration: Declaration, views: Sequence[str]) -> list[str]:

@@ -41,7 +41,7 @@ def command(views: tuple[str, ...], reason: str, timeout: float, files: tuple[Pa
 
     Example: dynaview pause order_search --reason "disks are swapped"
     """
-    declaration = load_files(files)
+    declaration = load_files(files, stores=False)
     names = declared(declaration, views)
     if len(reason) > LONGEST_REASON or not reason.isprintable():
         raise click.UsageError(f"--reason: one line of {LONGEST_REASON} characters at the most")

@@ -24,7 +24,7 @@ def command(views: tuple[str, ...], files: tuple[Path, ...]) -> None:
 
     Example: dynaview resume order_search
     """
-    declaration = load_files(files)
+    declaration = load_files(files, stores=False)
     names = declared(declaration, views)
     with opened_control(declaration) as control:
         try:

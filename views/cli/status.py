@@ -38,7 +38,7 @@ WORDS = 6
 @click.option("--max-lag", type=float, metavar="SECONDS", help="With --check: also exit with 1 above this lag.")
 def command(files: tuple[Path, ...], as_json: bool, check: bool, max_lag: float | None) -> None:
     """Show views, generation, state, watermark, lag and counts (read = applied + stale + unmatched + dead)."""
-    declaration = load_files(files)
+    declaration = load_files(files, stores=False)
     with found_control(declaration) as control:
         views = [] if control is None else all_status(control)
     started = {view["view"] for view in views}

@@ -61,7 +61,7 @@ def command(
     \b
     Examples:
       dynaview trace --key '{"pk": "CUSTOMER#c1", "sk": "ORDER#o1"}'
-      dynaview trace orders --key '{"pk": "CUSTOMER#c1", "sk": "ORDER#o1"}' --values --json
+      dynaview trace orders --key '{"pk": "CUSTOMER#c1", "sk": "PROFILE"}' --json
       dynaview trace --key '{"pk": "CUSTOMER#c1", "sk": "ORDER#o1"}' --follow
 
     Exit code 0: every view is right. 1: one is not. 2: asked in a wrong way, or something could not be read. 130: ended

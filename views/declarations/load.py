@@ -22,11 +22,14 @@ _MOST = 200
 """Problems that are told."""
 
 
-def load(paths: Sequence[Path], environ: Mapping[str, str], modules: Modules | None = None) -> Declaration:
+def load(
+    paths: Sequence[Path], environ: Mapping[str, str], modules: Modules | None = None, *, stores: bool = True
+) -> Declaration:
     """Read and check declaration files (YAML, or ``.py`` with decorated functions) as one declaration.
 
     The Python modules that they name are imported, unless `modules` says otherwise. Raises `DeclarationError` with
-    every problem that can be found without a server, in the order of the files.
+    every problem that can be found without a server, in the order of the files. Without `stores` what only a store's
+    client knows is not looked at: who asks the control store alone does without these clients.
     """
     problems: list[Problem] = []
     modules = modules or Modules(environ)
@@ -45,7 +48,8 @@ def load(paths: Sequence[Path], environ: Mapping[str, str], modules: Modules | N
     reading = read(documents, _once(declared), environ, modules.resolve, folder=os.path.dirname)
     problems += reading.problems
     problems += _unmakeable(reading.declaration.views.values())
-    problems += _unconnectable(reading.declaration, {problem.at.path for problem in problems})
+    if stores:
+        problems += _unconnectable(reading.declaration, {problem.at.path for problem in problems})
     problems += _uncontrollable(reading.declaration, {problem.at.path for problem in problems})
     if not problems and not reading.declaration.views and not isinstance(modules, NoModules):
         problems.append(Problem(At("views", reading.declaration.file, 1), "no view is declared: add one under views"))
