@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynaview.projections.attributes import Shape, item_key
+from dynaview.projections.attributes import Attr, Shape, item_key
 from dynaview.projections.narrow import Kinds, Number, Text, Truth
 from dynaview.sources.pages import RecordsDecoder
 from tests.sources.bodies import packed, page, record
@@ -87,8 +87,9 @@ def test_what_attributes_always_were_is_learned_and_unlearned() -> None:
     mixed = {"a": {"NULL": True}, "b": {"BOOL": False}}
     found_key, (second, first) = learned(("MODIFY", key, mixed, {}))
     assert (found_key, second) == (Text, Truth)
-    assert first is not Number
-    assert first.__name__ == "Attr"
+    assert first is Attr
+    kinds = Kinds(SHAPE)
+    assert learned(("MODIFY", key, {"a": {"L": []}, "b": {"NULL": True}}, {})) == (Text, [Attr, Attr])
 
 
 def test_a_shape_of_everything_is_read_as_ever() -> None:
