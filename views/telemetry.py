@@ -1,4 +1,4 @@
-"""Traces and metrics for an OpenTelemetry collector, by OTLP over HTTP: an extra, ``pip install 'dynaview[otel]'``.
+"""Traces and metrics for an OpenTelemetry collector, by OTLP over HTTP: an extra, ``pip install './dynaview[otel]'``.
 
 On where one of OpenTelemetry's own variables names a collector (``OTEL_EXPORTER_OTLP_ENDPOINT``, or that of traces or
 of metrics); the other ``OTEL_…`` variables (headers, sampler, service name) are the SDK's. A span for each page of the
