@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,3 +43,17 @@ def clone() -> Clone:
 def rooms() -> tuple[str, ...]:
     """The five folders that are the five packages."""
     return ROOMS
+
+
+@pytest.fixture(scope="session")
+def tools(clone: Clone) -> Path:
+    """The folder of the tools that have an environment of their own. Where they cannot be fetched, tests with them are
+    skipped, with the reason; with ``DYNAVIEW_REQUIRE_SERVERS=1`` they fail."""
+    folder = clone.root / ".venv" / "tools" / "bin"
+    command = ["make", str(folder.relative_to(clone.root) / ".ready")]
+    done = subprocess.run(command, cwd=clone.root, capture_output=True, text=True, timeout=200, check=False)
+    if done.returncode:
+        if os.environ.get("DYNAVIEW_REQUIRE_SERVERS") == "1":
+            pytest.fail(f"needs the tools of requirements-tools.txt: {done.stderr}", pytrace=False)
+        pytest.skip(f"needs the tools of requirements-tools.txt: {done.stderr.splitlines()[-1]}")
+    return folder

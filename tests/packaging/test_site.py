@@ -15,8 +15,9 @@ from .conftest import Clone
 
 
 @pytest.fixture(scope="module")
-def site(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(clone: Clone, tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built site."""
+    assert (tools / "mkdocs").is_file()
     folder = tmp_path_factory.mktemp("site")
     done = make_docs(clone, folder)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -57,10 +58,10 @@ def test_the_list_for_agents_leads_to_pages_that_are_there(site: Path) -> None:
     assert [link for link in linked if not (site / "pages" / "docs" / link).is_file()] == []
 
 
-def test_a_broken_link_would_be_an_error(clone: Clone, site: Path) -> None:
+def test_a_broken_link_would_be_an_error(tools: Path, site: Path) -> None:
     (site / "pages" / "docs" / "skill.md").write_text("# Skill\n\n[x](missing.md)\n")
     done = subprocess.run(
-        [clone.root / ".venv/tools/bin/mkdocs", "build", "--strict", "--site-dir", site / "again"],
+        [tools / "mkdocs", "build", "--strict", "--site-dir", site / "again"],
         cwd=site / "pages",
         capture_output=True,
         text=True,

@@ -68,7 +68,7 @@ class Running:
                 env={**os.environ, "DYNAVIEW_HTTP_TOKEN": TOKEN},
             )
         try:
-            until(self._is_served, "the page to be served")
+            until(self._is_served, "the page to be served", 90)
         except AssertionError:
             self.kill()
             raise
