@@ -61,6 +61,9 @@ manifests: ## deploy/kubernetes anew from the chart (needs helm)
 screenshots: $(READY) ## the pictures of the page in docs/images (needs Chromium)
 	@$(BIN)/python -m tests.views.http.browser.screenshots
 
+bench-compare: $(READY) ## this tree against a commit in pairs, as ratios with intervals: make bench-compare BASE=<commit>
+	@$(BIN)/python -m benchmarks.compare --base $(BASE) $(BENCH)
+
 lock: .venv/.uv ## resolve pyproject.toml again into the locks (names and hashes only)
 	@$(LOCK) pyproject.toml --extra local --extra otel --group dev --upgrade --output-file requirements.txt
 	@$(LOCK) --group tools --upgrade --output-file requirements-tools.txt

@@ -116,6 +116,19 @@ class Workload:
         return load([file], {**_NOWHERE, **self.environment})
 
 
+def declaration_text(control: str, source: str, stores: Sequence[str], run: str, views: int = 1) -> str:
+    """So many views of orders in each store; `source` is the source's mapping, the stores' URLs come from the
+    environment."""
+    sinks = "".join(f'  {store}: {{{store}: "${{{_URLS[store]}}}"}}\n' for store in stores)
+    kept = [
+        (f"{run}_{store}_{number}", _KEPT[store].format(run=f"{run}n{number}"))
+        for number in range(views)
+        for store in stores
+    ]
+    declared = "".join(_VIEW.format(name=name, kept=where) for name, where in kept)
+    return f"control: {control}\nsources: {{shop: {source}}}\nsinks:\n{sinks}views:{declared}"
+
+
 def batches(rows: Sequence[Any], size: int = 1000) -> list[Sequence[Any]]:
     """`rows` in parts of that size."""
     return [rows[start : start + size] for start in range(0, len(rows), size)]
