@@ -14,11 +14,11 @@ PAGES ?= build/pages
 # What opensearch-py asks for and never imports unless its gRPC client is used: 20 MB less in an image.
 UNUSED := grpcio opensearch-protobufs protobuf
 
-.PHONY: help demo test lint types unit format lock soak bench docs dist manifests screenshots clean
+.PHONY: help demo test lint types unit format lock soak bench bench-compare bench-quick docs dist manifests screenshots clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: $(READY) ## a shop table followed into Redis, OpenSearch and Postgres, live, on real local servers
 	@$(BIN)/dynaview demo
@@ -60,6 +60,9 @@ manifests: ## deploy/kubernetes anew from the chart (needs helm)
 
 screenshots: $(READY) ## the pictures of the page in docs/images (needs Chromium)
 	@$(BIN)/python -m tests.views.http.browser.screenshots
+
+bench-quick: $(READY) ## every benchmark at its smallest, for its exit code
+	@$(BIN)/python -m benchmarks.quick
 
 bench-compare: $(READY) ## this tree against a commit in pairs, as ratios with intervals: make bench-compare BASE=<commit>
 	@$(BIN)/python -m benchmarks.compare --base $(BASE) $(BENCH)

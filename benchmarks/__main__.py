@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import decode, from_dynamodb, into_opensearch, into_postgres, into_redis, memory, rebuild, verify
+from benchmarks.surroundings import surroundings
 from benchmarks.timing import Group, Rates, measure, plain
 from benchmarks.workload import Workload
 from tests.support.servers import servers
@@ -55,6 +56,7 @@ def main() -> None:
             status.update("making changes")
             groups = [group for name in chosen for group in _GROUPS[name][0](workload)]
             rates = measure(groups, options.rounds, lambda line: status.update(line))
+            found.append({"group": "surroundings", **surroundings(os.environ)})
         if not options.json:
             _show(console, groups, rates, options.rounds)
         found += plain(groups, rates)

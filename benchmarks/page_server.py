@@ -162,10 +162,13 @@ class PageServer(socketserver.ThreadingTCPServer):
         shard = int(asked["ShardId"].rpartition("-")[2])
         if "SequenceNumber" not in asked:
             return f"{shard}:0"
-        done = int(asked["SequenceNumber"]) % 10**12 // self._index.orders.shards
+        done = int(asked["SequenceNumber"]) % 10**12 // self._index.orders.shards + 1
+        held = len(range(shard, self._index.orders.count, self._index.orders.shards))
+        if done == held:
+            return f"{shard}:{len(self._index.stream[shard]) - 1}"
         if self._index.orders.size:
             raise LookupError("only pages of a fixed number of records can be opened in their midst")
-        return f"{shard}:{(done + 1) // RECORDS}"
+        return f"{shard}:{done // RECORDS}"
 
     def _scan(self, asked: dict[str, Any]) -> bytes | _Part:
         segments = asked.get("TotalSegments", 1)
