@@ -61,8 +61,8 @@ class Telemetry:
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ImportError:
             raise NotInstalled(
-                "the environment names an OpenTelemetry collector, and what speaks to it is not installed: install dynaview "
-                f"with its extra otel, or unset {ENDPOINT}"
+                "the environment names an OpenTelemetry collector, and what speaks to it is not installed: install "
+                f"dynaview with its extra otel, or unset {ENDPOINT}"
             ) from None
         self._meters = meters
         given = {"service.name": environ.get("OTEL_SERVICE_NAME") or "dynaview", "service.instance.id": instance}

@@ -169,7 +169,7 @@ class _Table:
 class ClusterWorker:
     """One worker of a cluster."""
 
-    def __init__(self, cluster: Cluster, share: CoordinatorSettings) -> None:
+    def __init__(self, cluster: Cluster, coordinator: CoordinatorSettings) -> None:
         self.gate = Gate()
         self.threads = Threads()
         self.crashed = self.threads.crashed
@@ -188,7 +188,7 @@ class ClusterWorker:
             standby_every=0.02,
             watch_every=0.2,
             patience=5.0,
-            share=share,
+            coordinator=coordinator,
             rebuild=QUICK_REBUILDS,
         )
         table: Any = _Table(cluster.table, self.gate)
@@ -212,12 +212,12 @@ class ClusterWorker:
         return gated
 
     @property
-    def share(self) -> ShardCoordinator:
-        """Its share, once it has registered."""
-        until(lambda: self.table_worker._share is not None, "a registration")
-        share = self.table_worker._share
-        assert share is not None
-        return share
+    def coordinator(self) -> ShardCoordinator:
+        """Its coordinator, once it has registered."""
+        until(lambda: self.table_worker._coordinator is not None, "a registration")
+        coordinator = self.table_worker._coordinator
+        assert coordinator is not None
+        return coordinator
 
     def pipeline(self, view: str) -> ViewPipeline:
         """The pipeline of a view that runs."""
@@ -227,7 +227,7 @@ class ClusterWorker:
     @property
     def owned(self) -> set[Task]:
         """The tasks that it believes to be its own."""
-        return set(self.share._epochs)
+        return set(self.coordinator._epochs)
 
     def stop(self) -> None:
         """End in good order."""
@@ -278,8 +278,8 @@ class Cluster:
 
     def join(self, lease: float | None = None) -> ClusterWorker:
         """Start one more worker."""
-        share = self.settings if lease is None else replace(self.settings, lease=lease)
-        worker = ClusterWorker(self, share)
+        chosen = self.settings if lease is None else replace(self.settings, lease=lease)
+        worker = ClusterWorker(self, chosen)
         self.workers.append(worker)
         return worker
 
@@ -340,7 +340,7 @@ class Cluster:
         def numbers() -> list[int]:
             owners = self.owners()
             tasks = [owners.get(Task(leaf, half)) for leaf in self.table.leaves for half in self.halves]
-            return sorted(tasks.count(worker.share.id) for worker in self.workers)
+            return sorted(tasks.count(worker.coordinator.id) for worker in self.workers)
 
         until(lambda: numbers() == sorted(spread), f"tasks to be shared as {spread}")
 

@@ -79,7 +79,7 @@ class WorkerHarness:
             drain_every=0.01,
             tend_every=0.01,
             standby_every=0.01,
-            share=CoordinatorSettings(lease=0.5, look_every=0.02, review_every=0.05),
+            coordinator=CoordinatorSettings(lease=0.5, look_every=0.02, review_every=0.05),
             rebuild=QUICK_REBUILDS,
         )
         self.declare(views, extra)

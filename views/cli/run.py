@@ -146,7 +146,7 @@ def command(
                 declaration,
                 WorkerSettings(
                     enable_stream=enable_stream,
-                    share=CoordinatorSettings(lease),
+                    coordinator=CoordinatorSettings(lease),
                     rebuild=RebuildSettings(capacity=limit),
                     spans=NoSpans() if told is None or told.spans is None else told.spans,
                 ),

@@ -39,7 +39,7 @@ class TablePipelines:
         self,
         table: KeptTable,
         factory: PipelineFactory,
-        share: ShardCoordinator,
+        coordinator: ShardCoordinator,
         threads: Threads,
         first: bool,
         patience: float,
@@ -52,7 +52,7 @@ class TablePipelines:
         self._table = table
         self._views = table.views
         self._control = table.control
-        self._share = share
+        self._coordinator = coordinator
         self._threads = threads
         self._patience = patience
         self._retention = RetentionWatch()
@@ -90,7 +90,7 @@ class TablePipelines:
             for record, pipeline in self._planned_pipelines:
                 _heed(pipeline, record)
                 self._run(pipeline)
-            self._share.serve(follower)
+            self._coordinator.serve(follower)
             follower.start()
 
     def all(self) -> list[ViewPipeline]:
@@ -132,7 +132,7 @@ class TablePipelines:
                 with self._lock:
                     if self._follower is not None and not self.left.is_set():
                         self._take_in(self._follower, record)
-                if self._share.first and (line := self._retention.line(record)) is not None:
+                if self._coordinator.first and (line := self._retention.line(record)) is not None:
                     log.warning("view %s: %s", record.name, line)
         self.tell()
 
@@ -141,7 +141,7 @@ class TablePipelines:
         of this process writes it any more. Raises `ControlUnavailable`."""
         for name, revision in self._revisions.items():
             if self._told.get(name) != revision and not (name in self._paused and self.busy(name)):
-                self._control.adopt(name, self._share.id, revision)
+                self._control.adopt(name, self._coordinator.id, revision)
                 log.debug("view %s: its pipeline does what revision %d asks", name, revision)
                 self._told[name] = revision
 
@@ -169,7 +169,7 @@ class TablePipelines:
         self._note_pause(record)
         if pipeline is not None:
             follower.join(pipeline)
-            self._share.poke()
+            self._coordinator.poke()
             self._run(pipeline)
 
     def _note_pause(self, record: ViewRecord) -> None:

@@ -67,7 +67,7 @@ class WorkerSettings:
     """Seconds between two removals of old tombstones."""
     patience: float = 8.0
     """Seconds that an ending worker waits for AWS, and again for stores, that do not answer."""
-    share: CoordinatorSettings = field(default_factory=CoordinatorSettings)
+    coordinator: CoordinatorSettings = field(default_factory=CoordinatorSettings)
     rebuild: RebuildSettings = field(default_factory=RebuildSettings)
     settling: SettlingPace = field(default_factory=SettlingPace)
     """Of dead letters that settle by themselves."""
@@ -100,7 +100,7 @@ class TableWorker:
         self._stop = threading.Event()
         self._over = threading.Event()
         """Set when this process is to stop, or was taken for dead by others and has to begin anew."""
-        self._share: ShardCoordinator | None = None
+        self._coordinator: ShardCoordinator | None = None
         self._pipelines: TablePipelines | None = None
         """Those of the stream that is followed."""
         self._supervisor, self._threads = threads.group(), threads.group()
@@ -150,14 +150,14 @@ class TableWorker:
                 ", ".join(left),
             )
         self._send_meters()
-        if self._share is not None:
-            self._share.stop(patience)
+        if self._coordinator is not None:
+            self._coordinator.stop(patience)
 
     def _live(self) -> None:
         """Give signs of life: a view that waits for its store, or its table, is not a view that nobody runs."""
         names = [view.name for view in self._views]
         while not self._stop.wait(self._settings.alive_every):
-            if not self._begun or self._share is None or not self._share.first:
+            if not self._begun or self._coordinator is None or not self._coordinator.first:
                 continue
             try:
                 self._control.set_seen(names)
@@ -221,18 +221,20 @@ class TableWorker:
         marks = {view.name: fingerprint(view, self.source.table) for view in self._views}
         readers = self.source.readers
         dealt = halves({view.name: _cost(view) for view in self._views}) if readers > 1 else None
-        make = partial(ShardCoordinator, self._control, self.source.name, marks, self._identity, self._settings.share)
-        self._share = share = self._retrier.insist(partial(make, self._over, dealt, readers))
-        self.identity = share.id
-        share.start(self._all_threads.group())
-        self._take_ownership(share)
+        make = partial(
+            ShardCoordinator, self._control, self.source.name, marks, self._identity, self._settings.coordinator
+        )
+        self._coordinator = coordinator = self._retrier.insist(partial(make, self._over, dealt, readers))
+        self.identity = coordinator.id
+        coordinator.start(self._all_threads.group())
+        self._take_ownership(coordinator)
         while True:
             self._follow(self._retrier.insist(self._open))
 
     def _holds(self, job: str) -> bool:
         """Whether a job that one worker does for all is this one's."""
         try:
-            return self._share is not None and self._share.hold(job)
+            return self._coordinator is not None and self._coordinator.hold(job)
         except ControlUnavailable as error:
             self._told(error)
             return False
@@ -269,14 +271,14 @@ class TableWorker:
             if self._stop.is_set():
                 return
         self._pipelines = None
-        if self._share is not None:
-            self._share.serve(None)
+        if self._coordinator is not None:
+            self._coordinator.serve(None)
 
-    def _take_ownership(self, share: ShardCoordinator) -> None:
+    def _take_ownership(self, coordinator: ShardCoordinator) -> None:
         """Wait until no other process keeps these views. Raises `Stopped`."""
         for name in sorted(view.name for view in self._views):
             said = False
-            while not self._retrier.insist(lambda name=name: share.take_ownership(name)):  # type: ignore[misc]  # a default is not inferred
+            while not self._retrier.insist(lambda name=name: coordinator.take_ownership(name)):  # type: ignore[misc]  # a default is not inferred
                 if not said:
                     log.warning(
                         "view %s is kept by another dynaview run, with other views or declarations, on this control "
@@ -302,7 +304,7 @@ class TableWorker:
         while not self._over.is_set():
             shards = [] if self._pipelines is None else self._retrier.insist(self._pipelines.shards)
             pipelines = [] if self._pipelines is None else self._pipelines.all()
-            first = self._share is None or self._share.first  # the others hear of it
+            first = self._coordinator is None or self._coordinator.first  # the others hear of it
             for pipeline in pipelines:
                 if first and pipeline.failed is None and pipeline.inbox.drained(shards, seen):
                     pipeline.fail(
@@ -352,16 +354,17 @@ class TableWorker:
             log.warning("table %s: %s", self.source.table, line)
 
     def _begin(self, description: TableDescription) -> None:
-        share = self._share
-        assert share is not None
-        first = not share.join()  # before records are read: from here on every revision of a view waits for this worker
-        factory = self._factory(description, share)
-        pipelines = TablePipelines(self._kept, factory, share, self._all_threads, first, self._settings.patience)
+        coordinator = self._coordinator
+        assert coordinator is not None
+        # Before records are read: from here on every revision of a view waits for this worker.
+        first = not coordinator.join()
+        factory = self._factory(description, coordinator)
+        pipelines = TablePipelines(self._kept, factory, coordinator, self._all_threads, first, self._settings.patience)
         # Nothing below fails or is tried again.
         pipelines.start(self.pace())
         self._pipelines = pipelines
         self._retrier.insist(pipelines.tell)
-        self._begin_rebuilds(pipelines, share)
+        self._begin_rebuilds(pipelines, coordinator)
 
     def pace(self) -> FollowerSettings:
         """How shards are read: idle ones as seldom as the latency of the source allows."""
@@ -370,7 +373,7 @@ class TableWorker:
             return settings
         return dataclasses.replace(settings, poll_first=min(settings.poll_first, latency), poll_cap=latency)
 
-    def _begin_rebuilds(self, pipelines: TablePipelines, share: ShardCoordinator) -> None:
+    def _begin_rebuilds(self, pipelines: TablePipelines, coordinator: ShardCoordinator) -> None:
         """Advance first fills and rebuilds while this stream is followed, and ask for those that are due."""
         context = RebuildContext(
             source=self.source,
@@ -379,18 +382,18 @@ class TableWorker:
             sinks=self._kept.sinks,
             control=self._control,
             factory=pipelines.factory,
-            turn=Turn(share, self._over, pipelines.left),
+            turn=Turn(coordinator, self._over, pipelines.left),
             settings=self._settings.rebuild,
         )
         scheduler = RebuildScheduler(context)
         pipelines.busy = scheduler.works_on
         self._threads.spawn(f"rebuilds-{self.source.name}", scheduler.run)
 
-    def _factory(self, description: TableDescription, share: ShardCoordinator) -> PipelineFactory:
+    def _factory(self, description: TableDescription, coordinator: ShardCoordinator) -> PipelineFactory:
         context = PipelineContext(
             self._control,
             self._settings.pipeline,
-            owner=share,
+            owner=coordinator,
             monitor=self,
             meters=self.meters,
             spans=self._settings.spans,
@@ -402,7 +405,7 @@ class TableWorker:
     def view_refused(self, record: ViewRecord, state: ViewState, reason: str) -> None:
         """See `ViewMonitor`. Of several workers one logs it."""
         news = (record.state, record.reason) != (state, reason)
-        if news or self._share is None or self._share.first:
+        if news or self._coordinator is None or self._coordinator.first:
             log.error("view %s: %s: %s", record.name, state, reason)
         if news:
             self._control.states.report(record.name, state, reason, record.revision, None)

@@ -79,7 +79,7 @@ class RebuildSettings:
 class Turn:
     """Whether the rebuilds of a table are this process's to do, among all that keep its views."""
 
-    share: ShardCoordinator
+    coordinator: ShardCoordinator
     stop: threading.Event
     """Set when the process is to end."""
     left: threading.Event
@@ -88,7 +88,7 @@ class Turn:
     def mine(self) -> bool:
         """Whether they are; what nobody does is taken over. False also while the control store is away."""
         try:
-            return self.share.hold("rebuild")
+            return self.coordinator.hold("rebuild")
         except ControlUnavailable as error:
             log.warning("whose turn rebuilds are is not known: %s", error)
             return False

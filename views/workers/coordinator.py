@@ -114,7 +114,7 @@ class ShardCoordinator:
     def start(self, threads: Threads | None = None) -> None:
         """Give signs of life from now on, and share once a follower is there."""
         self._threads = threads or self._threads
-        self._threads.spawn("share", self._run)
+        self._threads.spawn("coordinator", self._run)
 
     def take_ownership(self, view: str) -> bool:
         """Whether the worker's group keeps a view; False while another group does. Raises `ControlUnavailable`."""

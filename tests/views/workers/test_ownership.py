@@ -25,8 +25,8 @@ import sys, time
 from dynaview.views.control.store import ControlStore
 from dynaview.views.workers.coordinator import ShardCoordinator
 control = ControlStore(sys.argv[1])
-share = ShardCoordinator(control, "shop", {"one": "another"})
-print(share.take_ownership("one"), flush=True)
+coordinator = ShardCoordinator(control, "shop", {"one": "another"})
+print(coordinator.take_ownership("one"), flush=True)
 time.sleep(60)
 """
 
@@ -55,20 +55,20 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_ownership_is_free_again_when_its_process_is_killed(url: str) -> None:
     control = ControlStore(url)
     process = holder(url)
-    share = ShardCoordinator(control, "shop", {"one": "mine", "two": "mine"})
+    coordinator = ShardCoordinator(control, "shop", {"one": "mine", "two": "mine"})
     try:
-        assert not share.take_ownership("one")
-        assert share.take_ownership("two")
+        assert not coordinator.take_ownership("one")
+        assert coordinator.take_ownership("two")
         process.kill()
         process.wait()
         begun = time.monotonic()
-        until(lambda: share.take_ownership("one"), "the ownership of a process that was killed")
-        assert time.monotonic() - begun < share.settings.lease / 2  # not only when its registration expired
-        assert share.take_ownership("one")  # it has it
+        until(lambda: coordinator.take_ownership("one"), "the ownership of a process that was killed")
+        assert time.monotonic() - begun < coordinator.settings.lease / 2  # not only when its registration expired
+        assert coordinator.take_ownership("one")  # it has it
     finally:
         process.kill()
         process.wait()
-        share.stop()
+        coordinator.stop()
         control.close()
 
 

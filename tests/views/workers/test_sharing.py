@@ -112,14 +112,14 @@ def test_a_paused_worker_that_wakes_up_moves_nothing_and_begins_anew(tmp_path: P
         fill(cluster, 200)
         cluster.join(lease=20.0)
         cluster.wait_shared([2, 2])
-        before = sleeper.share
+        before = sleeper.coordinator
         sleeper.gate.close()
         fill(cluster, 200, 200)
         until(lambda: before.id not in cluster.owners().values(), "the sleeper's shards to be taken over")
         cluster.wait_done()
         fill(cluster, 100, 400)
         sleeper.gate.open()
-        until(lambda: sleeper.share is not before, "the sleeper to begin anew")
+        until(lambda: sleeper.coordinator is not before, "the sleeper to begin anew")
         cluster.wait_shared([2, 2])
         fill(cluster, 100, 500)
         cluster.wait_done()
@@ -135,7 +135,7 @@ def test_a_worker_that_slept_too_long_takes_nothing_for_lost(tmp_path: Path) -> 
         cluster.wait_done()
         sleeper.gate.close()
         fill(cluster, 100, 100)
-        asleep = sleeper.share
+        asleep = sleeper.coordinator
         cluster.control.leases._remove_dead(asleep.id, True)
         cluster.join()
         cluster.wait_done()
@@ -144,7 +144,7 @@ def test_a_worker_that_slept_too_long_takes_nothing_for_lost(tmp_path: Path) -> 
                 leaf, len(cluster.table._stream.shard(leaf).records) - 1
             )  # the last one is where all stand
         sleeper.gate.open()
-        until(lambda: sleeper.share is not asleep, "the sleeper to begin anew")
+        until(lambda: sleeper.coordinator is not asleep, "the sleeper to begin anew")
         cluster.wait_shared([2, 2])
         fill(cluster, 100, 200)
         cluster.wait_done()
@@ -356,5 +356,5 @@ def of_one(cluster: Cluster, what: str, worker: ClusterWorker) -> None:
         worker.gate.close()
     elif what == "wake":
         worker.gate.open()
-    elif what == "bury" and worker.table_worker._share is not None:  # as when its registration has expired
-        cluster.control.leases._remove_dead(worker.table_worker._share.id, True)
+    elif what == "bury" and worker.table_worker._coordinator is not None:  # as when its registration has expired
+        cluster.control.leases._remove_dead(worker.table_worker._coordinator.id, True)

@@ -44,12 +44,12 @@ def fill(cluster: Cluster, count: int, start: int = 0) -> None:
 
 def holder(cluster: Cluster, task: Task) -> ClusterWorker:
     """The worker that has a task."""
-    return next(worker for worker in cluster.workers if worker.share.id == cluster.owners()[task])
+    return next(worker for worker in cluster.workers if worker.coordinator.id == cluster.owners()[task])
 
 
 def views_of(worker: ClusterWorker, half: int) -> list[str]:
     """The views of a half."""
-    return sorted(view for view, its in worker.share._halves.items() if its == half)
+    return sorted(view for view, its in worker.coordinator._halves.items() if its == half)
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def test_a_second_worker_takes_half_of_the_views_of_the_only_shard(cluster: Clus
     for half in (0, 1):
         its, other = holder(cluster, Task("shard-0", half)), holder(cluster, Task("shard-0", 1 - half))
         for view in views_of(one, half):
-            assert reads[view] == {its.share.id: 1, other.share.id: 0}
+            assert reads[view] == {its.coordinator.id: 1, other.coordinator.id: 0}
             assert its.pipeline(view).inbox.position("shard-0").owned
             assert not other.pipeline(view).inbox.position("shard-0").owned
     cluster.leave(two)
@@ -148,13 +148,13 @@ def test_who_slept_with_half_of_the_views_moves_nothing_of_them(tmp_path: Path) 
         cluster.wait_halves([1, 1])
         fill(cluster, 60)
         sleeper = cluster.workers[0]
-        before = sleeper.share
+        before = sleeper.coordinator
         sleeper.gate.close()
         fill(cluster, 60, 60)
         until(lambda: before.id not in cluster.owners().values(), "its half to be taken over")
         cluster.wait_done()
         sleeper.gate.open()
-        until(lambda: sleeper.share is not before, "it to begin anew")
+        until(lambda: sleeper.coordinator is not before, "it to begin anew")
         cluster.wait_halves([1, 1])
         fill(cluster, 60, 120)
         cluster.wait_done()
@@ -168,7 +168,7 @@ def test_the_lease_of_one_half_moves_no_view_of_the_other(cluster: Cluster) -> N
     (other,) = views_of(one, 1)
     moved = {"shard-0": Part(Checkpoint(10**30), Counts(read=1, applied=1))}
     with pytest.raises(LeaseLost, match="shard-0 is read by another worker"):
-        cluster.control.commit(other, Progress(moved, fence=one.share.fence(other, ["shard-0"])), None)
+        cluster.control.commit(other, Progress(moved, fence=one.coordinator.fence(other, ["shard-0"])), None)
     assert cluster.record(other).counts.read == 0
 
 
@@ -258,7 +258,7 @@ def test_a_table_that_allows_one_reader_a_shard_is_not_divided(tmp_path: Path) -
         cluster.wait_done()
         until(lambda: len(cluster.control.leases.sharing("one")) == 3, "all to share")
         assert {task for task, owner in cluster.owners().items() if owner is not None} == {Task("shard-0")}
-        assert all(worker.share.takes_turns("shard-0") for worker in cluster.workers)
+        assert all(worker.coordinator.takes_turns("shard-0") for worker in cluster.workers)
 
 
 def test_a_gap_ends_its_own_half_and_is_heard_in_the_other_worker(cluster: Cluster) -> None:
