@@ -143,7 +143,7 @@ class Shape:
     for the whole item); otherwise msgspec skips what is not named without building it.
     """
 
-    __slots__ = ("_fields", "_members", "_types", "before", "names", "type")
+    __slots__ = ("_fields", "_inner", "_members", "_types", "before", "names", "type")
 
     def __init__(
         self,
@@ -157,13 +157,14 @@ class Shape:
         self._fields: dict[str, str] = {}
         self._members: dict[str, dict[str, str]] = {}
         self._types: dict[str, Any] = {}
-        """Of the attributes in `_members`."""
+        self._inner: dict[str, Any] = {}
+        """Of the attributes in `_members`, and of the maps in them."""
         self.type: Any = dict[str, Attr]
         if self.names is not None:
             self._fields = {name: f"a{index}" for index, name in enumerate(self.names)}
             for name, inner in (members or {}).items():
                 self._members[name] = {member: f"m{index}" for index, member in enumerate(sorted(set(inner)))}
-                self._types[name] = _map_type(self._members[name])
+                self._types[name], self._inner[name] = _map_types(self._members[name])
             self.type = self._image()
         self.before: Shape = self if before is None or self.names is None else self._part(frozenset(before))
         """The shape of old images. Its fields are called as here, so that code for it can read a new image, too."""
@@ -172,7 +173,7 @@ class Shape:
         part = Shape(None)
         part.names = tuple(sorted(names))
         part._fields = {name: self._fields[name] for name in part.names}
-        part._members, part._types = self._members, self._types
+        part._members, part._types, part._inner = self._members, self._types, self._inner
         part.type = part._image()
         return part
 
@@ -220,10 +221,8 @@ class Shape:
     def _packed_map(self, name: str, attr: Attr) -> Attr:
         held = {field: getattr(attr, field) for field in Attr.__struct_fields__}
         if attr.M is not None:
-            inner = self._members[name]
-            made = msgspec.structs.fields(self._types[name])
-            members = next(field.type for field in made if field.name == "M").__args__[0]
-            held["M"] = members(**{inner[member]: one for member, one in attr.M.items() if member in inner})
+            fields = self._members[name]
+            held["M"] = self._inner[name](**{fields[member]: one for member, one in attr.M.items() if member in fields})
         packed: Attr = self._types[name](**held)
         return packed
 
@@ -241,9 +240,9 @@ class Shape:
         return {member: value(one) for member, one in found if one is not None}
 
 
-def _map_type(members: Mapping[str, str]) -> Any:
-    """The type of attributes of which no more than some members are read: an `Attr` but for maps, which become structs
-    of these members."""
+def _map_types(members: Mapping[str, str]) -> tuple[Any, Any]:
+    """The type of attributes of which no more than some members are read, an `Attr` but for maps; and that of such
+    maps, structs of these members."""
     inner = msgspec.defstruct(
         "Members",
         [(field, Attr | None, None) for field in members.values()],
@@ -251,7 +250,7 @@ def _map_type(members: Mapping[str, str]) -> Any:
         omit_defaults=True,
         gc=False,
     )
-    return msgspec.defstruct(
+    outer = msgspec.defstruct(
         "MapAttr",
         [("M", inner | None, None)],
         bases=(Attr,),
@@ -259,6 +258,7 @@ def _map_type(members: Mapping[str, str]) -> Any:
         forbid_unknown_fields=True,
         gc=False,
     )
+    return outer, inner
 
 
 def item_key(key: Mapping[str, Attr]) -> str:

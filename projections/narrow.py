@@ -9,7 +9,7 @@ A page with an attribute of another type is not readable so; then it is read as 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
@@ -20,49 +20,15 @@ _MOST = 50
 """So many types of changes are made at the most; then attributes are taken for what they may be at all."""
 
 
-class Text(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """An `Attr` that is text."""
-
-    S: str
-    N: ClassVar[None] = None
-    BOOL: ClassVar[None] = None
-    M: ClassVar[None] = None
-    L: ClassVar[None] = None
-    NULL: ClassVar[None] = None
-    B: ClassVar[None] = None
-    SS: ClassVar[None] = None
-    NS: ClassVar[None] = None
-    BS: ClassVar[None] = None
+def _alone(name: str, field: str, holds: type) -> type[msgspec.Struct]:
+    """An `Attr` of one type: a struct of one field that answers None for the others."""
+    others = dict.fromkeys(other for other in Attr.__struct_fields__ if other != field)
+    return msgspec.defstruct(name, [(field, holds)], namespace=others, gc=False, forbid_unknown_fields=True)
 
 
-class Number(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """An `Attr` that is a number."""
-
-    N: str
-    S: ClassVar[None] = None
-    BOOL: ClassVar[None] = None
-    M: ClassVar[None] = None
-    L: ClassVar[None] = None
-    NULL: ClassVar[None] = None
-    B: ClassVar[None] = None
-    SS: ClassVar[None] = None
-    NS: ClassVar[None] = None
-    BS: ClassVar[None] = None
-
-
-class Truth(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """An `Attr` that is true or false."""
-
-    BOOL: bool
-    S: ClassVar[None] = None
-    N: ClassVar[None] = None
-    M: ClassVar[None] = None
-    L: ClassVar[None] = None
-    NULL: ClassVar[None] = None
-    B: ClassVar[None] = None
-    SS: ClassVar[None] = None
-    NS: ClassVar[None] = None
-    BS: ClassVar[None] = None
+Text = _alone("Text", "S", str)
+Number = _alone("Number", "N", str)
+Truth = _alone("Truth", "BOOL", bool)
 
 
 class Kinds:

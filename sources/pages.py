@@ -103,9 +103,10 @@ class RecordsDecoder:
 
     def _read(self, body: bytes) -> _Records[Change[Any]] | None:
         """The page as its records say; None where one of them cannot be read."""
+        narrow = self._narrow  # another reader of the stream may change it at any moment
         try:
-            if self._narrow is not None:
-                return self._narrow.decode(body)
+            if narrow is not None:
+                return narrow.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
             pass  # it is read as ever
         try:

@@ -16,7 +16,7 @@ from dynaview.projections.rows import RowKey
 from dynaview.sources.errors import BadPage
 from dynaview.sources.pages import ItemsDecoder, RecordsDecoder
 from dynaview.sources.port import Broken, Key
-from dynaview.views.control.records import SCAN, DeadLetter
+from dynaview.views.control.records import SCAN, DeadLetter, KeptLetter
 
 LONGEST = 1000
 """Bytes of a key that are kept: two keys and a version go into one entry of a Postgres index, which holds 2704."""
@@ -47,6 +47,23 @@ def unreadable_letter(view: str, record: Broken, shard: str, version: int) -> De
     return DeadLetter(
         view, name, "", version, shard, time.time(), "unreadable", record.reason, record.raw, counted=shard != SCAN
     )
+
+
+def plain_letter(kept: KeptLetter) -> dict[str, Any]:
+    """A letter without its change. Times are seconds since 1970; versions are too large for JSON numbers."""
+    letter = kept.letter
+    return {
+        "id": kept.id,
+        "view": letter.view,
+        "item_key": letter.item_key,
+        "row_key": letter.row_key,
+        "version": str(letter.version),
+        "shard": letter.shard,
+        "time": letter.time,
+        "created": kept.created,
+        "kind": letter.kind,
+        "reason": letter.reason,
+    }
 
 
 @dataclass(frozen=True, slots=True)

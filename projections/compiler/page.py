@@ -39,7 +39,7 @@ def project_page(
                     add(row)
                     continue
                 if row is None:
-                    others.append(~len(rows) - len(others))
+                    others.append(~(len(rows) + len(others)))
                     continue
             others.append(len(rows) + len(others))
         if not others:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import chain
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
-import msgspec
 import redis
 
 from dynaview.projections.columns import Columns
-from dynaview.projections.rows import Layout, RowKey, Rule, Write
+from dynaview.projections.rows import Layout, RowKey, Write
 from dynaview.sinks.canonical import listed, plain
 from dynaview.sinks.port import (
     APPLIED,
@@ -27,27 +26,18 @@ from dynaview.sinks.port import (
     RejectedKind,
     SinkRefused,
     Stored,
-    exceptions,
 )
 from dynaview.sinks.redis import generation as generations
 from dynaview.sinks.redis import guard as scripts
 from dynaview.sinks.redis import lookups
 from dynaview.sinks.redis.canonical import Listing, count_hashes
 from dynaview.sinks.redis.client import Link
-from dynaview.sinks.redis.columns import HashColumns
 from dynaview.sinks.redis.foreign import Foreigners
 from dynaview.sinks.redis.names import Family, companion
 from dynaview.sinks.redis.neighbours import Neighbour, Neighbours
+from dynaview.sinks.redis.packing import NO_UNICODE, ROWS_A_CALL, Packer, Row, pack, pair
 from dynaview.sinks.redis.scan import Scan
 from dynaview.sinks.redis.values import Content, Unstorable, hash_content, stored
-
-ROWS_A_CALL = 100
-"""Rows that one script call decides on: few enough that others are served in between, many enough to pay."""
-
-BYTES_A_CALL = 1 << 20
-"""Calls beyond this are cut in two: a script blocks the server."""
-
-NO_UNICODE = "text that is no valid Unicode: a lone surrogate"
 
 MEASURED = 1000
 """Keys whose size is asked for, to estimate that of all."""
@@ -72,15 +62,7 @@ _READ = {
 }
 _REDIS_TYPE = {"hash": "hash", "string": "string", "set": "set", "sorted_set": "zset"}
 
-_Row: TypeAlias = "list[Any]"
-"""A write, conditional or not, as the scripts take it, see `lua`."""
-
 _Asked = TypeVar("_Asked", Write, ConditionalWrite)
-
-_LATER = "-"
-"""What was seen that no row can be."""
-
-_pack = msgspec.msgpack.Encoder().encode
 
 
 class RedisTarget:
@@ -100,11 +82,10 @@ class RedisTarget:
         self._scan = Scan(link, self.family)
         self._foreigners = Foreigners(link, self._scan, _REDIS_TYPE[self._content.type])
         self._listing = Listing(link, self._content, self.family) if Listing.suits(self._content) else None
-        declared = self._content.type == "hash" and self._content.names is not None
-        self._columns = HashColumns(self._content) if declared else None
+        self._packer = Packer(self._content, generation)
         self._members = self._content.type in ("set", "sorted_set")
         lasts = (self._options.expire_after or 0) * 1000
-        self._head = _pack((str(generation), lasts, self._content.expires, self._content.complete))
+        self._head = pack((str(generation), lasts, self._content.expires, self._content.complete))
 
     def prepare(self, bulk: bool = False) -> None:
         """Keys need no preparation, but the view's highest generation is kept, see `RedisSink.highest`. Raises
@@ -126,25 +107,12 @@ class RedisTarget:
         """Readers see keys at once."""
 
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
-        return self._run(_WRITE[self._content.type], writes, self._build, writes)
+        return self._run(_WRITE[self._content.type], writes, self._packer.row, writes)
 
     def write_columns(self, columns: Columns) -> dict[int, Outcome]:
-        packer = self._columns
-        if packer is None:
-            return exceptions(self.write(columns.writes()))
         outcomes: dict[int, Outcome] = {}
-        sent: deque[Sequence[int]] = deque()
-
-        def calls() -> Iterator[tuple[bytes, bytes]]:
-            for indexes, call in self._column_calls(packer, columns, outcomes):
-                sent.append(indexes)
-                yield self._head, call
-
         if len(columns):
-            for letters, *owners in self._link.run(_WRITE[self._content.type], calls()):
-                indexes = sent.popleft()
-                if letters.count(b"A") != len(indexes):
-                    self._settle(columns, indexes, letters.decode(), owners, outcomes)
+            self._send(_WRITE[self._content.type], self._packer.column_calls(columns, outcomes), columns, outcomes)
         return outcomes
 
     def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
@@ -152,7 +120,7 @@ class RedisTarget:
         return self._run(
             _CONDITIONAL[self._content.type],
             conditional_writes,
-            self._conditional_row,
+            self._packer.conditional_row,
             [conditional.write for conditional in conditional_writes],
         )
 
@@ -185,7 +153,7 @@ class RedisTarget:
 
     def fault(self, write: Write) -> str | None:
         try:
-            _pack(self._build(write))
+            pack(self._packer.row(write))
         except Unstorable as error:
             return str(error)
         except UnicodeEncodeError:
@@ -236,7 +204,7 @@ class RedisTarget:
     def drop(self) -> None:
         """Remove the rows and tombstones that this generation wrote; those that another has taken over stay."""
         for page in self._forgettable():
-            for _ in self._link.run(lookups.FORGET, [(_pack([str(self.generation), page]),)]):
+            for _ in self._link.run(lookups.FORGET, [(pack([str(self.generation), page]),)]):
                 pass
         # Last, so that a drop that broke off does not hide the rows that are left.
         generations.forget(self._link, self.family, self.generation)
@@ -269,106 +237,32 @@ class RedisTarget:
     # Writing
 
     def _run(
-        self, script: str, asked: Sequence[_Asked], build: Callable[[_Asked], _Row], writes: Sequence[Write]
+        self, script: str, asked: Sequence[_Asked], build: Callable[[_Asked], Row], writes: Sequence[Write]
     ) -> list[Outcome]:
         outcomes: list[Outcome] = [APPLIED] * len(asked)
-        sent: deque[list[int]] = deque()
+        if asked:
+            self._send(script, self._packer.calls(asked, build, outcomes), writes, outcomes)
+        return outcomes
 
-        def calls() -> Iterator[tuple[bytes, bytes]]:
-            for indexes, call in self._calls(asked, build, outcomes):
+    def _send(
+        self,
+        script: str,
+        calls: Iterable[tuple[Sequence[int], bytes]],
+        writes: Sequence[Write],
+        outcomes: list[Outcome] | dict[int, Outcome],
+    ) -> None:
+        """Run a script's calls, each of which comes with the places of its writes, and note what is not APPLIED."""
+        sent: deque[Sequence[int]] = deque()
+
+        def packed() -> Iterator[tuple[bytes, bytes]]:
+            for indexes, call in calls:
                 sent.append(indexes)
                 yield self._head, call
 
-        if asked:
-            for letters, *owners in self._link.run(script, calls()):
-                indexes = sent.popleft()
-                if letters.count(b"A") != len(indexes):
-                    self._settle(writes, indexes, letters.decode(), owners, outcomes)
-        return outcomes
-
-    def _column_calls(
-        self, packer: HashColumns, columns: Columns, outcomes: dict[int, Outcome]
-    ) -> Iterator[tuple[Sequence[int], bytes]]:
-        """As `_calls`."""
-        for start in range(0, len(columns), ROWS_A_CALL):
-            end = min(start + ROWS_A_CALL, len(columns))
-            packed = packer.packed(columns, start, end)
-            if packed is not None and len(packed) <= BYTES_A_CALL:
-                yield range(start, end), packed
-                continue
-            found: list[Outcome] = [APPLIED] * (end - start)
-            for indexes, call in self._calls(columns[start:end], self._build, found):
-                yield [start + index for index in indexes], call
-            outcomes |= {start + index: outcome for index, outcome in enumerate(found) if outcome is not APPLIED}
-
-    def _calls(
-        self, asked: Sequence[_Asked], build: Callable[[_Asked], _Row], outcomes: list[Outcome]
-    ) -> Iterator[tuple[list[int], bytes]]:
-        """The script calls for `asked`, each with the places of its rows. Marks what cannot be sent as rejected."""
-        for start in range(0, len(asked), ROWS_A_CALL):
-            indexes: list[int] = []
-            rows: list[_Row] = []
-            for index, one in enumerate(asked[start : start + ROWS_A_CALL], start):
-                try:
-                    rows.append(build(one))
-                    indexes.append(index)
-                except Unstorable as error:
-                    outcomes[index] = Rejected(str(error))
-                except UnicodeEncodeError:
-                    outcomes[index] = Rejected(NO_UNICODE)
-            yield from self._packed(indexes, rows, outcomes)
-
-    def _packed(
-        self, indexes: list[int], rows: list[_Row], outcomes: list[Outcome]
-    ) -> Iterator[tuple[list[int], bytes]]:
-        if not rows:
-            return
-        try:
-            call = _pack([*chain.from_iterable(rows)])
-        except UnicodeEncodeError:
-            kept = [place for place, row in enumerate(rows) if _is_unicode(row)]
-            for place in set(range(len(rows))).difference(kept):
-                outcomes[indexes[place]] = Rejected(NO_UNICODE)
-            yield from self._packed([indexes[place] for place in kept], [rows[place] for place in kept], outcomes)
-            return
-        if len(call) > BYTES_A_CALL and len(rows) > 1:
-            half = len(rows) // 2
-            yield from self._packed(indexes[:half], rows[:half], outcomes)
-            yield from self._packed(indexes[half:], rows[half:], outcomes)
-            return
-        yield indexes, call
-
-    @property
-    def _build(self) -> Callable[[Write], _Row]:
-        return self._member_row if self._members else self._key_row
-
-    def _key_row(self, write: Write) -> _Row:
-        """A row of a hash or string."""
-        key, content = str(write.key), self._content
-        if write.values is None:
-            return [key, str(write.version), _extra(write, key, None), 0]
-        at = content.expires_at(write) if content.options.expire_field else None
-        cells = content.cells(write) if content.type == "hash" else [content.document(write)]
-        return [key, str(write.version), _extra(write, key, at), len(cells), *cells]
-
-    def _member_row(self, write: Write) -> _Row:
-        key, member = _pair(write.key)
-        row = [key, str(write.version), _extra(write, key, None), 1, member]
-        if self._content.type == "sorted_set" and write.values is not None:
-            row[3:] = [2, member, self._content.score(write)]
-        return row
-
-    def _conditional_row(self, conditional: ConditionalWrite) -> _Row:
-        write, seen = conditional.write, conditional.seen
-        row = self._build(write)
-        row[1] = str(seen.version) if seen is not None and seen.owner == write.owner else "0"
-        row[2] = looked = _look(seen, self.generation)
-        key = row[0]
-        deletes = write.values is None
-        at = self._content.expires_at(write)
-        if write.owner or deletes or at is not None or "}" in key:
-            row[2] = deletes, write.owner, companion(key) if "}" in key else None, at, looked
-        return row
+        for letters, *owners in self._link.run(script, packed()):
+            indexes = sent.popleft()
+            if letters.count(b"A") != len(indexes):
+                self._settle(writes, indexes, letters.decode(), owners, outcomes)
 
     def _settle(
         self,
@@ -397,7 +291,7 @@ class RedisTarget:
 
     def _read(self, keys: Sequence[RowKey], full: bool) -> Iterator[Stored | None]:
         for some in _pages(keys, ROWS_A_CALL * 10):
-            groups = [(_pack((full, [_address(key) for key in group])),) for group in _pages(some, ROWS_A_CALL)]
+            groups = [(pack((full, [_address(key) for key in group])),) for group in _pages(some, ROWS_A_CALL)]
             found = chain.from_iterable(self._link.run(_READ[self._content.type], groups))
             for key, row in zip(some, list(found), strict=True):
                 yield self._stored(key, row, full) if row else None
@@ -452,7 +346,7 @@ class RedisTarget:
         """Pages of what `lookups.FORGET` is to look at."""
         if self._members:
             for rows in self._row_keys():
-                yield [["M", key, companion(key), member] for key, member in map(_pair, rows)]
+                yield [["M", key, companion(key), member] for key, member in map(pair, rows)]
             for names in self._scan.tombstones():
                 yield [["C", name] for name in names]
             return
@@ -463,46 +357,11 @@ class RedisTarget:
             yield [["C", name, key if self._content.type == "string" else None] for name, key in pairs]
 
 
-def _extra(write: Write, key: str, at: int | None) -> Any:
-    """What only some writes carry, see `lua`."""
-    deletes = write.values is None
-    if write.owner or write.rule is Rule.ABSENT or at is not None or "}" in key:
-        beside = companion(key) if "}" in key else None
-        return deletes, write.rule is Rule.ABSENT, write.owner, beside, at
-    return int(deletes)
-
-
-def _look(seen: Stored | None, generation: int) -> str:
-    """What was seen, for a conditional write by that generation, see `lua`."""
-    if seen is None:
-        return ""
-    if seen.generation > generation:
-        return _LATER
-    mark = "T" if seen.content is None else "L"
-    if seen.owner:
-        return f"{mark}{seen.version} {seen.generation} {seen.owner}"
-    return f"{mark}{seen.version}" if seen.generation == 1 else f"{mark}{seen.version} {seen.generation}"
-
-
-def _is_unicode(row: _Row) -> bool:
-    try:
-        _pack(row)
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _address(key: RowKey) -> tuple[str, str | None, str | None]:
     if isinstance(key, str):
         return key, companion(key) if "}" in key else None, None
-    name, member = _pair(key)
+    name, member = pair(key)
     return name, companion(name) if "}" in name else None, member
-
-
-def _pair(key: RowKey) -> tuple[str, str]:
-    if isinstance(key, str) or len(key) != 2:
-        raise ValueError("a row of a set is addressed by key and member")
-    return key[0], key[1]
 
 
 def _pages(keys: Sequence[RowKey], size: int) -> Iterator[Sequence[RowKey]]:

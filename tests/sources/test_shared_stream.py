@@ -19,6 +19,7 @@ from dynaview.projections.attributes import Shape
 from dynaview.sources.errors import SourceUnavailable
 from dynaview.sources.page_ring import PATIENCE, PLACES, ROOM, PageRing, _name, make_file
 from dynaview.sources.pages import RecordsDecoder
+from dynaview.sources.port import Broken, Page
 from dynaview.sources.shared_stream import SharedStream
 
 SHAPE = Shape({"pk"}, {"pk"})
@@ -155,6 +156,36 @@ def test_pages_that_begin_elsewhere_are_cut(file: int) -> None:
     one.read()
     two.read()
     assert one.got == two.got == list(range(30))
+    assert shard.fetched == before + 1
+
+
+class Pickier:
+    """The same shard for a process that reads more of its records, and so cannot read one of them."""
+
+    def __init__(self, shard: OneShard, number: int) -> None:
+        self._shard = shard
+        self._number = str(FIRST + number)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._shard, name)
+
+    def decode(self, body: bytes) -> Page[Any]:
+        page: Page[Any] = self._shard.decode(body)
+        if any(change.body.sequence == self._number for change in page.changes):
+            page.changes = [change for change in page.changes if change.body.sequence != self._number]
+            page.broken = [Broken(2, b"{}", "not as its shape has it", self._number)]
+        return page
+
+
+def test_a_record_that_only_this_process_cannot_read_is_told_once(file: int) -> None:
+    shard = OneShard(records=100)
+    one, two = readers(shard, file)
+    two.stream = SharedStream(Pickier(shard, 22), two.ring)  # type: ignore[arg-type]  # what it asks of a stream
+    one.read()  # the records from 20 to 29
+    two.got, two.iterator = list(range(25)), None  # it begins anew in the middle of them, behind the odd one
+    before = shard.fetched
+    two.read()
+    assert two.got == list(range(35))
     assert shard.fetched == before + 1
 
 

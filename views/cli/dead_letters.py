@@ -24,6 +24,7 @@ from dynaview.views.cli.options import files_option, load_files, opened_control
 from dynaview.views.control.errors import ControlError
 from dynaview.views.control.records import DeadLetterFilter, KeptLetter
 from dynaview.views.control.store import ControlStore
+from dynaview.views.dead_letters import plain_letter
 from dynaview.views.policy import LETTERS
 from dynaview.views.replay import MEANINGS, Mode, Replayed, ReplayRefused, opened_replay, pages_of, views_of
 from dynaview.views.retry import Retrier
@@ -101,7 +102,7 @@ def list_(files: tuple[Path, ...], limit: int, as_json: bool, **options: Any) ->
         found = control.dead_letters.find(choice, limit)
         total, _ = control.dead_letters.count(choice)
     if as_json:
-        click.echo(json.dumps([_plain(kept) for kept in found], indent=2))
+        click.echo(json.dumps([plain_letter(kept) for kept in found], indent=2))
         return
     if found:
         rows = [HEAD, *(tuple(map(printable, _row(kept))) for kept in found)]
@@ -119,10 +120,10 @@ def show(files: tuple[Path, ...], ids: tuple[int, ...], as_json: bool) -> None:
     with opened_control(load_files(files)) as control:
         found = control.dead_letters.find(DeadLetterFilter(ids=ids))
     if as_json:
-        click.echo(json.dumps([{**_plain(kept), "change": _change(kept)} for kept in found], indent=2))
+        click.echo(json.dumps([{**plain_letter(kept), "change": _change(kept)} for kept in found], indent=2))
     else:
         for kept in found:
-            for name, value in _plain(kept).items():
+            for name, value in plain_letter(kept).items():
                 shown = _moment(value) if name in ("created", "time") else printable(str(value))
                 click.echo(f"{name:10}{shown}")
             change = _change(kept)
@@ -240,23 +241,6 @@ def discard(files: tuple[Path, ...], everything: bool, yes: bool, **options: Any
         # What came while the question stood was not meant.
         discarded = control.dead_letters.discard(dataclasses.replace(choice, last=last))
     click.echo(f"{_number(discarded)} discarded")
-
-
-def _plain(kept: KeptLetter) -> dict[str, Any]:
-    """A letter without its change. Times are seconds since 1970; versions are too large for JSON numbers."""
-    letter = kept.letter
-    return {
-        "id": kept.id,
-        "view": letter.view,
-        "item_key": letter.item_key,
-        "row_key": letter.row_key,
-        "version": str(letter.version),
-        "shard": letter.shard,
-        "time": letter.time,
-        "created": kept.created,
-        "kind": letter.kind,
-        "reason": letter.reason,
-    }
 
 
 def _plain_result(result: Replayed) -> list[dict[str, Any]]:

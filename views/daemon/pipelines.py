@@ -7,7 +7,6 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable
 from datetime import timedelta
 
 from dynaview.projections.declaration import ViewDeclaration
@@ -18,6 +17,7 @@ from dynaview.views.daemon.retention import RetentionWatch
 from dynaview.views.daemon.table import KeptTable
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
+from dynaview.views.rebuild.scheduler import RebuildScheduler
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.factory import PipelineFactory
 from dynaview.views.streaming.pipeline import ViewPipeline
@@ -68,8 +68,6 @@ class TablePipelines:
         self._told: dict[str, int] = {}
         """Those that the control store knows of."""
         self._paused = {record.name for record in self.records if record.paused is not None}
-        self.busy: Callable[[str], bool] = lambda view: False
-        """Whether this process does something for a view beside its pipeline, such as filling it."""
         self._planned_pipelines = [
             (record, pipeline)
             for record in self.records
@@ -124,7 +122,7 @@ class TablePipelines:
 
     # Revisions: what the pipelines of a view have to do changes while they run
 
-    def tend(self) -> None:
+    def tend(self, rebuilds: RebuildScheduler | None = None) -> None:
         """Take in new revisions of the views (see `ViewRecord.revision`), and what other workers say of them. Raises
         `ControlUnavailable`."""
         for record in self._control.views():
@@ -134,13 +132,14 @@ class TablePipelines:
                         self._take_in(self._follower, record)
                 if self._coordinator.first and (line := self._retention.line(record)) is not None:
                     log.warning("view %s: %s", record.name, line)
-        self.tell()
+        self.tell(rebuilds)
 
-    def tell(self) -> None:
+    def tell(self, rebuilds: RebuildScheduler | None = None) -> None:
         """Say which revisions are adopted; a rebuild waits for it, and who pauses a view: of a paused one, that nothing
-        of this process writes it any more. Raises `ControlUnavailable`."""
+        of this process writes it any more, nor do its `rebuilds`. Raises `ControlUnavailable`."""
         for name, revision in self._revisions.items():
-            if self._told.get(name) != revision and not (name in self._paused and self.busy(name)):
+            still_written = name in self._paused and rebuilds is not None and rebuilds.works_on(name)
+            if self._told.get(name) != revision and not still_written:
                 self._control.adopt(name, self._coordinator.id, revision)
                 log.debug("view %s: its pipeline does what revision %d asks", name, revision)
                 self._told[name] = revision

@@ -103,6 +103,8 @@ class TableWorker:
         self._coordinator: ShardCoordinator | None = None
         self._pipelines: TablePipelines | None = None
         """Those of the stream that is followed."""
+        self._rebuilds: RebuildScheduler | None = None
+        """Of the stream that is followed."""
         self._supervisor, self._threads = threads.group(), threads.group()
         self._retrier = Retrier(self._over)
         self._repeats = Repeats()
@@ -198,7 +200,7 @@ class TableWorker:
         while not self._stop.wait(self._settings.tend_every):
             if (pipelines := self._pipelines) is not None:
                 try:
-                    pipelines.tend()
+                    pipelines.tend(self._rebuilds)
                 except ControlUnavailable as error:
                     self._told(error)
 
@@ -385,9 +387,8 @@ class TableWorker:
             turn=Turn(coordinator, self._over, pipelines.left),
             settings=self._settings.rebuild,
         )
-        scheduler = RebuildScheduler(context)
-        pipelines.busy = scheduler.works_on
-        self._threads.spawn(f"rebuilds-{self.source.name}", scheduler.run)
+        self._rebuilds = RebuildScheduler(context)
+        self._threads.spawn(f"rebuilds-{self.source.name}", self._rebuilds.run)
 
     def _factory(self, description: TableDescription, coordinator: ShardCoordinator) -> PipelineFactory:
         context = PipelineContext(

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import msgspec
 
 from dynaview.projections.declaration import Declaration
-from dynaview.views.control.records import DeadLetterFilter, KeptLetter
+from dynaview.views.control.records import DeadLetterFilter
 from dynaview.views.control.store import ControlStore
+from dynaview.views.dead_letters import plain_letter
 from dynaview.views.http.bodies import Number, read
 from dynaview.views.http.guard import Problem
 from dynaview.views.http.tasks import TaskRunner, plain
@@ -55,7 +56,7 @@ class Letters:
         chosen = DeadLetterFilter(given.get("view"), (), given.get("key"), given.get("reason"), given.get("kind"))
         found = self._control.dead_letters.find(chosen, min(MOST, max(1, asked.limit)), asked.after)
         total, _ = self._control.dead_letters.count(chosen)
-        return {"total": total, "dead_letters": [_letter(kept) for kept in found]}
+        return {"total": total, "dead_letters": [plain_letter(kept) for kept in found]}
 
     def one(self, number: int) -> dict[str, Any]:
         """One dead letter with its change: what is in the item."""
@@ -67,7 +68,7 @@ class Letters:
             told: Any = msgspec.json.decode(change)
         except (msgspec.DecodeError, UnicodeDecodeError):
             told = change.decode(errors="backslashreplace")
-        return {**_letter(found[0]), "change": told}
+        return {**plain_letter(found[0]), "change": told}
 
     def act(self, action: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Discard dead letters (answers how many), or have them tried again by a task."""
@@ -82,18 +83,3 @@ class Letters:
         _, last = self._control.dead_letters.count(chosen)
         work = replay(self._declaration, self._control, chosen, last, "replay" if action == "replay" else "prune")
         return {"task": plain(self._tasks.ask(action, asked.view or "", work))}
-
-
-def _letter(kept: KeptLetter) -> dict[str, Any]:
-    letter = kept.letter
-    return {
-        "id": kept.id,
-        "view": letter.view,
-        "item_key": letter.item_key,
-        "row_key": letter.row_key,
-        "version": str(letter.version),
-        "time": letter.time,
-        "created": kept.created,
-        "kind": letter.kind,
-        "reason": letter.reason,
-    }

@@ -43,13 +43,14 @@ _STATUS: dict[str, Any] = {
 
 _LETTER: dict[str, Any] = {
     "type": "object",
-    "required": ["id", "view", "item_key", "row_key", "version", "time", "created", "kind", "reason"],
+    "required": ["id", "view", "item_key", "row_key", "version", "shard", "time", "created", "kind", "reason"],
     "properties": {
         "id": {"type": "integer"},
         "view": {"type": "string"},
         "item_key": {"type": "string"},
         "row_key": {"type": "string"},
         "version": {"type": "string", "description": "Digits: too large for a JSON number."},
+        "shard": {"type": "string"},
         "time": {"type": "number"},
         "created": {"type": "number"},
         "kind": {"type": "string"},

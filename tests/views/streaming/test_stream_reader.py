@@ -52,17 +52,23 @@ def all_of(table: ScriptedTable, shard: str) -> list[Change[Any]]:
     return changes
 
 
+def split_behind_one_record(table: ScriptedTable) -> Delivery:
+    """One record, a split, and one record in a child; answers all that the parent holds, with its end."""
+    table.put({"pk": "p1", "sk": "s", "value": 1})
+    table.split("shard-0")
+    table.put({"pk": "p1", "sk": "s", "value": 2})
+    (record,) = all_of(table, "shard-0")
+    position = int(record.body.sequence)
+    return Delivery("shard-0", START, position, [record], [position], end=True)
+
+
 def test_the_children_begin_where_the_catch_up_reader_was_first_at_the_end_of_a_shard(tmp_path: Path) -> None:
     harness = FollowerHarness(tmp_path)
-    harness.table.put({"pk": "p1", "sk": "s", "value": 1})
-    harness.table.split("shard-0")
-    harness.table.put({"pk": "p1", "sk": "s", "value": 2})
-    (record,) = all_of(harness.table, "shard-0")
+    end = split_behind_one_record(harness.table)
     with harness.table.hold("read", shard="shard-0") as front:
         harness.start()
         assert front.reached.wait(10)
         pipeline = harness.pipelines["one"]
-        end = Delivery("shard-0", START, int(record.body.sequence), [record], [int(record.body.sequence)], end=True)
         assert pipeline.inbox.offer(end)  # as the catch-up reader does, while the front still reads
         harness.table.fail("read", Throttled, shard="shard-0")  # so that the front has to begin its read again
     harness.wait_equal()
@@ -72,15 +78,11 @@ def test_the_children_begin_where_the_catch_up_reader_was_first_at_the_end_of_a_
 
 def test_the_children_begin_for_the_views_that_this_process_keeps_whatever_others_have(tmp_path: Path) -> None:
     harness = FollowerHarness(tmp_path, names=("one", "two"))
-    harness.table.put({"pk": "p1", "sk": "s", "value": 1})
-    harness.table.split("shard-0")
-    harness.table.put({"pk": "p1", "sk": "s", "value": 2})
-    (record,) = all_of(harness.table, "shard-0")
+    end = split_behind_one_record(harness.table)
     with harness.table.hold("read", shard="shard-0") as front:
         harness.start()
         assert front.reached.wait(10)
         harness.pipelines["two"].inbox.position("shard-0").owned = False  # another worker keeps it there
-        end = Delivery("shard-0", START, int(record.body.sequence), [record], [int(record.body.sequence)], end=True)
         assert harness.pipelines["one"].inbox.offer(end)
         harness.table.fail("read", Throttled, shard="shard-0")
     try:
