@@ -135,5 +135,5 @@ def test_it_is_on_where_a_collector_is_named(environ: dict[str, str], on: bool) 
 
 def test_what_is_missing_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    with pytest.raises(NotInstalled, match=r"pip install 'dynaview\[otel\]'"):
+    with pytest.raises(NotInstalled, match=f"install dynaview with its extra otel, or unset {ENDPOINT}"):
         Telemetry({ENDPOINT: "http://127.0.0.1:1"}, list, "x")
