@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dynaview.views.control.glance import Standing
 from dynaview.views.control.records import ENDED, Generation, Rebuild, VerificationResult, ViewRecord, WorkerRecord
 from dynaview.views.reasons import RETENTION, retention_left, retention_warning
 from dynaview.views.states import ViewState
@@ -97,19 +98,34 @@ def view_status(
 
 def all_status(control: ControlStore) -> list[dict[str, Any]]:
     """The status of every view that was ever started, by name."""
-    kept, verified = control.dead_letters.by_view(), control.verifications.all()
-    workers = control.leases.by_view()
-    rebuilds = {rebuild.view: rebuild for rebuild in control.rebuilds.all()}
+    return status_of(standing_in(control))
+
+
+def standing_in(control: ControlStore) -> Standing:
+    """What a control store knows of its views."""
+    views = control.views()
+    return Standing(
+        views=views,
+        generations={record.name: control.generations(record.name) for record in views},
+        letters=control.dead_letters.by_view(),
+        verifications=control.verifications.all(),
+        rebuilds={rebuild.view: rebuild for rebuild in control.rebuilds.all()},
+        workers=control.leases.by_view(),
+    )
+
+
+def status_of(standing: Standing) -> list[dict[str, Any]]:
+    """The same of what was found in a control store."""
     return [
         view_status(
             record,
-            kept.get(record.name, 0),
-            verified=verified.get(record.name),
-            generations=control.generations(record.name),
-            rebuild=rebuilds.get(record.name),
-            workers=workers.get(record.name, ()),
+            standing.letters.get(record.name, 0),
+            verified=standing.verifications.get(record.name),
+            generations=standing.generations.get(record.name, ()),
+            rebuild=standing.rebuilds.get(record.name),
+            workers=standing.workers.get(record.name, ()),
         )
-        for record in control.views()
+        for record in standing.views
     ]
 
 

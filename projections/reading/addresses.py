@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Mapping
 
@@ -11,6 +12,10 @@ from dynaview.projections.urls import SCHEME, AddressError, host_of
 
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|(\{)|(\$))")
 
+CONTROL = "sqlite:///dynaview.db"
+"""The control store where nothing is said of one."""
+
+_RELATIVE = re.compile(r"(sqlite:///)(?!/|file:|:memory:)(.+)")
 _CONTROL_SCHEMES = ("sqlite", "postgresql", "postgres", "postgresql+psycopg")
 _MEANT = {
     "redis": "redis",
@@ -95,6 +100,12 @@ def check_control_url(url: str) -> None:
         )
     if found[1] != "sqlite":
         host_of(url, "postgresql://host:5432/name")
+
+
+def beside(url: str, folder: str) -> str:
+    """The URL of a control store; a relative path of SQLite is relative to the declaration, as every path in it."""
+    found = _RELATIVE.fullmatch(url)
+    return url if found is None else found[1] + posixpath.join(folder, found[2])
 
 
 def check_endpoint(url: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,8 @@ from dynaview.projections.declaration import (
 from dynaview.projections.families import overlap
 from dynaview.projections.quantities import duration
 from dynaview.projections.reading.addresses import (
+    CONTROL,
+    beside,
     check_control_url,
     check_endpoint,
     check_sink_url,
@@ -37,14 +38,10 @@ from dynaview.projections.urls import AddressError, safe_url
 
 T = TypeVar("T")
 
-CONTROL_FILE = "dynaview.db"
-
 LEAST_LATENCY = 0.05
 MOST_LATENCY = 10.0
 """Bounds of a source's latency in seconds. Below, idle shards would be read all the time; above, the watermark of an
 idle view would be minutes old."""
-
-_RELATIVE = re.compile(r"(sqlite:///)(?!/|file:|:memory:)(.+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,7 @@ def read(
         sources={name: source for name, source in sources.items() if source is not None},
         sinks={name: sink for name, sink in sinks.items() if sink is not None},
         views={name: found.view for name, found in read_views.items() if found is not None and found.view is not None},
-        control=_control(parts, environ, problems, folder) or _beside(f"sqlite:///{CONTROL_FILE}", folder(file)),
+        control=_control(parts, environ, problems, folder) or beside(CONTROL, folder(file)),
         file=file,
         warnings=tuple(problem for problem in problems if problem.warns),
     )
@@ -193,14 +190,8 @@ def _control(
             check_control_url(url)
         except AddressError as error:
             declared[0].problem(str(error), "control")
-        return _beside(url, folder(declared[0].document.file))
+        return beside(url, folder(declared[0].document.file))
     return url
-
-
-def _beside(url: str, folder: str) -> str:
-    """The URL of a control store; a relative path of SQLite is relative to the declaration, as every path in it."""
-    found = _RELATIVE.fullmatch(url)
-    return url if found is None else found[1] + posixpath.join(folder, found[2])
 
 
 def _substituted(section: Section, key: str, environ: Mapping[str, str]) -> str | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import click
 
 from dynaview.views.cli.columns import aligned, fitted, terminal_width
 from dynaview.views.cli.options import files_option, found_control, load_files
+from dynaview.views.control.glance import glance
+from dynaview.views.declarations.files import at_first_sight
 from dynaview.views.states import ViewState
-from dynaview.views.status import all_status, endangered, under_way, unknown_for
+from dynaview.views.status import all_status, endangered, status_of, under_way, unknown_for
 
 HEAD = (
     *("VIEW", "SINK", "GEN", "STATE", "LAG", "WATERMARK", "READ", "APPLIED", "STALE", "UNMATCHED", "DEAD", "KEPT"),
@@ -38,17 +41,28 @@ WORDS = 6
 @click.option("--max-lag", type=float, metavar="SECONDS", help="With --check: also exit with 1 above this lag.")
 def command(files: tuple[Path, ...], as_json: bool, check: bool, max_lag: float | None) -> None:
     """Show views, generation, state, watermark, lag and counts (read = applied + stale + unmatched + dead)."""
-    declaration = load_files(files, stores=False)
-    with found_control(declaration) as control:
-        views = [] if control is None else all_status(control)
+    declared, views = _looked(files)
     started = {view["view"] for view in views}
-    missing = [name for name in declaration.views if name not in started]
+    missing = [name for name in declared if name not in started]
     if as_json:
         click.echo(json.dumps(views, indent=2))
     else:
         _print(views, missing)
-    if check and (missing or not all(_good(view, max_lag) for view in views if view["view"] in declaration.views)):
+    if check and (missing or not all(_good(view, max_lag) for view in views if view["view"] in declared)):
         sys.exit(1)
+
+
+def _looked(files: tuple[Path, ...]) -> tuple[Collection[str], list[dict[str, Any]]]:
+    """The names of the declared views, and what all views are doing that were ever started.
+
+    Where the control store is a file that can be read as it is, both are read past the libraries that are slow to load,
+    and mistakes in the declaration of a view do not hide what the views are doing."""
+    outline = at_first_sight(files, os.environ)
+    if outline is not None and (standing := glance(outline.control)) is not None:
+        return outline.views, status_of(standing)
+    declaration = load_files(files, stores=False)
+    with found_control(declaration) as control:
+        return declaration.views, [] if control is None else all_status(control)
 
 
 def _good(view: dict[str, Any], max_lag: float | None) -> bool:

@@ -11,12 +11,11 @@ then any other one removes the row, and a worker that finds its row gone has los
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import sqlalchemy as sa
 
-from dynaview.views.control import tables
+from dynaview.views.control import rows, tables
 from dynaview.views.control.database import Database
 from dynaview.views.control.errors import LeaseLost
 from dynaview.views.control.liveness import Liveness
@@ -95,19 +94,15 @@ class LeaseStore:
         if group is not None:
             query = query.where(workers.c.grp == group)
         with self._database.read() as connection:
-            found = connection.execute(query.order_by(workers.c.started, workers.c.id)).all()
-        expired = {row.id for row in found if row.expired and row.id != but}
-        lost = self._liveness.lost([row.id for row in found if row.id != but and row.id not in expired])
+            found = connection.execute(query.order_by(workers.c.started, workers.c.id)).mappings().all()
+        expired = {row["id"] for row in found if row["expired"] and row["id"] != but}
+        lost = self._liveness.lost([row["id"] for row in found if row["id"] != but and row["id"] not in expired])
         if remove_dead:
             removed = {worker for worker in sorted(expired | lost) if self._remove_dead(worker, worker in lost)}
             self._liveness.forget(sorted(removed))
         else:
             removed = expired | lost
-        return [
-            WorkerRecord(row.id, row.grp, row.source, row.host, row.pid, row.sharing, row.started)
-            for row in found
-            if row.id not in removed
-        ]
+        return [rows.worker(row) for row in found if row["id"] not in removed]
 
     def _remove_dead(self, worker: str, lost: bool) -> bool:
         """Remove a dead worker; False where it has renewed its row meanwhile."""
@@ -134,13 +129,9 @@ class LeaseStore:
             leases.c.owner.is_not(None), leases.c.resource.not_like(f"{JOB}%")
         )
         with self._database.read() as connection:
-            kept = connection.execute(sa.select(ownership)).all()
-            tasks = Counter((row.owner, Task.of(row.resource).half) for row in connection.execute(query))
-        living = [member for member in self.living(remove_dead=False) if member.sharing]
-        return {
-            row.view: [(member, tasks[member.id, row.half or 0]) for member in living if member.group == row.grp]
-            for row in kept
-        }
+            kept = connection.execute(sa.select(ownership)).mappings().all()
+            taken = connection.execute(query).mappings().all()
+        return rows.workers_of_views(kept, taken, self.living(remove_dead=False))
 
     # Ownership
 

@@ -19,6 +19,7 @@ from typing import IO
 import sqlalchemy as sa
 
 from dynaview.views.control.database import Database
+from dynaview.views.control.worker_locks import is_locked, lock_of
 
 SETTINGS = (
     "tcp_keepalives_idle = 10",  # Postgres notices within 25 s that the machine of a process is gone
@@ -62,7 +63,7 @@ class Liveness:
             return set()
         if self._database.file is not None:
             file = self._database.file
-            return {worker for worker in workers if not _is_locked(_path(file, worker))}
+            return {worker for worker in workers if not is_locked(lock_of(file, worker))}
         tries = [sa.func.pg_try_advisory_xact_lock(_number(worker)).label(f"w{n}") for n, worker in enumerate(workers)]
         with self._database.read() as connection:
             row = connection.execute(sa.select(*tries)).one()
@@ -72,7 +73,7 @@ class Liveness:
         """Remove what dead workers left."""
         if self._database.file is not None:
             for worker in workers:
-                _path(self._database.file, worker).unlink(missing_ok=True)
+                lock_of(self._database.file, worker).unlink(missing_ok=True)
 
     def close(self) -> None:
         """End all signs."""
@@ -84,7 +85,7 @@ class Liveness:
             self._give_back()
 
     def _give_file(self, database: Path, worker: str) -> None:
-        path, held = _path(database, worker), self._files.get(worker)
+        path, held = lock_of(database, worker), self._files.get(worker)
         if held is not None:
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_ino == os.fstat(held.fileno()).st_ino:
@@ -123,21 +124,6 @@ class Liveness:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _path(database: Path, worker: str) -> Path:
-    return database.with_name(database.name + ".workers") / hashlib.sha256(worker.encode()).hexdigest()[:24]
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def _number(worker: str) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 import sqlalchemy as sa
 
-from dynaview.views.control import tables
+from dynaview.views.control import rows, tables
 from dynaview.views.control.database import Database
 from dynaview.views.control.dead_letters import DeadLetterStore
 from dynaview.views.control.records import (
@@ -42,7 +42,7 @@ class RebuildStore:
         if source is not None:
             query = query.where(tables.rebuilds.c.source == source)
         with self._database.read() as connection:
-            return [_rebuild(row) for row in connection.execute(query).mappings()]
+            return [rows.rebuild(row) for row in connection.execute(query).mappings()]
 
     def get(self, view: str) -> Rebuild | None:
         """The last rebuild of a view, None where there was none."""
@@ -367,12 +367,3 @@ def _of_job(job: str) -> sa.ColumnElement[bool]:
 
 def _order(generations: Sequence[int]) -> str:
     return " ".join(map(str, generations))
-
-
-def _rebuild(row: sa.RowMapping) -> Rebuild:
-    names = [name for name in Rebuild.__dataclass_fields__ if name not in ("options", "before")]
-    return Rebuild(
-        **{name: row[name] for name in names},
-        options=msgspec.json.decode(row["options"], type=Options),
-        before=(ViewState(row["before_state"]), row["before_reason"]),
-    )

@@ -7,12 +7,12 @@ transaction: a checkpoint, the counts of the changes it passed, and the dead let
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from dynaview.views.control import tables
+from dynaview.views.control import rows, tables
 from dynaview.views.control.database import Database
 from dynaview.views.control.dead_letters import DeadLetterStore
 from dynaview.views.control.errors import Superseded
@@ -70,8 +70,8 @@ class ControlStore:
     def views(self) -> list[ViewRecord]:
         """All views that were ever started and not dropped, by name."""
         with self._database.read() as connection:
-            rows = connection.execute(_RECORDS.order_by(tables.views.c.name)).mappings().all()
-        return [_record(row) for row in rows]
+            found = connection.execute(_RECORDS.order_by(tables.views.c.name)).mappings().all()
+        return [rows.view_record(row) for row in found]
 
     def add_view(
         self,
@@ -122,7 +122,7 @@ class ControlStore:
             else:
                 self._declare_anew(connection, name, source, sink, fingerprint, declaration)
             row = connection.execute(_RECORDS.where(tables.views.c.name == name)).mappings().one()
-        return _record(row)
+        return rows.view_record(row)
 
     def _declare_anew(
         self, connection: sa.Connection, name: str, source: str, sink: str, fingerprint: str, declaration: str
@@ -174,8 +174,8 @@ class ControlStore:
         """The generations of a view that stand, oldest first."""
         query = sa.select(tables.generations).where(tables.generations.c.view == view)
         with self._database.read() as connection:
-            rows = connection.execute(query.order_by(tables.generations.c.generation)).mappings().all()
-        return [Generation(**{name: row[name] for name in Generation.__dataclass_fields__}) for row in rows]
+            found = connection.execute(query.order_by(tables.generations.c.generation)).mappings().all()
+        return [rows.generation(row) for row in found]
 
     def redeclare(self, view: str, fingerprint: str, declaration: str) -> None:
         """Keep `declaration` as what built the generations of this fingerprint: it says the same of their rows."""
@@ -303,16 +303,3 @@ def _checkpoint(row: sa.Row[Any]) -> Checkpoint:
 
 def _counts_columns(counts: Counts) -> dict[str, int]:
     return {name: getattr(counts, name) for name in Counts.__dataclass_fields__}
-
-
-def _record(row: Mapping[str, Any] | sa.RowMapping) -> ViewRecord:
-    """What the store knows of a view. That it is paused covers whatever its workers said last."""
-    plain = {name: row[name] for name in ViewRecord.__dataclass_fields__ if name not in ("counts", "write_order")}
-    plain["state"] = ViewState(plain["state"])
-    if row["paused"] is not None and not plain["state"].ends:
-        hint = f"dynaview resume {row['name']} lets it go on"
-        reason = f"{row['pause_reason']}; {hint}" if row["pause_reason"] else hint
-        plain |= {"state": ViewState.PAUSED, "reason": reason, "since": row["paused"]}
-    order = tuple(map(int, row["write_order"].split()))
-    counts = Counts(**{name: row[name] for name in Counts.__dataclass_fields__})
-    return ViewRecord(**plain, write_order=order, counts=counts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import sqlalchemy as sa
 
-from dynaview.views.control import tables
+from dynaview.views.control import rows, tables
 from dynaview.views.control.database import Database
 from dynaview.views.control.records import VerificationResult
 
@@ -33,5 +33,5 @@ class VerificationStore:
     def all(self) -> dict[str, VerificationResult]:
         """The last one of every view that was ever verified."""
         with self._database.read() as connection:
-            rows = connection.execute(sa.select(tables.verifications.c.view, tables.verifications.c.result)).all()
-        return {row.view: msgspec.json.decode(row.result, type=VerificationResult) for row in rows}
+            found = connection.execute(sa.select(tables.verifications.c.view, tables.verifications.c.result)).all()
+        return {row.view: rows.verification(row.result) for row in found}

@@ -9,12 +9,13 @@ from pathlib import Path
 from dynaview.projections.attributes import Shape
 from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.declaration import At, Declaration, DeclarationError, Problem, ViewDeclaration
-from dynaview.projections.reading.document import LARGEST, Document, read_yaml
+from dynaview.projections.reading.document import Document, read_yaml
 from dynaview.projections.reading.python import Declared
 from dynaview.projections.reading.reader import read
 from dynaview.sinks.connect import connect
 from dynaview.views.control.database import check_url
 from dynaview.views.control.errors import ControlError
+from dynaview.views.declarations.files import read_text
 from dynaview.views.declarations.modules import Modules, NoModules
 
 _PYTHON = ".py"
@@ -40,7 +41,7 @@ def load(
             found, problem = modules.collect(f"./{path.name}", path.parent, At("declaration", str(path), 1))
             declared += found
             problems += [problem] if problem else []
-        elif (text := _text(path, problems)) is not None:
+        elif (text := read_text(path, problems)) is not None:
             documents.append(read_yaml(text, str(path)))
             for found, problem in _named(documents[-1], path.parent, modules):
                 declared += found
@@ -56,26 +57,6 @@ def load(
     if problems:
         raise DeclarationError(_in_order(problems, paths))
     return reading.declaration
-
-
-def _text(path: Path, problems: list[Problem]) -> str | None:
-    try:
-        with path.open("rb") as file:
-            # A little more than may be: the reader says that it is too much.
-            return file.read(4 * LARGEST).decode("utf-8-sig")
-    except FileNotFoundError:
-        remedy = "write one (see examples/shop.yaml), or name another with -f FILE"
-        what = f"there is no such file: {remedy}"
-    except IsADirectoryError:
-        what = "a folder, not a file: name the declaration in it"
-    except PermissionError:
-        what = "may not be read: check the file's rights"
-    except UnicodeDecodeError:
-        what = "not a text file in UTF-8"
-    except OSError as error:
-        what = f"can't be read: {error.strerror or type(error).__name__}"
-    problems.append(Problem(At("declaration", str(path), 1), what))
-    return None
 
 
 def _named(document: Document, folder: Path, modules: Modules) -> Iterator[tuple[list[Declared], Problem | None]]:
