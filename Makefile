@@ -14,7 +14,7 @@ PAGES ?= build/pages
 # What opensearch-py asks for and never imports unless its gRPC client is used: 20 MB less in an image.
 UNUSED := grpcio opensearch-protobufs protobuf
 
-.PHONY: help demo test lint types unit format lock soak bench bench-compare bench-quick docs dist manifests screenshots clean
+.PHONY: help demo test lint types unit format lock soak bench bench-compare bench-quick docs dist manifests deploy-check screenshots clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -56,7 +56,11 @@ dist: $(READY) $(TOOLS)/.ready ## wheel and sdist in dist/, checked as a package
 	@$(TOOLS)/twine check --strict $(DIST)/*.whl $(DIST)/*.tar.gz
 
 manifests: ## deploy/kubernetes anew from the chart (needs helm)
-	@helm template dynaview deploy/helm/dynaview --namespace dynaview --kube-version 1.31.0 > deploy/kubernetes/dynaview.yaml
+	@PATH=$(CURDIR)/.venv/validators/bin:$$PATH helm template dynaview deploy/helm/dynaview --namespace dynaview --kube-version 1.31.0 > deploy/kubernetes/dynaview.yaml
+
+deploy-check: $(READY) $(TOOLS)/.ready ## all that deploy/ holds, by the validators of its kinds (helm, promtool, actionlint, …)
+	@.ci/validators
+	@$(BIN)/pytest -q tests/packaging/test_deploy.py tests/packaging/test_validators.py
 
 screenshots: $(READY) ## the pictures of the page in docs/images (needs Chromium)
 	@$(BIN)/python -m tests.views.http.browser.screenshots

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -57,3 +58,18 @@ def tools(clone: Clone) -> Path:
             pytest.fail(f"needs the tools of requirements-tools.txt: {done.stderr}", pytrace=False)
         pytest.skip(f"needs the tools of requirements-tools.txt: {done.stderr.splitlines()[-1]}")
     return folder
+
+
+def run(*command: str | Path, cwd: Path, given: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a validator; `given` is its standard input."""
+    words = [str(word) for word in command]
+    return subprocess.run(words, cwd=cwd, input=given, capture_output=True, text=True, timeout=120, check=False)
+
+
+def validator(name: str) -> str:
+    """A validator of this machine, or one that ``.ci/validators`` has brought; without it the test is skipped and says
+    so."""
+    found = shutil.which(name) or shutil.which(name, path=Path(__file__).parents[2] / ".venv" / "validators" / "bin")
+    if found is None:
+        pytest.skip(f"needs {name}: .ci/validators brings it where it can be had")
+    return found

@@ -1,11 +1,9 @@
-"""What deploy/ holds, by the validator of its own kind where that is there, and by what dynaview is."""
+"""What deploy/ holds, by what dynaview is; validators of its kinds look at it in `test_validators`."""
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from dynaview.views.states import ViewState
 from tests.views.http.conftest import Served
 
 from . import command_lines
-from .conftest import Clone
+from .conftest import Clone, run, validator
 
 CHART = Path("deploy/helm/dynaview")
 
@@ -30,24 +28,9 @@ FOR = ("--namespace", "dynaview", "--kube-version", "1.31.0")
 """As `make manifests` calls helm."""
 
 
-def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a validator."""
-    return subprocess.run(
-        [str(word) for word in command], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
-    )
-
-
-def tool(name: str) -> str:
-    """A validator of this machine; without it the test is skipped and says so."""
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"needs {name} on the PATH")
-    return found
-
-
 def template(clone: Clone, *options: str) -> list[dict[str, Any]]:
     """What the chart makes of values."""
-    done = run(tool("helm"), "template", "dynaview", CHART, *FOR, *options, cwd=clone.root)
+    done = run(validator("helm"), "template", "dynaview", CHART, *FOR, *options, cwd=clone.root)
     assert done.returncode == 0, done.stderr
     return [each for each in yaml.safe_load_all(done.stdout) if each]
 
@@ -70,11 +53,6 @@ def of_kind(manifests: list[dict[str, Any]], kind: str) -> dict[str, Any]:
 
 def test_the_manifests_are_what_the_chart_makes(clone: Clone, manifests: list[dict[str, Any]]) -> None:
     assert template(clone) == manifests, "make manifests"
-
-
-def test_helm_finds_nothing_wrong_with_the_chart(clone: Clone) -> None:
-    done = run(tool("helm"), "lint", "--strict", CHART, cwd=clone.root)
-    assert done.returncode == 0, done.stdout
 
 
 def test_the_default_values_are_what_their_schema_allows(clone: Clone) -> None:
@@ -148,7 +126,7 @@ def test_several_pods_share_a_control_store_in_postgres(clone: Clone) -> None:
     pod = of_kind(made, "Deployment")["spec"]["template"]["spec"]
     assert "CONTROL_URL" not in json.dumps(pod)
     assert not [each for each in made if each["kind"] == "PersistentVolumeClaim"]
-    refused = run(tool("helm"), "template", "x", CHART, *FOR, "--set", "replicas=3", cwd=clone.root)
+    refused = run(validator("helm"), "template", "x", CHART, *FOR, "--set", "replicas=3", cwd=clone.root)
     assert refused.returncode != 0
     assert "replicas" in refused.stderr
 
@@ -192,19 +170,6 @@ def test_every_command_in_it_is_one_that_there_is(clone: Clone, manifests: list[
     assert len(ours) == 6
     for line in ours:
         assert wrong_in(line) is None, line
-
-
-# systemd
-
-
-def test_systemd_finds_nothing_wrong_with_the_unit(clone: Clone, tmp_path: Path) -> None:
-    analyze = tool("systemd-analyze")
-    unit = (clone.root / "deploy/systemd/dynaview.service").read_text()
-    (tmp_path / "dynaview.service").write_text(unit.replace("/opt/dynaview/bin/dynaview", "/bin/true"))
-    done = run(analyze, "verify", "--man=no", tmp_path / "dynaview.service", cwd=tmp_path)
-    assert "dynaview.service" not in done.stderr, done.stderr
-    level = run(analyze, "security", "--offline=yes", "--threshold=25", tmp_path / "dynaview.service", cwd=tmp_path)
-    assert level.returncode == 0, level.stdout[-300:]
 
 
 # IAM
@@ -272,13 +237,6 @@ def test_alerts_say_what_to_do_with_commands_that_exist(clone: Clone) -> None:
             assert wrong_in(f"{command} some_view") is None
 
 
-def test_promtool_accepts_the_alerts_and_their_tests_pass(clone: Clone) -> None:
-    promtool, folder = tool("promtool"), clone.root / "deploy/prometheus"
-    for command in (("check", "rules", "alerts.yaml"), ("test", "rules", "alerts_test.yaml")):
-        done = run(promtool, *command, cwd=folder)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-
 def test_every_alert_is_tested_for_silence(clone: Clone) -> None:
     folder = clone.root / "deploy/prometheus"
     alerts = {
@@ -301,27 +259,3 @@ def test_panels_of_the_dashboard_stand_beside_each_other(clone: Clone) -> None:
         assert at["x"] + at["w"] <= 24
         taken |= cells
     assert len({panel["id"] for panel in panels}) == len(panels)
-
-
-# Packages and workflows, by tools of an environment of their own
-
-
-def make(clone: Clone, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run make in the checkout."""
-    return run("make", *words, cwd=clone.root)
-
-
-def test_packages_are_as_an_index_wants_them(clone: Clone, tools: Path, tmp_path: Path) -> None:
-    assert (tools / "twine").is_file()
-    done = make(clone, "dist", f"DIST={tmp_path}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert sorted(path.suffix for path in tmp_path.iterdir() if path.name != ".gitignore") == [".gz", ".whl"]
-
-
-def test_the_workflow_is_one_of_github(clone: Clone, tools: Path) -> None:
-    checked = run(
-        tools / "check-jsonschema",
-        *("--builtin-schema", "vendor.github-workflows", "deploy/github/dynaview.yml"),
-        cwd=clone.root,
-    )
-    assert checked.returncode == 0, checked.stdout
