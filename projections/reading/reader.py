@@ -29,7 +29,7 @@ from dynaview.projections.reading.addresses import (
 )
 from dynaview.projections.reading.document import Document
 from dynaview.projections.reading.python import Declared, Function
-from dynaview.projections.reading.schema import SINK_SCHEMES
+from dynaview.projections.reading.schema import SINK_OPTIONS, SINK_SCHEMES
 from dynaview.projections.reading.section import Section
 from dynaview.projections.reading.shape import check
 from dynaview.projections.reading.variables import with_variables
@@ -157,12 +157,7 @@ def _sink(
         return None
     kind: SinkKind = kinds[0]
     url = _substituted(section, kind, environ)
-    options = {key: section.get(key) for key in ("verify", "timeout") if section.get(key) is not None}
-    if "timeout" in options:
-        options["timeout"] = float(options["timeout"])
-    ca_file = _substituted(section, "ca_file", environ)
-    if ca_file:
-        options["ca_file"] = posixpath.join(folder(section.document.file), ca_file)
+    options = _sink_options(section, kind, environ, folder(section.document.file))
     if url is not None and not url.strip() and (said := emptied(section.text(kind) or "", environ)):
         section.problem(f"the URL is empty{said}: set it to the store's URL", kind)
     elif url is not None:
@@ -172,6 +167,23 @@ def _sink(
             section.problem(str(error), kind)
     # A sink whose URL is missing still tells of which kind its views are.
     return SinkDeclaration(name, kind, url or "", safe_url(url or ""), options, section.at())
+
+
+def _sink_options(section: Section, kind: SinkKind, environ: Mapping[str, str], folder: str) -> dict[str, Any]:
+    """What stands beside a sink's URL; what nothing is said of is left out."""
+    for key, kinds in SINK_OPTIONS.items():
+        if section.has(key) and kind not in kinds:
+            section.problem(f"{kind} does not know it: it is for {' and '.join(kinds)}", key)
+    taken = ("verify", "timeout", "auth", "service")
+    options = {key: section.get(key) for key in taken if section.get(key) is not None}
+    if "timeout" in options:
+        options["timeout"] = float(options["timeout"])
+    if region := _substituted(section, "region", environ):
+        options["region"] = region
+    for key in ("ca_file", "client_cert_file", "client_key_file"):
+        if file := _substituted(section, key, environ):
+            options[key] = posixpath.join(folder, file)
+    return options
 
 
 def _control(

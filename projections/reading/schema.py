@@ -30,6 +30,15 @@ SINK_SCHEMES = {
 }
 """Kinds of sinks and how their URLs begin."""
 
+SINK_OPTIONS = {
+    "auth": ("opensearch", "postgres"),
+    "region": ("opensearch", "postgres"),
+    "service": ("opensearch",),
+    "client_cert_file": ("opensearch",),
+    "client_key_file": ("opensearch",),
+}
+"""Keys of a sink that not every kind has, and the kinds that do."""
+
 INDEX_METHODS = ("btree", "hash", "gin", "gist", "brin", "spgist")
 
 
@@ -87,6 +96,23 @@ def _sink() -> Schema:
                 "postgres": _text('URL of PostgreSQL: postgresql://host:5432/name; best "${DATABASE_URL}".'),
                 "ca_file": _text("File with the certificates to trust, relative to this file."),
                 "verify": _boolean("Whether the server's certificate is checked. Default: true."),
+                "client_cert_file": _text(
+                    "OpenSearch: file with the certificate to show to the server, relative to this file."
+                ),
+                "client_key_file": _text("OpenSearch: file with its key, where that is another one."),
+                "auth": {
+                    "description": "How to say who one is, in place of a password: aws takes the AWS credentials that "
+                    "boto3 finds. OpenSearch: requests are signed. Postgres: RDS's tokens.",
+                    "type": "string",
+                    "enum": ["aws"],
+                },
+                "region": _string("AWS region of the store. Default: what its host says."),
+                "service": {
+                    "description": "OpenSearch: es for a domain of OpenSearch Service, aoss for a collection of "
+                    "Serverless. Default: what its host says.",
+                    "type": "string",
+                    "enum": ["es", "aoss"],
+                },
                 "timeout": {
                     "description": "Seconds to wait for a connection or an answer.",
                     "type": "number",

@@ -9,7 +9,7 @@ import msgspec
 from dynaview.projections.columns import Columns
 from dynaview.projections.rows import RowKey, Write
 from dynaview.sinks.opensearch.client import Connection, path
-from dynaview.sinks.opensearch.errors import Answered, ItemError, of_answer, passes, rejection
+from dynaview.sinks.opensearch.errors import Answered, ItemError, passes, rejection
 from dynaview.sinks.opensearch.guard import Memory, Odds, Position, Verdict, certain, decide, resulting, unchanged
 from dynaview.sinks.opensearch.limits import LIMITS, Limits
 from dynaview.sinks.opensearch.values import Control, Documents, Unstorable, key, keys, version_of
@@ -284,7 +284,7 @@ class Bulk:
         return conflicts
 
     def _failed(self, status: int, error: ItemError) -> SinkError:
-        return of_answer(status, error.type, "", self._connection.place, self._doing, self._readers)
+        return self._connection.failed(status, error.type, self._doing, self._readers)
 
     def _milliseconds(self) -> int:
         return self._connection.milliseconds(self._readers)

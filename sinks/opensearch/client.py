@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from opensearchpy import OpenSearch, Urllib3HttpConnection
-from opensearchpy.exceptions import ImproperlyConfigured, OpenSearchException
+from opensearchpy.exceptions import ImproperlyConfigured, OpenSearchException, TransportError
 from opensearchpy.serializer import Serializer
 
 from dynaview.projections.urls import host_of, refuse_tls_options
-from dynaview.sinks.opensearch.errors import translated
-from dynaview.sinks.port import SinkRefused, SinkUnavailable
+from dynaview.sinks.opensearch.access import Access
+from dynaview.sinks.opensearch.errors import of_answer, translated
+from dynaview.sinks.port import SinkError, SinkRefused, SinkUnavailable
 
 TIMEOUT = 30.0
 """Seconds to wait for an answer where the declaration says nothing."""
@@ -61,15 +61,7 @@ class Connection:
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         self.place = f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}"
         """The URL without credentials, for messages."""
-        settings: dict[str, Any] = {}
-        if parts.username is not None:
-            settings["http_auth"] = (unquote(parts.username), unquote(parts.password or ""))
-        if parts.scheme == "https":
-            settings |= {"use_ssl": True, "ssl_show_warn": False, "verify_certs": options.get("verify", True)}
-            if options.get("ca_file"):
-                settings["ca_certs"] = str(options["ca_file"])
-                if not Path(settings["ca_certs"]).is_file():
-                    raise ValueError(f"there is no ca_file {settings['ca_certs']}")
+        self._access = Access(parts, options)
         try:
             self._client = OpenSearch(
                 hosts=[{"host": parts.hostname, "port": port, "url_prefix": parts.path.strip("/")}],
@@ -78,7 +70,7 @@ class Connection:
                 timeout=self.timeout,
                 max_retries=0,
                 pool_maxsize=_POOL,
-                **settings,
+                **self._access.settings,
             )
         except (ImproperlyConfigured, OSError) as error:
             raise ValueError(f"the TLS options of OpenSearch at {self.place} cannot be used: {error}") from error
@@ -101,12 +93,29 @@ class Connection:
 
         Raises `SinkError`.
         """
+        signed = self._access.credentials and self._access.credentials.get_frozen_credentials()
         try:
-            answer = self._client.transport.perform_request(method, path, params=params, body=body)
+            try:
+                answer = self._client.transport.perform_request(method, path, params=params, body=body)
+            except TransportError as error:
+                # Nothing of the request was done.
+                if signed is None or error.status_code not in (401, 403) or not self._renewed(signed):
+                    raise
+                answer = self._client.transport.perform_request(method, path, params=params, body=body)
         except OpenSearchException as error:
             # The library's text may quote row values, so it is not kept as the cause.
-            raise translated(error, self.place, doing, index, self.timeout, show) from None
+            raise translated(error, self.place, doing, self.timeout, show, self._remedy(index)) from None
         return str(answer)
+
+    def _renewed(self, signed: Any) -> bool:
+        return self._access.credentials is not None and self._access.credentials.renewed(signed)
+
+    def _remedy(self, index: str) -> Callable[[], str]:
+        return lambda: self._access.remedy(index)
+
+    def failed(self, status: int, type: str, doing: str, index: str) -> SinkError:
+        """The port's error for what an answer says of one of its rows."""
+        return of_answer(status, type, "", self.place, doing, self._remedy(index))
 
     def ask(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -73,11 +74,16 @@ def rights(index: str) -> str:
     )
 
 
-def translated(error: Exception, place: str, doing: str, index: str, timeout: float, show: bool) -> SinkError:
-    """The port's error for what the client raised. `show`: no row was in the request, so its reason may be shown."""
+def translated(
+    error: Exception, place: str, doing: str, timeout: float, show: bool, remedy: Callable[[], str]
+) -> SinkError:
+    """The port's error for what the client raised. `show`: no row was in the request, so its reason may be shown.
+    `remedy` is for what the store does not allow."""
     if isinstance(error, ConnectionTimeout):
         return SinkUnavailable(f"OpenSearch at {place} did not answer within {timeout:g} s while {doing}")
     if isinstance(error, Unreachable):
+        if isinstance(error.info, SinkError):  # credentials, which the signer asked for
+            return error.info
         if _distrusted(error.info):
             return SinkRefused(
                 f"the certificate of OpenSearch at {place} is not trusted: name the file of its authority as ca_file"
@@ -86,16 +92,16 @@ def translated(error: Exception, place: str, doing: str, index: str, timeout: fl
     if not isinstance(error, TransportError) or not isinstance(error.status_code, int):
         return SinkUnavailable(f"OpenSearch at {place} gave no readable answer ({_name(error)}) while {doing}")
     type, reason = _said(error)
-    return of_answer(error.status_code, type, reason if show else "", place, doing, index)
+    return of_answer(error.status_code, type, reason if show else "", place, doing, remedy)
 
 
-def of_answer(status: int, type: str, reason: str, place: str, doing: str, index: str) -> SinkError:
-    """The port's error for an HTTP status and an error type that OpenSearch answered."""
+def of_answer(status: int, type: str, reason: str, place: str, doing: str, remedy: Callable[[], str]) -> SinkError:
+    """The port's error for an HTTP status and an error type that OpenSearch answered; `remedy` says what to grant."""
     what = type or f"status {status}"
     if passes(status, type):
         return SinkUnavailable(f"OpenSearch at {place} cannot do it now ({what}) while {doing}")
     if status in (401, 403):
-        return SinkRefused(f"OpenSearch at {place} does not allow {doing} ({what}): {rights(index)}")
+        return SinkRefused(f"OpenSearch at {place} does not allow {doing} ({what}): {remedy()}")
     if type == "index_not_found_exception":
         return IndexMissing(f"OpenSearch at {place} has no index for {doing}: {ANEW}")
     said = f"{what}: {reason}" if reason else what
@@ -125,13 +131,20 @@ def _said(error: TransportError) -> tuple[str, str]:
     info = error.info if len(error.args) > 2 else None
     said: Any = info.get("error") if isinstance(info, dict) else None
     if not isinstance(said, dict):
-        return "", ""
+        return _of_aws(info), ""
     causes = [said]
     while isinstance(causes[-1].get("caused_by"), dict):
         causes.append(causes[-1]["caused_by"])
     type = said.get("type")
     reasons = dict.fromkeys(str(cause["reason"]) for cause in causes if cause.get("reason"))
     return type if isinstance(type, str) else "", "; ".join(reasons)
+
+
+def _of_aws(info: Any) -> str:
+    """What AWS says in place of OpenSearch, which has not seen the request: "User: … is not authorized to perform: …".
+    Where a signature is wrong, more lines follow, with the request's headers in them."""
+    said = (info.get("message") or info.get("Message")) if isinstance(info, dict) else None
+    return said.strip().partition("\n")[0][:400].rstrip(". ") if isinstance(said, str) else ""
 
 
 def _distrusted(cause: object) -> bool:

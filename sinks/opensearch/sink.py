@@ -20,8 +20,9 @@ FULL = 85
 class OpenSearchSink:
     """One OpenSearch cluster (see `dynaview.sinks.port.Sink`).
 
-    `url` is ``http[s]://[user:password@]host[:port][/prefix]``; `options` are ``timeout`` (seconds), and for https
-    ``ca_file`` and ``verify``. Raises ValueError where these make no sense.
+    `url` is ``http[s]://[user:password@]host[:port][/prefix]``; `options` are ``timeout`` (seconds), for https
+    ``ca_file``, ``verify``, ``client_cert_file`` and ``client_key_file``, and where requests are to be signed for AWS
+    ``auth``, ``service`` and ``region``. Raises ValueError where these make no sense.
     """
 
     in_place = False

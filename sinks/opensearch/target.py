@@ -17,7 +17,7 @@ from dynaview.projections.rows import Layout, RowKey, Write
 from dynaview.sinks.opensearch.bulk import Bulk, fault
 from dynaview.sinks.opensearch.canonical import canonical, canonical_of, owned_canonical
 from dynaview.sinks.opensearch.client import Connection, path
-from dynaview.sinks.opensearch.errors import IndexMissing, ItemError, of_answer
+from dynaview.sinks.opensearch.errors import IndexMissing, ItemError
 from dynaview.sinks.opensearch.generation import LIVE, Generation
 from dynaview.sinks.opensearch.limits import LIMITS, Limits
 from dynaview.sinks.opensearch.values import (
@@ -288,14 +288,7 @@ class OpenSearchTarget:
         return [rows.get(row) for row in keys]
 
     def _failed(self, bulk: Bulk, error: ItemError) -> SinkError:
-        failure = of_answer(
-            0,
-            error.type,
-            "",
-            self._connection.place,
-            f"reading {self._generation.index}",
-            self._generation.readers,
-        )
+        failure = self._connection.failed(0, error.type, f"reading {self._generation.index}", self._generation.readers)
         if isinstance(failure, IndexMissing):
             self._leave(bulk)
         return failure

@@ -178,7 +178,10 @@ def test_every_command_in_it_is_one_that_there_is(clone: Clone, manifests: list[
 def test_the_policies_are_those_of_the_page_of_rights(clone: Clone) -> None:
     page = (clone.root / "docs" / "rights.md").read_text()
     blocks = re.findall(r"^```json\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
-    files = [(clone.root / "deploy/iam" / f"{name}.json").read_text() for name in ("follow", "enable", "export")]
+    files = [
+        (clone.root / "deploy/iam" / f"{name}.json").read_text()
+        for name in ("follow", "enable", "export", "opensearch")
+    ]
     assert files == blocks
     assert len([*(clone.root / "deploy/iam").iterdir()]) == len(files)
     for text in files:

@@ -39,11 +39,21 @@ def blocks(clone: Clone, language: str) -> list[str]:
 
 def test_the_policies_name_exactly_what_is_called(clone: Clone) -> None:
     policies = [json.loads(block) for block in blocks(clone, "json")]
-    allowed = [action for policy in policies for each in policy["Statement"] for action in each["Action"]]
+    stores = ("es:", "aoss:", "rds-db:", "elasticache:")
+    granted = [action for policy in policies for each in policy["Statement"] for action in each["Action"]]
+    allowed = [action for action in granted if not action.startswith(stores)]
     text = "".join(path.read_text() for path in (clone.root / "sources").glob("*.py"))
     called = set(re.findall(r'"((?:Describe|Get|Update|Batch)[A-Z][A-Za-z]+|Scan|ListObjectsV2)"', text))
     of_s3 = {"GetObject": "s3:GetObject", "ListObjectsV2": "s3:ListBucket"}
     assert sorted(allowed) == sorted(of_s3.get(each, f"dynamodb:{each}") for each in called)
+
+
+def test_the_methods_of_opensearch_are_those_that_are_used(clone: Clone) -> None:
+    policies = [json.loads(block) for block in blocks(clone, "json")]
+    granted = {action for policy in policies for each in policy["Statement"] for action in each["Action"]}
+    text = "".join(path.read_text() for path in (clone.root / "sinks/opensearch").glob("*.py"))
+    used = {f"es:ESHttp{method.capitalize()}" for method in re.findall(r'"(GET|HEAD|POST|PUT|DELETE)"', text)}
+    assert used == {action for action in granted if action.startswith("es:")}
 
 
 def test_the_role_of_opensearch_is_that_of_its_errors(clone: Clone) -> None:

@@ -293,6 +293,23 @@ def test_a_missing_certificate_is_told(problems: Callable[..., list[str]]) -> No
     assert problem == "dynaview.yaml:5: sinks.search: ca_file: there is no file certs/ca.pem"
 
 
+def test_how_a_store_is_told_who_one_is(load_text: Load, problems: Callable[..., list[str]]) -> None:
+    signed = "auth: aws, service: es, region: '${PREFIX:-eu-west-1}'"
+    text = TEXT.replace("${OPENSEARCH_URL}", "https://search.example.com")
+    text = text.replace("ca_file: certs/ca.pem, verify: true", signed)
+    assert load_text(text).sinks["search"].options == {
+        "auth": "aws",
+        "service": "es",
+        "region": "eu-west-1",
+    }
+    (problem,) = problems(text.replace("service: es, region: '${PREFIX:-eu-west-1}'", "service: es"))
+    assert problem.startswith("dynaview.yaml:5: sinks.search: auth: aws: the host does not tell region")
+    (problem,) = problems(text.replace("service: es, region: '${PREFIX:-eu-west-1}'", "service: ses"))
+    assert "sinks.search.service" in problem
+    (problem,) = problems(TEXT.replace("ca_file: certs/ca.pem, ", "").replace("timeout: 2.5", "client_cert_file: x"))
+    assert problem.endswith("sinks.cache.client_cert_file: redis does not know it: it is for opensearch")
+
+
 def test_one_column_of_a_key_needs_no_list(load_text: Load) -> None:
     text = TEXT.replace("ca_file: certs/ca.pem, ", "").replace("key: [order_id, sku]", "key: sku")
     view = load_text(text).views["order_lines"]

@@ -30,6 +30,7 @@ DROP = Answer(0)
 """The connection breaks."""
 
 Script = Callable[[str, str, bytes], "Answer | None"]
+Gate = Callable[[str, str, bytes, dict[str, str]], "Answer | None"]
 
 
 @dataclass
@@ -40,11 +41,15 @@ class Line:
     server: str
     before: Script = field(default=lambda *_: None)
     after: Script = field(default=lambda *_: None)
+    gate: Gate = field(default=lambda *_: None)
+    """Sees the headers too, before `before`."""
     url: str = ""
     seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
 
     def pass_on(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
         self.seen.append((method, path, headers))
+        if (answer := self.gate(method, path, body, headers)) is not None:
+            return answer
         if (answer := self.before(method, path, body)) is not None:
             return answer
         address = urlsplit(self.server)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
-import shutil
 import ssl
-import subprocess
 import threading
 import traceback
 from collections.abc import Callable
@@ -257,20 +255,6 @@ def test_rows_never_reach_the_logs(
 
 
 # TLS
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 that nobody knows, with its key in the same file."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs the openssl command")
-    folder = tmp_path_factory.mktemp("tls")
-    key, made = folder / "key.pem", folder / "certificate.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"{key}", "-out", f"{made}"]
-    subprocess.run(command, check=True, capture_output=True)
-    made.write_text(made.read_text() + key.read_text())
-    return made
 
 
 def test_certificates_are_checked(opensearch_url: str, certificate: Path) -> None:
