@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sqlite3
 import sys
@@ -101,8 +102,12 @@ def main() -> None:
     )
     declared = declared.replace("{", "{{").replace("}", "}}").replace("CONTROL", "{control}")
     PICTURES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, browser.browser(executable) as running:
-        served = Served(Path(folder), declared=declared)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.chdir(folder),  # the page shows where the declaration is: of somebody, not of this machine
+        browser.browser(executable) as running,
+    ):
+        served = Served(Path(), declared=declared)
         try:
             stage(served)
             move(served, 0)
