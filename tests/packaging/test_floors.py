@@ -11,6 +11,7 @@ import pytest
 from tests.packaging.test_rooms import ROOT
 
 VIEWS = """
+    entry
     cli
     demo
     http telemetry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 
 import click
@@ -76,7 +77,11 @@ def main() -> None:
 
         signals.install()
     try:
+        # What came since the process began is heard now, see `dynaview.views.entry`.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
         sys.exit(cli.main(standalone_mode=False))
+    except KeyboardInterrupt:  # before click could hear of it
+        sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

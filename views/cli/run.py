@@ -201,7 +201,11 @@ def _end(server: Server | None, serving: Threads) -> None:
 
 def _become_parent(workers: int, options: Sequence[str], listening: socket.socket | None) -> NoReturn:
     """Go on as a small process (see `dynaview.views.workers.supervisor`) that runs this command so many times. A socket
-    for HTTP is theirs together: each answers for all. So are the pages that they have read."""
+    for HTTP is theirs together: each answers for all. So are the pages that they have read. A signal that has come is
+    obeyed, and one that comes on the way is the parent's."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    if signals.ENDED.is_set():
+        sys.exit(0)
     kept = [str(make_file())]
     options = [*options, "--pages", *kept]
     if listening is not None:

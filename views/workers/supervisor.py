@@ -72,6 +72,8 @@ class ProcessSupervisor:
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled)
+        # They were held back while this process began; workers must not inherit that.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
         while True:
             self._look()
             if self._ending is None:
