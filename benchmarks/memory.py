@@ -31,7 +31,8 @@ from dynaview.projections.rows import Write
 from dynaview.sinks.port import APPLIED, STALE, ConditionalWrite, Foreign, Outcome, RefusedRow, Target
 from dynaview.sources.port import Page
 from dynaview.views.streaming.generation_writer import GenerationWriter
-from dynaview.views.streaming.pipeline import PipelineContext, PipelinePlan, ViewPipeline
+from dynaview.views.streaming.pipeline import PipelineContext, ViewPipeline
+from dynaview.views.streaming.plan import PipelinePlan
 from dynaview.views.streaming.signals import ReaderSignals
 from dynaview.views.streaming.stream_reader import Follower
 

@@ -19,7 +19,8 @@ from dynaview.sources.port import Page, Shard, StreamReader
 from dynaview.views.control.records import Progress
 from dynaview.views.control.store import ControlStore
 from dynaview.views.streaming.generation_writer import GenerationWriter
-from dynaview.views.streaming.pipeline import PipelineContext, PipelinePlan, ViewPipeline
+from dynaview.views.streaming.pipeline import PipelineContext, ViewPipeline
+from dynaview.views.streaming.plan import PipelinePlan
 from dynaview.views.streaming.stream_reader import Follower
 
 _DEADLINE = 600.0

@@ -60,6 +60,9 @@ class SourceDeclaration:
     """How many may read a shard of its stream at a time, 1 or 2."""
     latency: float | None = None
     """Seconds after which a shard that was idle is read again at the latest; None where nothing is said."""
+    lambda_timeout: float | None = None
+    """Seconds that an invocation lasts at most of a Lambda function that writes the views too; None where there is
+    none."""
 
 
 @dataclass(frozen=True, slots=True)

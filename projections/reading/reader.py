@@ -43,6 +43,9 @@ MOST_LATENCY = 10.0
 """Bounds of a source's latency in seconds. Below, idle shards would be read all the time; above, the watermark of an
 idle view would be minutes old."""
 
+LEAST_LAMBDA, MOST_LAMBDA = 1.0, 900.0
+"""Bounds of a Lambda function's timeout in seconds (AWS's)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -146,7 +149,10 @@ def _source(section: Section, name: str, environ: Mapping[str, str]) -> SourceDe
         section.problem(f"is empty{said}: name the DynamoDB table", "table")
     readers = section.get("readers")
     latency = quantity(section, "latency", partial(duration, least=LEAST_LATENCY, most=MOST_LATENCY))
-    return SourceDeclaration(name, table, region, endpoint, section.at(), 2 if readers is None else readers, latency)
+    invocation = quantity(section, "lambda_timeout", partial(duration, least=LEAST_LAMBDA, most=MOST_LAMBDA))
+    if readers is None:  # a Lambda function's event source mapping is one of the two that AWS allows
+        readers = 2 if invocation is None else 1
+    return SourceDeclaration(name, table, region, endpoint, section.at(), readers, latency, invocation)
 
 
 def _sink(

@@ -79,6 +79,9 @@ def _source() -> Schema:
                 "enum": [1, 2],
             },
             "latency": _duration("How soon a change is to be read from a shard that was idle. Default: 0.5 s."),
+            "lambda_timeout": _duration(
+                "The timeout of the Lambda function that writes the views of this table. Default: there is none."
+            ),
         },
         "A DynamoDB table. Credentials come from boto3's usual chain.",
         required=["table"],

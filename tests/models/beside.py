@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple, TypeAlias
 
-from tests.models.pipeline import Habits, Order, ViewPipeline, Write, pipeline_steps
+from tests.models.pipeline import Habits, Hand, Order, ViewPipeline, Write, pipeline_steps
 from tests.models.table import History, Value, changes, item, shown
 
 
@@ -44,6 +44,15 @@ class Rule(enum.Enum):
     ROLLBACK_HOLD = "a rollback waits until the watermark has passed that acknowledgement"
     NEW_NUMBER = "every rebuild takes a generation number that was never used"
     DROP_ACKNOWLEDGED = "a generation is dropped only when all workers have acknowledged not to write it"
+    INVOCATIONS_END = "an order is acknowledged only when invocations that know an older one have ended"
+    INVOCATIONS_LOOK = "an invocation reads the order when it begins"
+    INVOCATIONS_ABOVE = "an invocation writes no change that the watermark has passed"
+    INVOCATIONS_LATER = (
+        "an invocation writes the next generation once the watermark has passed what makes workers write it"
+    )
+    INVOCATIONS_HOLD = (
+        "the swap waits until the watermark has passed what invocations that write one generation may have"
+    )
 
 
 class Row(NamedTuple):
@@ -63,6 +72,7 @@ Phase = Literal[
     "turning to both",
     "scanning",
     "holding",
+    "holding for invocations",
     "swapping",  # in memory: the hold is over
     "swapped",  # in memory: not recorded yet
     "kept",
@@ -78,12 +88,24 @@ Phase = Literal[
 ]
 
 RECORDED: dict[Phase, Phase] = {
+    "holding for invocations": "holding",
     "swapping": "holding",
     "swapped": "holding",
     "swapping back": "holding for rollback",
     "swapped back": "holding for rollback",
 }
 """Where a new controller goes on after its predecessor died; everywhere else, where it was."""
+
+
+UNFILLED: tuple[Phase, ...] = ("made", "turning to both", "scanning")
+BUILDING: tuple[Phase, ...] = (
+    *UNFILLED,
+    "holding",
+    "holding for invocations",
+    "swapping",
+    "swapped",
+)
+"""While generation 2 is the next one on record."""
 
 
 class State(NamedTuple):
@@ -106,6 +128,12 @@ class State(NamedTuple):
     """Whether a second rebuild was begun, behind one that was cancelled or rolled back."""
     seen: int
     fault: str | None
+    invocation: Hand | None = None
+    """A change in the hands of an invocation of a Lambda function."""
+    cached: Order = (1,)
+    """The order that an execution environment has seen last, as far as one goes by that."""
+    both: int | None = None
+    """The change as of which all workers were known to write generation 2; None: they are not known to."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +144,8 @@ class SideBySide:
     without: Rule | None = None
     regrets: bool = False
     """Whether a rollback may be cancelled, too, and another rebuild begin where one was cancelled or rolled back."""
+    invoked: bool = False
+    """Whether invocations of a Lambda function write the view beside the workers."""
 
     @cached_property
     def _habits(self) -> Habits:
@@ -151,7 +181,13 @@ class SideBySide:
 
     def _quiet(self, state: State) -> bool:
         pipeline = state.pipeline
-        return pipeline.rests(len(state.history)) and pipeline.acknowledged(state.order) and state.late_page is None
+        rests = pipeline.rests(len(state.history)) and pipeline.acknowledged(state.order)
+        return rests and state.late_page is None and state.invocation is None
+
+    def _acknowledged(self, state: State) -> bool:
+        """Whether everybody who may write goes by the newest order."""
+        late = state.invocation is not None and state.invocation.order != state.order
+        return state.pipeline.acknowledged(state.order) and (not late or self.without is Rule.INVOCATIONS_END)
 
     def _steps(self, state: State) -> Iterator[tuple[str, State]]:
         if len(state.history) < self.changes:
@@ -160,16 +196,42 @@ class SideBySide:
         for text, pipeline, write in pipeline_steps(state.pipeline, len(state.history), state.order, self._habits):
             after = state._replace(pipeline=pipeline)
             yield text, after if write is None else self._written(after, write)
+        if self.invoked:
+            yield from self._invocations(state)
         yield from self._rebuild(state)
         yield from self._after_the_swap(state)
         yield from self._troubles(state)
+
+    # What invocations do: any change may come to one at any time, also again. It ends with the batch, or is killed
+
+    def _invocations(self, state: State) -> Iterator[tuple[str, State]]:
+        if (hand := state.invocation) is None:
+            order = state.cached if self.without is Rule.INVOCATIONS_LOOK else self._open(state)
+            above = 0 if self.without is Rule.INVOCATIONS_ABOVE else state.pipeline.saved
+            for version in range(above + 1, len(state.history) + 1) if order else ():
+                text = f"an invocation begins with change {version}, for {order}"
+                cached = self._open(state) if self.without is Rule.INVOCATIONS_LOOK else state.cached
+                yield text, state._replace(invocation=Hand(version, order, order), cached=cached)
+            return
+        yield "the invocation is killed", state._replace(invocation=None)
+        generation, *left = hand.left
+        after = state._replace(invocation=hand._replace(left=tuple(left)) if left else None)
+        text = f"an invocation writes change {hand.version} to {generation}"
+        yield text, self._written(after, Write(hand.version, generation, False))
+
+    def _open(self, state: State) -> Order:
+        """The generations that an invocation that begins now writes."""
+        if state.phase not in BUILDING or self.without is Rule.INVOCATIONS_LATER:
+            return state.order
+        opened = state.phase not in UNFILLED and state.both is not None and state.pipeline.saved >= state.both
+        return state.order if opened else tuple(each for each in state.order if each != 2)
 
     # What is written
 
     def _written(self, state: State, write: Write) -> State:
         old = state.slots[write.generation - 1]
         if old == GONE:
-            fault = None if write.late else "a worker in office writes to a generation that is not there"
+            fault = None if write.late else "somebody in office writes to a generation that is not there"
             return state._replace(fault=fault)
         if old is not None and write.version <= old.version and self.without is not Rule.GUARD:
             return state
@@ -198,8 +260,9 @@ class SideBySide:
                 yield "the controller begins to scan", state._replace(phase="scanning")
             case "made":
                 yield f"the controller turns the order to {both}", state._replace(order=both, phase="turning to both")
-            case "turning to both" if self.without is Rule.ALL_WRITE_BOTH or state.pipeline.acknowledged(state.order):
-                yield "the controller goes on", state._replace(phase="holding" if scan_first else "scanning")
+            case "turning to both" if self.without is Rule.ALL_WRITE_BOTH or self._acknowledged(state):
+                phase: Phase = "holding" if scan_first else "scanning"
+                yield "the controller goes on", state._replace(phase=phase, both=now)
             case "scanning" if state.page is None:
                 for moment in range(0 if self.without is Rule.STRONG_SCAN else now, now + 1):
                     yield f"the scan reads the item as of change {moment}", state._replace(page=moment)
@@ -209,7 +272,13 @@ class SideBySide:
                     after = after._replace(order=both, phase="turning to both")
                 yield f"the scan inserts what it read as of change {state.page}, and ends", after
             case "holding" if self._passed(state) or self.without is Rule.HOLD:
-                yield "the controller finds the watermark past the scan", state._replace(phase="swapping")
+                phase = "holding for invocations" if self.invoked else "swapping"
+                yield "the controller finds the watermark past the scan", state._replace(phase=phase, until=now)
+            case "holding for invocations" if self._passed(state) or self.without is Rule.INVOCATIONS_HOLD:
+                yield (
+                    "the controller finds the watermark past all that invocations had",
+                    state._replace(phase="swapping"),
+                )
             case "swapping":
                 yield "the controller swaps readers to 2", state._replace(published=2, phase="swapped")
             case "swapped":
@@ -231,7 +300,7 @@ class SideBySide:
 
     def _after_the_swap(self, state: State) -> Iterator[tuple[str, State]]:
         """The end of the previous generation, or the rollback to it."""
-        acknowledged = state.pipeline.acknowledged(state.order)
+        acknowledged = self._acknowledged(state)
         may_drop = acknowledged or self.without is Rule.DROP_ACKNOWLEDGED
         match state.phase:
             case "kept":
@@ -256,7 +325,7 @@ class SideBySide:
 
     def _troubles(self, state: State) -> Iterator[tuple[str, State]]:
         """What comes between: cancels, deaths of the controller, and what a replaced one does late."""
-        if state.phase in ("turning to both", "scanning", "holding") and (
+        if state.phase in (*UNFILLED[1:], "holding", "holding for invocations") and (
             state.published == 1 or self.without is Rule.CANCEL_ASKS_STORE
         ):
             yield "the rebuild is cancelled", state._replace(order=(1,), phase="cancelling", page=None)

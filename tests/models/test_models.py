@@ -43,6 +43,11 @@ BESIDE = {
     beside.Rule.ROLLBACK_HOLD: OLDER,
     beside.Rule.NEW_NUMBER: OLDER,
     beside.Rule.DROP_ACKNOWLEDGED: NOT_THERE,
+    beside.Rule.INVOCATIONS_END: NOT_THERE,
+    beside.Rule.INVOCATIONS_LOOK: OLDER,
+    beside.Rule.INVOCATIONS_ABOVE: OLDER,
+    beside.Rule.INVOCATIONS_LATER: OLDER,
+    beside.Rule.INVOCATIONS_HOLD: OLDER,
 }
 """What goes wrong without each rule of a rebuild beside the live view."""
 
@@ -108,11 +113,18 @@ def test_a_rebuild_beside_the_live_view_holds(changes: int, regrets: bool) -> No
     assert {(state.published, state.order) for state in explored.finished} == {(1, (1,)), (2, (2,))}
 
 
+def test_a_rebuild_beside_holds_where_invocations_write_too() -> None:
+    """The same where any change may be written again at any time, by invocations that know nothing of each other."""
+    explored = _holds(beside.SideBySide(2, invoked=True))
+    assert {(state.published, state.order) for state in explored.finished} == {(1, (1,)), (2, (2,))}
+
+
 @pytest.mark.parametrize("rule", BESIDE, ids=lambda rule: rule.name)
 def test_each_rule_of_a_rebuild_beside_is_needed(rule: beside.Rule) -> None:
     """Leaving it out gives a counterexample."""
     regrets = rule is beside.Rule.NEW_NUMBER
-    _breaks(lambda changes: beside.SideBySide(changes, rule, regrets), BESIDE[rule], rule.value)
+    invoked = rule.name.startswith("INVOCATIONS")
+    _breaks(lambda changes: beside.SideBySide(changes, rule, regrets, invoked), BESIDE[rule], rule.value)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ VIEWS = """
     entry
     cli
     demo
-    http telemetry
+    http telemetry aws_lambda
     daemon
     rebuild trace doctor
     verify

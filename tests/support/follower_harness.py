@@ -15,7 +15,8 @@ from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.generation_writer import GenerationWriter
-from dynaview.views.streaming.pipeline import PipelineContext, PipelinePlan, PipelineSettings, ViewPipeline
+from dynaview.views.streaming.pipeline import PipelineContext, PipelineSettings, ViewPipeline
+from dynaview.views.streaming.plan import PipelinePlan
 from dynaview.views.streaming.stored_generations import StoredGenerations
 from dynaview.views.streaming.stream_reader import Follower, FollowerSettings
 from dynaview.views.threads import Threads

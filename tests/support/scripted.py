@@ -331,6 +331,12 @@ class ScriptedTable(Calls):
                 listing = [shard for shard in listing if self._chance.random() >= self.flicker]
             return self.arrange(listing)
 
+    def held(self, arn: str) -> list[tuple[Shard, list[Record]]]:
+        """The shards of a stream with what each still holds, for whoever reads the stream on AWS's side of it."""
+        with self._lock:
+            stream = self._find(arn)
+            return [(shard, list(stream.shards[shard.id].records)) for shard in stream.listing()]
+
     def iterator(self, arn: str, shard_id: str, after: str | None) -> str:
         """What GetShardIterator answers."""
         with self._lock:

@@ -15,10 +15,9 @@ from dynaview.sources.errors import StreamGone
 from dynaview.views.control.records import ViewRecord
 from dynaview.views.daemon.retention import RetentionWatch
 from dynaview.views.daemon.table import KeptTable
-from dynaview.views.declarations.codec import encode
-from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.rebuild.scheduler import RebuildScheduler
 from dynaview.views.states import ViewState
+from dynaview.views.streaming.admission import registered
 from dynaview.views.streaming.factory import PipelineFactory
 from dynaview.views.streaming.pipeline import ViewPipeline
 from dynaview.views.streaming.stream_reader import Follower, FollowerSettings
@@ -182,13 +181,7 @@ class TablePipelines:
     def _register(self, view: ViewDeclaration, first: bool) -> ViewRecord:
         """The view's record, made where this is its first start. The `first` of several workers goes on where the last
         ones ended for a reason that a new start heals."""
-        mark, declaration = fingerprint(view, self._table.source.table), encode(view)
-        record = self._control.add_view(view.name, view.source, view.sink, mark, declaration=declaration)
-        self._control.redeclare(view.name, mark, declaration)  # what does not touch rows may have changed
-        stream = self.factory.description.stream_arn
-        if record.stream_arn is None and stream is not None:
-            self._control.set_stream(view.name, stream)
-            record = dataclasses.replace(record, stream_arn=stream)
+        record = registered(self._control, view, self._table.source.table, self.factory.description.stream_arn)
         if first and record.state.healed_by_start:
             self._control.states.set(view.name, ViewState.STARTING)
             record = dataclasses.replace(record, state=ViewState.STARTING, reason="")

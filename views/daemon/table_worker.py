@@ -71,6 +71,8 @@ class WorkerSettings:
     rebuild: RebuildSettings = field(default_factory=RebuildSettings)
     settling: SettlingPace = field(default_factory=SettlingPace)
     """Of dead letters that settle by themselves."""
+    heals: bool = True
+    """Whether a start tries again what a new start heals (see `ViewState.healed_by_start`)."""
     spans: Spans = field(default_factory=NoSpans)
     """What pages and batches are told to."""
 
@@ -361,7 +363,9 @@ class TableWorker:
         # Before records are read: from here on every revision of a view waits for this worker.
         first = not coordinator.join()
         factory = self._factory(description, coordinator)
-        pipelines = TablePipelines(self._kept, factory, coordinator, self._all_threads, first, self._settings.patience)
+        pipelines = TablePipelines(
+            self._kept, factory, coordinator, self._all_threads, first and self._settings.heals, self._settings.patience
+        )
         # Nothing below fails or is tried again.
         pipelines.start(self.pace())
         self._pipelines = pipelines
@@ -391,9 +395,11 @@ class TableWorker:
         self._threads.spawn(f"rebuilds-{self.source.name}", self._rebuilds.run)
 
     def _factory(self, description: TableDescription, coordinator: ShardCoordinator) -> PipelineFactory:
+        # Between two workers that a Lambda function is for a while, its other invocations write the views.
+        settings = dataclasses.replace(self._settings.pipeline, says_stopped=self.source.lambda_timeout is None)
         context = PipelineContext(
             self._control,
-            self._settings.pipeline,
+            settings,
             owner=coordinator,
             monitor=self,
             meters=self.meters,

@@ -174,15 +174,26 @@ class RebuildContext:
                 return
 
     def wait_written(self, view: str, check: Callable[[], None]) -> float:
-        """Wait until every live worker does what the view's revision asks; when that was, in seconds since 1970."""
+        """Wait until every live worker, and every invocation of a Lambda function, does what the view's revision asks;
+        when that was, in seconds since 1970.
+
+        Invocations say nothing: each reads the revision when it begins, so those that may know an older one have ended
+        once the function's timeout has passed. It is waited for behind the workers, so that what they were known to do
+        lies at least so long before the answer. Nobody knows an older revision than the first.
+        """
         subject = f"view {view}"
         revision = self.retry(lambda: self.record(view), subject).revision
         while True:
             check()
             taken = self.retry(lambda: self.control.adopted(view), subject)
             if all(taken.get(worker, -1) >= revision for worker in self.control.leases.sharing(view)):
-                return time.time()
+                break
             self.pause()
+        ended = time.monotonic() + (self.source.lambda_timeout or 0.0 if revision else 0.0)
+        while time.monotonic() < ended:
+            check()
+            self.pause()
+        return time.time()
 
 
 def finished(retrier: Retrier, act: Callable[[], T]) -> T:

@@ -1,15 +1,31 @@
-"""Whether a view may run as it is declared: against its table, its record, and what the stream still holds."""
+"""A view's record at its first start, and whether the view may run as it is declared: against its table, its record,
+and what the stream still holds."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping
 
 from dynaview.projections.declaration import ViewDeclaration
 from dynaview.sources.port import TableDescription
 from dynaview.views.control.records import Checkpoint, ViewRecord
+from dynaview.views.control.store import ControlStore
+from dynaview.views.declarations.codec import encode
+from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.reasons import RETENTION, gap_reason, moment, rebuild_hint, stream_gap
 from dynaview.views.states import ViewState
+
+
+def registered(control: ControlStore, view: ViewDeclaration, table: str, stream_arn: str | None) -> ViewRecord:
+    """The view's record, made where this is its first start. Raises `ControlUnavailable`."""
+    mark, declaration = fingerprint(view, table), encode(view)
+    record = control.add_view(view.name, view.source, view.sink, mark, declaration=declaration)
+    control.redeclare(view.name, mark, declaration)  # what does not touch rows may have changed
+    if record.stream_arn is None and stream_arn is not None:
+        control.set_stream(view.name, stream_arn)
+        record = dataclasses.replace(record, stream_arn=stream_arn)
+    return record
 
 
 def lost(

@@ -23,7 +23,8 @@ from dynaview.views.reasons import fault_reason
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.admission import changed, lost, of_another_table
 from dynaview.views.streaming.generation_writer import GenerationWriter
-from dynaview.views.streaming.pipeline import PipelineContext, PipelinePlan, PipelineSettings, ViewPipeline
+from dynaview.views.streaming.pipeline import PipelineContext, PipelineSettings, ViewPipeline
+from dynaview.views.streaming.plan import PipelinePlan
 from dynaview.views.streaming.stored_generations import Stored, StoredGenerations
 
 log = logging.getLogger(__name__)
@@ -64,19 +65,27 @@ class PipelineFactory:
         return self._restored(generation.declaration)
 
     def pipeline(self, view: ViewDeclaration, record: ViewRecord) -> ViewPipeline | None:
-        """The view's pipeline as its record says; None where it is paused or may not run, or an error that nobody
-        expected stands in its way: its state then says why. Raises `ControlUnavailable`."""
+        """The view's pipeline as its record says; None where there is none (see `plan`). Raises
+        `ControlUnavailable`."""
+        plan = self.plan(view, record)
+        if plan is None:
+            return None
+        return ViewPipeline(plan, dataclasses.replace(self.context, settings=self._settings(view)))
+
+    def plan(self, view: ViewDeclaration, record: ViewRecord) -> PipelinePlan | None:
+        """What is to be done for a view as its record says; None where it is paused or may not run, or an error that
+        nobody expected stands in its way: its state then says why. Raises `ControlUnavailable`."""
         if record.paused is not None:  # what it missed meanwhile is looked at when it goes on
             return None
         try:
-            return self._pipeline(view, record)
+            return self._plan(view, record)
         except (SourceError, ControlUnavailable):
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this view's alone (law 7)
             self._refuse(record, ViewState.FAILED, fault_reason(error))
             return None
 
-    def _pipeline(self, view: ViewDeclaration, record: ViewRecord) -> ViewPipeline | None:
+    def _plan(self, view: ViewDeclaration, record: ViewRecord) -> PipelinePlan | None:
         checkpoints = self._control.checkpoints(view.name)
         generations = {each.generation: each for each in self._control.generations(view.name)}
         mark = fingerprint(view, self._table)
@@ -117,8 +126,7 @@ class PipelineFactory:
             None if live is None else self._stored(live), [self._stored(each) for each in standing]
         )
         begun = max(generations[output.generation].created for output in outputs)
-        plan = PipelinePlan(record, outputs, checkpoints, stored, doing, view.on_gap, begun)
-        return ViewPipeline(plan, dataclasses.replace(self.context, settings=self._settings(view)))
+        return PipelinePlan(record, outputs, checkpoints, stored, doing, view.on_gap, begun)
 
     def _settings(self, view: ViewDeclaration) -> PipelineSettings:
         limits = view.dead_letters

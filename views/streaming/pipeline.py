@@ -18,22 +18,22 @@ from typing import Protocol, TypeVar
 
 from dynaview.projections.columns import Columns
 from dynaview.projections.rows import Write
-from dynaview.sinks.port import Outcome, SinkError, SinkRefused, Stored, Target
+from dynaview.sinks.port import Outcome, SinkError, Stored, Target
 from dynaview.views.control.errors import ControlUnavailable, LeaseLost, Superseded
 from dynaview.views.control.records import Checkpoint, DeadLetter, Part, Progress, ViewRecord
 from dynaview.views.control.store import ControlStore
 from dynaview.views.meters import Meters, kind_of
 from dynaview.views.policy import Backoff, Repeats, policy
-from dynaview.views.reasons import OnGap, fault_reason, gap_reason, moment, rebuild_hint, shard_gap
+from dynaview.views.reasons import fault_reason, gap_reason, moment, shard_gap
 from dynaview.views.spans import NoSpans, Spans
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.dead_letter_limit import DeadLetterLimit
-from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.inbox import Inbox
 from dynaview.views.streaming.offsets import Delivery
 from dynaview.views.streaming.ownership import ShardOwner, SoleOwner
+from dynaview.views.streaming.plan import PipelinePlan
+from dynaview.views.streaming.preparation import prepare
 from dynaview.views.streaming.signals import ReaderSignals
-from dynaview.views.streaming.stored_generations import StoredGenerations
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,8 @@ class PipelineSettings:
     """Dead letters within `letters_within` above which the pipeline stops (the batch in hand may add some)."""
     letters_within: float = 600.0
     """Seconds."""
+    says_stopped: bool = True
+    """Whether the view is said to be stopped when its last worker ends: not where others write it as well."""
 
 
 class ViewMonitor(Protocol):
@@ -73,24 +75,6 @@ class ViewMonitor(Protocol):
 
     def view_failed(self, view: str, state: ViewState, reason: str) -> None:
         """A view takes nothing any more, and says so itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class PipelinePlan:
-    """What the pipeline of a view has to do."""
-
-    record: ViewRecord
-    outputs: Sequence[GenerationWriter]
-    """The generations to write, in this order: what comes first never shows less than what comes after it."""
-    checkpoints: dict[str, Checkpoint]
-    """Where it begins, by shard."""
-    stored: StoredGenerations = field(default_factory=StoredGenerations)
-    doing: tuple[ViewState, str] = (ViewState.FOLLOWING, "")
-    """State and reason while all is well and the first fill is complete."""
-    on_gap: OnGap = "stop"
-    """What the declaration asks for when changes are lost."""
-    begun: float | None = None
-    """When the view was begun with all that the stream held then (seconds since 1970); None: now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +102,7 @@ class ViewPipeline:
         self.control = context.control
         self.settings = context.settings
         self.on_gap = plan.on_gap
-        self._stored = plan.stored
+        self._plan = plan
         self._doing = plan.doing
         self._signals = context.signals
         self._owner = context.owner
@@ -145,8 +129,8 @@ class ViewPipeline:
         self._committed = 0.0
         self._said: tuple[ViewState, str] | None = None
         self._filling = not self.record.filled
-        self.live = next((each for each in self.outputs if each.generation == self.record.generation), None)
-        """The output that readers see; None where it cannot be written any more."""
+        self.live = plan.live
+        """See `PipelinePlan.live`."""
         self._counted = self.live or self.outputs[0]
         for output in self.outputs:
             output.limit = self.settings.batch
@@ -227,7 +211,7 @@ class ViewPipeline:
             self.prepared.set()
 
     def _follow(self) -> None:
-        self._retry(self._prepare)
+        self._retry(lambda: prepare(self._plan, self.control, self.record.filled or bool(self.inbox.checkpoints)))
         self.prepared.set()
         while not self.stop.is_set():
             deliveries = self.inbox.take(self.settings.batch, self.settings.beat if self._committed else 0.05)
@@ -238,7 +222,7 @@ class ViewPipeline:
                 self._signals.made_room()
             self._commit_when_due(bool(deliveries))
         self._commit()
-        if self.failed is None and self._owner.alone:
+        if self.failed is None and self._owner.alone and self.settings.says_stopped:
             self._say(ViewState.STOPPED)
 
     def _stand_still(self) -> None:
@@ -247,33 +231,6 @@ class ViewPipeline:
         if self.failed is not None:
             with contextlib.suppress(Stopped, LeaseLost):
                 self._say(*self.failed)
-
-    def _prepare(self) -> None:
-        # What was written before is lost with it: to make it anew would let an empty view look complete (law 4).
-        begun = self.record.filled or bool(self.inbox.checkpoints)
-        if begun and (gone := self._stored.gone()) is not None:
-            raise SinkRefused(f"{gone}, and the rows of the view with it: bring it back, or {rebuild_hint(self.name)}")
-        for output in self.outputs:
-            if not output.claimed:
-                self._claim(output)
-            output.target.prepare(output.bulk)
-        # One may have been swapped in without a record of it: readers must not be sent back, to rows that lag behind.
-        if self.live is not None and (len(self.outputs) == 1 or self._stored.published() is None):
-            self.live.target.publish()
-
-    def _claim(self, output: GenerationWriter) -> None:
-        """Begin a generation that this control store has never made: nothing of the view may stand in the store. Rows
-        of another control store's would be taken for newer, or for complete, whatever the table says."""
-        if not self.control.is_claimed(self.name, output.generation):
-            found = self._stored.highest()
-            if found and not self.control.is_claimed(self.name, output.generation):  # by another worker meanwhile
-                raise SinkRefused(
-                    f"its store holds generation {found} of it, which this control store did not make: if another "
-                    f"dynaview keeps this view, give it another name and other keys, index or table; if its control "
-                    f"store was lost, {rebuild_hint(self.name)}"
-                )
-            self.control.claim(self.name, output.generation)
-        output.claimed = True
 
     def _trace(self, deliveries: Sequence[Delivery]) -> None:
         changes = sum(len(each.changes) for each in deliveries)

@@ -118,6 +118,7 @@ def test_one_scan_within_its_budget(
             "the fill",
             60,
         )
+        until(lambda: all(each.ended for each in daemon.control.rebuilds.all()), "its end to be recorded")
         rebuilds = daemon.control.rebuilds.all()
         shown: Mapping[str, Any] = {each["view"]: each for each in all_status(daemon.control)}
         for name, view in declaration.views.items():

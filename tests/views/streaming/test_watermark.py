@@ -18,7 +18,8 @@ from dynaview.views.control.store import ControlStore
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.offsets import Delivery
-from dynaview.views.streaming.pipeline import PipelineContext, PipelinePlan, PipelineSettings, ViewPipeline
+from dynaview.views.streaming.pipeline import PipelineContext, PipelineSettings, ViewPipeline
+from dynaview.views.streaming.plan import PipelinePlan
 from dynaview.views.streaming.shard_discovery import ShardDiscovery
 from tests.support.follower_harness import QUICK, FollowerHarness
 from tests.support.scripted import ScriptedTable

@@ -22,7 +22,8 @@ from dynaview.views.states import ViewState
 from dynaview.views.streaming.generation_writer import GenerationWriter
 from dynaview.views.streaming.offsets import START, Delivery
 from dynaview.views.streaming.ownership import SoleOwner
-from dynaview.views.streaming.pipeline import PipelineContext, PipelinePlan, PipelineSettings, ViewPipeline
+from dynaview.views.streaming.pipeline import PipelineContext, PipelineSettings, ViewPipeline
+from dynaview.views.streaming.plan import PipelinePlan
 from tests.support.cluster import Cluster, ClusterWorker
 from tests.support.cluster import cluster as made_cluster
 from tests.support.simple import SimpleBound, layout

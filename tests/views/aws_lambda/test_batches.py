@@ -1,0 +1,179 @@
+"""Batches of records become rows, wherever they fail in between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from dynaview.projections.rows import Write
+from dynaview.sinks.memory import MemoryTarget
+from dynaview.sinks.port import SinkUnavailable
+from dynaview.views.aws_lambda import table_views
+from dynaview.views.aws_lambda.events import EventRefused
+from dynaview.views.aws_lambda.function import NotDurable
+from dynaview.views.states import ViewState
+from tests.support.lambda_harness import LambdaHarness
+
+
+def item(number: int, **more: Any) -> dict[str, Any]:
+    return {"pk": f"p{number % 7}", "sk": str(number), "value": f"v{number}", **more}
+
+
+def test_records_become_rows(harness: LambdaHarness) -> None:
+    table, mapping = harness.table, harness.mapping()
+    for number in range(20):
+        table.put(item(number))
+    table.put(item(3, value="newer"))
+    table.delete(item(4))
+    mapping.drain()
+    assert len(harness.rows("reads")) == 19
+    assert harness.rows("reads")["p3", "3"]["value"] == "newer"
+    assert harness.rows("cards").keys() == {f"card:p{n % 7}:{n}" for n in range(20) if n != 4}
+    assert harness.record("cards").state is ViewState.FOLLOWING
+
+
+def test_a_pipe_brings_lists(harness: LambdaHarness) -> None:
+    mapping = harness.mapping(pipe=True)
+    harness.table.put(item(1))
+    mapping.drain()
+    assert harness.rows("reads").keys() == {("p1", "1")}
+
+
+def test_a_poison_change_is_a_dead_letter_and_holds_up_nothing(harness: LambdaHarness) -> None:
+    mapping = harness.mapping()
+    harness.table.put(item(1))
+    harness.table.put(item(2, value={"a": 1}))  # no text: no row can be made
+    harness.table.break_record(item(3))
+    harness.table.put(item(4))
+    mapping.drain(1)
+    assert harness.rows("reads").keys() == {("p1", "1"), ("p4", "4")}
+    letters = harness.control.dead_letters.find()
+    assert {(each.letter.view, each.letter.kind) for each in letters} >= {
+        ("reads", "projection"),
+        ("reads", "unreadable"),
+        ("cards", "unreadable"),
+    }
+    assert {each.letter.shard for each in letters} == {"lambda"}
+    known = len(letters)
+    mapping.replay(mapping.lane("shard-0"), 4)
+    mapping.drain(1)
+    assert len(harness.control.dead_letters.find()) == known, "what AWS repeats leaves no second letter"
+
+
+def down(target: MemoryTarget, writes: Sequence[Write]) -> None:
+    raise SinkUnavailable("scripted: down")
+
+
+def test_a_store_that_is_away_holds_the_batch_up(harness: LambdaHarness) -> None:
+    mapping = harness.mapping("reads")
+    harness.table.put(item(1))
+    harness.reads.trouble = down
+    with pytest.raises(NotDurable, match="view reads: scripted: down"):
+        harness.function("reads").handle(mapping.event(harness.records()), mapping.context)
+    assert harness.record("reads").state is ViewState.RETRYING
+    with pytest.raises(AssertionError, match="3 invocations"):
+        mapping.drain(3)
+    harness.reads.trouble = None
+    mapping.drain(1)
+    assert harness.rows("reads").keys() == {("p1", "1")}
+    assert harness.record("reads").state is ViewState.FOLLOWING
+
+
+def test_the_answer_names_the_first_record_that_is_not_durable(
+    harness: LambdaHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_views, "CHUNK", 3)
+    mapping = harness.mapping("reads")
+    sequences = [harness.table.put(item(number)) for number in range(10)]
+    written = 0
+
+    def full(target: MemoryTarget, writes: Sequence[Write]) -> None:
+        nonlocal written
+        written += len(writes)
+        if written > 6:
+            raise SinkUnavailable("scripted: full")
+
+    harness.reads.trouble = full
+    event = mapping.event(harness.records())
+    answer = harness.function("reads").handle(event, mapping.context)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": sequences[6]}]}
+    assert len(harness.rows("reads")) == 6
+    mapping.deliver(mapping.due()[0])
+    written, harness.reads.trouble = 0, None
+    mapping.drain(1)
+    assert len(harness.rows("reads")) == 10
+
+
+def test_time_that_runs_out_ends_the_batch_in_order(harness: LambdaHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_views, "CHUNK", 3)
+    mapping = harness.mapping("reads")
+    sequences = [harness.table.put(item(number)) for number in range(10)]
+    monkeypatch.setattr(time, "monotonic", clock := Clock())
+    harness.reads.trouble = lambda target, writes: clock.advance(20.0)
+    answer = harness.function("reads").handle(mapping.event(harness.records()), mapping.context)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": sequences[3]}]}
+
+
+class Clock:
+    """A monotonic clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_a_view_that_rounds_bring_on_holds_up_no_other_one(harness: LambdaHarness) -> None:
+    mapping = harness.mapping()
+    harness.table.put(item(1))
+    mapping.drain(1)
+    harness.reads.trouble = down
+    harness.table.put(item(2))
+    mapping.drain(1)
+    assert harness.rows("cards").keys() == {"card:p1:1", "card:p2:2"}
+    assert harness.rows("reads").keys() == {("p1", "1")}
+    harness.reads.trouble = None
+    assert all(each.current for each in harness.round())
+    assert harness.rows("reads").keys() == {("p1", "1"), ("p2", "2")}
+
+
+def test_a_fault_of_one_view_is_its_own(harness: LambdaHarness) -> None:
+    def odd(target: MemoryTarget, writes: Sequence[Write]) -> None:
+        raise RuntimeError("scripted")
+
+    mapping = harness.mapping()
+    harness.reads.trouble = odd
+    harness.table.put(item(1))
+    mapping.drain(1)
+    assert harness.record("reads").state is ViewState.FAILED
+    assert harness.rows("cards").keys() == {"card:p1:1"}
+
+
+def test_an_event_of_another_table_is_refused(harness: LambdaHarness) -> None:
+    mapping = harness.mapping()
+    harness.table.put(item(1))
+    event = mapping.event(harness.records())
+    other = mapping.arn.replace("table/shop", "table/other")
+    for record in event["Records"]:
+        record["eventSourceARN"] = other
+    with pytest.raises(EventRefused, match="table/other, which no source of"):
+        harness.function().handle(event, mapping.context)
+    for record in event["Records"]:
+        record["eventSourceARN"] = mapping.arn.replace("eu-west-1", "eu-central-1")
+    with pytest.raises(EventRefused, match=r"eu-central-1.*source shop \(.*\) is arn:aws:dynamodb:eu-west-1"):
+        harness.function().handle(event, mapping.context)
+
+
+def test_a_timeout_that_rebuilds_do_not_know_is_refused(harness: LambdaHarness) -> None:
+    mapping = harness.mapping()
+    harness.table.put(item(1))
+    mapping.context.seconds = 300.0
+    with pytest.raises(EventRefused, match=r"may run for 300 s.*lambda_timeout: 1s"):
+        harness.function().handle(mapping.event(harness.records()), mapping.context)
