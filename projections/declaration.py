@@ -49,10 +49,12 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class SourceDeclaration:
-    """A DynamoDB table. Credentials come from boto3's usual chain, never from the declaration."""
+    """A DynamoDB table. Credentials come from boto3's usual chain, never from the declaration, which may name the
+    profile or the role whose they are."""
 
     name: str
     table: str
+    """Its name or ARN."""
     region: str | None
     endpoint: str | None
     at: At
@@ -63,6 +65,16 @@ class SourceDeclaration:
     lambda_timeout: float | None = None
     """Seconds that an invocation lasts at most of a Lambda function that writes the views too; None where there is
     none."""
+    profile: str | None = None
+    """Of AWS's configuration files; None: whichever boto3 finds."""
+    role_arn: str | None = None
+    """A role to assume, of whichever account."""
+    external_id: str | None = field(default=None, repr=False)
+    """What the trust policy of the role asks for."""
+    fips: bool = False
+    """Whether endpoints with validated cryptography are asked."""
+    streams_endpoint: str | None = None
+    """In place of `endpoint`, for the stream."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,10 +94,10 @@ class CredentialsMissing(SourceError):
 class AccessDenied(SourceError):
     """The credentials lack `action`, the exact IAM action to grant, such as ``dynamodb:GetRecords``."""
 
-    def __init__(self, what: str, action: str, resource: str) -> None:
+    def __init__(self, what: str, action: str, resource: str, remedy: str | None = None) -> None:
         self.action = action
         self.resource = resource
-        super().__init__(what, f"grant {action} on {resource}")
+        super().__init__(what, f"grant {action} on {resource}" if remedy is None else remedy)
 
 
 class SourceRefused(SourceError):

@@ -25,6 +25,7 @@ import msgspec
 from botocore import xform_name
 from botocore.client import BaseClient
 from botocore.config import Config
+from botocore.credentials import CredentialResolver
 
 from dynaview.projections.urls import AddressError, host_of, safe_url
 from dynaview.sources.errors import (
@@ -101,8 +102,11 @@ def _carry_body(response_dict: dict[str, Any], customized_response_dict: dict[st
         response_dict["body"] = b"{}"
 
 
-def client_config(*, connections: int = 64, connect: float = 5.0, read: float = 30.0, attempts: int = 2) -> Config:
-    """What all clients share. `connections` bounds requests under way at once; `connect` and `read` are seconds."""
+def client_config(
+    *, connections: int = 64, connect: float = 5.0, read: float = 30.0, attempts: int = 2, fips: bool = False
+) -> Config:
+    """What all clients share. `connections` bounds requests under way at once; `connect` and `read` are seconds. `fips`
+    asks for endpoints with validated cryptography; without it AWS_USE_FIPS_ENDPOINT and the profile decide."""
     return Config(
         # Two attempts only: pacing belongs to the caller, who can stop while waiting and botocore can't.
         retries={"mode": "standard", "total_max_attempts": attempts},
@@ -112,6 +116,7 @@ def client_config(*, connections: int = 64, connect: float = 5.0, read: float = 
         tcp_keepalive=True,
         parameter_validation=False,  # AWS judges; other servers' shard ids and names may be shorter than AWS's
         user_agent_extra=f"dynaview/{version('dynaview')}",
+        use_fips_endpoint=fips or None,
     )
 
 
@@ -121,12 +126,15 @@ def _service_models() -> botocore.loaders.Loader:
     return loader
 
 
-def _new_session() -> boto3.Session:
-    """A session of its own, for credentials and settings. What botocore knows of AWS's services is shared: some 15 MB,
-    which each session would read and keep anew."""
+def new_session(profile: str | None = None, credentials: CredentialResolver | None = None) -> boto3.Session:
+    """A session of its own, for credentials and settings: those of a profile, where one is named; `credentials` are
+    where the first are looked for instead. What botocore knows of AWS's services is shared: some 15 MB, which each
+    session would read and keep anew."""
     core = botocore.session.get_session()
     core.register_component("data_loader", _service_models())
-    return boto3.Session(botocore_session=core)
+    if credentials is not None:
+        core.register_component("credential_provider", credentials)
+    return boto3.Session(botocore_session=core, profile_name=profile)
 
 
 def make_client(
@@ -139,11 +147,13 @@ def make_client(
         except AddressError as error:
             raise SourceRefused(f"the endpoint cannot be used: {error}", "correct the endpoint in the source") from None
     try:
-        client: BaseClient = (session or _new_session()).client(service, region, endpoint_url=endpoint, config=config)
+        client: BaseClient = (session or new_session()).client(service, region, endpoint_url=endpoint, config=config)
     except botocore.exceptions.NoRegionError as error:
         raise SourceRefused(
             "no AWS region is set", "name it in the source (region: eu-west-1), in AWS_DEFAULT_REGION or in the profile"
         ) from error
+    except botocore.exceptions.ProfileNotFound as error:
+        raise CredentialsMissing(str(error), "name a profile of ~/.aws/config, or write this one there") from error
     except _NO_CREDENTIALS as error:
         raise CredentialsMissing(str(error)) from error
     except ValueError:  # botocore's text shows the endpoint whole
@@ -175,8 +185,9 @@ def translated(
 class Session:
     """The clients of one account and region, for any number of tables and threads.
 
-    `endpoint` replaces AWS's own for tables and streams alike (DynamoDB Local). `connections` bounds the requests under
-    way at once in each client; `connect` and `read` are time-outs in seconds.
+    `endpoint` replaces AWS's own for tables and streams alike (DynamoDB Local), `streams_endpoint` for streams only (an
+    interface endpoint of a VPC). `connections` bounds the requests under way at once in each client; `connect` and
+    `read` are time-outs in seconds.
     """
 
     def __init__(
@@ -188,12 +199,15 @@ class Session:
         connect: float = 5.0,
         read: float = 30.0,
         attempts: int = 2,
+        streams_endpoint: str | None = None,
+        fips: bool = False,
         session: boto3.Session | None = None,
     ) -> None:
-        config = client_config(connections=connections, connect=connect, read=read, attempts=attempts)
+        config = client_config(connections=connections, connect=connect, read=read, attempts=attempts, fips=fips)
+        session = session or new_session()
         self.endpoint = endpoint
         self.tables: BaseClient = make_client("dynamodb", region, endpoint, config, session)
-        self.streams: BaseClient = make_client("dynamodbstreams", region, endpoint, config, session)
+        self.streams: BaseClient = make_client("dynamodbstreams", region, streams_endpoint or endpoint, config, session)
         for client in (self.tables, self.streams):
             client.meta.events.register(f"before-parse.{client.meta.service_model.service_id.hyphenize()}", _carry_body)
 

@@ -12,6 +12,7 @@ import msgspec
 from dynaview.projections.attributes import Attr, Image, Shape
 from dynaview.projections.declaration import SourceDeclaration
 from dynaview.projections.projection import ViewType
+from dynaview.sources.accounts import session_of
 from dynaview.sources.errors import ExportUnknown, SourceRefused, SourceUnavailable
 from dynaview.sources.items import Part, check_shape, get_items, scan_pages
 from dynaview.sources.page_ring import PageRing
@@ -189,4 +190,4 @@ def open_table(source: SourceDeclaration, ring: PageRing | None = None) -> Dynam
 
     Raises `SourceRefused` where no region is known, `CredentialsMissing` where a named profile does not exist.
     """
-    return DynamoTable(Session(source.region, source.endpoint), source.table, ring=ring)
+    return DynamoTable(session_of(source), source.table, ring=ring)

@@ -115,3 +115,25 @@ def check_endpoint(url: str) -> None:
         raise AddressError(f"an endpoint looks like {example}")
     if not host_of(url, example):
         raise AddressError(f"the URL names no host: it looks like {example}")
+
+
+_TABLE_ARN = re.compile(r"arn:aws[a-z-]*:dynamodb:(?P<region>[a-z0-9-]+):\d{12}:table/[A-Za-z0-9_.-]+")
+_ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
+
+
+def region_of(table: str) -> str | None:
+    """The region of a table that is named by its ARN; None for a plain name. Raises `AddressError` for what is neither:
+    a table's name holds no colon."""
+    if not table.startswith("arn:"):
+        return None
+    found = _TABLE_ARN.fullmatch(table)
+    if found is None:
+        stream = " (it is the ARN of something in it: leave out what follows the table's name)" * ("/stream/" in table)
+        raise AddressError(f"not the ARN of a table, as in arn:aws:dynamodb:eu-west-1:123456789012:table/shop{stream}")
+    return found["region"]
+
+
+def check_role(arn: str) -> None:
+    """Raises `AddressError` where `arn` can't be a role's."""
+    if _ROLE_ARN.fullmatch(arn) is None:
+        raise AddressError("not the ARN of a role, as in arn:aws:iam::123456789012:role/reader")

@@ -23,8 +23,10 @@ from dynaview.projections.reading.addresses import (
     beside,
     check_control_url,
     check_endpoint,
+    check_role,
     check_sink_url,
     emptied,
+    region_of,
     substitute,
 )
 from dynaview.projections.reading.document import Document
@@ -135,24 +137,62 @@ def _entries(parts: Sequence[_Part], key: str) -> Iterator[_Entry]:
 
 def _source(section: Section, name: str, environ: Mapping[str, str]) -> SourceDeclaration | None:
     table = _substituted(section, "table", environ)
-    region = _substituted(section, "region", environ) or None
-    endpoint = _substituted(section, "endpoint", environ) or None
-    if endpoint is not None:
-        try:
-            check_endpoint(endpoint)
-        except AddressError as error:
-            section.problem(str(error), "endpoint")
+    given = {key: _substituted(section, key, environ) or None for key in _OF_SOURCE}
+    for key, check_one in _OF_SOURCE.items():
+        if (text := given[key]) is not None and check_one is not None:
+            _told(section, key, partial(check_one, text))
+    if given["external_id"] is not None and given["role_arn"] is None:
+        section.problem("belongs to a role: name it as role_arn, or remove this", "external_id")
+    fips = section.get("fips") is True
+    if fips and given["endpoint"] is not None:
+        section.problem("goes by AWS's own endpoints: remove it, or the endpoint", "fips")
     if table is None:
         return None
     if not table:
         said = emptied(section.text("table") or "", environ)
         section.problem(f"is empty{said}: name the DynamoDB table", "table")
+    region = _told(section, "table", partial(region_of, table))
+    if region is not None and given["region"] not in (None, region):
+        section.problem(f"the table's ARN says {region}: remove this, or name the table of this region", "region")
     readers = section.get("readers")
-    latency = quantity(section, "latency", partial(duration, least=LEAST_LATENCY, most=MOST_LATENCY))
     invocation = quantity(section, "lambda_timeout", partial(duration, least=LEAST_LAMBDA, most=MOST_LAMBDA))
     if readers is None:  # a Lambda function's event source mapping is one of the two that AWS allows
         readers = 2 if invocation is None else 1
-    return SourceDeclaration(name, table, region, endpoint, section.at(), readers, latency, invocation)
+    return SourceDeclaration(
+        name,
+        table,
+        region=region or given["region"],
+        endpoint=given["endpoint"],
+        at=section.at(),
+        readers=readers,
+        latency=quantity(section, "latency", partial(duration, least=LEAST_LATENCY, most=MOST_LATENCY)),
+        lambda_timeout=invocation,
+        profile=given["profile"],
+        role_arn=given["role_arn"],
+        external_id=given["external_id"],
+        fips=fips,
+        streams_endpoint=given["streams_endpoint"],
+    )
+
+
+_OF_SOURCE: Mapping[str, Callable[[str], None] | None] = {
+    "region": None,
+    "endpoint": check_endpoint,
+    "streams_endpoint": check_endpoint,
+    "profile": None,
+    "role_arn": check_role,
+    "external_id": None,
+}
+"""Texts of a source that may be left out or empty, and what checks them."""
+
+
+def _told(section: Section, key: str, asked: Callable[[], T]) -> T | None:
+    """What was asked for; None, and a problem, where it is refused."""
+    try:
+        return asked()
+    except AddressError as error:
+        section.problem(str(error), key)
+        return None
 
 
 def _sink(

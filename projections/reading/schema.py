@@ -70,9 +70,16 @@ def schema() -> Schema:
 def _source() -> Schema:
     return _mapping(
         {
-            "table": _text("Name of the DynamoDB table. ${VARIABLE} is replaced from the environment."),
-            "region": _string("AWS region. Default: boto3's own (AWS_DEFAULT_REGION, profile)."),
+            "table": _text("Name or ARN of the DynamoDB table. ${VARIABLE} is replaced from the environment."),
+            "region": _string("AWS region. Default: that of the ARN, else boto3's own (AWS_DEFAULT_REGION, profile)."),
             "endpoint": _string("URL to use instead of AWS's, such as DynamoDB Local's. Empty: none."),
+            "streams_endpoint": _string("The same for the stream only. Default: endpoint."),
+            "fips": _boolean("Whether AWS's endpoints with validated cryptography (FIPS) are used. Default: false."),
+            "profile": _string(
+                "Profile of AWS's configuration files. Empty: none. Default: boto3's own (AWS_PROFILE)."
+            ),
+            "role_arn": _string("ARN of a role to assume, in this or another account. Empty: none."),
+            "external_id": _string("What the role's trust policy asks for as external ID. Empty: none."),
             "readers": {
                 "description": "How many may read a shard of its stream at a time: 1 for a global table. Default: 2.",
                 "type": "integer",
@@ -83,7 +90,7 @@ def _source() -> Schema:
                 "The timeout of the Lambda function that writes the views of this table. Default: there is none."
             ),
         },
-        "A DynamoDB table. Credentials come from boto3's usual chain.",
+        "A DynamoDB table. Credentials come from boto3's usual chain, or by the role that is named.",
         required=["table"],
     )
 

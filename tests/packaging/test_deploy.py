@@ -180,14 +180,15 @@ def test_the_policies_are_those_of_the_page_of_rights(clone: Clone) -> None:
     blocks = re.findall(r"^```json\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
     files = [
         (clone.root / "deploy/iam" / f"{name}.json").read_text()
-        for name in ("follow", "enable", "export", "opensearch")
+        for name in ("follow", "enable", "export", "assume", "trust", "resource-table", "resource-stream", "opensearch")
     ]
     assert files == blocks
     assert len([*(clone.root / "deploy/iam").iterdir()]) == len(files)
     for text in files:
         for statement in json.loads(text)["Statement"]:
             assert not any("*" in action for action in statement["Action"])
-            assert statement["Resource"] != "*"
+            assert statement.get("Resource") != "*"
+            assert statement.get("Principal") != "*"
 
 
 # Prometheus and Grafana

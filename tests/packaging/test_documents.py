@@ -70,13 +70,13 @@ def broken_links(path: Path) -> list[str]:
 
 def unknown_commands(text: str) -> list[str]:
     """What a document shows of dynaview and make that is not there."""
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     unknown = []
     for line in shown_lines(text):
         arguments = command_lines.arguments(line)
         if arguments is not None and (problem := command_lines.problem(arguments)):
             unknown.append(f"{line}: {problem}")
-        if (named := re.match(r"make ([a-z]+)\b", line)) and named[1] not in targets:
+        if (named := re.match(r"make ([a-z-]+)", line)) and named[1] not in targets:
             unknown.append(f"{line}: no such target")
     return unknown
 

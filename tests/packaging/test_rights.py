@@ -39,13 +39,24 @@ def blocks(clone: Clone, language: str) -> list[str]:
 
 def test_the_policies_name_exactly_what_is_called(clone: Clone) -> None:
     policies = [json.loads(block) for block in blocks(clone, "json")]
+    statements = [each for policy in policies for each in policy["Statement"]]
     stores = ("es:", "aoss:", "rds-db:", "elasticache:")
-    granted = [action for policy in policies for each in policy["Statement"] for action in each["Action"]]
+    granted = [action for each in statements if "Principal" not in each for action in each["Action"]]
     allowed = [action for action in granted if not action.startswith(stores)]
     text = "".join(path.read_text() for path in (clone.root / "sources").glob("*.py"))
-    called = set(re.findall(r'"((?:Describe|Get|Update|Batch)[A-Z][A-Za-z]+|Scan|ListObjectsV2)"', text))
-    of_s3 = {"GetObject": "s3:GetObject", "ListObjectsV2": "s3:ListBucket"}
-    assert sorted(allowed) == sorted(of_s3.get(each, f"dynamodb:{each}") for each in called)
+    called = set(re.findall(r'"((?:Describe|Get|Update|Batch|Assume)[A-Z][A-Za-z]+|Scan|ListObjectsV2)"', text))
+    called -= {"GetCallerIdentity"}  # which needs no right
+    elsewhere = {"GetObject": "s3:GetObject", "ListObjectsV2": "s3:ListBucket", "AssumeRole": "sts:AssumeRole"}
+    assert sorted(allowed) == sorted(elsewhere.get(each, f"dynamodb:{each}") for each in called)
+
+
+def test_what_another_account_grants_on_its_table_is_what_following_needs(clone: Clone) -> None:
+    """The policies of the table and of its stream allow together what a role's own policy does."""
+    follow, *others = (
+        json.loads((clone.root / "deploy/iam" / f"{name}.json").read_text())["Statement"]
+        for name in ("follow", "resource-table", "resource-stream")
+    )
+    assert [each["Action"] for each in follow] == [each["Action"] for policy in others for each in policy]
 
 
 def test_the_methods_of_opensearch_are_those_that_are_used(clone: Clone) -> None:

@@ -64,20 +64,33 @@ def cloud_formation(tools: Path, folder: Path, template: dict[str, Any]) -> str:
     return done.stdout + done.stderr
 
 
+def _resource(policy: dict[str, Any]) -> dict[str, Any]:
+    """What a policy is attached to: a user or role, a role as whom may assume it, or a table as whom may read it."""
+    first = policy["Statement"][0]
+    if "Principal" not in first:
+        return {"Type": "AWS::IAM::ManagedPolicy", "Properties": {"PolicyDocument": policy}}
+    if "Resource" not in first:
+        return {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": policy}}
+    key = {"AttributeName": "pk"}
+    table = {
+        "AttributeDefinitions": [{**key, "AttributeType": "S"}],
+        "KeySchema": [{**key, "KeyType": "HASH"}],
+        "BillingMode": "PAY_PER_REQUEST",
+        "ResourcePolicy": {"PolicyDocument": policy},
+    }
+    kept = {"DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain"}
+    return {"Type": "AWS::DynamoDB::Table", "Properties": table, **kept}
+
+
 def test_aws_knows_the_actions_and_resources_of_the_policies(clone: Clone, tools: Path, tmp_path: Path) -> None:
     """As managed policies of a template: cfn-lint checks their form, and each action by AWS's own list."""
-    names = {"ACCOUNT": "123456789012", "REGION": "eu-west-1"}
+    names = {"ACCOUNT": "123456789012", "REGION": "eu-west-1", "OURS": "210987654321"}
     policies: dict[str, Any] = {}
     for file in sorted((clone.root / "deploy/iam").glob("*.json")):
         text = re.sub("|".join(names), lambda found: names[found[0]], file.read_text())
         policies[re.sub(r"\W", "", file.stem)] = json.loads(text)
     assert policies
-    kinds = {
-        name: {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": policy}}
-        if "Principal" in policy["Statement"][0]
-        else {"Type": "AWS::IAM::ManagedPolicy", "Properties": {"PolicyDocument": policy}}
-        for name, policy in policies.items()
-    }
+    kinds = {name: _resource(policy) for name, policy in policies.items()}
     template = {"AWSTemplateFormatVersion": "2010-09-09", "Resources": kinds}
     assert cloud_formation(tools, tmp_path, template) == ""
     policies["follow"]["Statement"][0]["Action"].append("dynamodb:Scam")

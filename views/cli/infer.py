@@ -9,6 +9,8 @@ from typing import get_args
 import click
 
 from dynaview.projections.declaration import At, SourceDeclaration
+from dynaview.projections.reading.addresses import region_of
+from dynaview.projections.urls import AddressError
 from dynaview.sources.errors import SourceError
 from dynaview.sources.table import open_table
 from dynaview.views.cli.beside import printable
@@ -46,6 +48,10 @@ def command(table: str, region: str | None, endpoint: str | None, limit: int, si
 
     Exit code 0: printed. 2: asked in a wrong way, or the table cannot be read.
     """  # fmt: skip
+    try:
+        region = region_of(table) or region
+    except AddressError as error:
+        raise click.BadParameter(str(error), param_hint="TABLE") from None
     source = SourceDeclaration("main", table, region or None, endpoint or None, At("TABLE", "dynaview infer", 1))
     try:
         reader = open_table(source)

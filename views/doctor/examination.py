@@ -14,10 +14,10 @@ from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.declaration import Declaration, SinkDeclaration, SourceDeclaration, ViewDeclaration
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import Sink, SinkError, SinkUnavailable
+from dynaview.sources.accounts import assumed_as, session_of
 from dynaview.sources.errors import AccessDenied, SourceError
 from dynaview.sources.port import TableReader
 from dynaview.sources.rights import Rights, try_rights
-from dynaview.sources.session import Session
 from dynaview.sources.table import open_table
 from dynaview.views.control.errors import ControlError, ControlMissing
 from dynaview.views.control.store import ControlStore
@@ -33,7 +33,7 @@ ENABLE = "dynaview run --enable-stream switches it on (it needs dynamodb:UpdateT
 
 def rights_of(source: SourceDeclaration) -> Rights:
     """What may be done with a declared table. Raises `SourceError` where it cannot even be asked."""
-    session = Session(source.region, source.endpoint)
+    session = session_of(source)
     try:
         return try_rights(session, source.table)
     finally:
@@ -47,6 +47,8 @@ class Means:
     open_source: Callable[[SourceDeclaration], TableReader] = open_table
     open_sink: Callable[[SinkDeclaration], Sink] = connect
     rights: Callable[[SourceDeclaration], Rights] = rights_of
+    assumed: Callable[[SourceDeclaration], str] = assumed_as
+    """As whom a source with a role is read."""
 
 
 def examine(declaration: Declaration, means: Means | None = None) -> Iterator[Finding]:
@@ -106,6 +108,12 @@ def _views(declaration: Declaration, control: ControlStore) -> Iterator[Finding]
 
 
 def _source(source: SourceDeclaration, views: list[ViewDeclaration], means: Means) -> Iterator[Finding]:
+    if source.role_arn is not None:
+        try:
+            yield Finding("source", source.name, f"read as {means.assumed(source)}")
+        except SourceError as error:
+            yield _refused(source.name, error)
+            return  # nothing else would be told
     try:
         description = means.open_source(source).describe()
     except SourceError as error:

@@ -27,6 +27,7 @@ from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey, RowValues, Rule, Write
 from dynaview.sinks.port import STALE, ConditionalWrite, Outcome, Rejected, RejectedKind, Stored, Target
+from dynaview.sources.accounts import credentials_of
 from dynaview.sources.errors import AccessDenied, BadExport, CredentialsMissing, SourceRefused
 from dynaview.sources.export import Export, open_export
 from dynaview.sources.port import ScanFilter, ScanPage
@@ -95,7 +96,9 @@ class Exports:
         yield ItemsPart(f"{job}.0", exports[0])
 
     def _open(self) -> list[Export]:
-        exports = [open_export(place, region=self._context.source.region) for place in self._places]
+        source = self._context.source
+        session = credentials_of(source)
+        exports = [open_export(place, region=source.region, session=session) for place in self._places]
         exports.sort(key=lambda export: (export.kind != "full", export.begin))
         for export in exports:
             export.check(self._context.factory.description)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dynaview.projections.declaration import SinkKind
+from dynaview.projections.declaration import Declaration, SinkKind
 from dynaview.projections.reading.addresses import check_control_url, check_sink_url, substitute
 from dynaview.projections.urls import AddressError, safe_url
 
@@ -144,3 +144,46 @@ def test_wrong_control_urls(url: str) -> None:
     with pytest.raises(AddressError, match="not a URL of SQLite or PostgreSQL") as refused:
         check_control_url(url)
     assert "hunter2" not in str(refused.value)
+
+
+ARN = "arn:aws:dynamodb:eu-west-1:222222222222:table/shop"
+ROLE = "arn:aws:iam::222222222222:role/team/reader"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (f"table: {ARN}/stream/2026-01-01T00:00:00.000", "table: not the ARN of a table, as in arn:aws:dynamodb:"),
+        ("table: arn:aws:s3:::bucket", "table: not the ARN of a table"),
+        (f"table: {ARN}, region: us-east-1", "region: the table's ARN says eu-west-1"),
+        ("table: shop, role_arn: reader", "role_arn: not the ARN of a role"),
+        ("table: shop, role_arn: 'arn:aws:iam::222222222222:user/x'", "role_arn: not the ARN of a role"),
+        ("table: shop, external_id: x", "external_id: belongs to a role"),
+        (
+            f"table: shop, external_id: x, role_arn: '${{NONE:-}}', region: {ARN[17:26]}",
+            "external_id: belongs to a role",
+        ),
+        ("table: shop, fips: true, endpoint: 'https://tables'", "fips: goes by AWS's own endpoints"),
+        ("table: shop, fips: 'yes'", "fips: expected true or false"),
+        ("table: shop, streams_endpoint: tables", "streams_endpoint: an endpoint looks like"),
+        ("table: shop, role: x", "role: unknown key"),
+    ],
+)
+def test_sources_that_cannot_be_meant(problems: Problems, source: str, said: str) -> None:
+    (line,) = problems(f"sources: {{shop: {{{source}}}}}\n{SINK_AND_VIEW}")
+    assert f"sources.shop.{said}" in line
+
+
+SINK_AND_VIEW = """\
+sinks: {cache: {redis: "${REDIS_URL}"}}
+views: {one: {source: shop, sink: cache, key: "one:{pk}", fields: {pk: pk}}}
+"""
+
+
+def test_a_table_of_another_account(load_text: Callable[..., Declaration]) -> None:
+    source = f"{{table: {ARN}, role_arn: '${{ROLE}}', external_id: '${{ID}}', profile: '${{PROFILE:-}}', fips: true}}"
+    variables = {"REDIS_URL": "redis://cache", "ROLE": ROLE, "ID": "only-we-know"}
+    found = load_text(f"sources: {{shop: {source}}}\n{SINK_AND_VIEW}", variables).sources["shop"]
+    assert (found.table, found.region, found.role_arn, found.external_id) == (ARN, "eu-west-1", ROLE, "only-we-know")
+    assert (found.profile, found.fips, found.readers) == (None, True, 2)
+    assert "only-we-know" not in repr(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,6 +40,7 @@ class Hospital:
         file.write_text(f"control: sqlite:///{folder}/control.db\n{SINKS}\nviews:{CARDS}{READS}")
         self.declaration = load([file], {})
         self.table = ScriptedTable()
+        self.role_refused: AccessDenied | None = None
         self.rights = Rights([Tried(f"dynamodb:{action}") for action in ALL], 0.4)
         self.sinks = {"cache": MemorySink("cache", in_place=True), "reads": MemorySink("reads")}
 
@@ -52,7 +54,13 @@ class Hospital:
         def open_sink(declared: SinkDeclaration) -> MemorySink:
             return self.sinks[declared.name]
 
-        return list(examine(self.declaration, Means(lambda source: self.table, open_sink, self._rights)))
+        means = Means(lambda source: self.table, open_sink, self._rights, self._assumed)
+        return list(examine(self.declaration, means))
+
+    def _assumed(self, source: SourceDeclaration) -> str:
+        if self.role_refused is not None:
+            raise self.role_refused
+        return "arn:aws:sts::222222222222:assumed-role/reader/dynaview"
 
     def _rights(self, source: SourceDeclaration) -> Rights:
         return self.rights
@@ -82,6 +90,16 @@ def test_each_missing_right_is_named(hospital: Hospital) -> None:
         ("dynamodb:GetRecords is not allowed", f"grant dynamodb:GetRecords on {resource}")
     ]
     assert "may do DescribeTable, Scan" in hospital.found("source", "shop")[1].what
+
+
+def test_a_role_is_told_and_where_it_is_refused_nothing_else_is_asked(hospital: Hospital) -> None:
+    role = "arn:aws:iam::222222222222:role/reader"
+    shop = replace(hospital.declaration.sources["shop"], role_arn=role)
+    hospital.declaration = replace(hospital.declaration, sources={"shop": shop})
+    assert hospital.found("source", "shop")[0].what == "read as arn:aws:sts::222222222222:assumed-role/reader/dynaview"
+    hospital.role_refused = AccessDenied("AssumeRole was refused", "sts:AssumeRole", role, f"grant it on {role} to me")
+    (finding,) = hospital.found("source", "shop")
+    assert (finding.what, finding.do, finding.ok) == ("AssumeRole was refused", f"grant it on {role} to me", False)
 
 
 def test_a_table_without_a_stream_and_views_that_a_stream_cannot_serve(hospital: Hospital) -> None:
