@@ -149,8 +149,8 @@ class TablePipelines:
             self._reopen(follower, record)
         elif pipeline is not None:
             _heed(pipeline, record)
-            if _is_awaited(record):
-                follower.hurry()
+            if (moment := _awaited(record)) is not None:
+                follower.hurry(moment)
 
     def _reopen(self, follower: Follower, record: ViewRecord) -> None:
         """End the view's pipeline and open it anew as its record says now. Where the old one has not ended yet (its
@@ -212,11 +212,12 @@ class TablePipelines:
         return [name for threads in running for name in threads.join(max(0.0, deadline - time.monotonic()))]
 
 
-def _is_awaited(record: ViewRecord) -> bool:
-    """Whether somebody waits for the watermark to pass a moment of late."""
-    if record.awaited is None or (record.watermark is not None and record.watermark > record.awaited):
-        return False
-    return abs(time.time() - record.awaited) < AWAITED
+def _awaited(record: ViewRecord) -> float | None:
+    """The moment of late that somebody waits for the watermark to pass, if any."""
+    moment = record.awaited
+    if moment is None or (record.watermark is not None and record.watermark > moment):
+        return None
+    return moment if abs(time.time() - moment) < AWAITED else None
 
 
 def _heed(pipeline: ViewPipeline, record: ViewRecord) -> None:

@@ -132,12 +132,15 @@ class ViewRebuild:
 
     def hold(self, at: float) -> None:
         """Wait until the view's watermark has passed a time (seconds since 1970)."""
-        self.retry(lambda: self.context.control.set_awaited(self.view, at))
+        asked = False
         while True:
             self.check()
             watermark = self.retry(lambda: self.context.record(self.view)).watermark
             if watermark is not None and watermark > at:
                 return
+            if not asked:  # for now, not for then: whatever was looked at meanwhile need not be waited for once more
+                self.retry(lambda: self.context.control.set_awaited(self.view, max(at, time.time())))
+                asked = True
             self.context.pause()
 
     def read_again(self, keys: Sequence[Key]) -> list[Image | None]:

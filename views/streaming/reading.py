@@ -14,6 +14,7 @@ from dynaview.views.meters import Meter, kind_of
 from dynaview.views.policy import Action, policy
 from dynaview.views.reasons import RETENTION
 from dynaview.views.spans import NoSpans, Spans
+from dynaview.views.streaming.awaited import AwaitedMoments
 from dynaview.views.streaming.offsets import START, Delivery
 from dynaview.views.streaming.ownership import ShardOwner
 from dynaview.views.streaming.pipeline import ViewPipeline
@@ -21,12 +22,6 @@ from dynaview.views.streaming.shard_reader import ReadSettings, ShardReader, seq
 from dynaview.views.streaming.signals import ReaderSignals
 
 log = logging.getLogger(__name__)
-
-HURRY = 0.02
-"""The longest rest between two reads of a shard while somebody waits for a watermark."""
-
-HURRIED = 2.0
-"""Seconds for which one call lasts."""
 
 
 class Reading:
@@ -55,7 +50,7 @@ class Reading:
         self._settings = settings
         self._owner = owner
         self._now = now
-        self._hurried = float("-inf")
+        self._awaited = AwaitedMoments(settings, now)
 
     @property
     def pipelines(self) -> tuple[ViewPipeline, ...]:
@@ -101,18 +96,16 @@ class Reading:
         page = self._spans.page(self._stream.arn, delivery.shard, records, took) if records else None
         return delivery if page is None else replace(delivery, page=page)
 
-    def hurry(self) -> None:
-        """Somebody waits for the watermark: rest no longer than `HURRY` between reads for a while."""
-        self._hurried = time.monotonic()
+    def hurry(self, moment: float) -> None:
+        """Somebody waits until a watermark has passed a moment (seconds since 1970)."""
+        self._awaited.note(moment)
 
     def pause(self, reader: ShardReader, waiting: int = 0) -> float:
         """How long to rest before the next read of a shard, where so many shards are `waiting` to be read."""
         if not reader.pause:
             return 0.0
-        if time.monotonic() - self._hurried < HURRIED:
-            return min(HURRY, self._settings.poll_first)
         # With many idle shards each is read less often, so that busy ones find their readers free.
-        return max(reader.pause, waiting / self._settings.polls)
+        return self._awaited.rest(reader, max(reader.pause, waiting / self._settings.polls))
 
     def offer(self, delivery: Delivery) -> bool:
         """Offer what was read to all pipelines; whether all have it now."""

@@ -111,9 +111,10 @@ class Follower:
         self._discovery.leave(pipeline)
         self._reading.leave(pipeline)
 
-    def hurry(self) -> None:
-        """Somebody waits for a watermark: look at idle shards as often as can be, for a short while."""
-        self._reading.hurry()
+    def hurry(self, moment: float) -> None:
+        """Somebody waits until a watermark has passed a moment (seconds since 1970): look at idle shards as soon as
+        that shows anything of it."""
+        self._reading.hurry(moment)
 
     # Shards that change hands between workers
 
