@@ -23,6 +23,7 @@ ENVIRON = {
     "REDIS_URL": "redis://cache",
     "OPENSEARCH_URL": "https://search",
     "DATABASE_URL": "postgresql://reads/shop",
+    "ORDERS_EXTERNAL_ID": "only-we-know",
 }
 FRAME: dict[str, Any] = {
     "sources": {"shop": {"table": "shop"}},
