@@ -11,6 +11,7 @@ from opensearchpy import Urllib3AWSV4SignerAuth
 
 from dynaview.sinks.aws import AwsCredentials, Signing, refuse_open_line, signing_of
 from dynaview.sinks.opensearch.errors import rights
+from dynaview.sinks.opensearch.profile import CLUSTER, SERVERLESS, Profile
 
 _FILES = {"ca_file": "ca_certs", "client_cert_file": "client_cert", "client_key_file": "client_key"}
 
@@ -41,6 +42,11 @@ class Access:
             raise ValueError(f"{' and '.join(alone)} say for what requests are signed: write auth: aws beside")
         elif url.username is not None:
             self.settings["http_auth"] = (unquote(url.username), unquote(url.password or ""))
+
+    @property
+    def profile(self) -> Profile:
+        """What can be asked of the store."""
+        return SERVERLESS if self.signing is not None and self.signing.service == "aoss" else CLUSTER
 
     def remedy(self, index: str) -> str:
         """What to grant for a view's `index` where the store does not allow something."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -12,6 +12,7 @@ from dynaview.sinks.opensearch.client import Connection, path
 from dynaview.sinks.opensearch.errors import Answered, ItemError, passes, rejection
 from dynaview.sinks.opensearch.guard import Memory, Odds, Position, Verdict, certain, decide, resulting, unchanged
 from dynaview.sinks.opensearch.limits import LIMITS, Limits
+from dynaview.sinks.opensearch.lookups import look
 from dynaview.sinks.opensearch.values import Control, Documents, Unstorable, key, keys, version_of
 from dynaview.sinks.port import (
     APPLIED,
@@ -41,36 +42,14 @@ class _Item(msgspec.Struct, gc=False):
 class _Entry(msgspec.Struct, gc=False):
     create: _Item | None = None
     index: _Item | None = None
+    delete: _Item | None = None
 
 
 class _BulkAnswer(msgspec.Struct):
     items: list[_Entry] = []
 
 
-class _Found(msgspec.Struct, gc=False):
-    """What a look at one row found."""
-
-    found: bool = False
-    sequence: int = msgspec.field(name="_seq_no", default=-1)
-    term: int = msgspec.field(name="_primary_term", default=-1)
-    control: Control | None = msgspec.field(name="_source", default=None)
-    error: ItemError | None = None
-
-
-class _FoundAnswer(msgspec.Struct):
-    docs: list[_Found] = []
-
-
 _bulk_answer = msgspec.json.Decoder(_BulkAnswer)
-_found_answer = msgspec.json.Decoder(_FoundAnswer)
-
-# `filter_path` re-writes numbers through doubles, but of these documents it lets only text and truth values pass. It is
-# a quarter faster than `_source_includes`, which makes OpenSearch build the whole document first.
-_LOOK_PARAMETERS = {
-    "preference": "_primary",
-    "filter_path": "docs.found,docs._seq_no,docs._primary_term,docs._source._v,docs._source._o,docs._source._deleted,"
-    "docs.error.type",
-}
 _BULK_PARAMETERS = {
     "require_alias": "true",
     "filter_path": "items.*.status,items.*._seq_no,items.*._primary_term,items.*.error",
@@ -149,25 +128,42 @@ class Bulk:
         self.memory.forget([batch.keys[at] for at in lost])
         return batch.settled()
 
+    def remove_tombstones(self, seen: Mapping[str, int]) -> int:
+        """Remove tombstones that are still as they were seen, by their sequence numbers; how many were."""
+        removed = 0
+        keys, most = [*seen], self._limits.looks
+        for start in range(0, len(keys), most):
+            batch = _Batch([Write(key, None, 0) for key in keys[start : start + most]])
+            batch.positions = [None] * len(batch.writes)
+            self._look(batch, [*range(len(batch.writes))])
+            found = [
+                (name, at)
+                for key, name, at in zip(batch.keys, batch.names, batch.positions, strict=True)
+                if at is not None and not at.live and at.sequence == seen[str(key)]
+            ]
+            lines = [
+                b'{"delete":{"_id":%b,"if_seq_no":%d,"if_primary_term":%d}}\n' % (name, at.sequence, at.term)
+                for name, at in found
+            ]
+            self.memory.forget(batch.keys)
+            if not lines:
+                continue
+            for entry in self._sent(lines):
+                if entry.delete is None:
+                    raise self._connection.unreadable(self._doing)
+                if entry.delete.error is None:
+                    removed += 1
+                elif entry.delete.status != _CONFLICT:
+                    raise self._failed(entry.delete.status, entry.delete.error)
+        return removed
+
     def _look(self, batch: _Batch, pending: list[int]) -> None:
-        """Bring the positions of `pending` up to date, past any refresh and on the primary shard."""
+        """Bring the positions of `pending` up to date, past any refresh."""
         most = self._limits.looks
         for start in range(0, len(pending), most):
             part = pending[start : start + most]
-            answer = self._connection.send(
-                "POST",
-                path(self.door, "_mget"),
-                params=_LOOK_PARAMETERS,
-                body=b'{"ids":[' + b",".join([batch.names[at] for at in part]) + b"]}",
-                doing=self._doing,
-                index=self._readers,
-            )
-            try:
-                found = _found_answer.decode(answer).docs
-            except (msgspec.DecodeError, ValueError):
-                raise self._connection.unreadable(self._doing) from None
-            if len(found) != len(part):
-                raise self._connection.unreadable(self._doing)
+            names = [batch.names[at] for at in part]
+            found = look(self._connection, self.door, names, self._doing, self._readers)
             for at, one in zip(part, found, strict=True):
                 if one.error is not None:
                     raise self._failed(0, one.error)
@@ -229,14 +225,7 @@ class Bulk:
     def _send(self, batch: _Batch, sent: list[int], lines: list[bytes]) -> list[int]:
         """One bulk request; which of its writes met another position than theirs. Settles the others."""
         try:
-            answer = self._connection.send(
-                "POST",
-                path(self.door, "_bulk"),
-                params=_BULK_PARAMETERS,
-                body=b"".join(lines),
-                doing=self._doing,
-                index=self._readers,
-            )
+            entries = self._sent(lines)
         except Answered as error:
             if error.status != _TOO_LARGE:
                 raise
@@ -246,13 +235,25 @@ class Bulk:
                 return []
             half = len(sent) // 2
             return self._send(batch, sent[:half], lines[:half]) + self._send(batch, sent[half:], lines[half:])
+        return self._settle(batch, sent, entries)
+
+    def _sent(self, lines: list[bytes]) -> list[_Entry]:
+        """What became of each operation of one bulk request."""
+        answer = self._connection.send(
+            "POST",
+            path(self.door, "_bulk"),
+            params=_BULK_PARAMETERS,
+            body=b"".join(lines),
+            doing=self._doing,
+            index=self._readers,
+        )
         try:
             entries = _bulk_answer.decode(answer).items
         except (msgspec.DecodeError, ValueError):
             raise self._connection.unreadable(self._doing) from None
-        if len(entries) != len(sent):
+        if len(entries) != len(lines):
             raise self._connection.unreadable(self._doing)
-        return self._settle(batch, sent, entries)
+        return entries
 
     def _settle(self, batch: _Batch, sent: list[int], entries: list[_Entry]) -> list[int]:
         conflicts: list[int] = []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -15,7 +17,8 @@ from opensearchpy.serializer import Serializer
 
 from dynaview.projections.urls import host_of, refuse_tls_options
 from dynaview.sinks.opensearch.access import Access
-from dynaview.sinks.opensearch.errors import of_answer, translated
+from dynaview.sinks.opensearch.errors import Answered, of_answer, translated
+from dynaview.sinks.opensearch.profile import Profile
 from dynaview.sinks.port import SinkError, SinkRefused, SinkUnavailable
 
 TIMEOUT = 30.0
@@ -23,10 +26,22 @@ TIMEOUT = 30.0
 
 _POOL = 32
 _CLOCK_SECONDS = 600.0
+_NOT_FOUND = 404
 
 
 class _Quiet(Urllib3HttpConnection):
-    """Logs nothing: the library would put bodies, which hold rows, into its DEBUG and trace logs."""
+    """Logs nothing: the library would put bodies, which hold rows, into its DEBUG and trace logs. Hears what time the
+    store says that it is."""
+
+    heard: tuple[float, float] | None = None
+    """When by the monotonic clock, and seconds since 1970 by the store's: the ``Date`` of its last good answer."""
+
+    def perform_request(self, *args: Any, **kwargs: Any) -> Any:
+        status, headers, body = super().perform_request(*args, **kwargs)
+        if date := headers.get("date"):
+            with contextlib.suppress(ValueError):
+                self.heard = (time.monotonic(), parsedate_to_datetime(date).timestamp())
+        return status, headers, body
 
     def log_request_success(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -62,6 +77,9 @@ class Connection:
         self.place = f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}"
         """The URL without credentials, for messages."""
         self._access = Access(parts, options)
+        self.profile: Profile = self._access.profile
+        self._proven = threading.Lock()
+        self._is_proven = self.profile.proven
         try:
             self._client = OpenSearch(
                 hosts=[{"host": parts.hostname, "port": port, "url_prefix": parts.path.strip("/")}],
@@ -139,12 +157,24 @@ class Connection:
         """An answer that was cut short or is not OpenSearch's."""
         return SinkUnavailable(f"OpenSearch at {self.place} gave no readable answer while {doing}")
 
+    def prove(self, probe: Callable[[], None]) -> None:
+        """See once whether the store can guard writes, where it does not promise to. Raises `SinkError`."""
+        if self._is_proven:
+            return
+        with self._proven:
+            if not self._is_proven:
+                probe()
+                self._is_proven = True
+
     def milliseconds(self, index: str) -> int:
         """Now by the store's clock (milliseconds since 1970), a second and an answer's way early, never late.
 
         Tombstones are dated with it, so that their age does not depend on this machine's clock. Raises `SinkError`.
         """
         with self._clock_lock:
+            if not self.profile.cluster:
+                read, epoch = self._heard(index)
+                return int((epoch + time.monotonic() - read) * 1000)
             if self._clock is None or time.monotonic() - self._clock[0] > _CLOCK_SECONDS:
                 health = self.ask(
                     "GET",
@@ -157,8 +187,34 @@ class Connection:
             read, epoch = self._clock
             return int((epoch + time.monotonic() - read) * 1000)
 
+    def _heard(self, index: str) -> tuple[float, float]:
+        """The last time that an answer told."""
+        if (heard := self._line.heard) is None:
+            self._reach(index)
+            heard = self._line.heard
+        if heard is None:
+            raise SinkRefused(f"what answers at {self.place} tells no time (no Date): check the sink's URL")
+        return heard
+
+    @property
+    def _line(self) -> _Quiet:
+        (line,) = self._client.transport.connection_pool.connections
+        assert isinstance(line, _Quiet)
+        return line
+
+    def _reach(self, index: str) -> None:
+        """See that the store answers and lets us in, where there is no asking what it is: of nothing it has nothing."""
+        try:
+            self.ask("GET", path("_alias", "dynaview-nothing"), doing="asking what it is", index=index)
+        except Answered as error:
+            if error.status != _NOT_FOUND:
+                raise
+
     def version(self) -> str:
         """What the store says it is. Raises `SinkError`; `SinkRefused` for anything but OpenSearch."""
+        if not self.profile.cluster:
+            self._reach("the view's index")
+            return self.profile.title
         said = self.ask("GET", "/", doing="asking what it is", index="the view's index")
         version = said.get("version") if isinstance(said, dict) else None
         if not isinstance(version, dict) or version.get("distribution") != "opensearch":

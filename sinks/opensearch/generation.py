@@ -11,20 +11,20 @@ from dynaview.projections.rows import Layout
 from dynaview.sinks.opensearch.client import Connection, path
 from dynaview.sinks.opensearch.deferral import Deferral, Reason
 from dynaview.sinks.opensearch.errors import Answered, IndexMissing
+from dynaview.sinks.opensearch.limits import LIMITS, Limits
+from dynaview.sinks.opensearch.listing import Listing
 from dynaview.sinks.opensearch.mapping import Mark, creation, differences, fingerprint, mark_of, options_of
-from dynaview.sinks.opensearch.values import DELETED
+from dynaview.sinks.opensearch.values import LIVE
 from dynaview.sinks.port import ANEW, Room, SinkError, SinkRefused, SinkUnavailable
 
 _ATTEMPTS = 10
-
-LIVE = {"bool": {"must_not": {"term": {DELETED: True}}}}
-"""Rows, not tombstones: the filter of the alias that readers use."""
 
 
 class Generation:
     """One generation of a view: its index, its door (see `Mark`) and the alias that readers share."""
 
-    def __init__(self, connection: Connection, layout: Layout, number: int) -> None:
+    def __init__(self, connection: Connection, layout: Layout, number: int, limits: Limits = LIMITS) -> None:
+        self._limits = limits
         self.readers = options_of(layout).index
         self.index = f"{self.readers}-g{number}"
         self.number = number
@@ -53,7 +53,7 @@ class Generation:
                 if error.type != "resource_already_exists_exception":
                     raise
             else:
-                if bulk and (made := self.find()) is not None:
+                if bulk and self._connection.profile.placement and (made := self.find()) is not None:
                     # As it was made: a template of the cluster may have had its say.
                     self._deferral.load(self.index, made)
                 return mark.door
@@ -79,7 +79,9 @@ class Generation:
         """Put back what was put off for a load, and wait until it is in effect. Raises `SinkError`."""
         found = self._standing()
         self._deferral.put_back(self.index, found, Reason.SWAPPING, Reason.LOADING)
-        self._refresh([self.index])
+        self._show(self._door(found))
+        if not self._connection.profile.cluster:
+            return
         # Copies for which there is no node do not count, those that are being made do. (In the path, because the
         # library would keep a parameter of this name for itself.)
         patience = f"?wait_for_no_initializing_shards=true&timeout={max(1, int(self._connection.timeout / 2))}s"
@@ -96,8 +98,15 @@ class Generation:
         Whoever writes to both writes to this one first, but each index shows what was written when it is refreshed,
         which is once a second unless told otherwise. So the one that readers see is held as it is, then this one is
         refreshed, and shows no less; only then are they swapped.
+
+        Where the store alone decides when writes show, the one that readers see cannot be held: what it came to show
+        within the last moments may be missing for as long from this one.
         """
         found = self._standing()
+        if not self._connection.profile.placement:
+            self._show(self._door(found))
+            self._swap(self._check_readers())
+            return
         self._deferral.put_back(self.index, found, Reason.SWAPPING, Reason.LOADING)
         shown = self._check_readers()
         shown.pop(self.index, None)
@@ -108,17 +117,26 @@ class Generation:
                 # Waits for a refresh that was already under way.
                 self._refresh(list(shown))
             self._refresh([self.index])
-            actions = [
-                {"remove": {"index": f"{self.readers}-g*", "alias": self.readers, "must_exist": False}},
-                {"add": {"index": self.index, "alias": self.readers, "filter": LIVE}},
-            ]
-            self._ask("POST", "/_aliases", "publishing", {"actions": actions})
+            self._swap(shown)
         except SinkError:
             # The first error says more. What cannot be let go now is let go by the next `prepare` or `publish`.
             with contextlib.suppress(SinkError):
                 self._let_go()
             raise
         self._let_go()
+
+    def _swap(self, shown: Mapping[str, Any]) -> None:
+        """In one step; `shown` are the indexes that readers see."""
+        if self._connection.profile.patterns:
+            gone: list[Any] = [{"remove": {"index": f"{self.readers}-g*", "alias": self.readers, "must_exist": False}}]
+        else:
+            names = [name for name in shown if name != self.index]
+            gone = [{"remove": {"index": name, "alias": self.readers}} for name in names]
+        there = {"add": {"index": self.index, "alias": self.readers, "filter": LIVE}}
+        self._ask("POST", "/_aliases", "publishing", {"actions": [*gone, there]})
+
+    def _show(self, door: str) -> None:
+        Listing(self._connection, door, self.index, self.readers, self._limits).show()
 
     def _let_go(self) -> None:
         for name, index in _get(self._connection, f"{self.readers}-g*", self.readers).items():
@@ -192,6 +210,8 @@ def highest(connection: Connection, layout: Layout) -> int:
 def room(connection: Connection, layout: Layout, number: int) -> Room | None:
     """What a generation takes with all its copies, and what the fullest data node has left. None where the user has
     no right to know, or the generation is not there. Raises `SinkUnavailable`."""
+    if not connection.profile.cluster:
+        return None
     readers = options_of(layout).index
     index = f"{readers}-g{number}"
 
@@ -277,6 +297,8 @@ def _foreign(name: str) -> str:
 
 def _refused_shape(connection: Connection, layout: Layout, readers: str) -> list[str]:
     """What OpenSearch says against the settings and mapping, asked without making anything."""
+    if not connection.profile.cluster:
+        return []
     made = creation(layout, Mark(layout.view, 0, "", f"{readers}-g0-check"))
     template = {"settings": made["settings"], "mappings": made["mappings"]}
     body = {"index_patterns": [f"dynaview-check-{secrets.token_hex(4)}-*"], "template": template}
@@ -297,7 +319,7 @@ def _refused_shape(connection: Connection, layout: Layout, readers: str) -> list
 def _get(connection: Connection, name: str, readers: str, closed: bool = False) -> dict[str, Any]:
     """Indexes by an index's, an alias's or a pattern's name; empty where there is none. A pattern does not find closed
     ones unless `closed`."""
-    params = {"expand_wildcards": "open,closed"} if closed else None
+    params = {"expand_wildcards": "open,closed"} if closed and connection.profile.patterns else None
     try:
         found = connection.ask("GET", path(name), doing=f"looking for {name}", index=readers, params=params)
     except IndexMissing:

@@ -22,6 +22,10 @@ class Limits:
     """Rows that one request reads by their keys."""
     page_rows: int = 1_000
     """Rows in a page of a listing."""
+    shown_within: float = 120.0
+    """Seconds until a write shows at the latest, where a refresh cannot be asked for (Serverless: 10 to 60)."""
+    shown_pause: float = 1.0
+    """Seconds between two looks at whether it does."""
     purge_rows: int = 5_000
     """Tombstones that one request removes, so that it ends well within the timeout."""
 

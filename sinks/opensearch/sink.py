@@ -34,6 +34,7 @@ class OpenSearchSink:
 
     def open(self, layout: Layout, generation: int) -> OpenSearchTarget:
         options_of(layout)
+        self._connection.profile.refuse(layout)
         return OpenSearchTarget(self._connection, layout, generation, self._limits)
 
     def gone(self, layout: Layout, generation: int) -> str | None:
@@ -52,7 +53,9 @@ class OpenSearchSink:
         return self._connection.version()
 
     def dangers(self) -> list[Danger]:
-        found = []
+        found: list[Danger] = []
+        if not self._connection.profile.cluster:
+            return found
         if (health := self._ask("/_cluster/health")) is not None and health["status"] == "red":
             do = "GET _cluster/allocation/explain says why; its rows can be neither read nor written until then"
             found.append(Danger("the cluster is red: shards of some index are on no node", do))

@@ -7,7 +7,6 @@ import math
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,11 +17,15 @@ from dynaview.sinks.opensearch.bulk import Bulk, fault
 from dynaview.sinks.opensearch.canonical import canonical, canonical_of, owned_canonical
 from dynaview.sinks.opensearch.client import Connection, path
 from dynaview.sinks.opensearch.errors import IndexMissing, ItemError
-from dynaview.sinks.opensearch.generation import LIVE, Generation
+from dynaview.sinks.opensearch.generation import Generation
 from dynaview.sinks.opensearch.limits import LIMITS, Limits
+from dynaview.sinks.opensearch.listing import Hit, Listing
+from dynaview.sinks.opensearch.lookups import read
+from dynaview.sinks.opensearch.probe import Probe
 from dynaview.sinks.opensearch.values import (
     DELETED,
     DELETED_AT,
+    LIVE,
     OWNER,
     Documents,
     Unstorable,
@@ -41,44 +44,6 @@ from dynaview.sinks.port import (
     Stored,
 )
 
-_SCROLL = "5m"
-"""How long OpenSearch keeps a listing open between two pages."""
-
-
-class _Document(msgspec.Struct):
-    found: bool = False
-    source: dict[str, Any] | None = msgspec.field(name="_source", default=None)
-    error: ItemError | None = None
-
-
-class _Documents(msgspec.Struct):
-    docs: list[_Document]
-
-
-class _Hit(msgspec.Struct):
-    key: str = msgspec.field(name="_id")
-    source: msgspec.Raw = msgspec.field(name="_source")
-    """As it was written: it is sent as it is kept."""
-
-
-class _Total(msgspec.Struct):
-    value: int
-
-
-class _Hits(msgspec.Struct):
-    hits: list[_Hit]
-    total: _Total | None = None
-
-
-class _Shards(msgspec.Struct):
-    failed: int
-
-
-class _Found(msgspec.Struct):
-    hits: _Hits
-    shards: _Shards = msgspec.field(name="_shards")
-    scroll: str = msgspec.field(name="_scroll_id", default="")
-
 
 class _Purged(msgspec.Struct):
     deleted: int
@@ -87,9 +52,6 @@ class _Purged(msgspec.Struct):
     timed_out: bool = False
 
 
-# No `filter_path` where whole documents are read: it re-writes their numbers through doubles.
-_documents = msgspec.json.Decoder(_Documents, float_hook=Decimal)
-_found = msgspec.json.Decoder(_Found, float_hook=Decimal)
 _purged = msgspec.json.Decoder(_Purged)
 
 
@@ -104,13 +66,13 @@ class OpenSearchTarget:
         self.generation = generation
         self._connection = connection
         self._limits = limits
-        self._generation = Generation(connection, layout, generation)
+        self._generation = Generation(connection, layout, generation, limits)
         self._documents = Documents(layout)
         self._lock = threading.Lock()
         self._bulk: Bulk | None = None
 
     def prepare(self, bulk: bool = False) -> None:
-        self._enter(self._generation.prepare(bulk))
+        self._prove(self._enter(self._generation.prepare(bulk)))
 
     def finish(self, kept: Sequence[RefusedRow] = ()) -> list[RefusedRow]:
         """OpenSearch indexes documents as they come, so none is refused late."""
@@ -138,6 +100,7 @@ class OpenSearchTarget:
 
     def _guarded(self, act: Callable[[Bulk], T]) -> T:
         bulk = self._entered()
+        self._prove(bulk)
         try:
             return act(bulk)
         except IndexMissing:
@@ -164,7 +127,7 @@ class OpenSearchTarget:
         return rows
 
     def rows(self) -> Iterator[Stored]:
-        for page in self._listed():
+        for page in self._pages(LIVE):
             for hit in page:
                 yield stored(hit.key, self.generation, decoder.decode(hit.source))
 
@@ -172,7 +135,7 @@ class OpenSearchTarget:
         chosen, most = [*owners], self._limits.page_rows
         for start in range(0, len(chosen), most):
             theirs = {"terms": {OWNER: chosen[start : start + most]}}
-            for page in self._listed({"bool": {"filter": [LIVE, theirs]}}):
+            for page in self._pages({"bool": {"filter": [LIVE, theirs]}}):
                 for hit in page:
                     yield stored(hit.key, self.generation, decoder.decode(hit.source))
 
@@ -181,7 +144,7 @@ class OpenSearchTarget:
 
     def canonical_rows(self) -> Iterator[CanonicalRows]:
         after = f" {self.generation} "
-        for page in self._listed():
+        for page in self._pages(LIVE):
             states: list[str] = []
             canonical_rows: list[bytes] = []
             for hit in page:
@@ -196,24 +159,14 @@ class OpenSearchTarget:
                 canonical_rows.append(found[1])
             yield CanonicalRows([hit.key for hit in page], states, canonical_rows)
 
-    def _listed(self, query: Mapping[str, Any] = LIVE) -> Iterator[list[_Hit]]:
-        """Pages of all live documents, or of those that a query finds."""
-        door = self._refreshed()
-        body = {"query": query, "sort": ["_doc"], "size": self._limits.page_rows}
-        page = self._search(door, {"scroll": _SCROLL}, body)
-        try:
-            while page.hits.hits:
-                yield page.hits.hits
-                more = msgspec.json.encode({"scroll": _SCROLL, "scroll_id": page.scroll})
-                page = self._page(self._send("POST", "/_search/scroll", "reading", body=more))
-        finally:
-            # The listing ends by itself after a while; an error here must not hide one from above.
-            with contextlib.suppress(SinkError):
-                self._send("DELETE", "/_search/scroll", "reading", body=msgspec.json.encode({"scroll_id": page.scroll}))
+    def _pages(self, query: Mapping[str, Any]) -> Iterator[list[Hit]]:
+        with self._leaving() as bulk:
+            yield from self._listing(bulk).pages(query)
 
     def show(self) -> None:
-        """Refreshes the index."""
-        self._refreshed()
+        """Refreshes the index, or waits until it is."""
+        with self._leaving() as bulk:
+            self._listing(bulk).show()
 
     def foreign(self) -> Iterator[Foreign]:
         """The index is dynaview's own, see the port."""
@@ -223,23 +176,37 @@ class OpenSearchTarget:
         return 0
 
     def count(self) -> int:
-        door = self._refreshed()
-        found = self._search(door, {}, {"query": LIVE, "size": 0, "track_total_hits": True})
-        if found.hits.total is None:
-            raise self._connection.unreadable(f"counting {self._generation.index}")
-        return found.hits.total.value
+        with self._leaving() as bulk:
+            return self._listing(bulk).count(LIVE)
 
     def purge(self, older_than: timedelta) -> int:
-        # A tombstone that is taken over between being found and being removed is a conflict, and stays.
-        door = self._refreshed()
         age = math.ceil(older_than.total_seconds())
-        old = [{"term": {DELETED: True}}, {"range": {DELETED_AT: {"lte": f"now-{age}s"}}}]
-        body = msgspec.json.encode({"query": {"bool": {"filter": old}}})
+        old = {"bool": {"filter": [{"term": {DELETED: True}}, {"range": {DELETED_AT: {"lte": f"now-{age}s"}}}]}}
+        with self._leaving() as bulk:
+            if self._connection.profile.deletes_by_query:
+                return self._purge(bulk, old)
+            self._prove(bulk)
+            removed = 0
+            for page in self._listing(bulk).pages(old):
+                removed += bulk.remove_tombstones({hit.key: hit.sort[0] for hit in page})
+            return removed
+
+    def _purge(self, bulk: Bulk, old: dict[str, Any]) -> int:
+        # A tombstone that is taken over between being found and being removed is a conflict, and stays.
+        self._listing(bulk).show()
+        body = msgspec.json.encode({"query": old})
         most = self._limits.purge_rows
         parameters = {"conflicts": "proceed", "refresh": "true", "max_docs": str(most)}
         removed = 0
         while True:
-            answer = self._send("POST", path(door, "_delete_by_query"), "purging", parameters, body)
+            answer = self._connection.send(
+                "POST",
+                path(bulk.door, "_delete_by_query"),
+                doing=f"purging {self._generation.index}",
+                index=self._generation.readers,
+                params=parameters,
+                body=body,
+            )
             try:
                 purged = _purged.decode(answer)
             except (msgspec.DecodeError, ValueError):
@@ -263,17 +230,10 @@ class OpenSearchTarget:
                 names[row] = key(row)
         if not names:
             return [None] * len(keys)
-        answer = self._send(
-            "POST",
-            path(bulk.door, "_mget"),
-            "reading",
-            {"preference": "_primary"},
-            b'{"ids":[' + b",".join(names.values()) + b"]}",
-        )
-        try:
-            found = _documents.decode(answer).docs
-        except (msgspec.DecodeError, ValueError):
-            raise self._connection.unreadable(f"reading {self._generation.index}") from None
+        generation = self._generation
+        with self._leaving(bulk):
+            doing = f"reading {generation.index}"
+            found = read(self._connection, bulk.door, [*names.values()], doing, generation.readers)
         rows: dict[RowKey, Stored] = {}
         missing: list[RowKey] = []
         for row, one in zip(names, found, strict=True):
@@ -293,45 +253,24 @@ class OpenSearchTarget:
             self._leave(bulk)
         return failure
 
-    def _refreshed(self) -> str:
-        """The door, with all that was written now visible to searches."""
-        door = self._entered().door
-        self._send("POST", path(door, "_refresh"), "refreshing")
-        return door
-
-    def _search(self, door: str, parameters: dict[str, str], query: dict[str, Any]) -> _Found:
-        consistent = {"preference": "_primary", "allow_partial_search_results": "false"}
-        answer = self._send(
-            "POST", path(door, "_search"), "reading", consistent | parameters, msgspec.json.encode(query)
-        )
-        return self._page(answer)
-
-    def _page(self, answer: str) -> _Found:
+    @contextlib.contextmanager
+    def _leaving(self, bulk: Bulk | None = None) -> Iterator[Bulk]:
+        """The way into the index, which is looked for again where it turns out to be gone."""
+        bulk = bulk or self._entered()
         try:
-            page = _found.decode(answer)
-        except (msgspec.DecodeError, ValueError):
-            raise self._connection.unreadable(f"reading {self._generation.index}") from None
-        if page.shards.failed:
-            raise SinkUnavailable(f"{page.shards.failed} shards of {self._generation.index} do not answer")
-        return page
-
-    def _send(
-        self, method: str, path: str, verb: str, parameters: dict[str, str] | None = None, body: bytes | None = None
-    ) -> str:
-        bulk = self._bulk
-        try:
-            return self._connection.send(
-                method,
-                path,
-                doing=f"{verb} {self._generation.index}",
-                index=self._generation.readers,
-                params=parameters,
-                body=body,
-            )
+            yield bulk
         except IndexMissing:
-            if bulk is not None:
-                self._leave(bulk)
+            self._leave(bulk)
             raise
+
+    def _listing(self, bulk: Bulk) -> Listing:
+        generation = self._generation
+        return Listing(self._connection, bulk.door, generation.index, generation.readers, self._limits)
+
+    def _prove(self, bulk: Bulk) -> None:
+        """Nothing is written before it is known that the guard holds."""
+        generation = self._generation
+        self._connection.prove(Probe(self._connection, bulk.door, generation.index, generation.readers).run)
 
     def _entered(self) -> Bulk:
         return self._bulk or self._enter(self._generation.door())

@@ -22,6 +22,9 @@ DELETED_AT = "_deleted_at"
 CONTROL = frozenset({VERSION, OWNER, DELETED, DELETED_AT})
 """Fields of dynaview's own in every document."""
 
+LIVE = {"bool": {"must_not": {"term": {DELETED: True}}}}
+"""Rows, not tombstones: the filter of the alias that readers use."""
+
 KEY_BYTES = 512
 """OpenSearch's limit for a document's id."""
 

@@ -180,7 +180,17 @@ def test_the_policies_are_those_of_the_page_of_rights(clone: Clone) -> None:
     blocks = re.findall(r"^```json\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
     files = [
         (clone.root / "deploy/iam" / f"{name}.json").read_text()
-        for name in ("follow", "enable", "export", "assume", "trust", "resource-table", "resource-stream", "opensearch")
+        for name in (
+            "follow",
+            "enable",
+            "export",
+            "assume",
+            "trust",
+            "resource-table",
+            "resource-stream",
+            "opensearch",
+            "opensearch-serverless",
+        )
     ]
     assert files == blocks
     assert len([*(clone.root / "deploy/iam").iterdir()]) == len(files)

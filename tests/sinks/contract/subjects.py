@@ -5,6 +5,8 @@ A new sink joins the suite by one `Subject` here.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import importlib
 import itertools
 from collections.abc import Callable
@@ -205,8 +207,28 @@ def postgres(request: pytest.FixtureRequest) -> Subject:
 
 
 def opensearch(request: pytest.FixtureRequest) -> Subject:
-    module = importlib.import_module("dynaview.sinks.opensearch")
     url: str = request.getfixturevalue("opensearch_url")
+    placed = {"number_of_shards": 1, "number_of_replicas": 0}
+    return _opensearch(url, url, {}, placed, importlib.import_module("dynaview.sinks.opensearch.limits").Limits())
+
+
+def serverless(request: pytest.FixtureRequest) -> Subject:
+    """Behind a stand-in of Serverless, which shows writes when it likes to."""
+    from tests.sinks.opensearch.line import opened
+    from tests.support.serverless import Serverless, options_of
+
+    url: str = request.getfixturevalue("opensearch_url")
+    line = contextlib.ExitStack()
+    request.addfinalizer(line.close)
+    through = line.enter_context(opened(url))
+    through.before = Serverless(url, refresh="20ms", shards=1).answer
+    limits = importlib.import_module("dynaview.sinks.opensearch.limits").Limits(shown_pause=0.01, shown_within=20)
+    return dataclasses.replace(_opensearch(url, through.url, options_of(), {}, limits), examples=4)
+
+
+def _opensearch(url: str, through: str, options: dict[str, Any], settings: dict[str, Any], limits: Any) -> Subject:
+    """`url` leads to the server as anybody else sees it, `through` is the sink's."""
+    module = importlib.import_module("dynaview.sinks.opensearch")
 
     def squat(layout: Layout) -> Callable[[], bool]:
         client = importlib.import_module("opensearchpy").OpenSearch(url)
@@ -224,21 +246,27 @@ def opensearch(request: pytest.FixtureRequest) -> Subject:
         client = module.OpenSearch(url)
         assert isinstance(layout.options, OpenSearchOptions)
         try:
-            client.indices.refresh(index=layout.options.index)
+            if not options:
+                client.indices.refresh(index=layout.options.index)
+            elif generation := sink.published(layout):
+                sink.open(layout, generation).show()
             found = client.search(index=layout.options.index, body={"size": 1000})
         except module.NotFoundError:
             return []
         return sorted(hit["_source"]["label"] for hit in found["hits"]["hits"])
 
+    sink = module.OpenSearchSink("opensearch", through, options, limits)
     return Subject(
-        sink=module.OpenSearchSink("opensearch", url, {}),
-        another=lambda: module.OpenSearchSink("opensearch again", url, {}),
-        unreachable=lambda: module.OpenSearchSink("opensearch away", f"http://127.0.0.1:{DEAD_PORT}", {"timeout": 2}),
+        sink=sink,
+        another=lambda: module.OpenSearchSink("opensearch again", through, options, limits),
+        unreachable=lambda: module.OpenSearchSink(
+            "opensearch away", f"http://127.0.0.1:{DEAD_PORT}", options | {"timeout": 2}
+        ),
         layout=lambda view: Layout(
             view,
             (),
             FIELDS,
-            OpenSearchOptions(index=view, settings={"number_of_shards": 1, "number_of_replicas": 0}, mappings={}),
+            OpenSearchOptions(index=view, settings=settings, mappings={}),
         ),
         key=lambda text: text,
         values=values,
@@ -258,4 +286,5 @@ SUBJECTS: dict[str, Callable[[pytest.FixtureRequest], Subject]] = {
     "redis-sorted_set": lambda request: redis(request, "sorted_set"),
     "postgres": postgres,
     "opensearch": opensearch,
+    "opensearch-serverless": serverless,
 }
