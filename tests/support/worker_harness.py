@@ -49,7 +49,7 @@ CARDS = """
 
 RECORDS = (
     "begin", "update", "write_in", "filled", "swapped", "unswapped", "forget", "save_segment", "save_page",
-    "ask", "settle", "request",
+    "ask", "settle", "request_together",
 )  # fmt: skip
 """Methods of `RebuildStore` that write."""
 
@@ -79,7 +79,7 @@ class WorkerHarness:
             drain_every=0.01,
             tend_every=0.01,
             standby_every=0.01,
-            coordinator=CoordinatorSettings(lease=0.5, look_every=0.02, review_every=0.05),
+            coordinator=CoordinatorSettings(lease=10.0, look_every=0.02, review_every=0.05),
             rebuild=QUICK_REBUILDS,
         )
         self.declare(views, extra)

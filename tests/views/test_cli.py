@@ -55,6 +55,12 @@ except SystemExit:
         assert done.stdout.splitlines()[-1] == "[]", words
 
 
+def test_who_serves_no_http_does_not_load_what_serving_takes() -> None:
+    code = "import sys, dynaview.views.cli.run; print({'uvicorn', 'starlette', 'prometheus_client'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 @pytest.mark.parametrize("words", [["verify"], ["wait", "cards"], ["status"], ["plan"], ["dead-letters", "list"]])
 def test_ctrl_c_ends_every_command_with_130(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
     def interrupt(*_: object, **_more: object) -> None:

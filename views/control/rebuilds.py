@@ -22,6 +22,7 @@ from dynaview.views.control.records import (
     PageCost,
     PageResult,
     Rebuild,
+    Request,
     Segment,
     ViewRecord,
 )
@@ -55,11 +56,15 @@ class RebuildStore:
         fingerprints: Mapping[str, str],
         options: Options,
         kind: Kind = "beside",
-        job: str | None = None,
     ) -> list[Rebuild]:
-        """Ask for rebuilds of views of one source, by one scan (`job` names one that others were asked for by). A view
-        whose rebuild has not ended keeps that one; a rebuild takes the place of a first fill."""
-        now, job = time.time(), job or uuid.uuid4().hex[:12]
+        """Ask for rebuilds of views of one source, by one scan. A view whose rebuild has not ended keeps that one; a
+        rebuild takes the place of a first fill."""
+        self.request_together(source, fingerprints, [Request(views, kind, options)])
+        return [each for each in self.all() if each.view in views]
+
+    def request_together(self, source: str, fingerprints: Mapping[str, str], requests: Sequence[Request]) -> None:
+        """The same for several kinds at once: one scan is for all of them, or none of them is asked for."""
+        job = uuid.uuid4().hex[:12]
         with self._database.write() as connection:
             column = tables.rebuilds.c
             running = {
@@ -67,46 +72,52 @@ class RebuildStore:
                 for row in connection.execute(sa.select(column.view, column.phase, column.kind, column.job))
                 if row.phase not in ENDED
             }
-            for view in views:
-                if (last := running.get(view)) is not None:
-                    if last.kind != "fill" or kind == "fill":
-                        continue
-                    self._forget_segments(connection, last.job, view)
-                found = connection.execute(
-                    sa.select(tables.views.c.state, tables.views.c.reason).where(tables.views.c.name == view)
-                ).one_or_none()
-                values = {
-                    "job": job,
-                    "source": source,
-                    "kind": kind,
-                    "phase": "requested",
-                    "reason": "",
-                    "fingerprint": fingerprints[view],
-                    "generation": 0,
-                    "fresh": False,
-                    "options": msgspec.json.encode(options).decode(),
-                    "answer": "",
-                    "requested": now,
-                    "updated": now,
-                    "scan_began": None,
-                    "scan_end": None,
-                    "written": None,
-                    "items": 0,
-                    "of_items": 0,
-                    "matched": 0,
-                    "rows": 0,
-                    "swept": 0,
-                    "letters": 0,
-                    "units": 0.0,
-                    "before_state": ViewState.STARTING if found is None else found.state,
-                    "before_reason": "" if found is None else found.reason,
-                }
-                connection.execute(
-                    self._database.insert(tables.rebuilds)
-                    .values(view=view, **values)
-                    .on_conflict_do_update(index_elements=["view"], set_=values)
-                )
-        return [each for each in self.all() if each.view in views]
+            for request in requests:
+                for view in request.views:
+                    if (last := running.get(view)) is not None:
+                        if last.kind != "fill" or request.kind == "fill":
+                            continue
+                        self._forget_segments(connection, last.job, view)
+                    self._request(connection, view, source, job, fingerprints[view], request)
+
+    def _request(
+        self, connection: sa.Connection, view: str, source: str, job: str, fingerprint: str, request: Request
+    ) -> None:
+        now = time.time()
+        found = connection.execute(
+            sa.select(tables.views.c.state, tables.views.c.reason).where(tables.views.c.name == view)
+        ).one_or_none()
+        values = {
+            "job": job,
+            "source": source,
+            "kind": request.kind,
+            "phase": "requested",
+            "reason": "",
+            "fingerprint": fingerprint,
+            "generation": 0,
+            "fresh": False,
+            "options": msgspec.json.encode(request.options).decode(),
+            "answer": "",
+            "requested": now,
+            "updated": now,
+            "scan_began": None,
+            "scan_end": None,
+            "written": None,
+            "items": 0,
+            "of_items": 0,
+            "matched": 0,
+            "rows": 0,
+            "swept": 0,
+            "letters": 0,
+            "units": 0.0,
+            "before_state": ViewState.STARTING if found is None else found.state,
+            "before_reason": "" if found is None else found.reason,
+        }
+        connection.execute(
+            self._database.insert(tables.rebuilds)
+            .values(view=view, **values)
+            .on_conflict_do_update(index_elements=["view"], set_=values)
+        )
 
     def ask(self, rebuild: Rebuild, question: str) -> None:
         """Wait for an operator's answer from now on."""

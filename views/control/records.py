@@ -269,6 +269,15 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked for of some views of one source."""
+
+    views: Sequence[str]
+    kind: Kind
+    options: Options
+
+
+@dataclass(frozen=True, slots=True)
 class Rebuild:
     """The last rebuild (or rollback) of a view. Times are seconds since 1970; views of one `job` share a scan."""
 

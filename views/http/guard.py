@@ -4,13 +4,14 @@ anything."""
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from urllib.parse import urlsplit
 
 import msgspec
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dynaview.views.http.address import is_loopback
 
 TOKEN_VARIABLE = "DYNAVIEW_HTTP_TOKEN"
 """The environment variable with the bearer token for what changes anything, or shows what is in items."""
@@ -45,17 +46,6 @@ class Problem(Exception):
 def json_response(body: object, status: int = 200) -> Response:
     """A body as JSON."""
     return Response(msgspec.json.encode(body), status, media_type="application/json")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host names this machine only."""
-    name = host.strip("[]")
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def require_token(headers: Headers, token: str | None) -> None:

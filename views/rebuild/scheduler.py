@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ from functools import partial
 from dynaview.projections.declaration import ViewDeclaration
 from dynaview.sinks.port import SinkError
 from dynaview.views.control.errors import ControlUnavailable
-from dynaview.views.control.records import Generation, Kind, Options, Rebuild, ViewRecord
+from dynaview.views.control.records import Generation, Kind, Options, Rebuild, Request, ViewRecord
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.policy import Repeats
 from dynaview.views.rebuild.abandon import retire
@@ -123,19 +122,23 @@ class RebuildScheduler:
         context = self._context
         asked = {each.view: each for each in context.store.all(context.source.name)}
         marks = {view.name: fingerprint(view, context.source.table) for view in context.views.values()}
-        due: dict[tuple[Kind, str], list[str]] = {}
+        due: dict[_Wanted, list[str]] = {}
         for name, record in records.items():
             wanted = self._wanted(context.views[name], record, marks[name])
             if wanted is not None and self._may_ask(asked.get(name), wanted.kind, marks[name]):
-                due.setdefault((wanted.kind, wanted.why), []).append(name)
-        job = uuid.uuid4().hex[:12]
-        for (kind, why), names in due.items():
-            if kind == "fill":
+                due.setdefault(wanted, []).append(name)
+        for wanted, names in due.items():
+            if wanted.kind == "fill":
                 log.info("view %s: the first fill begins, by one scan of the table", ", ".join(names))
             else:
-                log.warning("view %s: a rebuild begins, as %s asks", ", ".join(names), why)
-            options = Options(asked_by=why, capacity=context.settings.capacity)
-            context.store.request(names, context.source.name, marks, options, kind, job)
+                log.warning("view %s: a rebuild begins, as %s asks", ", ".join(names), wanted.why)
+        capacity = context.settings.capacity
+        requests = [
+            Request(names, wanted.kind, Options(asked_by=wanted.why, capacity=capacity))
+            for wanted, names in due.items()
+        ]
+        if requests:
+            context.store.request_together(context.source.name, marks, requests)
 
     def _wanted(self, view: ViewDeclaration, record: ViewRecord, mark: str) -> _Wanted | None:
         if record.paused is not None:

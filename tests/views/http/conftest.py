@@ -16,9 +16,10 @@ import urllib3
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.load import load
+from dynaview.views.http.address import Address
 from dynaview.views.http.app import Application
 from dynaview.views.http.health import Limits
-from dynaview.views.http.server import Address, Server, api
+from dynaview.views.http.server import Server, api
 from dynaview.views.http.snapshot import Snapshots
 
 TOKEN = "open-sesame"

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 from starlette.routing import Route
 
+from dynaview.views.http.address import Address
 from dynaview.views.http.openapi import document
-from dynaview.views.http.server import Address
 from tests.views.http.conftest import TOKEN, Served
 
 

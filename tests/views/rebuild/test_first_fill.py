@@ -109,7 +109,9 @@ def test_killed_it_goes_on_where_it_was(new: WorkerHarness) -> None:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("what", ["request", "starting", "scanning", "save_segment", "finishing", "filled", "done"])
+@pytest.mark.parametrize(
+    "what", ["request_together", "starting", "scanning", "save_segment", "finishing", "filled", "done"]
+)
 def test_killed_around_a_record_it_is_whole_in_the_end(new: WorkerHarness, what: str, moment: str) -> None:
     cut = threading.Event()
 
@@ -186,6 +188,30 @@ def test_a_view_that_is_new_and_one_that_has_changed_share_a_scan(new: WorkerHar
     assert found.job == new.rebuilt("reads").job
     samples = 20 * 5
     assert scans(new) - before <= 5 + samples
+
+
+def test_killed_as_they_are_asked_for_either_all_share_a_scan_or_none_is_asked_for(new: WorkerHarness) -> None:
+    new.declare(CARDS)
+    new.start()
+    wait_filled(new, "cards")
+    new.wait_ended("cards")
+    new.stop()
+    new.declare(CARDS.replace("fields: {", "fields: {more: value, ") + "    on_change: rebuild\n" + READS)
+    cut = threading.Event()
+
+    def heard(when: str, what: str) -> None:
+        if when == "after" and what.startswith("request"):
+            new.cut()
+            cut.set()
+
+    with new.table.hold("describe") as held:  # nothing is asked for before it answers
+        new.start()
+        assert held.reached.wait(20)
+        new.on_record(heard)
+    assert cut.wait(20)
+    new.kill()
+    assert {new.rebuilt(view).phase for view in BOTH} == {"requested"}
+    assert new.rebuilt("cards").job == new.rebuilt("reads").job
 
 
 def test_cancelled_it_waits_for_the_next_start(new: WorkerHarness) -> None:
