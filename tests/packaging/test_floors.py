@@ -30,7 +30,7 @@ VIEWS = """
     reasons
     policy
     control
-    states threads budget meters spans
+    states threads budget cost meters spans
 """
 """The rooms of `views`, from the top floor down; rooms of one floor do not know each other."""
 

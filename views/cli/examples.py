@@ -6,7 +6,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "run": ("dynaview run --http 8080", "dynaview run --workers 4 --log-format json"),
     "status": ("dynaview status", "dynaview status --check --max-lag 60"),
     "wait": ("dynaview wait order_search --timeout 10",),
-    "plan": ("dynaview plan", "dynaview plan --check"),
+    "plan": ("dynaview plan", "dynaview plan --check", "dynaview plan --cost"),
     "rebuild": ("dynaview rebuild order_search --max-read-units 200", "dynaview rebuild order_search --cancel"),
     "rollback": ("dynaview rollback order_search",),
     "verify": ("dynaview verify", "dynaview verify order_search --sample 1%"),

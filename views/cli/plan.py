@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections import Counter
@@ -13,6 +14,7 @@ import click
 
 from dynaview.views.cli.options import files_option, found_control, load_files
 from dynaview.views.control.records import Generation
+from dynaview.views.declarations.costs import TableCost, costs
 from dynaview.views.declarations.plan import Planned, Rows, Size, Standing, plan
 
 
@@ -21,13 +23,17 @@ from dynaview.views.declarations.plan import Planned, Rows, Size, Standing, plan
 @files_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a view.")
 @click.option("--check", is_flag=True, help="Exit with 1 when anything is to be filled, rebuilt or dropped.")
-def command(views: tuple[str, ...], files: tuple[Path, ...], as_json: bool, check: bool) -> None:
+@click.option("--cost", is_flag=True, help="Show what following, a scan and an export of each table cost instead.")
+def command(views: tuple[str, ...], files: tuple[Path, ...], as_json: bool, check: bool, cost: bool) -> None:
     """Show what changed in the declaration of each of VIEWS (default: all) since it was built, and what follows.
 
     Nothing is changed. Sizes of tables and views are asked where a scan would follow; without AWS or a store they are
     not known, and the rest is shown all the same.
     """
     declaration = load_files(files)
+    if cost:
+        _tell_costs(costs(declaration), as_json)
+        return
     with found_control(declaration) as control:
         records = {} if control is None else {record.name: record for record in control.views()}
         for name in views:
@@ -42,6 +48,36 @@ def command(views: tuple[str, ...], files: tuple[Path, ...], as_json: bool, chec
             click.echo(line)
     if check and any(each.to_do for each in planned):
         sys.exit(1)
+
+
+def _tell_costs(found: Sequence[TableCost], as_json: bool) -> None:
+    if as_json:
+        told = [
+            {
+                **{field.name: getattr(each, field.name) for field in dataclasses.fields(each)},
+                "unknown": each.unknown or None,
+                "stream_reads_a_month": each.reads,
+                "control_commits_a_month": each.commits,
+            }
+            for each in found
+        ]
+        click.echo(json.dumps(told, indent=2))
+        return
+    for each in found:
+        for line in cost_lines(each):
+            click.echo(line)
+
+
+def cost_lines(cost: TableCost) -> Iterator[str]:
+    """What a table costs, for people."""
+    if cost.reads is None or cost.scan is None or cost.export is None:
+        yield f"{cost.source} (table {cost.table}): what it costs is not known: {cost.unknown}"
+    else:
+        yield f"{cost.source} (table {cost.table}), in units of AWS:"
+        yield f"  following: {cost.line}"
+        yield f"  a first fill, rebuild or verify: about {cost.scan:,} read units; a full export: {cost.export:,.2f} GB"
+    views = "1 view" if cost.views == 1 else f"{cost.views:,} views"
+    yield f"  control store: about {cost.commits:,.0f} transactions a month for {views} in which nothing happens"
 
 
 def _none(view: str) -> list[Generation]:

@@ -6,18 +6,21 @@ import json
 import os
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dynaview.views.cli.columns import aligned, fitted, terminal_width
-from dynaview.views.cli.options import files_option, found_control, load_files
+from dynaview.views.cli.options import files_option, found_control, load_files, opened_control
 from dynaview.views.control.glance import glance
 from dynaview.views.declarations.files import at_first_sight
 from dynaview.views.states import ViewState
 from dynaview.views.status import all_status, endangered, status_of, under_way, unknown_for
+
+if TYPE_CHECKING:
+    from dynaview.views.declarations.costs import TableCost
 
 HEAD = (
     *("VIEW", "SINK", "GEN", "STATE", "LAG", "WATERMARK", "READ", "APPLIED", "STALE", "UNMATCHED", "DEAD", "KEPT"),
@@ -39,15 +42,19 @@ WORDS = 6
     help="Exit with 1 unless every view is following (or filling), and it is known how far behind.",
 )
 @click.option("--max-lag", type=float, metavar="SECONDS", help="With --check: also exit with 1 above this lag.")
-def command(files: tuple[Path, ...], as_json: bool, check: bool, max_lag: float | None) -> None:
+@click.option("--cost", is_flag=True, help="Show what following costs as well, by the shards that there are.")
+def command(files: tuple[Path, ...], as_json: bool, check: bool, max_lag: float | None, cost: bool) -> None:
     """Show views, generation, state, watermark, lag and counts (read = applied + stale + unmatched + dead)."""
     declared, views = _looked(files)
     started = {view["view"] for view in views}
     missing = [name for name in declared if name not in started]
+    following = _costs(files) if cost else {}
     if as_json:
-        click.echo(json.dumps(views, indent=2))
+        click.echo(json.dumps([_with_cost(view, following) for view in views], indent=2))
     else:
         _print(views, missing)
+        for source, each in following.items():
+            click.echo(f"{source}: {each.line}")
     if check and (missing or not all(_good(view, max_lag) for view in views if view["view"] in declared)):
         sys.exit(1)
 
@@ -63,6 +70,23 @@ def _looked(files: tuple[Path, ...]) -> tuple[Collection[str], list[dict[str, An
     declaration = load_files(files, stores=False)
     with found_control(declaration) as control:
         return declaration.views, [] if control is None else all_status(control)
+
+
+def _costs(files: tuple[Path, ...]) -> dict[str, TableCost]:
+    """What following costs by source: of those whose views have been started, by the shards that the control store
+    knows. Imported here, as only who asks for it pays for SQLAlchemy."""
+    from dynaview.views.declarations.costs import followed
+
+    declaration = load_files(files, stores=False)
+    with opened_control(declaration) as control:
+        return {each.source: each for each in followed(declaration, control.checkpoints)}
+
+
+def _with_cost(view: dict[str, Any], following: Mapping[str, TableCost]) -> dict[str, Any]:
+    found = following.get(view["source"])
+    if found is None:
+        return view
+    return {**view, "cost": {"open_shards": found.shards, "stream_reads_a_month": found.reads}}
 
 
 def _good(view: dict[str, Any], max_lag: float | None) -> bool:

@@ -16,15 +16,13 @@ from dynaview.sinks.port import Sink
 from dynaview.sources.port import TableReader
 from dynaview.sources.table import open_table
 from dynaview.views.control.store import ControlStore
+from dynaview.views.cost import BEATS
 from dynaview.views.daemon.table import KeptTable
 from dynaview.views.daemon.table_worker import TableWorker, WorkerSettings
 from dynaview.views.states import ViewState
 from dynaview.views.threads import Threads
 
 log = logging.getLogger(__name__)
-
-BEATS = 200
-"""Idle views that say their watermark within a second, at the most: each costs the control store a transaction."""
 
 
 def paced(settings: WorkerSettings, views: int) -> WorkerSettings:

@@ -18,14 +18,12 @@ from dynaview.sources.port import TableReader
 from dynaview.sources.table import open_table
 from dynaview.views.budget import Capacity
 from dynaview.views.control.records import Generation, ViewRecord
+from dynaview.views.cost import read_units
 from dynaview.views.declarations.codec import decode
 from dynaview.views.declarations.difference import SAME, UNSHOWN, Consequence, Difference, difference
 from dynaview.views.declarations.fingerprint import fingerprint
 
 State: TypeAlias = Literal["new", "unchanged", "changed", "removed"]
-
-READ_UNIT = 4096
-"""Bytes that one read unit reads, strongly consistent."""
 
 _TABLE = re.compile(r":table/([^/]+)/")
 
@@ -45,7 +43,7 @@ class Size:
     @property
     def read_units(self) -> int | None:
         """What a scan of it costs."""
-        return None if self.bytes is None else -(-self.bytes // READ_UNIT)
+        return None if self.bytes is None else read_units(self.bytes)
 
     @property
     def seconds(self) -> float | None:

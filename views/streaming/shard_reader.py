@@ -25,6 +25,7 @@ from typing import Any
 
 from dynaview.sources.errors import IteratorExpired, SourceError, StreamGone, Trimmed
 from dynaview.sources.port import Broken, Page, Shard, StreamReader
+from dynaview.views.cost import LATENCY, POLLS
 from dynaview.views.policy import Backoff
 from dynaview.views.streaming.offsets import START, Delivery
 
@@ -40,9 +41,9 @@ class ReadSettings:
     """Records a read asks for (AWS: at most 1000)."""
     poll_first: float = 0.05
     """Wait after the first empty page of a shard; doubles with each further one."""
-    poll_cap: float = 0.5
+    poll_cap: float = LATENCY
     """The longest wait between two reads of an idle shard (a millisecond of work each)."""
-    polls: float = 250.0
+    polls: float = POLLS
     """Reads of idle shards a second, all together; above that they wait longer than `poll_cap`."""
     tip_pages: int = 20
     """Empty pages in a row that show a shard to be read up to when the first of them was asked for. Where four of ten

@@ -20,9 +20,10 @@ from dynaview.sinks.connect import connect
 from dynaview.views.cli import cli
 from dynaview.views.cli.plan import lines
 from dynaview.views.control.store import ControlStore
+from dynaview.views.cost import READ_UNIT
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
-from dynaview.views.declarations.plan import READ_UNIT, Rows, Size, plan
+from dynaview.views.declarations.plan import Rows, Size, plan
 from tests.support.first_fill import set_filled
 
 if TYPE_CHECKING:
