@@ -14,7 +14,7 @@ PAGES ?= build/pages
 # What opensearch-py asks for and never imports unless its gRPC client is used: 20 MB less in an image.
 UNUSED := grpcio opensearch-protobufs protobuf
 
-.PHONY: help demo test lint types unit format lock soak bench bench-compare bench-quick docs dist manifests deploy-check screenshots clean
+.PHONY: help demo test lint types unit format lock soak bench bench-compare bench-instructions bench-quick docs dist manifests deploy-check screenshots clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -67,6 +67,9 @@ screenshots: $(READY) ## the pictures of the page in docs/images (needs Chromium
 
 bench-quick: $(READY) ## every benchmark at its smallest, for its exit code
 	@$(BIN)/python -m benchmarks.quick
+
+bench-instructions: $(READY) ## instructions of the pure paths against their baseline, counted by valgrind
+	@$(BIN)/python -m benchmarks.instructions
 
 bench-compare: $(READY) ## this tree against a commit in pairs, as ratios with intervals: make bench-compare BASE=<commit>
 	@$(BIN)/python -m benchmarks.compare --base $(BASE) $(BENCH)

@@ -1,0 +1,94 @@
+"""What measurements rest on: pages that are served whole, and intervals that mean what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from benchmarks import instructions
+from benchmarks.compare import Compared, Interval, interval, slower
+from benchmarks.page_server import Orders, go, served
+from benchmarks.pure_paths import PATHS, YARDSTICK, paths
+from benchmarks.workload import KEY
+from dynaview.projections.attributes import Shape
+from dynaview.sources.session import Session
+from dynaview.sources.table import DynamoTable
+
+SHAPE = Shape({*KEY, "quantity"})
+ORDERS = Orders(1500, shards=2)
+
+
+@pytest.fixture
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[DynamoTable, str]]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "made")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "made")
+    with served(tmp_path, ORDERS) as url:
+        session = Session("eu-west-1", url)
+        yield DynamoTable(session, "orders"), url
+        session.close()
+
+
+def test_the_page_server_gives_every_change_once(table: tuple[DynamoTable, str]) -> None:
+    reader, url = table
+    stream = reader.stream(reader.describe().stream_arn or "", SHAPE)
+    shards = stream.shards()
+    assert [stream.read(stream.open(shard.id, None)).changes for shard in shards] == [[], []]
+    go(url)
+    seen: list[str] = []
+    for shard in shards:
+        page = stream.read(stream.open(shard.id, None))
+        while page.changes:
+            seen += [change.body.sequence for change in page.changes]
+            assert page.next is not None
+            page = stream.read(page.next)
+        assert stream.read(stream.open(shard.id, seen[-1])).changes == []
+    assert len(seen) == len(set(seen)) == ORDERS.count
+
+
+@pytest.mark.parametrize("segments", [1, 2, 7])
+def test_the_page_server_scans_every_item_once(table: tuple[DynamoTable, str], segments: int) -> None:
+    reader, _ = table
+    found = [
+        tuple(str(SHAPE.unpack(image)[name]) for name in KEY)
+        for segment in range(segments)
+        for page in reader.scan(segment, segments, None, SHAPE)
+        for image in page.images
+    ]
+    assert len(found) == len(set(found)) == ORDERS.count
+
+
+def test_an_interval_holds_its_median_and_narrows_with_equal_rounds() -> None:
+    assert interval([2.0, 2.0, 2.0]) == Interval(2.0, 2.0, 2.0)
+    found = interval([0.8, 1.0, 1.2, 0.9, 1.1])
+    assert found.low < found.median < found.high
+    assert found == interval([0.8, 1.0, 1.2, 0.9, 1.1])
+
+
+def test_only_what_is_below_for_sure_fails() -> None:
+    sure = Compared("redis", "follow", Interval(0.7, 0.6, 0.8))
+    perhaps = Compared("redis", "verify", Interval(0.85, 0.7, 1.0))
+    assert slower([sure, perhaps], 0.9) == [sure]
+
+
+def test_a_path_that_takes_more_instructions_than_it_may_is_named() -> None:
+    allowed = 1 + instructions.TOLERANCE
+    baseline = {"decode": 2.0, "project": 1.0}
+    assert instructions.too_many({"decode": 2.0 * allowed, "project": 0.5}, baseline) == []
+    (line,) = instructions.too_many({"decode": 2.0, "project": allowed + 0.01}, baseline)
+    assert line.startswith("project: +16% instructions")
+
+
+def test_paths_are_measured_by_the_yardstick_so_that_a_faster_interpreter_changes_nothing() -> None:
+    counts = {YARDSTICK: 400, **dict.fromkeys(PATHS, 100)}
+    halves = {path: count // 2 for path, count in counts.items()}
+    assert instructions.measured(counts) == instructions.measured(halves) == dict.fromkeys(PATHS, 0.25)
+
+
+def test_every_path_that_is_counted_runs_and_has_a_baseline(tmp_path: Path) -> None:
+    found = paths(tmp_path)
+    assert set(found) == {YARDSTICK, *PATHS}
+    kept = msgspec.json.decode(instructions.BASELINE.read_bytes(), type=dict[str, dict[str, float]])
+    assert all(set(each) == set(PATHS) for each in kept.values())
