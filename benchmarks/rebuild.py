@@ -7,6 +7,7 @@ benchmarks.rebuild_lag`` tells what a rebuild does to the lag of its view, and t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ from dynaview.views.control.records import Options, PageCost, PageResult, Segmen
 from dynaview.views.control.store import ControlStore
 from dynaview.views.rebuild.in_place import InPlace
 from dynaview.views.rebuild.side_by_side import SideBySide
+from dynaview.views.retry import Retrier
 from dynaview.views.scanning.page_writer import FillStrategy, PendingPage
 from dynaview.views.scanning.parallel_scan import ParallelScan, Scan
 from tests.support.shop import create_table
@@ -137,6 +139,9 @@ class _Journal:
 
     def check(self) -> None:
         pass
+
+    def retrier(self, end: threading.Event) -> Retrier:
+        return Retrier(end, "benchmark")
 
 
 def emptied(view: View) -> Target:

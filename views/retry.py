@@ -90,6 +90,10 @@ class Retrier:
         self._on_error = on_error
         self._repeats = Repeats()
 
+    def until(self, stop: threading.Event) -> Retrier:
+        """One like it that another event ends."""
+        return Retrier(stop, self._subject, self._on_error, seconds=self.seconds)
+
     def insist(self, act: Callable[[], T]) -> T:
         """Do it; nothing is begun any more once `stop` is set. Raises `Stopped`, and what `act` raises where that does
         not heal (by itself, and in time)."""

@@ -26,6 +26,7 @@ from dynaview.views.rebuild.context import (
     describe,
 )
 from dynaview.views.rebuild.view_rebuild import ViewRebuild
+from dynaview.views.retry import Retrier
 from dynaview.views.scanning.page_writer import FillStrategy, PendingPage
 from dynaview.views.scanning.parallel_scan import MOST_SEGMENTS, ParallelScan, Scan
 from dynaview.views.states import ViewState
@@ -157,7 +158,12 @@ class SharedScan:
 
     def retry(self, act: Callable[[], T]) -> T:
         """Do what concerns all, however long the control store is away."""
-        return self.context.retry(act, f"the scan of table {self.context.source.table}")
+        return self.context.retry(act, self.subject)
+
+    @property
+    def subject(self) -> str:
+        """The scan in the log's words."""
+        return f"the scan of table {self.context.source.table}"
 
     def close(self) -> None:
         """Wait until all that were to be given up are."""
@@ -264,3 +270,7 @@ class PartJournal:
     def check(self) -> None:
         """See `parallel_scan.Journal`."""
         self._shared.check()
+
+    def retrier(self, end: threading.Event) -> Retrier:
+        """See `parallel_scan.Journal`."""
+        return Retrier(end, self._shared.subject)

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dynaview.projections.attributes import Shape
+from dynaview.sources.errors import SourceError
 from dynaview.sources.port import ScanFilter, ScanPage
 from dynaview.views.budget import Budget
 from dynaview.views.control.records import PageCost, PageResult, Segment
+from dynaview.views.retry import Retrier
 from dynaview.views.scanning.page_writer import PendingPage
 
 SEGMENT_BYTES = 64 * 1024 * 1024
@@ -71,6 +73,9 @@ class Journal(Protocol):
     def check(self) -> None:
         """Raises what is to end the scan."""
 
+    def retrier(self, end: threading.Event) -> Retrier:
+        """What reads a page again that cannot be had now; it gives up where the event is set."""
+
 
 @dataclass(slots=True)
 class _Begun:
@@ -100,16 +105,18 @@ class ParallelScan:
     held: Held = Held()
 
     def run(self, segments: int) -> None:
-        """Scan what is left of (about) so many segments side by side. The first error ends all of them and is raised
-        once they have ended: `SourceError`, or what the journal and participants raise."""
+        """Scan what is left of (about) so many segments side by side. A page that cannot be had now holds up its own
+        segment only. The first error that does not heal ends all of them and is raised once they have ended:
+        `SourceError`, or what the journal and participants raise."""
         planned = self.journal.segments(segments)
         end = threading.Event()
         budget = Budget(self.rate, lambda seconds: self._wait(end, seconds))
+        retrier = self.journal.retrier(end)
         errors: list[BaseException] = []
 
         def run(segment: Segment) -> None:
             try:
-                _SegmentScan(self, segment, len(planned), budget, end).run()
+                _SegmentScan(self, segment, len(planned), budget, retrier, end).run()
             except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that waits
                 errors.append(error)
                 end.set()
@@ -141,19 +148,26 @@ class _SegmentScan:
     """One segment, in a thread of its own."""
 
     def __init__(
-        self, whole: ParallelScan, segment: Segment, segments: int, budget: Budget, end: threading.Event
+        self,
+        whole: ParallelScan,
+        segment: Segment,
+        segments: int,
+        budget: Budget,
+        retrier: Retrier,
+        end: threading.Event,
     ) -> None:
         self._whole = whole
         self._segment = segment
         self._room = whole.held.bytes // segments
         self._budget = budget
+        self._retrier = retrier
         self._end = end
 
     def run(self) -> None:
         """Until the segment's end, or until another one has failed."""
-        whole, segment = self._whole, self._segment
+        whole = self._whole
         begun, held = deque[_Begun](), 0
-        for page in whole.source.scan(segment.segment, segment.segments, segment.position, whole.shape, whole.only):
+        for page in self._pages():
             whole.journal.check()
             self._budget.spend(page.consumed)
             if self._end.is_set():
@@ -164,6 +178,25 @@ class _SegmentScan:
                 held -= self._settle(begun.popleft())
         while begun and not self._end.is_set():
             self._settle(begun.popleft())
+
+    def _pages(self) -> Iterator[ScanPage[Any]]:
+        """The pages that are left, each tried for by itself."""
+        whole, segment, after = self._whole, self._segment, self._segment.position
+        pages: Iterator[ScanPage[Any]] | None = None
+
+        def following() -> ScanPage[Any] | None:
+            nonlocal pages
+            if pages is None:
+                pages = whole.source.scan(segment.segment, segment.segments, after, whole.shape, whole.only)
+            try:
+                return next(pages, None)
+            except SourceError:
+                pages = None
+                raise
+
+        while (page := self._retrier.insist(following)) is not None:
+            after = page.position
+            yield page
 
     def _begin(self, page: ScanPage[Any]) -> _Begun:
         taken = [(each, each.take(page)) for each in self._whole.participants]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from dynaview.projections.attributes import Image, Shape, item_key
 from dynaview.projections.projection import Bound, ProjectionError
 from dynaview.projections.rows import RowKey, Write
-from dynaview.sources.errors import SourceError
-from dynaview.sources.port import Key, ScanFilter, ScanPage, TableReader
+from dynaview.sources.port import Key, TableReader
 from dynaview.views.retry import Retrier
 
 TOGETHER = 1000
@@ -38,29 +36,6 @@ class ItemReader:
         items = {item_key(key): key for key in keys}
         images = self.get([*items.values()])
         return {name: _asked(bound, image) for name, image in zip(items, images, strict=True)}
-
-    def scan(
-        self, segment: int, segments: int, after: str | None, shape: Shape, only: ScanFilter | None = None
-    ) -> Iterator[ScanPage[Any]]:
-        """See `TableReader.scan`; each page is tried for by itself."""
-        pages: Iterator[ScanPage[Any]] | None = None
-
-        def following() -> ScanPage[Any]:
-            nonlocal pages
-            if pages is None:
-                pages = self.table.scan(segment, segments, after, shape, only)
-            try:
-                return next(pages)
-            except SourceError:
-                pages = None
-                raise
-
-        while True:
-            page = self.retrier.insist(following)
-            yield page
-            after = page.position
-            if after is None:
-                return
 
 
 def _asked(bound: Bound, image: Image | None) -> Mapping[RowKey, Write]:

@@ -74,11 +74,12 @@ class Verification:
         self._limits = limits or Limits()
         self._table = table
         self._only = only
-        self._retrier = retrier or Retrier(seconds=60.0)
-        self._items = ItemReader(table, shape, self._retrier)
-        self._halt = self._retrier.stop
+        self.retrier = retrier or Retrier(seconds=60.0)
+        """What tries everything again."""
+        self._items = ItemReader(table, shape, self.retrier)
+        self._halt = self.retrier.stop
         self._progress = progress
-        self._description = self._retrier.insist(table.describe)
+        self._description = self.retrier.insist(table.describe)
         self._budget = Budget(self._limits.capacity.rate(self._description), self._halt.wait)
         self._checks = [ViewCheck(subject, self._items, self._description.key, self._limits) for subject in subjects]
         self._lock = threading.Lock()
@@ -126,7 +127,7 @@ class Verification:
 
         Raises `VerifyError` where the stream does not reach back so far.
         """
-        recent = Recent(self._table, self._description, self._items.shape, self._retrier)
+        recent = Recent(self._table, self._description, self._items.shape, self.retrier)
         if obstacle := recent.obstacle(at):
             raise VerifyError(obstacle)
 
@@ -202,7 +203,7 @@ class Verification:
         for start in range(0, len(segments), workers):
             part = [Segment(index, of) for index, of in segments[start : start + workers]]
             # The budget is of the whole verification, so each page is paid for here.
-            scan = ParallelScan(self._items, self._items.shape, self._only, [scanned], _Positions(self, part), None)
+            scan = ParallelScan(self._table, self._items.shape, self._only, [scanned], _Positions(self, part), None)
             try:
                 scan.run(len(part))
             except Stopped:
@@ -274,6 +275,10 @@ class _Positions:
     def check(self) -> None:
         """See `Journal.check`."""
         self.verification.check()
+
+    def retrier(self, end: threading.Event) -> Retrier:
+        """See `Journal.retrier`."""
+        return self.verification.retrier.until(end)
 
 
 _ITS_OWN = SinkError | ControlError | WaitError | Overtaken

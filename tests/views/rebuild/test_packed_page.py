@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -19,6 +20,7 @@ from dynaview.sources.port import Broken, ScanPage
 from dynaview.views.control.records import PageCost, PageResult, Segment
 from dynaview.views.dead_letters import scanned_letter
 from dynaview.views.rebuild.packed_page import Observed, PackedPage
+from dynaview.views.retry import Retrier
 from dynaview.views.scanning.page_writer import PendingPage
 from dynaview.views.scanning.parallel_scan import Held, ParallelScan
 
@@ -94,6 +96,9 @@ class Segmented:
 
     def check(self) -> None:
         pass
+
+    def retrier(self, end: threading.Event) -> Retrier:
+        return Retrier(end)
 
     def run(self, held: Held) -> list[str]:
         ParallelScan(self, Shape(None), None, [self], self, None, held).run(1)
