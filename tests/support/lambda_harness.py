@@ -12,11 +12,12 @@ from dynaview.sinks.memory import MemorySink, MemoryTarget
 from dynaview.sinks.port import Outcome
 from dynaview.views.aws_lambda.function import Function
 from dynaview.views.aws_lambda.rounds import Standing, make_round
-from dynaview.views.control.records import Options, ViewRecord
+from dynaview.views.control.records import Options, Progress, ViewRecord
 from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.table_worker import WorkerSettings
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.load import load
+from dynaview.views.streaming.admission import registered
 from dynaview.views.streaming.pipeline import PipelineSettings
 from dynaview.views.workers.coordinator import CoordinatorSettings
 from tests.support.event_source import Mapping
@@ -87,6 +88,16 @@ class LambdaHarness:
         file = self.folder / "dynaview.yaml"
         file.write_text(text)
         return load([file], {})
+
+    def begin(self) -> None:
+        """As if a first round had come long ago."""
+        for view in self.declaration.views.values():
+            registered(self.control, view, "shop", self.table.arn)
+            self.control.commit(view.name, Progress(), 1.0)
+            self.control.claim(view.name, 1)
+            target = self.sinks[view.sink].open(view.layout, 1)
+            target.prepare()
+            target.publish()
 
     def function(self, *views: str) -> Function:
         """A new execution environment, for all views where none are named."""

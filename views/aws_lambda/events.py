@@ -58,6 +58,11 @@ class StreamBatch:
     records: Sequence[Mapping[str, Any]]
 
 
+def table_of(stream_arn: str) -> str:
+    """The ARN of the table that a stream is of."""
+    return stream_arn.partition("/stream/")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class DroppedBatch:
     """Records that AWS has given up: too old, or tried too often."""

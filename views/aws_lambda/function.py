@@ -78,7 +78,7 @@ class Function:
         used = sorted({view.sink for view in self._views.values()})
         self._sinks = sinks or {name: connect(declaration.sinks[name]) for name in used}
         self._tables = [
-            TableViews(source, of_it, self._sinks, self._control, open_source)
+            TableViews(source, of_it, self._sinks, self._control)
             for source in declaration.sources.values()
             if (of_it := {name: view for name, view in self._views.items() if view.source == source.name})
         ]

@@ -15,9 +15,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -25,8 +24,8 @@ import msgspec
 from dynaview.projections.declaration import SourceDeclaration, ViewDeclaration
 from dynaview.sinks.port import Sink, SinkError
 from dynaview.sources.pages import RecordsDecoder
-from dynaview.sources.port import Page, TableReader
-from dynaview.views.aws_lambda.events import EventRefused, StreamBatch, StreamName
+from dynaview.sources.port import Page, TableDescription
+from dynaview.views.aws_lambda.events import EventRefused, StreamBatch, StreamName, table_of
 from dynaview.views.aws_lambda.view_writer import ViewWriter, ours
 from dynaview.views.control.errors import ControlUnavailable, Superseded
 from dynaview.views.control.records import ViewRecord
@@ -35,9 +34,8 @@ from dynaview.views.policy import policy
 from dynaview.views.reasons import fault_reason
 from dynaview.views.retry import Retrier
 from dynaview.views.states import ViewState
-from dynaview.views.streaming.admission import registered
 from dynaview.views.streaming.dead_letter_limit import DeadLetterLimit
-from dynaview.views.streaming.factory import PipelineFactory
+from dynaview.views.streaming.factory import FULL_IMAGES, PipelineFactory
 from dynaview.views.streaming.pipeline import PipelineContext
 
 log = logging.getLogger(__name__)
@@ -103,14 +101,11 @@ class TableViews:
         views: Mapping[str, ViewDeclaration],
         sinks: Mapping[str, Sink],
         control: ControlStore,
-        open_source: Callable[[SourceDeclaration], TableReader],
     ) -> None:
         self.source = source
         self.views = views
         self._sinks = sinks
         self._control = control
-        self._open_source = open_source
-        self._reader: TableReader | None = None
         self._factory: PipelineFactory | None = None
         self._decoder: RecordsDecoder | None = None
         self._writers: dict[str, ViewWriter] = {}
@@ -122,19 +117,26 @@ class TableViews:
         self._seen = float("-inf")
 
     def take(self, batch: StreamBatch, limits: Limits) -> Taken:
-        """Bring a batch into the views. Raises `EventRefused`, `SourceError` and `ControlUnavailable`."""
+        """Bring a batch into the views. Raises `EventRefused`, `Unproven` and `ControlUnavailable`."""
         if batch.stream is None:
             return Taken(0, 0)
-        factory = self._opened(batch.stream)
         retrier = limits.retrier(f"table {self.source.table}")
-        records = retrier.insist(partial(self._records, factory))
+        records = {each.name: each for each in retrier.insist(self._control.views) if each.name in self.views}
+        self._see_whose(batch.stream, records)
+        description = _described(batch.stream, batch.records)
+        if description is None:  # nothing of it can be read, so who reads the shards keeps it as dead letters
+            return Taken(len(batch.records), 0)
+        self._opened(description)
         self._refused.clear()
-        waiting = [name for name in self.views if self._writes(name, records[name], batch.stream, retrier)]
+        waiting = [name for name, record in records.items() if self._writes(record, batch.stream, retrier)]
         refused = {name: each.reason for name, each in records.items() if each.state in REFUSED} | self._refused
         if not waiting and refused:
             reasons = "; ".join(f"view {name}: {reason}" for name, reason in sorted(refused.items()))
             raise EventRefused(f"no view of table {self.source.table} may be written: {reasons}")
-        if not waiting and any(record.watermark is None and not record.state.lasts for record in records.values()):
+        if not waiting and any(
+            (record := records.get(name)) is None or (record.watermark is None and not record.state.lasts)
+            for name in self.views
+        ):
             raise Unproven(
                 f"no round has come to the views of table {self.source.table} yet, which alone knows where they begin: "
                 "give the function its schedule, or let dynaview run"
@@ -152,38 +154,34 @@ class TableViews:
         self._tell(records, waiting, lacking)
         return self._taken(batch, records, waiting, lacking)
 
+    def _see_whose(self, stream: StreamName, records: Mapping[str, ViewRecord]) -> None:
+        """Raises `EventRefused` for records of a table that the views are not of, such as that of another region."""
+        tables = {table_of(record.stream_arn) for record in records.values() if record.stream_arn is not None}
+        if tables and stream.table_arn not in tables:
+            raise EventRefused(
+                f"records of the table {stream.table_arn}; the views of source {self.source.name} ({self.source.at}) "
+                f"are of {', '.join(sorted(tables))}: give the function a mapping of that table's stream"
+            )
+
     # What is kept between invocations
 
-    def _opened(self, stream: StreamName) -> PipelineFactory:
-        """What opens views of the stream; described anew where the stream is not the one that is known."""
+    def _opened(self, description: TableDescription) -> None:
+        """Make ready for records of a stream; again where it is another one than before."""
         factory = self._factory
-        if factory is None or factory.description.stream_arn != stream.arn:
-            self._reader = self._reader or self._open_source(self.source)
-            description = self._reader.describe()
-            if description.arn != stream.table_arn:
-                raise EventRefused(
-                    f"records of the table {stream.table_arn}; source {self.source.name} ({self.source.at}) is "
-                    f"{description.arn}: give the function a mapping of that table's stream, or correct the source"
-                )
-            self._writers.clear()
-            context = PipelineContext(self._control, monitor=self)
-            factory = PipelineFactory(self.source.table, description, self.views, self._sinks, context)
-            self._factory = factory
-            self._decoder = RecordsDecoder(factory.shape, description.view_type)
-        return factory
+        if factory is not None and factory.description == description:
+            return
+        self._writers.clear()
+        context = PipelineContext(self._control, monitor=self)
+        self._factory = PipelineFactory(self.source.table, description, self.views, self._sinks, context)
+        self._decoder = RecordsDecoder(self._factory.shape, description.view_type)
 
-    def _records(self, factory: PipelineFactory) -> dict[str, ViewRecord]:
-        """The records of all views as they are now; of a view that is new, one that is made."""
-        found = {record.name: record for record in self._control.views()}
-        return {
-            name: found.get(name) or registered(self._control, view, self.source.table, factory.description.stream_arn)
-            for name, view in self.views.items()
-        }
-
-    def _writes(self, name: str, record: ViewRecord, stream: StreamName, retrier: Retrier) -> bool:
+    def _writes(self, record: ViewRecord, stream: StreamName, retrier: Retrier) -> bool:
         """Whether a view takes records of the stream; its writer is then as the record says."""
-        if record.paused is not None or record.state.ends or record.watermark is None:
+        name = record.name
+        if record.paused is not None or record.state.ends or record.watermark is None or record.stream_arn is None:
             return False
+        if StreamName.parse(record.stream_arn).label > stream.label:
+            return False  # of an earlier stream: what it says is in the scan that the view began anew with
         generations = retrier.insist(lambda: ours(self._control, record))
         if not self._is_current(name, record, generations):
             self._writers.pop(name, None)
@@ -191,8 +189,7 @@ class TableViews:
             if writer is None:
                 return False
             self._writers[name] = writer
-        # Records of an earlier stream of the table: what they say is in the scan that a view began anew with.
-        return stream.arn == record.stream_arn
+        return True
 
     def _is_current(self, name: str, record: ViewRecord, generations: Sequence[int]) -> bool:
         """Whether a view's writer does what its record says now."""
@@ -297,6 +294,18 @@ class TableViews:
         durable = min(start for start, _ in held.values())
         why = "; ".join(f"view {name}: {error}" for name, (_, error) in sorted(held.items()))
         return Taken(durable, whole, why)
+
+
+def _described(stream: StreamName, records: Sequence[Mapping[str, Any]]) -> TableDescription | None:
+    """The table as its records show it, so that nobody has to be asked; None where none can be read."""
+    for record in records:
+        body = record.get("dynamodb")
+        key = body.get("Keys") if isinstance(body, dict) else None
+        if isinstance(body, dict) and isinstance(key, dict) and key:
+            view_type = body.get("StreamViewType", FULL_IMAGES)
+            names = tuple(sorted(key))
+            return TableDescription(stream.table, stream.table_arn, names, stream.arn, view_type, 0, 0, "ACTIVE")
+    return None
 
 
 def _behind(page: Page[Any], records: Sequence[Mapping[str, Any]], passed: float) -> Page[Any]:

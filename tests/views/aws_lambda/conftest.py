@@ -25,6 +25,13 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LambdaHar
 
 
 @pytest.fixture
+def begun(fresh: LambdaHarness) -> LambdaHarness:
+    """As if a first round had come long ago, so that no other one is known to come."""
+    fresh.begin()
+    return fresh
+
+
+@pytest.fixture
 def harness(fresh: LambdaHarness) -> LambdaHarness:
     """A first round has come to an empty table."""
     assert all(each.current for each in fresh.round())

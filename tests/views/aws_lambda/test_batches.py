@@ -22,35 +22,35 @@ def item(number: int, **more: Any) -> dict[str, Any]:
     return {"pk": f"p{number % 7}", "sk": str(number), "value": f"v{number}", **more}
 
 
-def test_records_become_rows(harness: LambdaHarness) -> None:
-    table, mapping = harness.table, harness.mapping()
+def test_records_become_rows(begun: LambdaHarness) -> None:
+    table, mapping = begun.table, begun.mapping()
     for number in range(20):
         table.put(item(number))
     table.put(item(3, value="newer"))
     table.delete(item(4))
     mapping.drain()
-    assert len(harness.rows("reads")) == 19
-    assert harness.rows("reads")["p3", "3"]["value"] == "newer"
-    assert harness.rows("cards").keys() == {f"card:p{n % 7}:{n}" for n in range(20) if n != 4}
-    assert harness.record("cards").state is ViewState.FOLLOWING
+    assert len(begun.rows("reads")) == 19
+    assert begun.rows("reads")["p3", "3"]["value"] == "newer"
+    assert begun.rows("cards").keys() == {f"card:p{n % 7}:{n}" for n in range(20) if n != 4}
+    assert begun.record("cards").state is ViewState.FILLING
 
 
-def test_a_pipe_brings_lists(harness: LambdaHarness) -> None:
-    mapping = harness.mapping(pipe=True)
-    harness.table.put(item(1))
+def test_a_pipe_brings_lists(begun: LambdaHarness) -> None:
+    mapping = begun.mapping(pipe=True)
+    begun.table.put(item(1))
     mapping.drain()
-    assert harness.rows("reads").keys() == {("p1", "1")}
+    assert begun.rows("reads").keys() == {("p1", "1")}
 
 
-def test_a_poison_change_is_a_dead_letter_and_holds_up_nothing(harness: LambdaHarness) -> None:
-    mapping = harness.mapping()
-    harness.table.put(item(1))
-    harness.table.put(item(2, value={"a": 1}))  # no text: no row can be made
-    harness.table.break_record(item(3))
-    harness.table.put(item(4))
+def test_a_poison_change_is_a_dead_letter_and_holds_up_nothing(begun: LambdaHarness) -> None:
+    mapping = begun.mapping()
+    begun.table.put(item(1))
+    begun.table.put(item(2, value={"a": 1}))  # no text: no row can be made
+    begun.table.break_record(item(3))
+    begun.table.put(item(4))
     mapping.drain(1)
-    assert harness.rows("reads").keys() == {("p1", "1"), ("p4", "4")}
-    letters = harness.control.dead_letters.find()
+    assert begun.rows("reads").keys() == {("p1", "1"), ("p4", "4")}
+    letters = begun.control.dead_letters.find()
     assert {(each.letter.view, each.letter.kind) for each in letters} >= {
         ("reads", "projection"),
         ("reads", "unreadable"),
@@ -60,34 +60,34 @@ def test_a_poison_change_is_a_dead_letter_and_holds_up_nothing(harness: LambdaHa
     known = len(letters)
     mapping.replay(mapping.lane("shard-0"), 4)
     mapping.drain(1)
-    assert len(harness.control.dead_letters.find()) == known, "what AWS repeats leaves no second letter"
+    assert len(begun.control.dead_letters.find()) == known, "what AWS repeats leaves no second letter"
 
 
 def down(target: MemoryTarget, writes: Sequence[Write]) -> None:
     raise SinkUnavailable("scripted: down")
 
 
-def test_a_store_that_is_away_holds_the_batch_up(harness: LambdaHarness) -> None:
-    mapping = harness.mapping("reads")
-    harness.table.put(item(1))
-    harness.reads.trouble = down
+def test_a_store_that_is_away_holds_the_batch_up(begun: LambdaHarness) -> None:
+    mapping = begun.mapping("reads")
+    begun.table.put(item(1))
+    begun.reads.trouble = down
     with pytest.raises(NotDurable, match="view reads: scripted: down"):
-        harness.function("reads").handle(mapping.event(harness.records()), mapping.context)
-    assert harness.record("reads").state is ViewState.RETRYING
+        begun.function("reads").handle(mapping.event(begun.records()), mapping.context)
+    assert begun.record("reads").state is ViewState.RETRYING
     with pytest.raises(AssertionError, match="3 invocations"):
         mapping.drain(3)
-    harness.reads.trouble = None
+    begun.reads.trouble = None
     mapping.drain(1)
-    assert harness.rows("reads").keys() == {("p1", "1")}
-    assert harness.record("reads").state is ViewState.FOLLOWING
+    assert begun.rows("reads").keys() == {("p1", "1")}
+    assert begun.record("reads").state is ViewState.FILLING
 
 
 def test_the_answer_names_the_first_record_that_is_not_durable(
-    harness: LambdaHarness, monkeypatch: pytest.MonkeyPatch
+    begun: LambdaHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(table_views, "CHUNK", 3)
-    mapping = harness.mapping("reads")
-    sequences = [harness.table.put(item(number)) for number in range(10)]
+    mapping = begun.mapping("reads")
+    sequences = [begun.table.put(item(number)) for number in range(10)]
     written = 0
 
     def full(target: MemoryTarget, writes: Sequence[Write]) -> None:
@@ -96,24 +96,24 @@ def test_the_answer_names_the_first_record_that_is_not_durable(
         if written > 6:
             raise SinkUnavailable("scripted: full")
 
-    harness.reads.trouble = full
-    event = mapping.event(harness.records())
-    answer = harness.function("reads").handle(event, mapping.context)
+    begun.reads.trouble = full
+    event = mapping.event(begun.records())
+    answer = begun.function("reads").handle(event, mapping.context)
     assert answer == {"batchItemFailures": [{"itemIdentifier": sequences[6]}]}
-    assert len(harness.rows("reads")) == 6
+    assert len(begun.rows("reads")) == 6
     mapping.deliver(mapping.due()[0])
-    written, harness.reads.trouble = 0, None
+    written, begun.reads.trouble = 0, None
     mapping.drain(1)
-    assert len(harness.rows("reads")) == 10
+    assert len(begun.rows("reads")) == 10
 
 
-def test_time_that_runs_out_ends_the_batch_in_order(harness: LambdaHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_that_runs_out_ends_the_batch_in_order(begun: LambdaHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table_views, "CHUNK", 3)
-    mapping = harness.mapping("reads")
-    sequences = [harness.table.put(item(number)) for number in range(10)]
+    mapping = begun.mapping("reads")
+    sequences = [begun.table.put(item(number)) for number in range(10)]
     monkeypatch.setattr(time, "monotonic", clock := Clock())
-    harness.reads.trouble = lambda target, writes: clock.advance(20.0)
-    answer = harness.function("reads").handle(mapping.event(harness.records()), mapping.context)
+    begun.reads.trouble = lambda target, writes: clock.advance(20.0)
+    answer = begun.function("reads").handle(mapping.event(begun.records()), mapping.context)
     assert answer == {"batchItemFailures": [{"itemIdentifier": sequences[3]}]}
 
 
@@ -144,36 +144,36 @@ def test_a_view_that_rounds_bring_on_holds_up_no_other_one(harness: LambdaHarnes
     assert harness.rows("reads").keys() == {("p1", "1"), ("p2", "2")}
 
 
-def test_a_fault_of_one_view_is_its_own(harness: LambdaHarness) -> None:
+def test_a_fault_of_one_view_is_its_own(begun: LambdaHarness) -> None:
     def odd(target: MemoryTarget, writes: Sequence[Write]) -> None:
         raise RuntimeError("scripted")
 
-    mapping = harness.mapping()
-    harness.reads.trouble = odd
-    harness.table.put(item(1))
+    mapping = begun.mapping()
+    begun.reads.trouble = odd
+    begun.table.put(item(1))
     mapping.drain(1)
-    assert harness.record("reads").state is ViewState.FAILED
-    assert harness.rows("cards").keys() == {"card:p1:1"}
+    assert begun.record("reads").state is ViewState.FAILED
+    assert begun.rows("cards").keys() == {"card:p1:1"}
 
 
-def test_an_event_of_another_table_is_refused(harness: LambdaHarness) -> None:
-    mapping = harness.mapping()
-    harness.table.put(item(1))
-    event = mapping.event(harness.records())
+def test_an_event_of_another_table_is_refused(begun: LambdaHarness) -> None:
+    mapping = begun.mapping()
+    begun.table.put(item(1))
+    event = mapping.event(begun.records())
     other = mapping.arn.replace("table/shop", "table/other")
     for record in event["Records"]:
         record["eventSourceARN"] = other
     with pytest.raises(EventRefused, match="table/other, which no source of"):
-        harness.function().handle(event, mapping.context)
+        begun.function().handle(event, mapping.context)
     for record in event["Records"]:
         record["eventSourceARN"] = mapping.arn.replace("eu-west-1", "eu-central-1")
-    with pytest.raises(EventRefused, match=r"eu-central-1.*source shop \(.*\) is arn:aws:dynamodb:eu-west-1"):
-        harness.function().handle(event, mapping.context)
+    with pytest.raises(EventRefused, match=r"eu-central-1.*source shop \(.*\) are of arn:aws:dynamodb:eu-west-1"):
+        begun.function().handle(event, mapping.context)
 
 
-def test_a_timeout_that_rebuilds_do_not_know_is_refused(harness: LambdaHarness) -> None:
-    mapping = harness.mapping()
-    harness.table.put(item(1))
+def test_a_timeout_that_rebuilds_do_not_know_is_refused(begun: LambdaHarness) -> None:
+    mapping = begun.mapping()
+    begun.table.put(item(1))
     mapping.context.seconds = 300.0
     with pytest.raises(EventRefused, match=r"may run for 300 s.*lambda_timeout: 1s"):
-        harness.function().handle(mapping.event(harness.records()), mapping.context)
+        begun.function().handle(mapping.event(begun.records()), mapping.context)
