@@ -28,7 +28,7 @@ VIEWS = """
     declarations
     dead_letters
     reasons
-    policy
+    policy kept_table
     control
     states threads budget cost meters spans
 """

@@ -21,9 +21,9 @@ from dynaview.views.control.errors import ControlUnavailable
 from dynaview.views.control.records import Task, ViewRecord
 from dynaview.views.control.store import ControlStore
 from dynaview.views.control.tables import leases
-from dynaview.views.daemon.table import KeptTable
 from dynaview.views.daemon.table_worker import TableWorker, WorkerSettings
 from dynaview.views.declarations.load import load
+from dynaview.views.kept_table import KeptTable
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.pipeline import PipelineSettings, ViewPipeline
 from dynaview.views.threads import Threads

@@ -16,6 +16,7 @@ from dynaview.sources.port import TableReader
 from dynaview.views.control.records import Generation, Options
 from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.load import load
+from dynaview.views.kept_table import KeptTable
 from dynaview.views.rebuild.context import Interrupted, RebuildContext, RebuildSettings, Turn
 from dynaview.views.rebuild.job import Job, ScanTurn
 from dynaview.views.streaming.factory import PipelineFactory
@@ -111,12 +112,9 @@ class FirstFill:
     def run(self, control: ControlStore, table: TableReader, sink: Sink, targets: Mapping[str, Any]) -> None:
         """Fill what is not filled, or go on with it."""
         views = self._views
+        sinks = {"memory": cast("Sink", _Sink(sink, targets))}
         context = RebuildContext(
-            self._declaration.sources["shop"],
-            views,
-            table,
-            {"memory": cast("Sink", _Sink(sink, targets))},
-            control,
+            KeptTable(self._declaration.sources["shop"], views, table, sinks, control),
             cast("PipelineFactory", _Factory(self, table, targets)),
             Turn(cast("ShardCoordinator", _Always()), self.stop, threading.Event()),
             QUICK_REBUILDS,

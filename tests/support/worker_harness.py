@@ -16,10 +16,10 @@ from dynaview.sinks.port import Sink, Target
 from dynaview.views.control.errors import ControlUnavailable
 from dynaview.views.control.records import Options, Rebuild, ViewRecord
 from dynaview.views.control.store import ControlStore
-from dynaview.views.daemon.table import KeptTable
 from dynaview.views.daemon.table_worker import TableWorker, WorkerSettings
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.declarations.load import load
+from dynaview.views.kept_table import KeptTable
 from dynaview.views.streaming.pipeline import PipelineSettings
 from dynaview.views.threads import Threads
 from dynaview.views.workers.coordinator import CoordinatorSettings

@@ -34,8 +34,6 @@ HEAD = ("VIEW", "ROWS", "MISSING", "EXTRA", "DIFFERENT", "OWNER", "FOREIGN", "ST
 
 LISTED, LISTED_JSON = 20, 10_000
 
-Announce = Callable[[str], None]
-
 
 def scanning(function: F) -> F:
     """Options of commands that scan a table."""

@@ -17,8 +17,8 @@ from dynaview.sources.port import TableReader
 from dynaview.sources.table import open_table
 from dynaview.views.control.store import ControlStore
 from dynaview.views.cost import BEATS
-from dynaview.views.daemon.table import KeptTable
 from dynaview.views.daemon.table_worker import TableWorker, WorkerSettings
+from dynaview.views.kept_table import KeptTable
 from dynaview.views.states import ViewState
 from dynaview.views.threads import Threads
 

@@ -21,8 +21,8 @@ from dynaview.sinks.port import RejectedKind, SinkError
 from dynaview.sources.errors import SourceError
 from dynaview.views.control.errors import ControlError
 from dynaview.views.control.records import DeadLetterFilter, KeptLetter, ViewRecord
-from dynaview.views.daemon.table import KeptTable
 from dynaview.views.declarations.fingerprint import fingerprint
+from dynaview.views.kept_table import KeptTable
 from dynaview.views.replay import Replay, replay_of
 from dynaview.views.states import ViewState
 

@@ -14,7 +14,7 @@ from dynaview.sinks.port import SinkError
 from dynaview.sources.errors import StreamGone
 from dynaview.views.control.records import ViewRecord
 from dynaview.views.daemon.retention import RetentionWatch
-from dynaview.views.daemon.table import KeptTable
+from dynaview.views.kept_table import KeptTable
 from dynaview.views.rebuild.scheduler import RebuildScheduler
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.admission import registered

@@ -21,10 +21,11 @@ from dynaview.sources.port import TableDescription
 from dynaview.views.control.errors import ControlUnavailable
 from dynaview.views.control.records import ViewRecord
 from dynaview.views.daemon.letter_settling import LetterSettling, SettlingPace
+from dynaview.views.daemon.monitor import RunMonitor, Unwatched
 from dynaview.views.daemon.pipelines import TablePipelines
-from dynaview.views.daemon.table import KeptTable, RunMonitor, Unwatched
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
+from dynaview.views.kept_table import KeptTable
 from dynaview.views.meters import Meters
 from dynaview.views.policy import Repeats
 from dynaview.views.reasons import stream_gap
@@ -382,11 +383,7 @@ class TableWorker:
     def _begin_rebuilds(self, pipelines: TablePipelines, coordinator: ShardCoordinator) -> None:
         """Advance first fills and rebuilds while this stream is followed, and ask for those that are due."""
         context = RebuildContext(
-            source=self.source,
-            views=self._kept.views,
-            table=self._kept.reader,
-            sinks=self._kept.sinks,
-            control=self._control,
+            kept=self._kept,
             factory=pipelines.factory,
             turn=Turn(coordinator, self._over, pipelines.left),
             settings=self._settings.rebuild,

@@ -38,7 +38,7 @@ def leave(rebuild: ViewRebuild) -> None:
     on as it is, and a row that was not reached keeps its earlier form until it changes. A first fill leaves what it has
     brought in: changes go on coming to it."""
     context = rebuild.context
-    record = rebuild.retry_unasked(lambda: context.control.view(rebuild.view))
+    record = rebuild.retry_unasked(lambda: context.kept.control.view(rebuild.view))
     number, kind = rebuild.rebuild.generation, rebuild.rebuild.kind
     if record is not None and not number:
         _drop_prepared(rebuild)
@@ -103,9 +103,9 @@ def retire(context: RebuildContext, view: str, generation: int, retry: Callable[
     if found is None:
         return
     declared = _built(context, view, found)
-    if declared is not None and declared.sink in context.sinks:
+    if declared is not None and declared.sink in context.kept.sinks:
         others = [_built(context, view, each) for each in there.values() if each is not found]
-        if not any(each is not None and in_place(context.sinks, each, declared) for each in others):
+        if not any(each is not None and in_place(context.kept.sinks, each, declared) for each in others):
             retry(context.target(declared, generation).drop)
     retry(lambda: context.store.forget(view, generation))
     log.info("view %s: generation %d is dropped", view, generation)
@@ -113,7 +113,7 @@ def retire(context: RebuildContext, view: str, generation: int, retry: Callable[
 
 def _built(context: RebuildContext, view: str, generation: Generation) -> ViewDeclaration | None:
     """The declaration that built a generation, if only to know where its rows are."""
-    declared = context.factory.declared(context.views[view], generation)
+    declared = context.factory.declared(context.kept.views[view], generation)
     if declared is not None:
         return declared
     try:

@@ -25,7 +25,7 @@ def begin(rebuild: ViewRebuild, exports: Exports | None) -> None:
     rebuild.check()
     context, view = rebuild.context, rebuild.view
     description = context.factory.description
-    if rebuild.retry(context.table.describe).stream_arn != description.stream_arn:
+    if rebuild.retry(context.kept.reader.describe).stream_arn != description.stream_arn:
         raise Interrupted  # the pipelines still follow another stream
     try:
         rebuild.capacity.rate(description)
@@ -45,8 +45,8 @@ def _begin_next(rebuild: ViewRebuild, exports: Exports | None) -> None:
     description = context.factory.description
     record = rebuild.retry(lambda: context.record(view))
     live, before = rebuild.retry(lambda: context.live(view))
-    place = in_place(context.sinks, before, declared)
-    if not place and before is not None and collide(context.sinks, before, declared):
+    place = in_place(context.kept.sinks, before, declared)
+    if not place and before is not None and collide(context.kept.sinks, before, declared):
         raise RebuildFailed(
             f"rows of another type stand under these keys: declare another key, or dynaview drop {view}, and "
             "dynaview run fills it anew"
@@ -58,7 +58,7 @@ def _begin_next(rebuild: ViewRebuild, exports: Exports | None) -> None:
     fresh = record.state is ViewState.GAP or record.stream_arn != description.stream_arn
     stopped = fresh or gone or record.state.healed_by_start or record.state is ViewState.REFUSED
     # Above all that stands in the store, whoever made it: a control store may have been lost.
-    sink = context.sinks[declared.sink]
+    sink = context.kept.sinks[declared.sink]
     number = rebuild.retry(lambda: context.store.next_number(view, sink.highest(declared.layout)))
     if not place:  # where rights are missing, or its name is taken, nothing has begun
         rebuild.prepared = target = context.target(declared, number)
@@ -66,7 +66,7 @@ def _begin_next(rebuild: ViewRebuild, exports: Exports | None) -> None:
     rebuild.rebuild = rebuild.retry_unasked(
         lambda: context.store.begin(
             rebuild.rebuild,
-            fingerprint(declared, context.source.table),
+            fingerprint(declared, context.kept.source.table),
             encode(declared),
             "in place" if place else "beside",
             number=number,
@@ -108,7 +108,7 @@ def _start_fill(rebuild: ViewRebuild) -> None:
 
 def _find(rebuild: ViewRebuild) -> None:
     """See that a store answers, and still has what was filled: removed by hand it is not made anew, empty."""
-    sink = rebuild.context.sinks[rebuild.declared.sink]
+    sink = rebuild.context.kept.sinks[rebuild.declared.sink]
     sink.check()
     if (gone := sink.gone(rebuild.declared.layout, rebuild.rebuild.generation)) is not None:
         raise SinkRefused(f"{gone}, and the rows of the view with it: bring it back, or {rebuild_hint(rebuild.view)}")
@@ -116,12 +116,12 @@ def _find(rebuild: ViewRebuild) -> None:
 
 def _is_gone(rebuild: ViewRebuild, before: ViewDeclaration, live: Generation) -> bool:
     """Whether what readers see was removed by hand: nothing can be written there any more."""
-    sink = rebuild.context.sinks.get(before.sink)
+    sink = rebuild.context.kept.sinks.get(before.sink)
     return sink is None or rebuild.retry(lambda: sink.gone(before.layout, live.generation)) is not None
 
 
 def _check_room(rebuild: ViewRebuild, before: ViewDeclaration, generation: int) -> None:
-    sink = rebuild.context.sinks.get(rebuild.declared.sink)
+    sink = rebuild.context.kept.sinks.get(rebuild.declared.sink)
     if sink is None or before.sink != rebuild.declared.sink:
         return
     room = rebuild.retry(lambda: sink.room(before.layout, generation))

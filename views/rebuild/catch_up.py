@@ -86,7 +86,7 @@ class CatchUp:
         self._name = f"{shared.job}.history"
         self._since = since
         self._saved = 0.0
-        self._stream: StreamReader = context.table.stream(
+        self._stream: StreamReader = context.kept.reader.stream(
             context.factory.description.stream_arn or "", context.factory.shape
         )
 
@@ -116,7 +116,7 @@ class CatchUp:
         """
         if rebuild.rebuild.fresh:
             return {}
-        known = rebuild.retry(lambda: self._context.control.checkpoints(rebuild.view))
+        known = rebuild.retry(lambda: self._context.kept.control.checkpoints(rebuild.view))
         return {
             shard: at.sequence
             for shard, at in known.items()
@@ -232,7 +232,7 @@ class CatchUp:
             return set()
         changes = dict(zip(part.positions, part.changes, strict=True))
         keys = [changes[pairs[index][0].version % STREAM_SPAN].body.key for index in odd]
-        images = rebuild.retry(lambda: self._context.table.get(keys, self._context.factory.shape))
+        images = rebuild.retry(lambda: self._context.kept.reader.get(keys, self._context.factory.shape))
         return {
             index
             for index, image in zip(odd, images, strict=True)
@@ -298,7 +298,7 @@ class CatchUp:
         if policy(error).action is Action.AGAIN:
             return
         if backoff.meet(error):
-            log.warning("table %s: what its stream holds since the export: %s", self._context.source.table, error)
+            log.warning("table %s: what its stream holds since the export: %s", self._context.kept.source.table, error)
         backoff.wait(self._context.turn.stop)
 
     def _reach(self) -> None:

@@ -58,10 +58,10 @@ class Checks:
     def _sampled(self) -> Report:
         rebuild, context = self.rebuild, self.rebuild.context
         writer, retrier = rebuild.writer(), Retrier(Stop(context.turn.stop), seconds=60.0)
-        subject = Subject(rebuild.view, writer.bound, writer.target, rebuild.hold, context.control.dead_letters)
+        subject = Subject(rebuild.view, writer.bound, writer.target, rebuild.hold, context.kept.control.dead_letters)
         verification = rebuild.retry(
             lambda: Verification(
-                context.table, [subject], context.factory.shape, retrier=retrier,
+                context.kept.reader, [subject], context.factory.shape, retrier=retrier,
                 limits=Limits(segments=1), only=scan_filter([rebuild.declared.match]),
             )
         )  # fmt: skip
@@ -81,7 +81,7 @@ class Checks:
         after = rebuild.retry(target.count)
         if before is None:
             return 0, after
-        old, sink = context.target(before, live.generation), context.sinks[before.sink]
+        old, sink = context.target(before, live.generation), context.kept.sinks[before.sink]
         if rebuild.retry(lambda: sink.gone(before.layout, live.generation)) is not None:
             return 0, after
 

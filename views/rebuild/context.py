@@ -9,16 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from dynaview.projections.declaration import SourceDeclaration, ViewDeclaration
+from dynaview.projections.declaration import ViewDeclaration
 from dynaview.projections.families import overlap
 from dynaview.projections.rows import RedisOptions
 from dynaview.sinks.port import Sink, Target
-from dynaview.sources.port import TableReader
 from dynaview.views.budget import Capacity
 from dynaview.views.control.errors import ControlUnavailable
 from dynaview.views.control.rebuilds import RebuildStore
 from dynaview.views.control.records import Generation, Rebuild, ViewRecord
-from dynaview.views.control.store import ControlStore
+from dynaview.views.kept_table import KeptTable
 from dynaview.views.retry import Retrier, Stopped
 from dynaview.views.streaming.factory import PipelineFactory
 from dynaview.views.workers.coordinator import ShardCoordinator
@@ -103,11 +102,7 @@ class Turn:
 class RebuildContext:
     """What the worker of a table lends to its rebuilds."""
 
-    source: SourceDeclaration
-    views: Mapping[str, ViewDeclaration]
-    table: TableReader
-    sinks: Mapping[str, Sink]
-    control: ControlStore
+    kept: KeptTable
     factory: PipelineFactory
     turn: Turn
     settings: RebuildSettings = field(default_factory=RebuildSettings)
@@ -117,7 +112,7 @@ class RebuildContext:
     @property
     def store(self) -> RebuildStore:
         """The rebuilds of the control store."""
-        return self.control.rebuilds
+        return self.kept.control.rebuilds
 
     def retrier(self, subject: str, check: Callable[[], None]) -> Retrier:
         """One that asks `check` between two tries whether it is to go on."""
@@ -137,7 +132,7 @@ class RebuildContext:
 
     def record(self, view: str) -> ViewRecord:
         """The view's record now."""
-        record = self.control.view(view)
+        record = self.kept.control.view(view)
         if record is None:
             raise RebuildFailed("the view was dropped meanwhile")
         return record
@@ -145,22 +140,22 @@ class RebuildContext:
     def check(self, view: str) -> None:
         """Raises `Interrupted` where nothing is to be done for a view now: somebody else goes on, or it is paused."""
         self.turn.check()
-        record = self.control.view(view)
+        record = self.kept.control.view(view)
         if record is not None and record.paused is not None:
             raise Interrupted
 
     def generations(self, view: str) -> dict[int, Generation]:
         """The generations of a view that stand, by number."""
-        return {each.generation: each for each in self.control.generations(view)}
+        return {each.generation: each for each in self.kept.control.generations(view)}
 
     def live(self, view: str) -> tuple[Generation, ViewDeclaration | None]:
         """The generation that readers see, and what built it (None where that cannot be had again)."""
         live = next(each for each in self.generations(view).values() if each.role == "live")
-        return live, self.factory.declared(self.views[view], live)
+        return live, self.factory.declared(self.kept.views[view], live)
 
     def target(self, declared: ViewDeclaration, generation: int) -> Target:
         """A generation in its store. Raises `RebuildFailed` where the store is declared no more."""
-        sink = self.sinks.get(declared.sink)
+        sink = self.kept.sinks.get(declared.sink)
         if sink is None:
             raise RebuildFailed(f"sink {declared.sink} of generation {generation} is declared no more")
         return sink.open(declared.layout, generation)
@@ -185,11 +180,11 @@ class RebuildContext:
         revision = self.retry(lambda: self.record(view), subject).revision
         while True:
             check()
-            taken = self.retry(lambda: self.control.adopted(view), subject)
-            if all(taken.get(worker, -1) >= revision for worker in self.control.leases.sharing(view)):
+            taken = self.retry(lambda: self.kept.control.adopted(view), subject)
+            if all(taken.get(worker, -1) >= revision for worker in self.kept.control.leases.sharing(view)):
                 break
             self.pause()
-        ended = time.monotonic() + (self.source.lambda_timeout or 0.0 if revision else 0.0)
+        ended = time.monotonic() + (self.kept.source.lambda_timeout or 0.0 if revision else 0.0)
         while time.monotonic() < ended:
             check()
             self.pause()

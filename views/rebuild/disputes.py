@@ -44,7 +44,7 @@ def standing(rebuild: ViewRebuild, letters: Iterable[DeadLetter]) -> list[DeadLe
 
 def settle(rebuild: ViewRebuild) -> None:
     """Replay what was rejected in favour of another item, once everything that was read is written."""
-    context, box = rebuild.context, rebuild.context.control.dead_letters
+    context, box = rebuild.context, rebuild.context.kept.control.dead_letters
     kept = [
         each
         for each in rebuild.retry(lambda: box.find(DeadLetterFilter(view=rebuild.view, kind=_OWNER)))
@@ -53,7 +53,7 @@ def settle(rebuild: ViewRebuild) -> None:
     if not kept:
         return
     writer, shape = rebuild.writer(), context.factory.shape
-    replay = rebuild.retry(lambda: Replay(box, writer.bound, shape, context.table, writer.target))
+    replay = rebuild.retry(lambda: Replay(box, writer.bound, shape, context.kept.reader, writer.target))
     rebuild.retry(lambda: list(replay.run(kept)))
 
 

@@ -96,7 +96,7 @@ class Exports:
         yield ItemsPart(f"{job}.0", exports[0])
 
     def _open(self) -> list[Export]:
-        source = self._context.source
+        source = self._context.kept.source
         session = credentials_of(source)
         exports = [open_export(place, region=source.region, session=session) for place in self._places]
         exports.sort(key=lambda export: (export.kind != "full", export.begin))
@@ -159,7 +159,7 @@ class Exports:
 
     def _confirmed(self, export: Export) -> bool:
         try:
-            return export.confirm(self._context.table)
+            return export.confirm(self._context.kept.reader)
         except AccessDenied as error:
             raise _Denied(str(error)) from error
 

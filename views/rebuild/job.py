@@ -245,14 +245,14 @@ class Job:
                 return
             except SourceError as error:
                 if backoff.meet(error):
-                    log.warning("the scan of table %s: %s", self._context.source.table, error)
+                    log.warning("the scan of table %s: %s", self._context.kept.source.table, error)
                 backoff.wait(self._context.turn.stop)
                 shared.check()
 
     def _read_parts(self, shared: SharedScan) -> None:
         context = self._context
         if self._exports is None:
-            shared.read(TablePart(self._name, context.table, context.factory.description.size // SEGMENT_BYTES))
+            shared.read(TablePart(self._name, context.kept.reader, context.factory.description.size // SEGMENT_BYTES))
             return
         CatchUp(shared, self._exports.time).run()
         since = time.time()

@@ -75,7 +75,7 @@ def _finish(rebuild: ViewRebuild) -> None:
 
 def _wait(rebuild: ViewRebuild) -> None:
     rebuild.hold(max(rebuild.rebuild.scan_end or 0.0, rebuild.rebuild.written or 0.0))
-    if rebuild.context.source.lambda_timeout is not None:
+    if rebuild.context.kept.source.lambda_timeout is not None:
         # Invocations that begin from now on write this generation too. What earlier ones had in hand was made by now,
         # and is in the other one alone: readers would miss it.
         rebuild.hold(time.time())

@@ -59,21 +59,21 @@ class RebuildScheduler:
                 if turn.mine():
                     self._look()
             except ControlUnavailable as error:
-                if (line := repeats.line(self._context.source.name, error, news=False)) is not None:
-                    log.warning("rebuilds of table %s: %s", self._context.source.table, line)
+                if (line := repeats.line(self._context.kept.source.name, error, news=False)) is not None:
+                    log.warning("rebuilds of table %s: %s", self._context.kept.source.table, line)
         for each in self._running:
             each.thread.join()
 
     def _look(self) -> None:
         context = self._context
-        records = {record.name: record for record in context.control.views() if record.name in context.views}
+        records = {record.name: record for record in context.kept.control.views() if record.name in context.kept.views}
         self._ask(records)
         jobs: dict[str, list[Rebuild]] = {}
-        for each in context.store.all(context.source.name):
+        for each in context.store.all(context.kept.source.name):
             if not each.ended:
                 jobs.setdefault(each.job, []).append(each)
         for job, rebuilds in jobs.items():
-            ours = [each for each in rebuilds if each.view in context.views]
+            ours = [each for each in rebuilds if each.view in context.kept.views]
             paused = [each for each in ours if _is_paused(records.get(each.view))]
             if ours and len(ours) < len(rebuilds):
                 context.store.part(job, [each.view for each in ours])  # found with the next look
@@ -84,7 +84,7 @@ class RebuildScheduler:
                 made = Job(context, ours, self._scan_turn)
                 self._spawn({each.view for each in ours}, made.run, made.views)
         rebuilding = {each.view for rebuilds in jobs.values() for each in rebuilds}
-        for view in context.views:
+        for view in context.kept.views:
             if view not in rebuilding and not _is_paused(records.get(view)) and (due := self._due(view)):
                 self._spawn({view}, partial(self._retire, view, due), lambda view=view: {view})  # type: ignore[misc]  # a default is not inferred
 
@@ -120,11 +120,11 @@ class RebuildScheduler:
         """Request first fills, and what declarations ask for (`on_gap: rebuild`, `on_change: rebuild`): whatever is due
         now by one scan."""
         context = self._context
-        asked = {each.view: each for each in context.store.all(context.source.name)}
-        marks = {view.name: fingerprint(view, context.source.table) for view in context.views.values()}
+        asked = {each.view: each for each in context.store.all(context.kept.source.name)}
+        marks = {view.name: fingerprint(view, context.kept.source.table) for view in context.kept.views.values()}
         due: dict[_Wanted, list[str]] = {}
         for name, record in records.items():
-            wanted = self._wanted(context.views[name], record, marks[name])
+            wanted = self._wanted(context.kept.views[name], record, marks[name])
             if wanted is not None and self._may_ask(asked.get(name), wanted.kind, marks[name]):
                 due.setdefault(wanted, []).append(name)
         for wanted, names in due.items():
@@ -138,7 +138,7 @@ class RebuildScheduler:
             for wanted, names in due.items()
         ]
         if requests:
-            context.store.request_together(context.source.name, marks, requests)
+            context.store.request_together(context.kept.source.name, marks, requests)
 
     def _wanted(self, view: ViewDeclaration, record: ViewRecord, mark: str) -> _Wanted | None:
         if record.paused is not None:
@@ -151,7 +151,7 @@ class RebuildScheduler:
             # Nobody has seen a whole view of the declaration before it, so this one's takes its place.
             return _Wanted("fill" if record.fingerprint == mark else "beside", "dynaview run")
         if record.fingerprint != mark and view.on_change == "rebuild":
-            known = {each.fingerprint for each in self._context.control.generations(view.name)}
+            known = {each.fingerprint for each in self._context.kept.control.generations(view.name)}
             return None if mark in known else _Wanted("beside", "on_change")  # else it was rolled back
         return None
 
@@ -175,7 +175,7 @@ class RebuildScheduler:
     def _due(self, view: str) -> list[int]:
         """Generations of the view that are kept no longer: their time is over, or somebody removed them."""
         due = []
-        for each in self._context.control.generations(view):
+        for each in self._context.kept.control.generations(view):
             if each.role == "live":
                 continue
             kept = each.role == "previous" and (each.keep_until or 0.0) > time.time()
@@ -186,14 +186,14 @@ class RebuildScheduler:
     def _is_gone(self, generation: Generation) -> bool:
         """Whether a kept generation was removed by hand. Asked only where a store refuses to write something."""
         context = self._context
-        record = context.control.view(generation.view)
+        record = context.kept.control.view(generation.view)
         if record is None or record.state is not ViewState.REFUSED:
             return False
-        declared = context.factory.declared(context.views[generation.view], generation)
-        if declared is None or declared.sink not in context.sinks:
+        declared = context.factory.declared(context.kept.views[generation.view], generation)
+        if declared is None or declared.sink not in context.kept.sinks:
             return False
         try:
-            return context.sinks[declared.sink].gone(declared.layout, generation.generation) is not None
+            return context.kept.sinks[declared.sink].gone(declared.layout, generation.generation) is not None
         except SinkError:
             return False
 

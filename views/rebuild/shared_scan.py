@@ -163,7 +163,7 @@ class SharedScan:
     @property
     def subject(self) -> str:
         """The scan in the log's words."""
-        return f"the scan of table {self.context.source.table}"
+        return f"the scan of table {self.context.kept.source.table}"
 
     def close(self) -> None:
         """Wait until all that were to be given up are."""
@@ -222,7 +222,7 @@ class SharedScan:
     def _stop(self, rebuild: ViewRebuild, state: ViewState, reason: str) -> None:
         """A view that is filled for the first time stops, its pipelines too, until the next start goes on."""
         log.error("view %s: %s: %s", rebuild.view, state, reason)
-        self.retry(lambda: self.context.control.states.set(rebuild.view, state, reason))
+        self.retry(lambda: self.context.kept.control.states.set(rebuild.view, state, reason))
 
     # Progress
 

@@ -35,9 +35,9 @@ def is_published(rebuild: ViewRebuild) -> bool:
     context, number = rebuild.context, rebuild.rebuild.generation
     generation = rebuild.retry_unasked(lambda: context.generations(rebuild.view)).get(number)
     declared = None if generation is None else context.factory.declared(rebuild.declared, generation)
-    if declared is None or declared.sink not in context.sinks:
+    if declared is None or declared.sink not in context.kept.sinks:
         return False
-    sink = context.sinks[declared.sink]
+    sink = context.kept.sinks[declared.sink]
     return rebuild.retry_unasked(lambda: sink.published(declared.layout)) == number
 
 

@@ -44,7 +44,7 @@ class ViewRebuild:
         self.context = context
         self.rebuild = rebuild
         self.view = rebuild.view
-        self.declared: ViewDeclaration = context.views[rebuild.view]
+        self.declared: ViewDeclaration = context.kept.views[rebuild.view]
         self.prepared: Target | None = None
         """A generation that was made in its store and is not begun yet."""
         limits = self.declared.dead_letters
@@ -139,13 +139,13 @@ class ViewRebuild:
             if watermark is not None and watermark > at:
                 return
             if not asked:  # for now, not for then: whatever was looked at meanwhile need not be waited for once more
-                self.retry(lambda: self.context.control.set_awaited(self.view, max(at, time.time())))
+                self.retry(lambda: self.context.kept.control.set_awaited(self.view, max(at, time.time())))
                 asked = True
             self.context.pause()
 
     def read_again(self, keys: Sequence[Key]) -> list[Image | None]:
         """These items as the table has them now."""
-        return self.retry(lambda: self.context.table.get(keys, self.context.factory.shape))
+        return self.retry(lambda: self.context.kept.reader.get(keys, self.context.factory.shape))
 
     def confirm(self, question: str) -> None:
         """Ask an operator, and wait for yes."""
@@ -231,5 +231,5 @@ class ViewRebuild:
         begun = self.retry_unasked(lambda: self.context.generations(self.view)).get(self.rebuild.generation)
         if begun is None:
             raise RebuildFailed(f"generation {self.rebuild.generation} is not known any more")
-        if begun.fingerprint != fingerprint(self.declared, self.context.source.table):
+        if begun.fingerprint != fingerprint(self.declared, self.context.kept.source.table):
             raise RebuildFailed(f"the declaration was changed meanwhile; dynaview rebuild {self.view} begins with it")

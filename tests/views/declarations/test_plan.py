@@ -13,10 +13,10 @@ from dynaview.sinks.port import SinkUnavailable
 from dynaview.sources.errors import CredentialsMissing, SourceUnavailable
 from dynaview.views.cli.plan import lines
 from dynaview.views.control.store import ControlStore
-from dynaview.views.daemon.table import KeptTable
 from dynaview.views.daemon.table_worker import TableWorker, WorkerSettings
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.plan import Planned, Rows, Size, Standing, plan
+from dynaview.views.kept_table import KeptTable
 from dynaview.views.streaming.pipeline import PipelineSettings
 from dynaview.views.threads import Threads
 from tests.support.follower_harness import QUICK

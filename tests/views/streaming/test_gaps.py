@@ -22,9 +22,9 @@ from dynaview.views.cli import cli, run, signals
 from dynaview.views.control.records import ViewRecord
 from dynaview.views.control.store import ControlStore
 from dynaview.views.daemon.daemon import Daemon
-from dynaview.views.daemon.table import KeptTable
 from dynaview.views.daemon.table_worker import TableWorker, WorkerSettings
 from dynaview.views.declarations.load import load
+from dynaview.views.kept_table import KeptTable
 from dynaview.views.states import ViewState
 from dynaview.views.streaming.pipeline import PipelineSettings
 from dynaview.views.threads import Threads

@@ -24,9 +24,9 @@ from dynaview.sinks.port import APPLIED, ConditionalWrite
 from dynaview.views.cli import cli
 from dynaview.views.control.records import DeadLetterFilter
 from dynaview.views.control.store import ControlStore
-from dynaview.views.daemon.table import KeptTable
 from dynaview.views.daemon.table_worker import TableWorker, WorkerSettings
 from dynaview.views.declarations.load import load
+from dynaview.views.kept_table import KeptTable
 from dynaview.views.threads import Threads
 from dynaview.views.verify.findings import Report, VerifyError
 from dynaview.views.verify.limits import Limits

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from dynaview.projections.declaration import SourceDeclaration, ViewDeclaration
 from dynaview.sinks.port import Sink
 from dynaview.sources.port import TableReader
 from dynaview.views.control.store import ControlStore
-from dynaview.views.states import ViewState
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +20,3 @@ class KeptTable:
     reader: TableReader
     sinks: Mapping[str, Sink]
     control: ControlStore
-
-
-class RunMonitor(Protocol):
-    """Hears of views that cannot go on."""
-
-    def view_ended(self, view: str, state: ViewState, reason: str) -> None:
-        """A view is in this state, and somebody has to act."""
-
-
-class Unwatched:
-    """A `RunMonitor` that nobody reads."""
-
-    def view_ended(self, view: str, state: ViewState, reason: str) -> None:
-        """The view's state says it."""
