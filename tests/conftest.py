@@ -28,6 +28,7 @@ from hypothesis import HealthCheck, Phase, settings
 from dynaview.local import servers
 from dynaview.views.daemon.interpreter import SWITCH
 from tests.support import running
+from tests.support.pgbouncer import NoPgBouncer, pgbouncer
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -128,6 +129,19 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL that all tests share, as a superuser: use tables of your own."""
     yield from _server("postgres", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def pooler_url(postgres_url: str) -> Iterator[str]:
+    """The same PostgreSQL through a PgBouncer in transaction mode, its databases by their names."""
+    plain = postgres_url.replace("postgresql+psycopg://", "postgresql://")
+    try:
+        with pgbouncer(plain) as url:
+            yield url
+    except NoPgBouncer as error:
+        if os.environ.get("DYNAVIEW_REQUIRE_SERVERS") == "1":
+            pytest.fail(f"needs PgBouncer: {error}", pytrace=False)
+        pytest.skip(f"needs PgBouncer: {error}")
 
 
 @pytest.fixture(scope="session")

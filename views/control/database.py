@@ -41,13 +41,16 @@ class Database:
         # Parameters stay out of errors: those of a dead letter are a row's values.
         self._engine = sa.create_engine(
             parsed,
-            connect_args={"timeout": 30} if self._sqlite else _tls(parsed),
+            # Nothing is prepared: a pooler would look for it in another session.
+            connect_args={"timeout": 30} if self._sqlite else {**_tls(parsed), "prepare_threshold": None},
             pool_pre_ping=not self._sqlite,
             hide_parameters=True,
         )
         self._schema: str | None = None
         """Postgres: where the tables are, see `_postgres_connection`."""
         sa.event.listen(self._engine, "connect", _sqlite_connection if self._sqlite else self._postgres_connection)
+        if not self._sqlite:
+            sa.event.listen(self._engine, "begin", _begin)
         try:
             with self.translated():
                 self._find_schema()
@@ -78,15 +81,13 @@ class Database:
         self._engine = self._engine.execution_options(schema_translate_map={None: self._schema})
 
     def _postgres_connection(self, connection: Any, _record: Any) -> None:
-        """Whatever the user's search_path begins with holds the tables, and nothing else is ever looked for there: what
-        other roles may have created in it (functions, operators, types) is not called."""
+        """Whatever the user's search_path begins with holds the tables, and nothing else is ever looked for there (see
+        `_BEGIN`): what other roles may have created in it (functions, operators, types) is not called."""
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_catalog.current_schema()")
             (self._schema,) = cursor.fetchone()
-            cursor.execute("SET search_path = pg_catalog, pg_temp")
-            # A worker that is paused in the middle of a transaction must not hold up those that take over from it.
-            cursor.execute("SET idle_in_transaction_session_timeout = '10s'")
         connection.commit()
+        connection.autocommit = True  # transactions begin in `_begin`
 
     def _make_file(self, file: Path, create: bool) -> None:
         """The file holds values of items (dead letters), so it is its owner's alone; SQLite gives the files beside it
@@ -275,6 +276,19 @@ def _first_line(error: sa.exc.DBAPIError) -> str:
 
         return connect_reason(orig)[1]
     return str(orig).partition("\n")[0]
+
+
+_BEGIN = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp; "
+    # A worker that is paused in the middle of a transaction must not hold up those that take over from it.
+    "SET LOCAL idle_in_transaction_session_timeout = '10s'"
+)
+"""How a transaction begins in Postgres, in one message. Nothing is set for a session: behind a pooler of transactions
+the next one may run in another, and another client in this one."""
+
+
+def _begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(_BEGIN)
 
 
 def _sqlite_connection(connection: Any, _record: Any) -> None:

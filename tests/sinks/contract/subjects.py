@@ -152,9 +152,9 @@ def redis(request: pytest.FixtureRequest, type: Literal["hash", "string", "set",
     )
 
 
-def postgres(request: pytest.FixtureRequest) -> Subject:
+def postgres(request: pytest.FixtureRequest, through: str = "postgres_url") -> Subject:
     module = importlib.import_module("dynaview.sinks.postgres")
-    url: str = request.getfixturevalue("postgres_url")
+    url: str = request.getfixturevalue(through)
 
     def squat(layout: Layout) -> Callable[[], bool]:
         psycopg = importlib.import_module("psycopg")
@@ -285,6 +285,7 @@ SUBJECTS: dict[str, Callable[[pytest.FixtureRequest], Subject]] = {
     "redis-set": lambda request: redis(request, "set"),
     "redis-sorted_set": lambda request: redis(request, "sorted_set"),
     "postgres": postgres,
+    "postgres-pooler": lambda request: dataclasses.replace(postgres(request, "pooler_url"), examples=8),
     "opensearch": opensearch,
     "opensearch-serverless": serverless,
 }

@@ -26,11 +26,12 @@ from tests.support.until import until
 SECONDS = 20.0
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "pooler"])
 def control(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ControlStore]:
     url = f"sqlite:///{tmp_path / 'control.db'}"
-    if request.param == "postgres":
-        server = sa.make_url(str(request.getfixturevalue("postgres_url"))).set(drivername="postgresql+psycopg")
+    if request.param != "sqlite":
+        # Through the pooler each transaction may run in another session.
+        server = sa.make_url(str(request.getfixturevalue(f"{request.param}_url"))).set(drivername="postgresql+psycopg")
         name = f"crew_{uuid.uuid4().hex}"
         engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:

@@ -39,11 +39,11 @@ def holder(url: str) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "pooler"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'control.db'}"
-    server = sa.make_url(str(request.getfixturevalue("postgres_url"))).set(drivername="postgresql+psycopg")
+    server = sa.make_url(str(request.getfixturevalue(f"{request.param}_url"))).set(drivername="postgresql+psycopg")
     name = f"ownership_{uuid.uuid4().hex}"
     engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:

@@ -1,0 +1,80 @@
+"""The control store through a pooler of transactions: nothing of a session is relied on, and nothing is left in one."""
+
+from __future__ import annotations
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from dynaview.views.control.store import ControlStore
+from tests.support.until import until
+
+SESSIONS = 6
+
+
+@pytest.fixture
+def pooled(pooler_url: str) -> str:
+    """A database of its own behind the pooler."""
+    name = f"pooled_{uuid.uuid4().hex}"
+    with psycopg.connect(pooler_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return sa.make_url(pooler_url).set(database=name).render_as_string(hide_password=False)
+
+
+def settings(url: str) -> set[tuple[str, str]]:
+    """What is set in the sessions behind the pooler, which it takes in turn."""
+    found: set[tuple[str, str]] = set()
+    names = ["search_path", "idle_in_transaction_session_timeout", "statement_timeout", "lock_timeout"]
+    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
+        for _ in range(4 * SESSIONS):
+            rows = connection.execute("SELECT name, setting FROM pg_settings WHERE name = ANY(%s)", [names])
+            found |= {(str(name), str(setting)) for name, setting in rows}
+    return found
+
+
+def test_many_threads_share_few_sessions_and_leave_nothing_in_them(pooled: str) -> None:
+    before = settings(pooled)
+    store, other = ControlStore(pooled), ControlStore(pooled)
+    try:
+
+        def work(number: int) -> None:
+            for turn in range(12):
+                store.add_view(f"view-{number}-{turn}", "shop", "sink", "f")
+                other.views()
+
+        with ThreadPoolExecutor(SESSIONS) as pool:
+            list(pool.map(work, range(SESSIONS)))
+        assert len(store.views()) == 12 * SESSIONS
+        assert settings(pooled) == before
+    finally:
+        store.close()
+        other.close()
+
+
+def test_each_transaction_looks_for_names_where_nobody_else_puts_any(pooled: str) -> None:
+    store = ControlStore(pooled)
+    try:
+        for _ in range(2 * SESSIONS):
+            for take in (store._database.read, store._database.write):
+                with take() as connection:
+                    shown = connection.exec_driver_sql(
+                        "SELECT current_setting('search_path'), current_setting('idle_in_transaction_session_timeout')"
+                    ).one()
+                assert tuple(shown) == ("pg_catalog, pg_temp", "10s")
+    finally:
+        store.close()
+
+
+def test_a_process_that_is_gone_is_known_at_once(pooled: str) -> None:
+    store, other = ControlStore(pooled), ControlStore(pooled)
+    try:
+        store.leases.enlist("one", "g", "shop", "host", 1, 60.0)
+        other.leases.enlist("two", "g", "shop", "host", 2, 60.0)
+        assert [worker.id for worker in other.leases.living("g", but="two")] == ["one", "two"]
+        store.close()
+        until(lambda: [worker.id for worker in other.leases.living("g", but="two")] == ["two"], "the sign to end")
+    finally:
+        other.close()
