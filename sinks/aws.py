@@ -80,6 +80,52 @@ def refuse_open_line(secure: bool, host: str, user: str | None) -> None:
         raise ValueError("auth: aws takes the place of user and password: take them out of the URL, or leave auth out")
 
 
+_DATABASE = re.compile(rf"\.{_REGION}\.rds\.amazonaws\.com(?:\.cn)?$")
+
+
+class DatabaseLogin:
+    """RDS's tokens in place of a password, for one database and user.
+
+    A token serves for connections that begin within 15 minutes, so each connection gets one of its own; those that
+    stand stay. Raises ValueError where it is not told whom to log in where.
+    """
+
+    def __init__(self, host: str, port: int, user: str | None, region: str | None) -> None:
+        if not host or "," in host or host.startswith(("/", "@")):
+            raise ValueError("auth: aws needs one host in the URL, as a token is for one")
+        if not user:
+            raise ValueError("auth: aws needs the database's user in the URL: postgresql://user@host/name")
+        found = _DATABASE.search(host)
+        told = found["region"] if found is not None else None
+        if region and told and region != told:
+            raise ValueError(
+                f"region: {region} contradicts the host, which is in {told}: leave region out, or correct the URL"
+            )
+        if not (region or told):
+            raise ValueError("auth: aws: the host does not tell the region: name region beside it")
+        self._host, self._port, self._user = host, port, user
+        self._credentials = AwsCredentials(region or told)
+
+    def token(self) -> str:
+        """For one connection. Raises `SinkRefused`, `SinkUnavailable`."""
+        return self._credentials.database_token(self._host, self._port, self._user)
+
+    def remedy(self) -> str:
+        """What to grant where the database does not take it."""
+        return (
+            f"allow rds-db:connect on the database user {self._user} to {self._credentials.principal()}, and "
+            f"GRANT rds_iam TO {self._user}"
+        )
+
+
+def refuse_open_database(parameters: Mapping[str, Any], host: str, password: object) -> None:
+    """Raises ValueError where a token would go over a line that anybody reads, or where a password stands beside."""
+    if parameters.get("sslmode") not in ("require", "verify-ca", "verify-full") and not is_local(host):
+        raise ValueError("auth: aws needs an encrypted line: leave sslmode out of the URL, or write verify-full")
+    if password:
+        raise ValueError("auth: aws takes the place of a password: take it out of the URL, or leave auth out")
+
+
 class AwsCredentials:
     """What one process may do in AWS. No I/O until it is asked. Safe to use from several threads."""
 

@@ -12,7 +12,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
@@ -24,6 +24,9 @@ from dynaview.sinks.postgres.errors import translated, unconnected
 from dynaview.sinks.postgres.limits import LIMITS, Limits
 from dynaview.sinks.postgres.tls import tls_parameters
 from dynaview.sinks.postgres.values import json_loads
+
+if TYPE_CHECKING:
+    from dynaview.sinks.aws import DatabaseLogin
 
 TIMEOUT = 30.0
 """Seconds a statement may take where the declaration says nothing."""
@@ -79,6 +82,7 @@ class Connections:
         """Host and port, for messages."""
         self.role = str(self._parameters.get("user") or "CURRENT_USER")
         """Whom a missing right would be granted to."""
+        self._login = _login(self._parameters, options)
         self._lock = threading.Lock()
         self._idle: list[_Connection] = []
         self._closed = False
@@ -143,10 +147,13 @@ class Connections:
         with self._lock:
             if self._idle:
                 return self._idle.pop()
+        parameters = self._parameters
+        if self._login is not None:
+            parameters = {**parameters, "password": self._login.token()}
         try:
-            connection = _Connection.connect(**self._parameters, autocommit=True, prepare_threshold=None)
+            connection = _Connection.connect(**parameters, autocommit=True, prepare_threshold=None)
         except psycopg.Error as error:
-            raise unconnected(error, self.place) from None
+            raise unconnected(error, self.place, self._login.remedy if self._login is not None else None) from None
         set_json_loads(json_loads, connection)
         return connection
 
@@ -210,6 +217,23 @@ def _parameters(url: str, options: Mapping[str, Any], grace: float = LIMITS.grac
         "client_encoding": "utf8",
     }
     return parameters | tls_parameters(given, options)
+
+
+def _login(parameters: Mapping[str, Any], options: Mapping[str, Any]) -> DatabaseLogin | None:
+    if options.get("auth") != "aws":
+        if options.get("region"):
+            raise ValueError("region says where a token is for: write auth: aws beside")
+        return None
+    from dynaview.sinks.aws import DatabaseLogin, refuse_open_database  # only who uses it pays for AWS's library
+
+    host = str(parameters.get("host") or "")
+    refuse_open_database(parameters, host, parameters.get("password"))
+    return DatabaseLogin(
+        host,
+        int(str(parameters.get("port") or 5432).partition(",")[0] or 5432),
+        parameters.get("user"),
+        options.get("region"),
+    )
 
 
 def _place(parameters: Mapping[str, Any]) -> str:

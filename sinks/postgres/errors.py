@@ -8,6 +8,7 @@ for.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import psycopg
 
@@ -93,7 +94,11 @@ _NO_TLS = (
     "store: sslrootcert in the URL), or ask for a plain connection with sslmode=disable in the URL"
 )
 
+_TOKEN_REFUSED = "the database does not take the token of RDS"
+_NO_TOKEN = f"{_TOKEN_REFUSED}: GRANT rds_iam TO the user, and allow rds-db:connect on it in IAM"
+
 _CONNECT_REFUSED = (
+    (r"PAM authentication failed|IAM authentication|no credentials for the role", _NO_TOKEN),
     (r"password authentication failed|no password supplied|SCRAM|pg_hba\.conf|role .* does not exist"
      r"|not permitted to log in", _REFUSED["28"]),
     (r"database .* does not exist", _REFUSED["3D"]),
@@ -110,9 +115,11 @@ _CONNECT_PASSING = (
 )
 
 
-def unconnected(error: psycopg.Error, place: str) -> SinkError:
-    """What a connection that could not be made means."""
+def unconnected(error: psycopg.Error, place: str, remedy: Callable[[], str] | None = None) -> SinkError:
+    """What a connection that could not be made means; `remedy` is for a token of RDS that is not taken."""
     passes, reason = connect_reason(error)
+    if remedy is not None and reason in (_NO_TOKEN, _REFUSED["28"]):
+        reason = f"{_TOKEN_REFUSED}: {remedy()}"
     return (SinkUnavailable if passes else SinkRefused)(f"Postgres at {place}: {reason}")
 
 

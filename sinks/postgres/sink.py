@@ -17,8 +17,9 @@ from dynaview.sinks.postgres.values import columns_of
 class PostgresSink:
     """See `dynaview.sinks.port.Sink`. No I/O until the first use.
 
-    `options`: ``ca_file`` and ``verify`` (TLS; without them the URL's ``sslmode`` decides) and ``timeout`` (seconds a
-    statement may take, 30 unless said). Raises ValueError for a URL or options that make no sense.
+    `options`: ``ca_file`` and ``verify`` (TLS; without them the URL's ``sslmode`` decides), ``timeout`` (seconds a
+    statement may take, 30 unless said), and ``auth`` and ``region`` for tokens of RDS. Raises ValueError for a URL or
+    options that make no sense.
     """
 
     in_place = False

@@ -188,6 +188,7 @@ def test_the_policies_are_those_of_the_page_of_rights(clone: Clone) -> None:
             "trust",
             "resource-table",
             "resource-stream",
+            "rds",
             "opensearch",
             "opensearch-serverless",
         )

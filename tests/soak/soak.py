@@ -40,6 +40,7 @@ from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.load import load
 from tests.soak.faults import Daemon, Outages, Pauses, Store
 from tests.soak.stream_oracle import StreamOracle, patiently
+from tests.support.pgbouncer import pgbouncer
 from tests.support.shop import DECLARATION, TTL_SHARE, create_table, write_changes
 
 WRITERS = 3
@@ -370,6 +371,16 @@ def _servers() -> Iterator[tuple[Mapping[str, str], Mapping[str, Server]]]:
         yield {local.VARIABLES[name]: server.url for name, server in started.items()}, started
 
 
+@contextlib.contextmanager
+def _pooler(wanted: bool, environment: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+    """The servers, Postgres through a pooler where that is wanted."""
+    if not wanted:
+        yield environment
+        return
+    with pgbouncer(environment["DATABASE_URL"]) as url:
+        yield {**environment, "DATABASE_URL": url}
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -381,14 +392,21 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes that share the work (1)")
     parser.add_argument("--control", choices=("sqlite", "postgres"), default="sqlite", help="control store (sqlite)")
     parser.add_argument("--pace", type=float, default=1.5, help="seconds a daemon lives on average (1.5)")
+    parser.add_argument("--pooler", action="store_true", help="Postgres behind a PgBouncer in transaction mode")
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    plan = Plan(**vars(parser.parse_args()))
+    asked = vars(parser.parse_args())
+    pooled = asked.pop("pooler")
+    plan = Plan(**asked)
 
     def say(line: str) -> None:
         print(line, flush=True)
 
     say(f"seed {plan.seed}")
-    with _servers() as (environment, started), tempfile.TemporaryDirectory() as folder:
+    with (
+        _servers() as (environment, started),
+        _pooler(pooled, environment) as environment,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         report = run(environment, Path(folder), plan, started, say)
         if report.faults:
             print(Path(folder, "daemon.log").read_text()[-5000:], file=sys.stderr)

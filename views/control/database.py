@@ -7,16 +7,21 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dynaview.projections.urls import AddressError, host_of, safe_url
+from dynaview.sinks.port import SinkError
 from dynaview.views.control import tables
 from dynaview.views.control.errors import ControlError, ControlMissing, ControlUnavailable
 from dynaview.views.control.migrations import BASELINE, MIGRATIONS, Migrations, newest
+
+if TYPE_CHECKING:
+    from dynaview.sinks.aws import DatabaseLogin
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +34,7 @@ class Database:
 
     def __init__(self, url: str, *, create: bool = True, migrations: Migrations = MIGRATIONS) -> None:
         """See `ControlStore`; `migrations` are what leads from an earlier schema to this one."""
-        parsed = _parsed(url)
+        parsed, login = _signed(_parsed(url))
         self._migrations = migrations
         self._newest = newest(migrations)
         self.name = safe_url(url)
@@ -51,6 +56,8 @@ class Database:
         sa.event.listen(self._engine, "connect", _sqlite_connection if self._sqlite else self._postgres_connection)
         if not self._sqlite:
             sa.event.listen(self._engine, "begin", _begin)
+        if login is not None:
+            sa.event.listen(self._engine, "do_connect", partial(_log_in, login))
         try:
             with self.translated():
                 self._find_schema()
@@ -198,6 +205,8 @@ class Database:
             # Also read-only (a standby after a failover), rights or tables that are gone: an operator can fix all of
             # them, and until then nothing is lost by waiting.
             raise ControlUnavailable(f"the control store {self.name} does not answer: {_first_line(error)}") from error
+        except SinkError as error:  # no token of RDS
+            raise ControlUnavailable(f"the control store {self.name} cannot be logged in to: {error}") from error
         except sa.exc.TimeoutError as error:
             raise ControlUnavailable(
                 f"the control store {self.name} does not answer: all connections wait for it"
@@ -244,10 +253,34 @@ def _parsed(url: str) -> sa.URL:
     return parsed
 
 
+def _signed(url: sa.URL) -> tuple[sa.URL, DatabaseLogin | None]:
+    """The URL without what is dynaview's own in it (``auth=aws``, ``region=…``), and how to log in where it asks for
+    tokens of RDS. Raises `ControlError`."""
+    said = url.query
+    if url.get_backend_name() == "sqlite" or "auth" not in said:
+        return url, None
+    from dynaview.sinks.aws import DatabaseLogin, refuse_open_database  # only who uses it pays for AWS's library
+
+    plain = url.difference_update_query(["auth", "region"])
+    host, region = str(url.host or ""), said.get("region")
+    try:
+        if said["auth"] != "aws":
+            raise ValueError("auth= is aws, or left out")
+        refuse_open_database({**plain.query, **_tls(plain)}, host, url.password)
+        return plain, DatabaseLogin(host, url.port or 5432, url.username, str(region) if region else None)
+    except ValueError as error:
+        raise ControlError(f"the control store's address cannot be used: {error}") from None
+
+
+def _log_in(login: DatabaseLogin, _dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
+    """A token of its own for each connection."""
+    parameters["password"] = login.token()
+
+
 def check_url(url: str) -> None:
     """See whether a URL can be a control store's, as far as that can be told without a server and without making
     anything. Raises `ControlError`."""
-    parsed = _parsed(url)
+    parsed, _ = _signed(_parsed(url))
     if parsed.get_backend_name() == "sqlite":
         file = Path(str(parsed.database))
         above = next((folder for folder in file.parents if folder.exists()), None)
