@@ -27,6 +27,7 @@ def record_swap(rebuild: ViewRebuild) -> None:
     keep = rebuild.declared.keep if options.keep is None else options.keep
     if rebuild.rebuild.kind == "in place":
         keep = 0.0
+        rebuild.retry_unasked(lambda: rebuild.context.store.filled(rebuild.rebuild))  # what its scan has found
     rebuild.retry_unasked(lambda: rebuild.context.store.swapped(rebuild.view, number, time.time() + keep))
 
 

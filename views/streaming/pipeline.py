@@ -32,7 +32,7 @@ from dynaview.views.streaming.inbox import Inbox
 from dynaview.views.streaming.offsets import Delivery
 from dynaview.views.streaming.ownership import ShardOwner, SoleOwner
 from dynaview.views.streaming.plan import PipelinePlan
-from dynaview.views.streaming.preparation import prepare
+from dynaview.views.streaming.preparation import prepare, see_that_it_stands
 from dynaview.views.streaming.signals import ReaderSignals
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,8 @@ class PipelineSettings:
     """Seconds between commits of the checkpoints while changes flow."""
     beat: float = 1.0
     """Seconds between commits of the watermark while nothing flows."""
+    look_every: float = 30.0
+    """Seconds between two looks whether the store still has what was prepared in it."""
     letters: int = 1000
     """Dead letters within `letters_within` above which the pipeline stops (the batch in hand may add some)."""
     letters_within: float = 600.0
@@ -213,8 +215,12 @@ class ViewPipeline:
     def _follow(self) -> None:
         self._retry(lambda: prepare(self._plan, self.control, self.record.filled or bool(self.inbox.checkpoints)))
         self.prepared.set()
+        look = time.monotonic() + self.settings.look_every
         while not self.stop.is_set():
             deliveries = self.inbox.take(self.settings.batch, self.settings.beat if self._committed else 0.05)
+            if time.monotonic() >= look:
+                self._retry(lambda: see_that_it_stands(self._plan))
+                look = time.monotonic() + self.settings.look_every
             self._healthy()
             if not self._overrun():  # else they are read again at the next start
                 self._trace(deliveries)

@@ -12,10 +12,9 @@ from dynaview.views.streaming.plan import PipelinePlan
 def prepare(plan: PipelinePlan, control: ControlStore, begun: bool) -> None:
     """Let the stores have what the generations of a plan need. `begun`: whether rows of the view have been written
     before. May be done again. Raises `SinkError` and `ControlUnavailable`."""
-    name, stored = plan.record.name, plan.stored
-    # What was written before is lost with it: to make it anew would let an empty view look complete (law 4).
-    if begun and (gone := stored.gone()) is not None:
-        raise SinkRefused(f"{gone}, and the rows of the view with it: bring it back, or {rebuild_hint(name)}")
+    stored = plan.stored
+    if begun:
+        see_that_it_stands(plan)
     for output in plan.outputs:
         if not output.claimed:
             _claim(plan, control, output)
@@ -23,6 +22,14 @@ def prepare(plan: PipelinePlan, control: ControlStore, begun: bool) -> None:
     # One may have been swapped in without a record of it: readers must not be sent back, to rows that lag behind.
     if plan.live is not None and (len(plan.outputs) == 1 or stored.published() is None):
         plan.live.target.publish()
+
+
+def see_that_it_stands(plan: PipelinePlan) -> None:
+    """See that the stores have not lost what was written. To make it anew would let an empty view look complete (law
+    4). Raises `SinkError`."""
+    if (lost := plan.stored.lost()) is not None:
+        hint = rebuild_hint(plan.record.name)
+        raise SinkRefused(f"{lost}, and the rows of the view with it: bring it back, or {hint}")
 
 
 def _claim(plan: PipelinePlan, control: ControlStore, output: GenerationWriter) -> None:

@@ -33,6 +33,16 @@ class StoredGenerations:
         sink, target = self.live
         return sink.published(target.layout)
 
+    def lost(self) -> str | None:
+        """What a store has lost of the view since it was prepared there, if anything. One that comes back empty takes
+        writes as before, and would show what is written from then on as if it were all."""
+        if (gone := self.gone()) is not None or self.live is None:
+            return gone
+        sink, target = self.live
+        if self.highest() >= target.generation:
+            return None
+        return f"{sink.name} holds no mark of generation {target.generation} any more, as if its data were lost"
+
     def highest(self) -> int:
         """The highest generation of the view in its store, whoever made it (`Sink.highest`)."""
         if self.live is None:
