@@ -32,6 +32,7 @@ SINK_SCHEMES = {
 
 SINK_OPTIONS = {
     "auth": ("opensearch", "postgres"),
+    "pooler": ("postgres",),
     "region": ("opensearch", "postgres"),
     "service": ("opensearch",),
     "client_cert_file": ("opensearch",),
@@ -116,6 +117,9 @@ def _sink() -> Schema:
                     "type": "string",
                     "enum": ["aws"],
                 },
+                "pooler": _boolean(
+                    "Postgres: whether a pooler of transactions stands between: then nothing is set for a session."
+                ),
                 "region": _string("AWS region of the store. Default: what its host says."),
                 "service": {
                     "description": "OpenSearch: es for a domain of OpenSearch Service, aoss for a collection of "

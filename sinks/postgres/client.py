@@ -20,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from psycopg.types.json import set_json_loads
 
+from dynaview.sinks.port import SinkRefused
 from dynaview.sinks.postgres.errors import translated, unconnected
 from dynaview.sinks.postgres.limits import LIMITS, Limits
 from dynaview.sinks.postgres.tls import tls_parameters
@@ -83,6 +84,7 @@ class Connections:
         self.role = str(self._parameters.get("user") or "CURRENT_USER")
         """Whom a missing right would be granted to."""
         self._login = _login(self._parameters, options)
+        self._pooled = bool(options.get("pooler"))
         self._lock = threading.Lock()
         self._idle: list[_Connection] = []
         self._closed = False
@@ -120,7 +122,13 @@ class Connections:
             connection.execute(_START)
             limits = [name for (name,) in connection.execute(_LIMITS)]
             connection.execute("COMMIT")
-            # Only where there is a limit: a pooler may let a setting outlive us.
+            if limits and self._pooled:
+                lifted = ", ".join(f"ALTER ROLE {self.role} SET {limit} = 0" for limit in limits)
+                raise SinkRefused(
+                    f"Postgres at {self.place}: making an index may take longer than {' and '.join(limits)} allows, "
+                    f"which cannot be taken off for a while behind a pooler: {lifted}"
+                )
+            # Only where there is a limit, and no pooler, which may give the session to another client.
             for name in limits:
                 connection.execute(sql.SQL("SET {} = 0").format(sql.Identifier(name)))
             try:

@@ -18,8 +18,8 @@ class PostgresSink:
     """See `dynaview.sinks.port.Sink`. No I/O until the first use.
 
     `options`: ``ca_file`` and ``verify`` (TLS; without them the URL's ``sslmode`` decides), ``timeout`` (seconds a
-    statement may take, 30 unless said), and ``auth`` and ``region`` for tokens of RDS. Raises ValueError for a URL or
-    options that make no sense.
+    statement may take, 30 unless said), ``auth`` and ``region`` for tokens of RDS, and ``pooler`` where one stands
+    between. Raises ValueError for a URL or options that make no sense.
     """
 
     in_place = False

@@ -35,6 +35,8 @@ class Database:
     def __init__(self, url: str, *, create: bool = True, migrations: Migrations = MIGRATIONS) -> None:
         """See `ControlStore`; `migrations` are what leads from an earlier schema to this one."""
         parsed, login = _signed(_parsed(url))
+        parsed, self.pooled = _pooled(parsed)
+        """Whether no transaction may stay open, as a pooler has few sessions."""
         self._migrations = migrations
         self._newest = newest(migrations)
         self.name = safe_url(url)
@@ -272,6 +274,16 @@ def _signed(url: sa.URL) -> tuple[sa.URL, DatabaseLogin | None]:
         raise ControlError(f"the control store's address cannot be used: {error}") from None
 
 
+def _pooled(url: sa.URL) -> tuple[sa.URL, bool]:
+    """The URL without ``pooler=true``, and whether that stood in it. Raises `ControlError`."""
+    said = url.query.get("pooler")
+    if url.get_backend_name() == "sqlite" or said is None:
+        return url, False
+    if said not in ("true", "false"):
+        raise ControlError("the control store's address cannot be used: pooler= is true or false")
+    return url.difference_update_query(["pooler"]), said == "true"
+
+
 def _log_in(login: DatabaseLogin, _dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
     """A token of its own for each connection."""
     parameters["password"] = login.token()
@@ -280,7 +292,7 @@ def _log_in(login: DatabaseLogin, _dialect: Any, _record: Any, _arguments: Any, 
 def check_url(url: str) -> None:
     """See whether a URL can be a control store's, as far as that can be told without a server and without making
     anything. Raises `ControlError`."""
-    parsed, _ = _signed(_parsed(url))
+    parsed, _ = _pooled(_signed(_parsed(url))[0])
     if parsed.get_backend_name() == "sqlite":
         file = Path(str(parsed.database))
         above = next((folder for folder in file.parents if folder.exists()), None)

@@ -39,6 +39,10 @@ class LeaseStore:
 
     # Workers
 
+    def name(self, worker: str) -> str:
+        """What a worker is called here: its name tells others whether it gives signs of life."""
+        return self._liveness.name(worker)
+
     def enlist(self, worker: str, group: str, source: str, host: str, pid: int, seconds: float) -> None:
         """Record a worker, for so many seconds; `renew` makes them more."""
         self._liveness.give(worker)

@@ -2,7 +2,8 @@
 
 Beside an SQLite file every worker locks a file of its own (`flock`, which also tells workers of one process apart). In
 Postgres it holds an advisory lock of a transaction that stays open, so that poolers of transactions keep it too; the
-transaction holds no snapshot and no row, hence nothing that vacuum waits for.
+transaction holds no snapshot and no row, hence nothing that vacuum waits for. Where a pooler's sessions are too few for
+that (``pooler=true`` in the store's URL), a worker gives no sign.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ SETTINGS = (
 )
 
 
+UNSIGNED = "~"
+"""How the name of a worker ends that gives no sign."""
+
+
 class Liveness:
     """The signs that workers of this process give, and a look at those of others. Thread-safe."""
 
@@ -41,8 +46,14 @@ class Liveness:
         """Those of `_given` that the connection shows."""
         self._connection: sa.Connection | None = None
 
+    def name(self, worker: str) -> str:
+        """Of a worker that gives no sign the name says so: its registration alone tells whether it lives."""
+        return f"{worker}{UNSIGNED}" if self._database.pooled else worker
+
     def give(self, worker: str) -> None:
         """Show from now on that a worker lives; again, where the sign was lost. Raises `ControlUnavailable`."""
+        if worker.endswith(UNSIGNED):
+            return
         with self._lock:
             if self._database.file is not None:
                 self._give_file(self._database.file, worker)
@@ -59,6 +70,7 @@ class Liveness:
 
     def lost(self, workers: Sequence[str]) -> set[str]:
         """Those of these workers that do not live any more. Raises `ControlUnavailable`."""
+        workers = [worker for worker in workers if not worker.endswith(UNSIGNED)]
         if not workers:
             return set()
         if self._database.file is not None:

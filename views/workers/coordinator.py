@@ -74,7 +74,7 @@ class ShardCoordinator:
         """Registers a worker that keeps `views` (names and fingerprints), dealt into `halves` (see `assignment`; None:
         no shard is read by two workers). So many `readers` may read a shard at a time. `over` is set when others have
         taken it for dead. Raises `ControlUnavailable`."""
-        self.id = f"{identity[:90]}/{secrets.token_hex(4)}"
+        self.id = control.leases.name(f"{identity[:90]}/{secrets.token_hex(4)}")
         self._halves = halves or dict.fromkeys(views, 0)
         self._readers = readers
         self.group = group_of(source, views, self._halves)

@@ -236,6 +236,24 @@ def test_limits_of_the_role_do_not_end_the_making_of_an_index(database: Database
         database.run("DROP SCHEMA {} CASCADE", schema)
 
 
+def test_behind_a_pooler_no_limit_is_taken_off_for_a_session(database: Database) -> None:
+    with database.role() as role:
+        schema = fresh("s")
+        database.run("CREATE SCHEMA {} AUTHORIZATION {}", schema, role)
+        database.run("ALTER ROLE {} SET statement_timeout = '30s'", role)
+        layout = database.layout(indexes=INDEXES, schema=schema)
+        target = database.sink({"pooler": True}, user=role, password=role).open(layout, 1)
+        target.prepare(bulk=True)
+        with pytest.raises(
+            SinkRefused, match=f"than statement_timeout allows.*ALTER ROLE {role} SET statement_timeout"
+        ):
+            target.finish()
+        database.run("ALTER ROLE {} SET statement_timeout = 0", role)
+        again = database.sink({"pooler": True}, user=role, password=role).open(layout, 1)
+        assert again.finish() == []
+        database.run("DROP SCHEMA {} CASCADE", schema)
+
+
 def waited(database: Database, view: str) -> float:
     """For how many seconds somebody has been waiting for a lock on something of the view."""
     database.admin.execute("SELECT pg_stat_clear_snapshot()")

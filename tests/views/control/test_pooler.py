@@ -9,6 +9,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from dynaview.views.control.errors import ControlError
 from dynaview.views.control.store import ControlStore
 from tests.support.until import until
 
@@ -66,6 +67,39 @@ def test_each_transaction_looks_for_names_where_nobody_else_puts_any(pooled: str
                 assert tuple(shown) == ("pg_catalog, pg_temp", "10s")
     finally:
         store.close()
+
+
+def test_a_worker_needs_no_open_transaction_where_the_pooler_has_few_sessions(
+    pooled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = ControlStore(f"{pooled}&pooler=true"), ControlStore(pooled)
+    try:
+        first, second = store.leases.name("host/one"), other.leases.name("host/two")
+        assert (first, second) == ("host/one~", "host/two")
+        store.leases.enlist(first, "g", "shop", "host", 1, 60.0)
+        with psycopg.connect(pooled, autocommit=True) as connection:
+            row = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL "
+                "AND pid <> pg_backend_pid()"
+            ).fetchone()
+        assert row == (0,)
+        other.leases.enlist(second, "g", "shop", "host", 2, 3600.0)
+        # Whoever gives signs does not take one for dead that gives none, nor the other way round.
+        assert [worker.id for worker in other.leases.living("g", but=second)] == [first, second]
+        assert [worker.id for worker in store.leases.living("g", but=first)] == [first, second]
+        assert store.leases.renew(first, 60.0)
+        store.close()
+        clock = other._database.clock
+        monkeypatch.setattr(other._database, "clock", lambda: clock() + 61.0)
+        assert [worker.id for worker in other.leases.living("g", but=second)] == [second]
+    finally:
+        store.close()
+        other.close()
+
+
+def test_what_is_said_of_a_pooler_is_checked() -> None:
+    with pytest.raises(ControlError, match="pooler= is true or false"):
+        ControlStore("postgresql://host/name?pooler=maybe")
 
 
 def test_a_process_that_is_gone_is_known_at_once(pooled: str) -> None:
