@@ -44,8 +44,8 @@ soak: $(READY) ## half an hour of faults on real servers: following, then rebuil
 	@$(BIN)/python -m tests.soak.soak
 	@$(BIN)/python -m tests.soak.chaos_run
 
-bench: $(READY) ## ratios to the raw ceilings of the stores
-	@$(BIN)/python -m benchmarks
+bench: $(READY) ## ratios to the raw ceilings of the stores; kept in build/benchmarks as JSON and as a picture
+	@$(BIN)/python -m benchmarks --out build/benchmarks
 
 docs: $(READY) $(TOOLS)/.ready ## the documentation as a site, in build/site; a broken link is an error
 	@$(BIN)/python docs/assemble.py $(PAGES)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import decode, from_dynamodb, into_opensearch, into_postgres, into_redis, memory, rebuild, verify
+from benchmarks.chart import ratios_svg
 from benchmarks.surroundings import surroundings
 from benchmarks.timing import Group, Rates, measure, plain
 from benchmarks.workload import Workload
@@ -44,6 +45,9 @@ def main() -> None:
     parser.add_argument("--waiting", type=int, default=1_000_000, help="changes that wait for the memory's peak")
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="GROUP", help=", ".join(names))
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="keep results.json and a picture of the ratios there"
+    )
     options = parser.parse_args()
     console, progress = Console(), Console(stderr=True)
     logging.getLogger("dynaview").setLevel(logging.ERROR)
@@ -68,6 +72,17 @@ def main() -> None:
         found.append({"group": _MEMORY, "reach_bytes": _MEMORY_REACH << 20, **msgspec.to_builtins(peaks)})
     if options.json:
         console.print_json(data=found)
+    if options.out is not None:
+        keep(options.out, found, options.rounds)
+
+
+def keep(folder: Path, found: Sequence[Mapping[str, object]], rounds: int) -> None:
+    """Write what was found as results.json and ratios.svg."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+    where = next((each for each in found if each["group"] == "surroundings"), {})
+    title = f"dynaview, {rounds} rounds, {where.get('cores')} cores, Python {where.get('python')}, {where.get('at')}"
+    (folder / "ratios.svg").write_text(ratios_svg(found, title), encoding="utf-8")
 
 
 def _show(console: Console, groups: Sequence[Group], rates: Rates, rounds: int) -> None:

@@ -27,6 +27,7 @@ from uuid import uuid4
 import msgspec
 
 from benchmarks.page_server import Orders, go, served
+from benchmarks.surroundings import surroundings
 from benchmarks.timing import Spread
 from benchmarks.verify import STORES
 from benchmarks.workload import declaration_text
@@ -229,17 +230,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options_of(parser)
     parser.add_argument("--follow-only", action="store_true", help="no rebuild, no verification")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every run there, too")
     options = parser.parse_args()
     settings = settings_of(options, not options.follow_only)
     found: dict[str, list[Trial]] = {name: [] for name in settings}
-    with servers(options.stores), tempfile.TemporaryDirectory() as folder:
+    with servers(options.stores) as urls, tempfile.TemporaryDirectory() as folder:
         for _ in range(options.rounds):
             for name, setting in settings.items():
                 found[name].append(trial(Path(folder), setting))
+        where = surroundings(urls)
     for name, trials in found.items():
         for figure, of in FIGURES.items():
             spread = Spread.of([of(each) for each in trials])
             print(f"{name:30}{figure:20}{spread.median:>10,.1f}  ({spread.low:,.1f}..{spread.high:,.1f})")
+    if options.json is not None:
+        said = {"surroundings": where, "settings": settings, "trials": found}
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(said)) + b"\n")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import time
 from tests.support.servers import servers
 
 RUNS: tuple[tuple[str, ...], ...] = (
-    ("benchmarks", "--rounds", "1", "--records", "700", "--waiting", "2000", "--json"),
+    ("benchmarks", "--rounds", "0", "--records", "700", "--waiting", "2000", "--json"),
     ("benchmarks.daemon", "--changes", "700", "--rounds", "1", "--together", "--follow-only"),
     ("benchmarks.daemon", "--changes", "700", "--rounds", "1", "--stores", "redis", "--workers", "2", "--shards", "2",
      "--size", "4000", "--views", "2", "--follow-only"),

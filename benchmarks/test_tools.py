@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import msgspec
 import pytest
 
 from benchmarks import instructions
+from benchmarks.__main__ import keep
 from benchmarks.compare import Compared, Interval, interval, slower
 from benchmarks.page_server import Orders, go, served
 from benchmarks.pure_paths import PATHS, YARDSTICK, paths
+from benchmarks.timing import Clock, Contender, Figure, Group, Rates, plain
 from benchmarks.workload import KEY
 from dynaview.projections.attributes import Shape
 from dynaview.sources.session import Session
@@ -92,3 +95,23 @@ def test_every_path_that_is_counted_runs_and_has_a_baseline(tmp_path: Path) -> N
     assert set(found) == {YARDSTICK, *PATHS}
     kept = msgspec.json.decode(instructions.BASELINE.read_bytes(), type=dict[str, dict[str, float]])
     assert all(set(each) == set(PATHS) for each in kept.values())
+
+
+def test_results_are_kept_as_json_and_as_a_picture_of_every_ratio(tmp_path: Path) -> None:
+    group = Group(
+        "a < b",
+        [Contender("ours", lambda: Clock(1)), Contender("raw & fast", lambda: Clock(1))],
+        [Figure("ours", "raw & fast", 0.8), Figure("raw & fast", "ours")],
+    )
+    rates = Rates({("a < b", "ours"): [5.0, 6.0, 5.0], ("a < b", "raw & fast"): [10.0, 10.0, 20.0]})
+    keep(tmp_path / "new", plain([group], rates), 3)
+    kept = msgspec.json.decode((tmp_path / "new" / "results.json").read_bytes())
+    assert [(each["median"], each["low"], each["high"], each["reach"]) for each in kept if "over" in each] == [
+        (0.5, 0.25, 0.6, 0.8),
+        (2.0, pytest.approx(10 / 6), 4.0, None),
+    ]
+    picture = ElementTree.parse(tmp_path / "new" / "ratios.svg").getroot()
+    bars = [float(each.get("width", "")) for each in picture.iter() if each.get("class") == "bar"]
+    assert bars == [400 * 0.5 / 0.8, 400 * 2 / 4]
+    assert len([each for each in picture.iter() if each.get("class") == "reach"]) == 1
+    assert "ours ÷ raw & fast" in [each.text for each in picture.iter()]

@@ -96,8 +96,9 @@ class Rates:
 
 
 def measure(groups: Sequence[Group], rounds: int, say: Callable[[str], None]) -> Rates:
-    """Run every contender of every group `rounds` times, round by round, after one round that does not count. The
-    interpreter is tuned for all of them as it is for a daemon, and leaves alone what was made before."""
+    """Run every contender of every group `rounds` times, round by round, after one round that does not count (without
+    others it does: 0 is for a look whether all still run). The interpreter is tuned for all of them as it is for a
+    daemon, and leaves alone what was made before."""
     gc.collect()
     tune()
     rates = Rates({(group.name, contender.name): [] for group in groups for contender in group.contenders})
@@ -106,7 +107,7 @@ def measure(groups: Sequence[Group], rounds: int, say: Callable[[str], None]) ->
             for contender in group.contenders:
                 say(f"round {number} of {rounds}: {group.name}, {contender.name}")
                 done = contender.run()
-                if number:
+                if number or not rounds:
                     rates.rounds[group.name, contender.name].append(done.rate)
     return rates
 
