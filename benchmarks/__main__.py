@@ -15,6 +15,7 @@ from rich.table import Table
 
 from benchmarks import decode, from_dynamodb, into_opensearch, into_postgres, into_redis, memory, rebuild, verify
 from benchmarks.chart import ratios_svg
+from benchmarks.dollars import dollars
 from benchmarks.surroundings import surroundings
 from benchmarks.timing import Group, Rates, measure, plain
 from benchmarks.workload import Workload
@@ -98,10 +99,14 @@ def _show(console: Console, groups: Sequence[Group], rates: Rates, rounds: int) 
     speeds = Table("group", "contender", title="Rates (they drift: only ratios count)")
     speeds.add_column("records/s", justify="right")
     speeds.add_column("spread", justify="right")
+    speeds.add_column("µs of this process", justify="right")
+    speeds.add_column("$ a million", justify="right")
     for group in groups:
         for contender in group.contenders:
-            rate = rates.rate(group, contender.name)
-            speeds.add_row(group.name, contender.name, f"{rate.median:,.0f}", f"{rate.low:,.0f}..{rate.high:,.0f}")
+            rate, cost = rates.rate(group, contender.name), rates.cost(group, contender.name).median
+            price = "" if (found := dollars(contender.name, cost)) is None else f"{found:.4f}"
+            between = f"{rate.low:,.0f}..{rate.high:,.0f}"
+            speeds.add_row(group.name, contender.name, f"{rate.median:,.0f}", between, f"{cost:.1f}", price)
     console.print(ratios)
     console.print(speeds)
 

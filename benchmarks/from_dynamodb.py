@@ -34,7 +34,7 @@ _next = msgspec.json.Decoder(_Only)
 
 def group(workload: Workload) -> Group:
     """A stream of DynamoDB Local into each store: every order written, then changed."""
-    orders = max(1000, workload.count // 4)
+    orders = min(workload.count, max(1000, workload.count // 4))
     endpoint = workload.environment["DYNAMODB_ENDPOINT"]
     session = Session("ddblocal", endpoint)
     client = boto3.client("dynamodb", region_name="ddblocal", endpoint_url=endpoint)

@@ -66,9 +66,9 @@ class Aliases:
         return self._stream.read(iterator, limit)
 
 
-def cost(stream_of: Callable[[int], StreamReader], shards: int, seconds: float) -> float:
+def cost(stream_of: Callable[[int], StreamReader], shards: int, seconds: float, settling: float = SETTLING) -> float:
     """The share of a core that one idle shard costs."""
-    return (_busy(stream_of(shards), seconds) - _busy(stream_of(1), seconds)) / (shards - 1)
+    return (_busy(stream_of(shards), seconds, settling) - _busy(stream_of(1), seconds, settling)) / (shards - 1)
 
 
 def processor() -> float:
@@ -77,7 +77,7 @@ def processor() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _busy(stream: StreamReader, seconds: float) -> float:
+def _busy(stream: StreamReader, seconds: float, settling: float) -> float:
     """The share of a core that following takes."""
     with tempfile.TemporaryDirectory() as folder:
         harness = FollowerHarness(Path(folder), ScriptedTable(clock=time.time))
@@ -88,7 +88,7 @@ def _busy(stream: StreamReader, seconds: float) -> float:
         follower = Follower(stream, list(harness.pipelines.values()), harness.context, FollowerSettings())
         follower.start()
         try:
-            time.sleep(SETTLING)
+            time.sleep(settling)
             before, began = processor(), time.monotonic()
             time.sleep(seconds)
             return (processor() - before) / (time.monotonic() - began)
@@ -103,13 +103,15 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=40, help="idle shards on DynamoDB Local (40)")
     parser.add_argument("--scripted", type=int, default=1000, help="idle scripted shards (1000)")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long to measure each (20)")
+    parser.add_argument("--settling", type=float, default=SETTLING, help="how long to wait before that (4)")
     options = parser.parse_args()
+    times = options.seconds, options.settling
 
     def scripted(count: int) -> StreamReader:
         table = ScriptedTable(shards=count, clock=time.time)
         return table.stream(table.arn, SHAPE)
 
-    shares = {f"scripted, {options.scripted} shards": cost(scripted, options.scripted, options.seconds)}
+    shares = {f"scripted, {options.scripted} shards": cost(scripted, options.scripted, *times)}
     with servers(["dynamodb"]) as environment:
         endpoint, name = environment["DYNAMODB_ENDPOINT"], f"bench{uuid4().hex[:8]}_idle"
         client: Any = boto3.client("dynamodb", endpoint_url=endpoint, region_name=REGION)
@@ -119,7 +121,7 @@ def main() -> None:
             table = DynamoTable(session, name)
             stream = table.stream(table.describe().stream_arn or "", SHAPE)
             title = f"DynamoDB Local, {options.shards} shards"
-            shares[title] = cost(lambda count: Aliases(stream, count), options.shards, options.seconds)
+            shares[title] = cost(lambda count: Aliases(stream, count), options.shards, *times)
         finally:
             session.close()
             client.delete_table(TableName=name)

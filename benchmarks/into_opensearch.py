@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from opensearchpy import OpenSearch
 
+from benchmarks import stock_lambda
 from benchmarks.sinks import anew, followed, write
 from benchmarks.timing import Clock, Contender, Figure, Group, clock
 from benchmarks.workload import FIELDS, Workload, batches
@@ -34,6 +35,12 @@ def group(workload: Workload) -> Group:
             make_alike(client, f"{workload.run}-orders", index)
         return bulk(client, index, writes)
 
+    handler = stock_lambda.into_opensearch(client, index)
+
+    def handled() -> Clock:
+        make_alike(client, f"{workload.run}-orders", index)
+        return stock_lambda.invoked(workload, handler)
+
     return Group(
         "opensearch",
         [
@@ -43,12 +50,14 @@ def group(workload: Workload) -> Group:
             Contender("raw bulk, fresh", lambda: raw(first, True)),
             Contender("raw bulk, update", lambda: raw(second, False)),
             Contender("end to end", followed(workload, view)),
+            Contender(stock_lambda.NAME, handled),
         ],
         [
             Figure("guarded, fresh", "raw bulk, fresh", 0.95),
             Figure("guarded, update of remembered rows", "raw bulk, update", 0.92),
             Figure("guarded, update of rows not remembered", "raw bulk, update", 0.55),
             Figure("end to end", "raw bulk, fresh", 0.60),
+            Figure("end to end", stock_lambda.NAME),
         ],
     )
 

@@ -9,6 +9,7 @@ import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
+from benchmarks import stock_lambda
 from benchmarks.sinks import anew, followed, write
 from benchmarks.stock import stock_postgres
 from benchmarks.timing import Clock, Contender, Figure, Group, clock
@@ -56,6 +57,12 @@ def group(workload: Workload) -> Group:
         empty()
         return stock_postgres(workload, engine, table)
 
+    handler = stock_lambda.into_postgres(connections[0], table)
+
+    def handled() -> Clock:
+        empty()
+        return stock_lambda.invoked(workload, handler)
+
     return Group(
         "postgres",
         [
@@ -64,11 +71,13 @@ def group(workload: Workload) -> Group:
             Contender("guarded, update", lambda: write(target, second, CONNECTIONS)),
             Contender("end to end", followed(workload, view)),
             Contender("stock stack", stock),
+            Contender(stock_lambda.NAME, handled),
         ],
         [
             Figure("guarded, fresh", "plain COPY", 0.70),
             Figure("guarded, update", "plain COPY", 0.62),
             Figure("end to end", "plain COPY", 0.40),
             Figure("end to end", "stock stack", 25),
+            Figure("end to end", stock_lambda.NAME),
         ],
     )

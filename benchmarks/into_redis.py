@@ -8,6 +8,7 @@ from typing import Any
 import hiredis
 import redis
 
+from benchmarks import stock_lambda
 from benchmarks.sinks import anew, followed, write
 from benchmarks.stock import stock_redis
 from benchmarks.timing import Clock, Contender, Figure, Group, clock
@@ -23,6 +24,7 @@ def group(workload: Workload) -> Group:
     view = workload.view("redis")
     target = view.target()
     client = redis.Redis.from_url(workload.environment["REDIS_URL"], protocol=2)
+    handler = stock_lambda.into_redis(client, workload.run)
     first, second = (view.writes(workload.bodies(revision)) for revision in (1, 2))
 
     def raw(writes: Sequence[Write], fresh: bool) -> Clock:
@@ -41,12 +43,14 @@ def group(workload: Workload) -> Group:
             Contender("guarded, update", lambda: write(target, second)),
             Contender("end to end", followed(workload, view)),
             Contender("stock stack", lambda: stock_redis(workload, client)),
+            Contender(stock_lambda.NAME, lambda: stock_lambda.invoked(workload, handler)),
         ],
         [
             Figure("guarded, fresh", "raw HSET, fresh", 0.70),
             Figure("guarded, update", "raw HSET, update", 0.80),
             Figure("end to end", "raw HSET, fresh", 0.42),
             Figure("end to end", "stock stack", 30),
+            Figure("end to end", stock_lambda.NAME),
         ],
     )
 

@@ -14,14 +14,14 @@ import time
 from tests.support.servers import servers
 
 RUNS: tuple[tuple[str, ...], ...] = (
-    ("benchmarks", "--rounds", "0", "--records", "700", "--waiting", "2000", "--json"),
+    ("benchmarks", "--rounds", "0", "--records", "100", "--waiting", "2000", "--json"),
     ("benchmarks.daemon", "--changes", "700", "--rounds", "1", "--together", "--follow-only"),
     ("benchmarks.daemon", "--changes", "700", "--rounds", "1", "--stores", "redis", "--workers", "2", "--shards", "2",
      "--size", "4000", "--views", "2", "--follow-only"),
     ("benchmarks.latency", "--samples", "2", "--seconds", "0.5"),
     ("benchmarks.verify", "--peak", "2000"),
-    ("benchmarks.rebuild_lag", "--rows", "1000", "--rate", "50", "--seconds", "2", "--only", "postgres"),
-    ("benchmarks.idle", "--shards", "3", "--scripted", "3", "--seconds", "0.2"),
+    ("benchmarks.rebuild_lag", "--rows", "1000", "--rate", "50", "--seconds", "1", "--only", "postgres"),
+    ("benchmarks.idle", "--shards", "3", "--scripted", "3", "--seconds", "0.2", "--settling", "0.2"),
 )  # fmt: skip
 """`benchmarks.scale` is left out: what it measures only shows with thousands of shards and views."""
 

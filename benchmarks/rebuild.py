@@ -253,7 +253,7 @@ def _opensearch(workload: Workload, rebuilds: Rebuilds, writes: Sequence[Write])
 
 def _dynamodb(workload: Workload) -> Group:
     workload = workload.apart("d")
-    orders = max(2000, workload.count // 2)
+    orders = min(workload.count, max(2000, workload.count // 2))
     endpoint = workload.environment["DYNAMODB_ENDPOINT"]
     session = Session("ddblocal", endpoint)
     client = boto3.client("dynamodb", region_name="ddblocal", endpoint_url=endpoint)

@@ -9,13 +9,15 @@ from xml.etree import ElementTree
 import msgspec
 import pytest
 
-from benchmarks import instructions
+from benchmarks import instructions, stock_lambda
 from benchmarks.__main__ import keep
 from benchmarks.compare import Compared, Interval, interval, slower
+from benchmarks.dollars import on_fargate, on_lambda
 from benchmarks.page_server import Orders, go, served
 from benchmarks.pure_paths import PATHS, YARDSTICK, paths
+from benchmarks.records import Pages
 from benchmarks.timing import Clock, Contender, Figure, Group, Rates, plain
-from benchmarks.workload import KEY
+from benchmarks.workload import FIELDS, KEY
 from dynaview.projections.attributes import Shape
 from dynaview.sources.session import Session
 from dynaview.sources.table import DynamoTable
@@ -104,6 +106,7 @@ def test_results_are_kept_as_json_and_as_a_picture_of_every_ratio(tmp_path: Path
         [Figure("ours", "raw & fast", 0.8), Figure("raw & fast", "ours")],
     )
     rates = Rates({("a < b", "ours"): [5.0, 6.0, 5.0], ("a < b", "raw & fast"): [10.0, 10.0, 20.0]})
+    rates.costs |= {name: [2.0, 3.0, 2.5] for name in rates.rounds}
     keep(tmp_path / "new", plain([group], rates), 3)
     kept = msgspec.json.decode((tmp_path / "new" / "results.json").read_bytes())
     assert [(each["median"], each["low"], each["high"], each["reach"]) for each in kept if "over" in each] == [
@@ -115,3 +118,21 @@ def test_results_are_kept_as_json_and_as_a_picture_of_every_ratio(tmp_path: Path
     assert bars == [400 * 0.5 / 0.8, 400 * 2 / 4]
     assert len([each for each in picture.iter() if each.get("class") == "reach"]) == 1
     assert "ours ÷ raw & fast" in [each.text for each in picture.iter()]
+
+
+def test_the_stock_handler_makes_the_rows_of_the_view_and_answers_from_where_it_could_not_go_on() -> None:
+    event = msgspec.json.decode(Pages(3)[0])
+    rows: list[dict[str, object]] = []
+    assert stock_lambda.handle(event, rows.extend) == {"batchItemFailures": []}
+    assert [set(row) for row in rows] == [set(FIELDS)] * 3
+    del event["Records"][1]["dynamodb"]["NewImage"]["status"]
+    rows.clear()
+    number = event["Records"][1]["dynamodb"]["SequenceNumber"]
+    assert stock_lambda.handle(event, rows.extend) == {"batchItemFailures": [{"itemIdentifier": number}]}
+    assert len(rows) == 1
+
+
+def test_dollars_are_those_of_the_published_prices() -> None:
+    """A million changes of a millisecond each: a thousand seconds of one processor."""
+    assert on_lambda(1000, batch=1000) == pytest.approx(1000 * 1769 / 1024 * 0.0000166667 + 0.0002)
+    assert on_fargate(1000, page=1000) == pytest.approx(1000 / 3600 * (0.04048 + 2 * 0.004445) / 0.5 + 0.0002)

@@ -44,15 +44,21 @@ class Group:
 
 @dataclass(slots=True)
 class Clock:
-    """A piece of work: `records` done in `seconds`."""
+    """A piece of work: `records` done in `seconds`, of which this process used `processor` of a processor."""
 
     records: int
     seconds: float = 0.0
+    processor: float = 0.0
 
     @property
     def rate(self) -> float:
         """Records a second."""
         return self.records / self.seconds
+
+    @property
+    def cost(self) -> float:
+        """Microseconds of a processor a record."""
+        return self.processor / self.records * 1e6
 
 
 @contextmanager
@@ -60,9 +66,9 @@ def clock(records: int) -> Iterator[Clock]:
     """Time the block, in which that many records are worked off."""
     timed = Clock(records)
     gc.collect()
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     yield timed
-    timed.seconds = time.perf_counter() - began
+    timed.seconds, timed.processor = time.perf_counter() - began, time.process_time() - used
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,12 @@ class Rates:
     """Records a second of every contender, round by round, by (group, contender)."""
 
     rounds: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    costs: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    """`Clock.cost` likewise."""
+
+    def cost(self, group: Group, name: str) -> Spread:
+        """What a contender used of a processor."""
+        return Spread.of(self.costs[group.name, name])
 
     def rate(self, group: Group, name: str) -> Spread:
         """How fast a contender was."""
@@ -101,7 +113,8 @@ def measure(groups: Sequence[Group], rounds: int, say: Callable[[str], None]) ->
     daemon, and leaves alone what was made before."""
     gc.collect()
     tune()
-    rates = Rates({(group.name, contender.name): [] for group in groups for contender in group.contenders})
+    names = [(group.name, contender.name) for group in groups for contender in group.contenders]
+    rates = Rates({name: [] for name in names}, {name: [] for name in names})
     for number in range(rounds + 1):
         for group in groups:
             for contender in group.contenders:
@@ -109,6 +122,7 @@ def measure(groups: Sequence[Group], rounds: int, say: Callable[[str], None]) ->
                 done = contender.run()
                 if number or not rounds:
                     rates.rounds[group.name, contender.name].append(done.rate)
+                    rates.costs[group.name, contender.name].append(done.cost)
     return rates
 
 
@@ -130,7 +144,7 @@ def plain(groups: Sequence[Group], rates: Rates) -> list[Mapping[str, object]]:
                 }
             )
         for contender in group.contenders:
-            rate = rates.rate(group, contender.name)
+            rate, cost = rates.rate(group, contender.name), rates.cost(group, contender.name)
             found.append(
                 {
                     "group": group.name,
@@ -138,6 +152,7 @@ def plain(groups: Sequence[Group], rates: Rates) -> list[Mapping[str, object]]:
                     "records_per_second": rate.median,
                     "low": rate.low,
                     "high": rate.high,
+                    "processor_microseconds": cost.median,
                 }
             )
     return found

@@ -50,7 +50,7 @@ STORES = ("redis", "postgres", "opensearch")
 def group(workload: Workload) -> Group:
     """A table in DynamoDB Local and its view in each store, in step: nothing is found."""
     workload = workload.apart("v")
-    orders = max(2000, workload.count // 2)
+    orders = min(workload.count, max(2000, workload.count // 2))
     endpoint = workload.environment["DYNAMODB_ENDPOINT"]
     session = Session("ddblocal", endpoint)
     client = boto3.client("dynamodb", region_name="ddblocal", endpoint_url=endpoint)
