@@ -8,13 +8,16 @@ LOCK := UV_NO_CONFIG=1 $(BIN)/uv pip compile --universal --python-version 3.11 -
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --quiet
 TOOLS := .venv/tools/bin
 DIST ?= dist
+LAMBDA ?= build/lambda
+LAMBDA_PYTHON ?= $(BIN)/python
+LAMBDA_ARCH ?= x86_64
 SITE ?= build/site
 PAGES ?= build/pages
 
 # What opensearch-py asks for and never imports unless its gRPC client is used: 20 MB less in an image.
 UNUSED := grpcio opensearch-protobufs protobuf
 
-.PHONY: help demo test lint types unit format lock soak bench bench-compare bench-instructions bench-quick docs dist manifests deploy-check screenshots clean
+.PHONY: help demo test lint types unit format lock soak bench bench-compare bench-instructions bench-quick docs dist lambda manifests deploy-check screenshots clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -54,6 +57,18 @@ docs: $(READY) $(TOOLS)/.ready ## the documentation as a site, in build/site; a 
 dist: $(READY) $(TOOLS)/.ready ## wheel and sdist in dist/, checked as a package index would
 	@$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir $(DIST)
 	@$(TOOLS)/twine check --strict $(DIST)/*.whl $(DIST)/*.tar.gz
+
+# /var/task cannot be written to, so what is not compiled here is compiled at every cold start, which takes seconds.
+lambda: $(READY) ## what a Lambda function runs: build/lambda, and dist/lambda.zip of it (LAMBDA_PYTHON, LAMBDA_ARCH)
+	@rm -rf $(LAMBDA) && mkdir -p $(LAMBDA) $(DIST)
+	@$(BIN)/uv pip install --quiet --python $(LAMBDA_PYTHON) --target $(LAMBDA) --python-platform $(LAMBDA_ARCH)-manylinux_2_28 \
+		--only-binary :all: --no-deps --require-hashes --requirement requirements-runtime.txt
+	@$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir $(LAMBDA).wheel
+	@$(BIN)/uv pip install --quiet --python $(LAMBDA_PYTHON) --target $(LAMBDA) --no-deps --no-index $(LAMBDA).wheel/*.whl
+	@rm -rf $(LAMBDA).wheel $(LAMBDA)/bin $(LAMBDA)/setuptools* $(LAMBDA)/_distutils_hack $(LAMBDA)/distutils-precedence.pth
+	@$(LAMBDA_PYTHON) -m compileall -q -j 0 --invalidation-mode unchecked-hash $(LAMBDA)
+	@$(BIN)/python -c 'import shutil, sys; shutil.make_archive(sys.argv[1], "zip", sys.argv[2])' $(DIST)/lambda $(LAMBDA)
+	@echo "$(LAMBDA) and $(DIST)/lambda.zip are for $$($(LAMBDA_PYTHON) --version) on $(LAMBDA_ARCH)"
 
 manifests: ## deploy/kubernetes anew from the chart (needs helm)
 	@PATH=$(CURDIR)/.venv/validators/bin:$$PATH helm template dynaview deploy/helm/dynaview --namespace dynaview --kube-version 1.31.0 > deploy/kubernetes/dynaview.yaml

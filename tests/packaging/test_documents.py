@@ -93,7 +93,8 @@ def test_commands_exist(path: Path) -> None:
 
 def declarations(text: str) -> list[str]:
     """The YAML blocks of a document that are whole declarations."""
-    return [block for block in fenced(text, "yaml") if {"sources", "sinks", "views"} <= yaml.safe_load(block).keys()]
+    read = [(block, yaml.safe_load(block)) for block in fenced(text, "yaml")]
+    return [block for block, found in read if isinstance(found, dict) and {"sources", "sinks", "views"} <= found.keys()]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=identify)

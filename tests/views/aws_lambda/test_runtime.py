@@ -36,8 +36,8 @@ pytestmark = pytest.mark.skipif(
 HANDLER = "dynaview.views.aws_lambda.handler"
 
 COLD = 2.5
-"""Seconds of processor time until a first batch is in one view, at the most. It takes about 1.1 (docs/cost.md); other
-tests may run beside this one."""
+"""Seconds of processor time until a first batch is in one view, at the most. It takes about 1.3 where other tests run
+beside this one (docs/how-to/lambda.md)."""
 
 ONE = """
 sources: {shop: {table: NAME, endpoint: "${ENDPOINT}", lambda_timeout: 30s}}
