@@ -41,7 +41,8 @@ from dynaview.views.rebuild.in_place import InPlace
 from dynaview.views.rebuild.side_by_side import SideBySide
 from dynaview.views.retry import Retrier
 from dynaview.views.scanning.page_writer import FillStrategy, PendingPage
-from dynaview.views.scanning.parallel_scan import ParallelScan, Scan
+from dynaview.views.scanning.parallel_scan import ParallelScan
+from dynaview.views.scanning.segment_reader import Scan, SegmentPages
 from tests.support.shop import create_table
 
 T = TypeVar("T")
@@ -82,8 +83,9 @@ class Rebuilds:
         store, name = self._control.rebuilds, self.view.name
         (rebuild,) = store.request([name], "shop", {name: ""}, Options())
         journal = _Journal(store, rebuild.job)
+        reader = SegmentPages(self._source, self.view.shape, None, [_Taking(name, filling)])
         with clock(self._items) as timed:
-            ParallelScan(self._source, self.view.shape, None, [_Taking(name, filling)], journal, None).run(SEGMENTS)
+            ParallelScan(reader, journal, None).run(SEGMENTS)
             finish()
         found = store.update(rebuild, phase="done")
         counted = next((each.items, each.rows) for each in store.all() if each.view == found.view)

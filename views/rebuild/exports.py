@@ -40,7 +40,7 @@ from dynaview.views.rebuild.in_place import InPlace
 from dynaview.views.rebuild.side_by_side import SideBySide
 from dynaview.views.rebuild.view_rebuild import ViewRebuild
 from dynaview.views.scanning.page_writer import FillStrategy, PendingPage
-from dynaview.views.scanning.parallel_scan import Scan
+from dynaview.views.scanning.segment_reader import Scan
 
 T = TypeVar("T")
 

@@ -38,7 +38,8 @@ from dynaview.views.rebuild.phases import after_scan, finish, roll_back
 from dynaview.views.rebuild.shared_scan import SharedScan
 from dynaview.views.rebuild.view_rebuild import ViewRebuild
 from dynaview.views.scanning.page_writer import FillStrategy
-from dynaview.views.scanning.parallel_scan import SEGMENT_BYTES, Scan
+from dynaview.views.scanning.parallel_scan import SEGMENT_BYTES
+from dynaview.views.scanning.segment_reader import Scan
 
 log = logging.getLogger(__name__)
 

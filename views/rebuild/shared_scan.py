@@ -28,7 +28,8 @@ from dynaview.views.rebuild.context import (
 from dynaview.views.rebuild.view_rebuild import ViewRebuild
 from dynaview.views.retry import Retrier
 from dynaview.views.scanning.page_writer import FillStrategy, PendingPage
-from dynaview.views.scanning.parallel_scan import MOST_SEGMENTS, ParallelScan, Scan
+from dynaview.views.scanning.parallel_scan import MOST_SEGMENTS, ParallelScan
+from dynaview.views.scanning.segment_reader import Scan, SegmentPages
 from dynaview.views.states import ViewState
 
 log = logging.getLogger(__name__)
@@ -92,12 +93,12 @@ class Participant:
         self._strategy = self.attempt(lambda: part.strategy(self.rebuild))
 
     def take(self, page: ScanPage[Any]) -> PendingPage | None:
-        """See `parallel_scan.Participant`."""
+        """See `segment_reader.Participant`."""
         strategy = self._strategy
         return None if strategy is None else self.attempt(lambda: strategy.take(page))
 
     def settle(self, page: PendingPage) -> PageResult | None:
-        """See `parallel_scan.Participant`."""
+        """See `segment_reader.Participant`."""
         return self.attempt(page.settle)
 
     def wait_idle(self) -> None:
@@ -138,11 +139,9 @@ class SharedScan:
         rebuilds, context = self.rebuilds(), self.context
         if not rebuilds:
             raise Interrupted
+        only = scan_filter(each.declared.match for each in rebuilds)
         scan = ParallelScan(
-            part.source,
-            context.factory.shape,
-            scan_filter(each.declared.match for each in rebuilds),
-            self.participants(),
+            SegmentPages(part.source, context.factory.shape, only, self.participants()),
             PartJournal(self, part.name),
             rebuilds[0].capacity.rate(context.factory.description),
         )

@@ -6,17 +6,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from dynaview.projections.attributes import Shape
-from dynaview.sources.errors import SourceError
-from dynaview.sources.port import ScanFilter, ScanPage
 from dynaview.views.budget import Budget
 from dynaview.views.control.records import PageCost, PageResult, Segment
 from dynaview.views.retry import Retrier
-from dynaview.views.scanning.page_writer import PendingPage
+from dynaview.views.scanning.segment_reader import SegmentReader, TakenPage
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 """About how much of a table one segment takes, up to `MOST_SEGMENTS`."""
@@ -38,29 +35,6 @@ class Held:
     where a view lags behind by more does the scan wait for that."""
 
 
-class Scan(Protocol):
-    """What is scanned: a table, or an export of it."""
-
-    def scan(
-        self, segment: int, segments: int, after: str | None, shape: Shape, only: ScanFilter | None = None
-    ) -> Iterator[ScanPage[Any]]:
-        """See `TableReader.scan`."""
-
-
-class Participant(Protocol):
-    """A view that takes part in a scan. Called from the threads of all segments."""
-
-    @property
-    def view(self) -> str:
-        """Its name."""
-
-    def take(self, page: ScanPage[Any]) -> PendingPage | None:
-        """Begin with a page; None where the view has dropped out: the scan goes on without it."""
-
-    def settle(self, page: PendingPage) -> PageResult | None:
-        """Wait until the page is durable in the view; None where the view has dropped out."""
-
-
 class Journal(Protocol):
     """Where a scan keeps how far it is. Called from the threads of all segments."""
 
@@ -77,28 +51,11 @@ class Journal(Protocol):
         """What reads a page again that cannot be had now; it gives up where the event is set."""
 
 
-@dataclass(slots=True)
-class _Begun:
-    """A page that views have begun with."""
-
-    position: str | None
-    cost: PageCost
-    pending: list[tuple[Participant, PendingPage]]
-    held: int
-    """In bytes."""
-    due: float
-    """By when it is settled, as the monotonic clock has it."""
-
-
 @dataclass(frozen=True, slots=True)
 class ParallelScan:
     """See the module. `run` it as often as it takes."""
 
-    source: Scan
-    shape: Shape
-    only: ScanFilter | None
-    """Leaves out nothing that any view asks for."""
-    participants: Sequence[Participant]
+    reader: SegmentReader
     journal: Journal
     rate: float | None
     """Read capacity units a second; None: without a limit."""
@@ -165,53 +122,25 @@ class _SegmentScan:
 
     def run(self) -> None:
         """Until the segment's end, or until another one has failed."""
-        whole = self._whole
-        begun, held = deque[_Begun](), 0
-        for page in self._pages():
-            whole.journal.check()
-            self._budget.spend(page.consumed)
-            if self._end.is_set():
-                return
-            begun.append(self._begin(page))
-            held += begun[-1].held
-            while begun and (held > self._room or time.monotonic() > begun[0].due):
-                held -= self._settle(begun.popleft())
+        begun, held = deque[tuple[float, TakenPage]](), 0
+        for page in self._whole.reader.pages(self._segment, self._retrier, self._pay):
+            begun.append((time.monotonic() + self._whole.held.seconds if page.held else 0.0, page))
+            held += page.held
+            while begun and (held > self._room or time.monotonic() > begun[0][0]):
+                held -= self._settle(begun.popleft()[1])
         while begun and not self._end.is_set():
-            self._settle(begun.popleft())
+            self._settle(begun.popleft()[1])
 
-    def _pages(self) -> Iterator[ScanPage[Any]]:
-        """The pages that are left, each tried for by itself."""
-        whole, segment, after = self._whole, self._segment, self._segment.position
-        pages: Iterator[ScanPage[Any]] | None = None
-
-        def following() -> ScanPage[Any] | None:
-            nonlocal pages
-            if pages is None:
-                pages = whole.source.scan(segment.segment, segment.segments, after, whole.shape, whole.only)
-            try:
-                return next(pages, None)
-            except SourceError:
-                pages = None
-                raise
-
-        while (page := self._retrier.insist(following)) is not None:
-            after = page.position
-            yield page
-
-    def _begin(self, page: ScanPage[Any]) -> _Begun:
-        taken = [(each, each.take(page)) for each in self._whole.participants]
-        pending = [(each, one) for each, one in taken if one is not None]
-        held = sum(one.held for _, one in pending)
-        items = max(page.read, len(page.images) + len(page.broken))
-        due = time.monotonic() + self._whole.held.seconds if held else 0.0
-        return _Begun(page.position, PageCost(items, page.consumed), pending, held, due)
-
-    def _settle(self, begun: _Begun) -> int:
+    def _pay(self, units: float) -> bool:
         self._whole.journal.check()
-        settled = {each.view: each.settle(page) for each, page in begun.pending}
-        results = {view: result for view, result in settled.items() if result is not None}
+        self._budget.spend(units)
+        return not self._end.is_set()
+
+    def _settle(self, page: TakenPage) -> int:
+        self._whole.journal.check()
         segment = self._segment
-        segment.scanned += begun.cost.items
-        segment.position, segment.finished = begun.position, begun.position is None
-        self._whole.journal.save(segment, begun.cost, results)
-        return begun.held
+        results = page.settle()
+        segment.scanned += page.cost.items
+        segment.position, segment.finished = page.position, page.position is None
+        self._whole.journal.save(segment, page.cost, results)
+        return page.held

@@ -26,6 +26,7 @@ from dynaview.views.replay import leavings
 from dynaview.views.retry import Retrier, Stopped
 from dynaview.views.scanning.page_writer import PendingPage
 from dynaview.views.scanning.parallel_scan import SEGMENT_BYTES, ParallelScan
+from dynaview.views.scanning.segment_reader import SegmentPages
 from dynaview.views.verify.caught_up import Overtaken
 from dynaview.views.verify.changed_since import Recent
 from dynaview.views.verify.findings import Report, VerifyError
@@ -200,10 +201,11 @@ class Verification:
     def _scan(self, segments: Sequence[tuple[int, int]], workers: int) -> None:
         """Scan segments (each: its index, of how many), some at the same time."""
         scanned = _Scanned(self, len(segments) / segments[0][1])
+        reader = SegmentPages(self._table, self._items.shape, self._only, [scanned])
         for start in range(0, len(segments), workers):
             part = [Segment(index, of) for index, of in segments[start : start + workers]]
             # The budget is of the whole verification, so each page is paid for here.
-            scan = ParallelScan(self._table, self._items.shape, self._only, [scanned], _Positions(self, part), None)
+            scan = ParallelScan(reader, _Positions(self, part), None)
             try:
                 scan.run(len(part))
             except Stopped:

@@ -23,6 +23,7 @@ from dynaview.views.rebuild.packed_page import Observed, PackedPage
 from dynaview.views.retry import Retrier
 from dynaview.views.scanning.page_writer import PendingPage
 from dynaview.views.scanning.parallel_scan import Held, ParallelScan
+from dynaview.views.scanning.segment_reader import SegmentPages
 
 VALUES = ("a\nb", Decimal("1.10"), 7, True, None, b"\x00", 1.5, datetime(2026, 11, 24, tzinfo=UTC), {"m": [1, "ü"]})
 
@@ -101,7 +102,7 @@ class Segmented:
         return Retrier(end)
 
     def run(self, held: Held) -> list[str]:
-        ParallelScan(self, Shape(None), None, [self], self, None, held).run(1)
+        ParallelScan(SegmentPages(self, Shape(None), None, [self]), self, None, held).run(1)
         return self.log
 
 

@@ -15,6 +15,7 @@ from dynaview.views.control.records import PageCost, PageResult, Segment
 from dynaview.views.retry import Retrier
 from dynaview.views.scanning.page_writer import PendingPage
 from dynaview.views.scanning.parallel_scan import ParallelScan
+from dynaview.views.scanning.segment_reader import SegmentPages
 
 PAGES = 4
 
@@ -64,7 +65,7 @@ class Table:
         return Retrier(end, "the scan")
 
     def run(self) -> None:
-        ParallelScan(self, Shape(None), None, [self], self, None).run(2)
+        ParallelScan(SegmentPages(self, Shape(None), None, [self]), self, None).run(2)
 
 
 def test_a_page_that_cannot_be_had_holds_up_its_own_segment_only() -> None:
@@ -95,3 +96,17 @@ def test_what_ends_the_scan_ends_a_segment_that_tries_again_too() -> None:
     table.check = check  # type: ignore[method-assign]
     with pytest.raises(Cancelled):
         table.run()
+
+
+def test_no_view_begins_with_a_page_that_is_not_let_through() -> None:
+    class Taking(Table):
+        def take(self, page: ScanPage[Any]) -> PendingPage | None:
+            taken.append(page.position)
+            return super().take(page)
+
+    taken: list[str | None] = []
+    table = Taking(Throttled("never"), 0)
+    paid = iter([True, True, False])
+    pages = SegmentPages(table, Shape(None), None, [table])
+    found = [page.position for page in pages.pages(Segment(0, 2), Retrier(), lambda units: next(paid))]
+    assert found == taken == ["0", "1"]
