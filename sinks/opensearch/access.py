@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote
 
 from opensearchpy import Urllib3AWSV4SignerAuth
 
-from dynaview.sinks.aws import AwsCredentials, Signing, refuse_open_line, signing_of
 from dynaview.sinks.opensearch.errors import rights
 from dynaview.sinks.opensearch.profile import CLUSTER, SERVERLESS, Profile
+
+if TYPE_CHECKING:
+    from dynaview.sinks.aws import AwsCredentials, Signing
 
 _FILES = {"ca_file": "ca_certs", "client_cert_file": "client_cert", "client_key_file": "client_key"}
 
@@ -31,6 +33,8 @@ class Access:
         for option, setting in _files(options, secure):
             self.settings[setting] = option
         if options.get("auth") == "aws":
+            from dynaview.sinks.aws import AwsCredentials, refuse_open_line, signing_of  # only who uses it pays for it
+
             refuse_open_line(secure, url.hostname or "", url.username)
             self.signing = signing_of(url.hostname or "", options)
             self.credentials = AwsCredentials(self.signing.region)
