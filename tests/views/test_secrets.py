@@ -128,3 +128,25 @@ def test_commands_show_no_password(
     assert not secret_in(caplog.text)
     assert not secret_in(repr(done.exception))
     assert done.exception is None or isinstance(done.exception, SystemExit | DeclarationError), done.exception
+
+
+@pytest.mark.parametrize("place", ["redis", "opensearch", "postgres", "endpoint"])
+@pytest.mark.parametrize(
+    "command",
+    [["verify", "--timeout", "1"], ["repair", "--timeout", "1"], ["trace", "--key", '{"id": "x"}'], ["doctor"]],
+)
+def test_commands_on_views_that_are_kept_show_no_password(
+    place: str, command: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They get further than those above: to tables and stores, which do not answer."""
+    file = tmp_path / "dynaview.yaml"
+    control = ControlStore(f"sqlite:///{tmp_path}/control.db")
+    for name, sink in (("cards", "cache"), ("found", "search"), ("read", "reads")):
+        control.add_view(name, "shop", sink, "f", "arn")
+    control.close()
+    urls = {"control": f"sqlite:///{tmp_path}/control.db", **PLAIN, place: url_of(place, "right")}
+    file.write_text(DECLARATION.format(**urls))
+    done = CliRunner().invoke(cli, [*command, "-f", str(file)])
+    assert done.exit_code != 0, done.output
+    assert not secret_in(done.output + done.stderr), done.output
+    assert not secret_in(caplog.text)

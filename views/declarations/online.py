@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -9,9 +10,13 @@ from dynaview.projections.compiler.compiler import compile_view
 from dynaview.projections.declaration import Declaration, Problem, SinkDeclaration, SourceDeclaration, ViewDeclaration
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import Sink, SinkError, SinkUnavailable
-from dynaview.sources.errors import SourceError, StreamDisabled
-from dynaview.sources.port import TableReader
+from dynaview.sources.errors import BadPage, SourceError, SourceUnavailable, StreamDisabled, Throttled
+from dynaview.sources.port import TableDescription, TableReader
 from dynaview.sources.table import open_table
+from dynaview.views.policy import Backoff
+
+ATTEMPTS = 3
+"""How often a table is asked that does not answer now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ def _ask_table(
     found: Found,
 ) -> None:
     try:
-        table = open_source(source).describe()
+        table = _described(open_source(source))
     except SourceError as error:
         found.problems.append(Problem(source.at, str(error)))
         return
@@ -57,6 +62,18 @@ def _ask_table(
     for view in views:
         # Without a stream, the one that would be switched on.
         found.problems.extend(compile_view(view).problems(table.key, table.view_type or "NEW_AND_OLD_IMAGES"))
+
+
+def _described(reader: TableReader) -> TableDescription:
+    """The table; what heals by itself has `ATTEMPTS` to do so."""
+    backoff, nobody = Backoff(), threading.Event()
+    while True:
+        try:
+            return reader.describe()
+        except (SourceUnavailable, Throttled, BadPage):
+            if backoff.attempts + 1 >= ATTEMPTS:
+                raise
+            backoff.wait(nobody)
 
 
 def _ask_store(
