@@ -33,6 +33,9 @@ ENDING = 0.2
 LONGEST_END = 20.0
 """Seconds that this is at the most."""
 
+PASSING = (ViewState.STARTING, ViewState.FILLING, ViewState.REBUILDING)
+"""States that are over with what brought them about, as soon as somebody says so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -107,7 +110,9 @@ def _standing(record: ViewRecord, began: float) -> Standing:
 
 
 def _working(daemon: Daemon, names: Collection[str], found: list[Standing]) -> bool:
-    """Whether anything goes on that this round can bring further."""
-    if any(not each.current and not each.state.lasts for each in found):
+    """Whether anything goes on that this round can bring further, if only to say how it has ended."""
+    going_on = {each.view: each for each in daemon.control.rebuilds.all() if each.view in names and not each.ended}
+    if any(each.answer != "?" for each in going_on.values()):
         return True
-    return any(each.view in names and not each.ended and each.answer != "?" for each in daemon.control.rebuilds.all())
+    left = [each for each in found if not each.state.lasts]
+    return any(not each.current or (each.state in PASSING and each.view not in going_on) for each in left)

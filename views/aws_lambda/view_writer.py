@@ -28,8 +28,8 @@ def ours(control: ControlStore, record: ViewRecord) -> tuple[int, ...]:
     """The generations of a view that an invocation may write, in their order: not one in which a change that comes late
     could stand where the scan is to insert what the item is by now. So of a rebuild's it is the worker's alone until it
     is filled, and the watermark has passed the moment since when workers write it. Raises `ControlUnavailable`."""
-    if record.write_order == (record.generation,) and not record.revision:
-        return record.write_order  # nothing was ever rebuilt
+    if all(number <= record.generation for number in record.write_order):
+        return record.write_order  # what readers saw once is whole; its swap has waited for the record's watermark
     standing = {each.generation: each for each in control.generations(record.name)}
     rebuild = control.rebuilds.get(record.name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -177,3 +178,57 @@ def test_a_timeout_that_rebuilds_do_not_know_is_refused(begun: LambdaHarness) ->
     mapping.context.seconds = 300.0
     with pytest.raises(EventRefused, match=r"may run for 300 s.*lambda_timeout: 1s"):
         begun.function().handle(mapping.event(begun.records()), mapping.context)
+
+
+def test_a_new_stream_of_the_table_is_a_gap(harness: LambdaHarness) -> None:
+    """What was written while none was on is in none; what comes late of the stream before is passed by."""
+    harness.table.put(item(1))
+    before = harness.mapping()
+    late = before.event(harness.records())
+    before.drain()
+    harness.table.recreate()
+    harness.table.put(item(2))
+    harness.mapping().drain(1)
+    for view in ("reads", "cards"):
+        record = harness.record(view)
+        assert record.state is ViewState.GAP
+        assert "has another stream now" in record.reason
+    harness.rebuild("reads", "cards")
+    harness.round()
+    assert harness.rows("reads").keys() == {("p2", "2")}
+    assert harness.function().handle(late, before.context) == {"batchItemFailures": []}
+    assert harness.rows("reads").keys() == {("p2", "2")}
+    harness.table.put(item(3))
+    harness.mapping().drain(1)
+    assert harness.rows("reads").keys() == {("p2", "2"), ("p3", "3")}
+
+
+def test_a_stream_that_shows_too_little_is_refused_by_name(begun: LambdaHarness) -> None:
+    begun.table.put(item(1))
+    mapping = begun.mapping("reads")
+    event = mapping.event(begun.records())
+    for record in event["Records"]:
+        record["dynamodb"]["StreamViewType"] = "KEYS_ONLY"
+        del record["dynamodb"]["NewImage"]
+    with pytest.raises(EventRefused, match=r"no view of table shop may be written: view reads: .*KEYS_ONLY"):
+        begun.function("reads").handle(event, mapping.context)
+    assert begun.record("reads").state is ViewState.REFUSED
+
+
+def test_word_of_records_given_up_makes_a_round(harness: LambdaHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    harness.table.put(item(1))
+    word = harness.mapping().word_of("shard-0", harness.records())
+    rounds: list[object] = []
+
+    def make_round(*told: object) -> list[object]:
+        rounds.append(told)
+        return []
+
+    monkeypatch.setattr("dynaview.views.aws_lambda.rounds.make_round", make_round)
+    function = harness.function()
+    message = {"eventSource": "aws:sqs", "body": json.dumps(word)}
+    assert function.handle({"Records": [message]}, harness.mapping().context) == {"views": {}}
+    assert len(rounds) == 1
+    other = json.dumps(word).replace("table/shop", "table/other")
+    with pytest.raises(EventRefused, match="table/other, which no source is"):
+        function.handle({"Records": [{**message, "body": other}]}, harness.mapping().context)

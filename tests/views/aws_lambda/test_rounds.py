@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from dynaview.projections.rows import Write
 from dynaview.sinks.memory import MemoryTarget
 from dynaview.views.aws_lambda import dropped, events
 from dynaview.views.aws_lambda.table_views import Unproven
 from dynaview.views.aws_lambda.view_writer import ours
+from dynaview.views.cli import pause
 from dynaview.views.states import ViewState
 from tests.support.event_source import Killed
 from tests.support.lambda_harness import LambdaHarness
@@ -221,6 +223,19 @@ def test_a_generation_that_is_filled_is_the_workers_alone(harness: LambdaHarness
     assert ours(control, harness.record("reads")) == (1,)
     begun = rebuilds.update(begun, written=record.watermark - 1)
     assert ours(control, harness.record("reads")) == (2, 1)
+    before = harness.record("reads")
     control.rebuilds.swapped("reads", 2, time.time() + 60)
     rebuilds.update(begun, written=record.watermark + 1)
-    assert ours(control, harness.record("reads")) == (1,), "the record was read before the watermark rose"
+    assert ours(control, before) == (1,), "the record was read before the watermark rose, and the swap came between"
+    assert ours(control, harness.record("reads")) == (2, 1)
+
+
+def test_a_pause_waits_for_invocations_that_have_begun(harness: LambdaHarness) -> None:
+    """They say nothing: after the function's timeout none of them writes any more."""
+    began = time.monotonic()
+    said = CliRunner().invoke(pause.command, ["reads", "-f", str(harness.folder / "dynaview.yaml")])
+    assert said.exit_code == 0, said.output
+    assert time.monotonic() - began >= 1.0
+    said = CliRunner().invoke(pause.command, ["cards", "--timeout", "0", "-f", str(harness.folder / "dynaview.yaml")])
+    assert said.exit_code == 1
+    assert "not yet let go by invocations of a Lambda function (for 1 s at the most)" in said.output
