@@ -73,6 +73,8 @@ class ExportStatus:
     """IN_PROGRESS, COMPLETED or FAILED."""
     filtered: bool
     """Whether it leaves out items or attributes."""
+    failure: str = ""
+    """Why it has failed, in AWS's words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,13 @@ _CREDENTIALS = frozenset(
 )
 _CLOCK = frozenset({"InvalidSignatureException", "RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch"})
 _EXPORT_UNKNOWN = frozenset({"ExportNotFoundException", "UnknownOperationException"})
+_EXPORT_REFUSED = {
+    "PointInTimeRecoveryUnavailableException": (
+        "an export takes point-in-time recovery: aws dynamodb update-continuous-backups --table-name TABLE "
+        "--point-in-time-recovery-specification PointInTimeRecoveryEnabled=true"
+    ),
+    "ExportConflictException": "another export writes there: wait for its end, or name another prefix",
+}
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 
 _NO_CREDENTIALS = (
@@ -303,6 +310,8 @@ def refusal(
         return Trimmed(what)
     if code in _EXPORT_UNKNOWN:
         return ExportUnknown(what)
+    if code in _EXPORT_REFUSED:
+        return SourceRefused(what, _EXPORT_REFUSED[code])
     if code in _THROTTLED or status == 429:
         return Throttled(what)
     if code in _DENIED:

@@ -14,6 +14,7 @@ from dynaview.projections.declaration import SourceDeclaration
 from dynaview.projections.projection import ViewType
 from dynaview.sources.accounts import session_of
 from dynaview.sources.errors import ExportUnknown, SourceRefused, SourceUnavailable
+from dynaview.sources.export_request import Destination, RequestedExport, request_export
 from dynaview.sources.items import Part, check_shape, get_items, scan_pages
 from dynaview.sources.page_ring import PageRing
 from dynaview.sources.port import ExportStatus, ScanFilter, ScanPage, ScanPosition, StreamReader, TableDescription
@@ -52,6 +53,8 @@ class _Table(msgspec.Struct):
 class _Export(msgspec.Struct):
     status: str = msgspec.field(name="ExportStatus")
     filter: dict[str, msgspec.Raw] | None = msgspec.field(name="FilterSpecification", default=None)
+    failure: str | None = msgspec.field(name="FailureCode", default=None)
+    message: str | None = msgspec.field(name="FailureMessage", default=None)
 
 
 class _DescribedExport(msgspec.Struct):
@@ -182,7 +185,12 @@ class DynamoTable:
         except ExportUnknown:
             return None
         found = decode(_described_export, "DescribeExport", arn, body).export
-        return ExportStatus(found.status, bool(found.filter))
+        failure = " ".join(each for each in (found.failure, found.message and f"({found.message[:300]})") if each)
+        return ExportStatus(found.status, bool(found.filter), failure)
+
+    def export(self, destination: Destination, token: str) -> RequestedExport:
+        """Ask DynamoDB for an export of the table as it is now, see `request_export`."""
+        return request_export(self._session, self.describe().arn, destination, token)
 
 
 def open_table(source: SourceDeclaration, ring: PageRing | None = None) -> DynamoTable:

@@ -184,6 +184,7 @@ def test_the_policies_are_those_of_the_page_of_rights(clone: Clone) -> None:
             "follow",
             "enable",
             "export",
+            "export-request",
             "lambda",
             "assume",
             "trust",

@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from dynaview.projections.declaration import Declaration, DeclarationError
 from dynaview.views.budget import Capacity
+from dynaview.views.cli.new_export import new_export
 from dynaview.views.cli.options import declared, files_option, load_files, opened_control
 from dynaview.views.cli.written import capacity, duration
 from dynaview.views.control.errors import ControlError, ControlUnavailable
@@ -55,6 +57,12 @@ Show = Callable[[Sequence[Rebuild]], None]
     help="Read an export of the table (a folder, or s3://bucket/prefix) instead of the table; once more for each "
     "incremental export behind it.",
 )
+@click.option(
+    "--export",
+    "bucket",
+    metavar="S3",
+    help="Let DynamoDB export the table to s3://bucket/prefix first, and read that instead of the table.",
+)
 @click.option("--keep", callback=duration, metavar="TIME", help="Keep the generation before it so long, such as 24h.")
 @click.option("--yes", is_flag=True, help="Swap whatever the checks find; answers a rebuild that asks.")
 @click.option("--cancel", is_flag=True, help="Take the rebuild back; what readers see stays as it is.")
@@ -66,6 +74,7 @@ def command(
     segments: int | None,
     limit: Capacity,
     exports: tuple[str, ...],
+    bucket: str | None,
     keep: float | None,
     yes: bool,
     cancel: bool,
@@ -83,6 +92,8 @@ def command(
     """
     declaration = load_files(files)
     names = declared(declaration, views)
+    if bucket is not None and (exports or cancel):
+        raise click.UsageError(f"--export makes a new export: leave out {'--from-export' if exports else '--cancel'}")
     options = Options(segments, limit, keep, yes, tuple(map(_absolute, exports)))
     with opened_control(declaration) as control:
         if cancel:
@@ -91,6 +102,8 @@ def command(
                 if name not in answered:
                     click.echo(f"{name}: no rebuild is under way")
             names = answered
+        elif bucket is not None:
+            _request_exported(declaration, control, names, options, bucket)
         else:
             request(declaration, control, names, options)
         if names:
@@ -101,12 +114,7 @@ def request(
     declaration: Declaration, control: ControlStore, names: Sequence[str], options: Options, kind: Kind = "beside"
 ) -> None:
     """Ask for rebuilds, of one scan for each table; join those that are under way."""
-    for name in names:
-        record = control.view(name)
-        if record is None:
-            raise click.UsageError(f"{name} was never started: dynaview run fills it")
-        if record.paused is not None:
-            raise click.UsageError(f"{name} is paused: dynaview resume {name} first")
+    _check_ready(control, names)
     for source in declaration.sources.values():
         ours = [name for name in names if declaration.views[name].source == source.name]
         marks = {name: fingerprint(declaration.views[name], source.table) for name in ours}
@@ -115,6 +123,33 @@ def request(
                 click.echo(f"{rebuild.view}: joining the {_what(rebuild)} that is under way", err=True)
             if options.yes and rebuild.answer == "?":
                 control.rebuilds.answer(rebuild.view, "yes")
+
+
+def _check_ready(control: ControlStore, names: Sequence[str]) -> None:
+    for name in names:
+        record = control.view(name)
+        if record is None:
+            raise click.UsageError(f"{name} was never started: dynaview run fills it")
+        if record.paused is not None:
+            raise click.UsageError(f"{name} is paused: dynaview resume {name} first")
+
+
+def _request_exported(
+    declaration: Declaration, control: ControlStore, names: Sequence[str], options: Options, bucket: str
+) -> None:
+    """Let DynamoDB export each table, and ask for rebuilds that read the exports."""
+    _check_ready(control, names)
+    for rebuild in control.rebuilds.all():
+        if rebuild.view in names and not rebuild.ended and rebuild.kind != "fill":
+            raise click.UsageError(
+                f"a {_what(rebuild)} of {rebuild.view} is under way already, which an export would come too late for: "
+                "leave --export out to join it, or take it back with --cancel"
+            )
+    for source in declaration.sources.values():
+        ours = [name for name in names if declaration.views[name].source == source.name]
+        if ours:
+            place = new_export(source, bucket, ours)
+            request(declaration, control, ours, msgspec.structs.replace(options, exports=(place,)))
 
 
 def perform(declaration: Declaration, control: ControlStore, names: Sequence[str], detach: bool, as_json: bool) -> None:
