@@ -27,11 +27,17 @@ class Valkey(Server):
         return f"redis://127.0.0.1:{self._port}/0"
 
     def _launch(self) -> subprocess.Popen[bytes]:
-        self._port = free_port()
+        self._port = self._chosen_port()
         argv = [str(_program()), "--port", str(self._port), "--bind", "127.0.0.1", "--save", ""]
         argv += ["--appendonly", "no", "--dir", str(self.directory), "--enable-debug-command", "local"]
         argv += ["--set-proc-title", "no"]  # a list of processes then tells which directory it serves
-        return self._guarded(guard.job(argv, grace=5))
+        return self._guarded(guard.job([*argv, *self._more_arguments()], grace=5))
+
+    def _chosen_port(self) -> int:
+        return free_port()
+
+    def _more_arguments(self) -> list[str]:
+        return []
 
     def _answers(self) -> bool:
         with socket.create_connection(("127.0.0.1", self._port), timeout=1) as connection:

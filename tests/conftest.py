@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import boto3
 import pytest
@@ -26,6 +26,7 @@ from botocore.config import Config
 from hypothesis import HealthCheck, Phase, settings
 
 from dynaview.local import servers
+from dynaview.local.valkey_cluster import ValkeyCluster
 from dynaview.views.daemon.interpreter import SWITCH
 from tests.support import running
 from tests.support.pgbouncer import NoPgBouncer, pgbouncer
@@ -106,7 +107,16 @@ def _server(name: str, factory: pytest.TempPathFactory) -> Iterator[str]:
     if running := os.environ.get(_VARIABLES[name]):
         yield running
         return
-    server = servers.create(name, factory.mktemp("servers"))
+    with needed(servers.create(name, factory.mktemp("servers"))) as server:
+        yield server.url
+
+
+_Server = TypeVar("_Server", servers.Server, ValkeyCluster)
+
+
+@contextlib.contextmanager
+def needed(server: _Server) -> Iterator[_Server]:
+    """Start a server and end it afterwards; where it can't be had, the test is skipped, or fails where it must not be."""
     try:
         server.start()
     except servers.LocalServerError as error:
@@ -114,7 +124,7 @@ def _server(name: str, factory: pytest.TempPathFactory) -> Iterator[str]:
             pytest.fail(f"needs {server.title}: {error}", pytrace=False)
         pytest.skip(f"needs {server.title}: {error}")
     try:
-        yield server.url
+        yield server
     finally:
         server.stop()
 
@@ -123,6 +133,13 @@ def _server(name: str, factory: pytest.TempPathFactory) -> Iterator[str]:
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Valkey that all tests share: use keys of your own."""
     yield from _server("redis", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyCluster]:
+    """A cluster of three primaries and their replicas that tests of one process share: use keys of your own."""
+    with needed(ValkeyCluster(tmp_path_factory.mktemp("cluster"))) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

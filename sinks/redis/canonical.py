@@ -67,12 +67,8 @@ class Listing:
 
     def pages(self) -> Iterator[CanonicalRows]:
         """As SCAN has them, see `RedisTarget.rows`."""
-        cursor = b"0"
-        while True:
-            ((cursor, *found),) = self._link.run(lookups.LIST_HASH, [(cursor, self._head)])
+        for found in _answers(self._link, lookups.LIST_HASH, self._head):
             yield self._page(found)
-            if cursor == b"0":
-                return
 
     def _page(self, found: list[bytes]) -> CanonicalRows:
         states = found[1::3]
@@ -102,12 +98,17 @@ class Listing:
 
 def count_hashes(link: Link, family: Family, generation: int) -> Iterator[tuple[int, list[Stored]]]:
     """By pages of SCAN: how many rows are live, and those of them that a generation before this one wrote."""
-    cursor, head = b"0", _pack([family.glob, COUNTED, generation])
-    while True:
-        ((cursor, live, *found),) = link.run(lookups.COUNT_HASH, [(cursor, head)])
+    for live, *found in _answers(link, lookups.COUNT_HASH, _pack([family.glob, COUNTED, generation])):
         yield live, [row for row in map(_row, found[::2], found[1::2]) if row is not None]
-        if cursor == b"0":
-            return
+
+
+def _answers(link: Link, script: str, head: bytes) -> Iterator[list[Any]]:
+    """Of a script that goes through the keys of a server by a cursor, on every server that has keys."""
+    for server in link.everywhere():
+        cursor = None
+        while cursor != b"0":
+            ((cursor, *found),) = server.run(script, [(cursor or b"0", head)])
+            yield found
 
 
 def _row(key: bytes, state: bytes) -> Stored | None:

@@ -3,6 +3,7 @@ row by row."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -39,31 +40,33 @@ class HashColumns:
             _converter(field_type, by_place.get(2 * at + 1)) for at, field_type in enumerate(content.field_types)
         ]
 
-    def packed(self, columns: Columns, start: int, end: int) -> bytes | None:
-        """The rows of these places for one call; None where some cannot be sent, so that each has to be looked at."""
+    def packed(self, columns: Columns, places: Sequence[int]) -> bytes | None:
+        """The rows of these places, in ascending order, for one call; None where some cannot be sent, so that each has
+        to be looked at."""
         upserts = len(columns.keys)
+        cut = bisect_left(places, upserts)
         try:
-            cells = self._upserts(columns, start, min(end, upserts)) if start < upserts else []
-            if end > upserts:
-                cells += self._deletes(columns, max(start - upserts, 0), end - upserts)
+            cells = self._upserts(columns, places[:cut]) if cut else []
+            if cut < len(places):
+                cells += self._deletes(columns, [place - upserts for place in places[cut:]])
             return _pack(cells)
         except (Unstorable, UnicodeEncodeError):
             return None
 
-    def _upserts(self, columns: Columns, start: int, end: int) -> list[Any]:
+    def _upserts(self, columns: Columns, places: Sequence[int]) -> list[Any]:
         width = len(self._row)
-        keys = columns.keys[start:end]
+        keys = _picked(columns.keys, places)
         cells = self._row * len(keys)
         cells[0::width] = keys
-        cells[1::width] = map(str, columns.versions[start:end])
+        cells[1::width] = map(str, _picked(columns.versions, places))
         holes = False
         for at, (convert, column) in enumerate(zip(self._converters, columns.values, strict=False)):
-            some = column[start:end]
+            some = _picked(column, places)
             made = some if convert is None else convert(some)
             holes = holes or _has_holes(made)
             cells[_HEAD + 1 + 2 * at :: width] = made
         if self._content.options.expire_field:
-            for row, (key, moment) in enumerate(zip(keys, columns.values[-1][start:end], strict=True)):
+            for row, (key, moment) in enumerate(zip(keys, _picked(columns.values[-1], places), strict=True)):
                 ends = self._content.milliseconds(moment)
                 if ends is not None:
                     cells[row * width + 2] = _extra(key, deletes=False, ends=ends)
@@ -74,16 +77,22 @@ class HashColumns:
         return _without_holes(cells, width) if holes else cells
 
     @staticmethod
-    def _deletes(columns: Columns, start: int, end: int) -> list[Any]:
-        keys = columns.gone[start:end]
+    def _deletes(columns: Columns, places: Sequence[int]) -> list[Any]:
+        keys = _picked(columns.gone, places)
         cells: list[Any] = [None, None, 1, 0] * len(keys)
         cells[0::_HEAD] = keys
-        cells[1::_HEAD] = map(str, columns.gone_versions[start:end])
+        cells[1::_HEAD] = map(str, _picked(columns.gone_versions, places))
         if _any_named_apart(keys):
             for row, key in enumerate(keys):
                 if "}" in key:
                     cells[row * _HEAD + 2] = _extra(key, deletes=True, ends=None)
         return cells
+
+
+def _picked(column: Sequence[Any], places: Sequence[int]) -> Sequence[Any]:
+    if isinstance(places, range):
+        return column[places.start : places.stop]
+    return [column[place] for place in places]
 
 
 def _any_named_apart(keys: Sequence[RowKey]) -> bool:

@@ -30,25 +30,34 @@ _RIGHTS = (
 )
 
 
+_ELSEWHERE = "non local key in a cluster node"
+"""What a script is told where a key that it touches is on its way to another server, or was moved there."""
+
+_SINGLE = "cluster support disabled"
+
 _IN_SCRIPT = "ACL failure in script"
 """What a missing right of a script has instead of a code of its own (``ERR``)."""
 
 
 @contextmanager
-def translated(where: str) -> Iterator[None]:
+def translated(where: str, clustered: bool = False) -> Iterator[None]:
     """Errors of the client library as `SinkError`; they show neither credentials nor row values. `where` is the
-    server, for people."""
+    server, for people; `clustered` tells that it is taken for one of a cluster."""
     try:
         yield
     except redis.RedisError as error:
-        raise translate(error, where) from error
+        raise translate(error, where, clustered) from error
     except OSError as error:
         raise SinkUnavailable(f"{where}: {type(error).__name__}") from error
 
 
-def translate(error: redis.RedisError, where: str) -> SinkError:
+def translate(error: redis.RedisError, where: str, clustered: bool = False) -> SinkError:
     """What the port calls `error` of the server `where`."""
     code = code_of(error)
+    if clustered and (code in ("MOVED", "ASK", "CROSSSLOT") or _ELSEWHERE in str(error)):
+        return SinkUnavailable(f"{where}: slots of its cluster are being moved, or were just now")
+    if _SINGLE in str(error):
+        return SinkRefused(f"{where}: the server is not one of a cluster: leave cluster out of the sink's declaration")
     if isinstance(error, redis.exceptions.AuthorizationError) or code == "NOPERM" or _IN_SCRIPT in str(error):
         return SinkRefused(f"{where}: the user lacks rights: {_RIGHTS}")
     if isinstance(error, redis.AuthenticationError) or code in ("NOAUTH", "WRONGPASS"):
@@ -68,7 +77,9 @@ def translate(error: redis.RedisError, where: str) -> SinkError:
     if isinstance(error, redis.ConnectionError):
         return SinkUnavailable(f"{where}: no connection ({type(error).__name__})")
     if code in ("MOVED", "ASK", "CROSSSLOT"):
-        return SinkRefused(f"{where}: the server is part of a cluster: name a server with cluster mode disabled")
+        return SinkRefused(
+            f"{where}: the server is part of a cluster, which the sink's declaration denies: leave cluster out"
+        )
     # What follows may quote arguments, and so row values.
     return SinkRefused(f"{where}: {str(error).partition(', with args')[0][:200]}")
 

@@ -18,7 +18,7 @@ from dynaview.projections.rows import RowKey
 from dynaview.sinks.port import Foreign
 from dynaview.sinks.redis import lua
 from dynaview.sinks.redis.client import Link
-from dynaview.sinks.redis.names import companion
+from dynaview.sinks.redis.names import companion, name_of
 from dynaview.sinks.redis.scan import Scan
 
 NAMES_A_CALL = 250
@@ -96,12 +96,17 @@ class Foreigners:
         return sum(one is not None for one in self._look(keys, remove=True))
 
     def _look(self, keys: Sequence[RowKey], remove: bool) -> list[Foreign | None]:
-        calls = [
-            (_pack([self._kind, remove, [_addressed(key) for key in keys[start : start + NAMES_A_CALL]]]),)
-            for start in range(0, len(keys), NAMES_A_CALL)
-        ]
-        types = [type.decode() for answer in self._link.run(_LOOK, calls) for type in answer]
-        return [Foreign(key, self._called(type)) if type else None for key, type in zip(keys, types, strict=True)]
+        found: list[Foreign | None] = [None] * len(keys)
+        groups = list(self._link.groups([name_of(key) for key in keys], NAMES_A_CALL))
+        calls = (
+            (name_of(keys[group[0]]), (_pack([self._kind, remove, [_addressed(keys[place]) for place in group]]),))
+            for group in groups
+        )
+        for group, types in zip(groups, self._link.run(_LOOK, calls), strict=True):
+            for place, type in zip(group, types, strict=True):
+                if type:
+                    found[place] = Foreign(keys[place], self._called(type.decode()))
+        return found
 
     def _called(self, type: str) -> str:
         if type == self._kind:

@@ -57,35 +57,32 @@ _FORGET = _HELD + "if held == generation then call('DEL', name) end"
 def lift(link: Link, family: Family, generation: int, view: str) -> None:
     """Remember that `generation` of `view` was prepared; an earlier one changes no number. Atomic. Raises `SinkError`,
     that is `SinkRefused` where the key is not ours."""
-    (ours,) = link.run(_LIFT, [_arguments(family, generation, view)])
-    if not ours:
+    if not link.ask(_LIFT, highest(family), *_arguments(family, generation, view)):
         raise SinkRefused(taken(family))
 
 
 def forget(link: Link, family: Family, generation: int) -> None:
     """Remove the key where it holds `generation`. Atomic. Raises `SinkError`."""
-    for _ in link.run(_FORGET, [_arguments(family, generation)]):
-        pass
+    link.ask(_FORGET, highest(family), *_arguments(family, generation))
 
 
 def look(link: Link, family: Family) -> int | None:
     """The number that the key holds, 0 where there is no key, None where it is not ours. Raises `SinkError`."""
-    ((foreign, held),) = link.run(_LOOK, [_arguments(family, 0)])
+    foreign, held = link.ask(_LOOK, highest(family), *_arguments(family, 0))
     return None if foreign else int(held)
 
 
 def names(link: Link) -> Iterator[str]:
     """The keys of all families in the database, by SCAN. Raises `SinkError`."""
-    cursor = 0
-    while True:
-        cursor, found = link.call(partial(_scan, cursor))
-        for name in found:
-            try:
-                yield name.decode()
-            except UnicodeDecodeError:
-                continue
-        if not cursor:
-            return
+    for server in link.everywhere():
+        cursor = None
+        while cursor != 0:
+            cursor, found = server.call(partial(_scan, cursor or 0))
+            for name in found:
+                try:
+                    yield name.decode()
+                except UnicodeDecodeError:
+                    continue
 
 
 def _scan(cursor: int, client: redis.Redis) -> Any:
@@ -94,7 +91,7 @@ def _scan(cursor: int, client: redis.Redis) -> Any:
 
 def read(link: Link, name: str) -> tuple[int, str] | None:
     """The number and the view that such a key holds; None where it is gone or not ours. Raises `SinkError`."""
-    found = _VALUE.fullmatch(link.call(lambda client: client.get(name)) or b"")
+    found = _VALUE.fullmatch(link.of(name).call(lambda client: client.get(name)) or b"")
     return None if found is None else (int(found[1]), (found[2] or b"").decode(errors="replace"))
 
 

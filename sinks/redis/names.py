@@ -26,6 +26,8 @@ from functools import cache
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
+from dynaview.projections.rows import RowKey
+
 COMPANIONS = "_v[:{#]*"
 """Glob of all companions."""
 
@@ -49,6 +51,11 @@ def companion(key: str, prefix: str = "_v") -> str:
     if _TAG.match(key):
         return f"{prefix}:{key}"
     return f"{prefix}#{{{_numbers()[key_slot(key.encode())]}}}{key}"
+
+
+def name_of(key: RowKey) -> str:
+    """The name of the key under which a row stands: of a set, without the member."""
+    return key if isinstance(key, str) else key[0]
 
 
 def tombstone(key: str, member: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, TypeAlias, TypeVar
 
@@ -44,34 +44,42 @@ class Packer:
         """Of a write. Raises `Unstorable`."""
         self._columns = HashColumns(content) if content.type == "hash" and content.names is not None else None
 
-    def column_calls(self, columns: Columns, outcomes: dict[int, Outcome]) -> Iterator[tuple[Sequence[int], bytes]]:
+    def column_calls(
+        self, columns: Columns, groups: Iterable[Sequence[int]], outcomes: dict[int, Outcome]
+    ) -> Iterator[tuple[Sequence[int], bytes]]:
         """As `calls`, of columns: rows that have to be looked at by themselves are packed one by one."""
-        if self._columns is None:
+        packed_columns = self._columns
+        if packed_columns is None:
             found: list[Outcome] = [APPLIED] * len(columns)
-            yield from self.calls(columns.writes(), self.row, found)
+            yield from self.calls(columns.writes(), groups, self.row, found)
             outcomes |= exceptions(found)
             return
-        for start in range(0, len(columns), ROWS_A_CALL):
-            end = min(start + ROWS_A_CALL, len(columns))
-            packed = self._columns.packed(columns, start, end)
+        for group in groups:
+            packed = packed_columns.packed(columns, group)
             if packed is not None and len(packed) <= BYTES_A_CALL:
-                yield range(start, end), packed
+                yield group, packed
                 continue
-            found = [APPLIED] * (end - start)
-            for indexes, call in self.calls(columns[start:end], self.row, found):
-                yield [start + index for index in indexes], call
-            outcomes |= {start + index: outcome for index, outcome in exceptions(found).items()}
+            found = [APPLIED] * len(group)
+            writes = [columns[place] for place in group]
+            for indexes, call in self.calls(writes, [range(len(group))], self.row, found):
+                yield [group[index] for index in indexes], call
+            outcomes |= {group[index]: outcome for index, outcome in exceptions(found).items()}
 
     def calls(
-        self, asked: Sequence[_Asked], build: Callable[[_Asked], Row], outcomes: list[Outcome]
+        self,
+        asked: Sequence[_Asked],
+        groups: Iterable[Sequence[int]],
+        build: Callable[[_Asked], Row],
+        outcomes: list[Outcome],
     ) -> Iterator[tuple[list[int], bytes]]:
-        """The script calls for `asked`, each with the places of its rows. Marks what cannot be sent as rejected."""
-        for start in range(0, len(asked), ROWS_A_CALL):
+        """The script calls for `asked`, one or more for each of `groups`, which are places that one call may take
+        together; each with the places of its rows. Marks what cannot be sent as rejected."""
+        for group in groups:
             indexes: list[int] = []
             rows: list[Row] = []
-            for index, one in enumerate(asked[start : start + ROWS_A_CALL], start):
+            for index in group:
                 try:
-                    rows.append(build(one))
+                    rows.append(build(asked[index]))
                     indexes.append(index)
                 except Unstorable as error:
                     outcomes[index] = Rejected(str(error))

@@ -10,6 +10,7 @@ import redis
 
 from dynaview.sinks.redis.client import Link
 from dynaview.sinks.redis.names import COMPANIONS, TOMBSTONES, Family, is_beside, member_of, row_of
+from dynaview.sinks.redis.server import Server
 
 PAGE = 500
 """Keys that the server looks at in one step."""
@@ -36,7 +37,7 @@ class Scan:
             following, pairs = client.zscan(key, cursor, count=PAGE)
             return following, [member for member, _ in pairs]
 
-        return self._pages(step)
+        return _pages(self._link.of(key), step)
 
     def companions(self) -> Iterator[list[tuple[str, str]]]:
         """Companions of the family's keys, each with its key; hashes (of sets) not among them."""
@@ -51,16 +52,18 @@ class Scan:
             yield [name for name, row in rows if row is not None and row[0] in self._family]
 
     def _named(self, glob: str, kind: str | None) -> Iterator[list[str]]:
-        return self._pages(lambda client, cursor: client.scan(cursor, match=glob, count=PAGE, _type=kind))
+        for server in self._link.everywhere():
+            yield from _pages(server, lambda client, cursor: client.scan(cursor, match=glob, count=PAGE, _type=kind))
 
-    def _pages(self, step: Callable[[redis.Redis, int], Any]) -> Iterator[list[str]]:
-        cursor = 0
-        while True:
-            cursor, names = self._link.call(partial(_at, step, cursor))
-            # Names that are not UTF-8 are nobody's of ours.
-            yield [name for name in map(_decoded, dict.fromkeys(names)) if name is not None]
-            if not cursor:
-                return
+
+def _pages(server: Server, step: Callable[[redis.Redis, int], Any]) -> Iterator[list[str]]:
+    cursor = 0
+    while True:
+        cursor, names = server.call(partial(_at, step, cursor))
+        # Names that are not UTF-8 are nobody's of ours.
+        yield [name for name in map(_decoded, dict.fromkeys(names)) if name is not None]
+        if not cursor:
+            return
 
 
 def _at(step: Callable[[redis.Redis, int], Any], cursor: int, client: redis.Redis) -> Any:

@@ -11,6 +11,7 @@ from dynaview.sinks.port import Danger, Room, SinkRefused
 from dynaview.sinks.redis import generation as generations
 from dynaview.sinks.redis.client import Link
 from dynaview.sinks.redis.neighbours import Neighbours
+from dynaview.sinks.redis.server import Server
 from dynaview.sinks.redis.target import RedisTarget
 
 OLDEST = 7
@@ -65,25 +66,29 @@ class RedisSink:
         """None where the server has no ``maxmemory``. `Room.used` is an estimate over all generations, which share
         their keys: the view's keys are counted, up to a thousand of them measured (``MEMORY USAGE``, with the version
         beside each), and their mean taken for all; tombstones and the server's table of keys are left out."""
-        memory = self._info("memory")
-        limit = int(memory.get("maxmemory") or 0)
-        if not limit:
+        free = [_free(memory) for memory in self._infos("memory")]
+        limited = [room for room in free if room is not None]
+        if len(limited) < len(free):
             return None
-        used = int(memory["used_memory"]) - int(memory.get("mem_not_counted_for_evict") or 0)
-        return Room(self.open(layout, generation).bytes_used(), max(0, limit - used))
+        # Rows spread evenly: the fullest server of a cluster is the first that has no room.
+        return Room(self.open(layout, generation).bytes_used(), min(limited) * len(limited))
 
     def check(self) -> str:
-        server = self._info("server")
+        server = self._infos("server")[0]
         product = "Valkey" if server.get("server_name") == "valkey" else "Redis"
         version = str(server.get("valkey_version") or server.get("redis_version"))
-        if self._info("cluster").get("cluster_enabled"):
-            raise SinkRefused(f"{product} {version} runs in cluster mode: name a server with cluster mode disabled")
         if int(str(server.get("redis_version", OLDEST)).partition(".")[0]) < OLDEST:
             raise SinkRefused(f"{product} {version} is too old: dynaview needs Redis {OLDEST} or newer, or Valkey")
-        return f"{product} {version}"
+        servers = len(self._link.everyone())
+        return f"{product} {version}" + (f", a cluster of {servers} primaries" if self._link.clustered else "")
 
     def dangers(self) -> list[Danger]:
-        memory, found = self._info("memory"), []
+        """Of a cluster's primaries, each danger once."""
+        found = dict.fromkeys(danger for server in self._link.everyone() for danger in self._dangers_of(server))
+        return list(found)
+
+    def _dangers_of(self, server: Server) -> list[Danger]:
+        memory, found = _info(server, "memory"), []
         limit, policy = int(memory.get("maxmemory") or 0), str(memory.get("maxmemory_policy", "noeviction"))
         if limit and policy != "noeviction":
             of = "rows" if policy.startswith("allkeys") else "rows that expire, and what deletes leave behind,"
@@ -98,7 +103,7 @@ class RedisSink:
             found.append(
                 Danger(f"memory is {100 * used / limit:.0f}% full", "raise maxmemory, or keep less in this server")
             )
-        if self._info("replication").get("role") in ("slave", "replica"):
+        if _info(server, "replication").get("role") in ("slave", "replica"):
             found.append(Danger("the server is a replica, which takes no writes", "name its primary in the sink's URL"))
         return found
 
@@ -114,9 +119,10 @@ class RedisSink:
         found += map(str, target.neighbours())
         if generations.look(self._link, target.family) is None:
             found.append(generations.taken(target.family))
-        memory = self._info("memory")
-        policy = str(memory.get("maxmemory_policy", ""))
-        if memory.get("maxmemory") and policy.startswith("allkeys") and target.keeps_versions_beside:
+        memories = self._infos("memory")
+        policies = [str(memory.get("maxmemory_policy", "")) for memory in memories if memory.get("maxmemory")]
+        policy = next((policy for policy in policies if policy.startswith("allkeys")), "")
+        if policy and target.keeps_versions_beside:
             found.append(
                 f"maxmemory-policy {policy} may evict the versions of rows, after which they cannot be written: "
                 "use noeviction or a volatile policy, or a view of type hash"
@@ -126,6 +132,17 @@ class RedisSink:
     def close(self) -> None:
         self._link.close()
 
-    def _info(self, section: str) -> dict[str, Any]:
-        info: dict[str, Any] = self._link.call(lambda client: client.info(section))
-        return info
+    def _infos(self, section: str) -> list[dict[str, Any]]:
+        return [_info(server, section) for server in self._link.everyone()]
+
+
+def _info(server: Server, section: str) -> dict[str, Any]:
+    info: dict[str, Any] = server.call(lambda client: client.info(section))
+    return info
+
+
+def _free(memory: Mapping[str, Any]) -> int | None:
+    """Bytes that a server has room for; None where it has no limit."""
+    limit = int(memory.get("maxmemory") or 0)
+    used = int(memory["used_memory"]) - int(memory.get("mem_not_counted_for_evict") or 0)
+    return max(0, limit - used) if limit else None

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -31,12 +32,13 @@ from dynaview.sinks.redis import generation as generations
 from dynaview.sinks.redis import guard as scripts
 from dynaview.sinks.redis import lookups
 from dynaview.sinks.redis.canonical import Listing, count_hashes
-from dynaview.sinks.redis.client import Link
+from dynaview.sinks.redis.client import Call, Link
 from dynaview.sinks.redis.foreign import Foreigners
-from dynaview.sinks.redis.names import Family, companion
+from dynaview.sinks.redis.names import Family, companion, name_of
 from dynaview.sinks.redis.neighbours import Neighbour, Neighbours
 from dynaview.sinks.redis.packing import NO_UNICODE, ROWS_A_CALL, Packer, Row, pack, pair
 from dynaview.sinks.redis.scan import Scan
+from dynaview.sinks.redis.server import Server
 from dynaview.sinks.redis.values import Content, Unstorable, hash_content, stored
 
 MEASURED = 1000
@@ -112,7 +114,9 @@ class RedisTarget:
     def write_columns(self, columns: Columns) -> dict[int, Outcome]:
         outcomes: dict[int, Outcome] = {}
         if len(columns):
-            self._send(_WRITE[self._content.type], self._packer.column_calls(columns, outcomes), columns, outcomes)
+            keys = [name_of(key) for key in chain(columns.keys, columns.gone)]
+            calls = self._packer.column_calls(columns, self._link.groups(keys, ROWS_A_CALL), outcomes)
+            self._send(_WRITE[self._content.type], keys, calls, columns, outcomes)
         return outcomes
 
     def write_if_unchanged(self, conditional_writes: Sequence[ConditionalWrite]) -> list[Outcome]:
@@ -204,7 +208,12 @@ class RedisTarget:
     def drop(self) -> None:
         """Remove the rows and tombstones that this generation wrote; those that another has taken over stay."""
         for page in self._forgettable():
-            for _ in self._link.run(lookups.FORGET, [(pack([str(self.generation), page]),)]):
+            names = [name for _, name, *_ in page]
+            calls = (
+                (names[group[0]], (pack([str(self.generation), [page[place] for place in group]]),))
+                for group in self._link.groups(names, len(page))
+            )
+            for _ in self._link.run(lookups.FORGET, calls):
                 pass
         # Last, so that a drop that broke off does not hide the rows that are left.
         generations.forget(self._link, self.family, self.generation)
@@ -241,12 +250,15 @@ class RedisTarget:
     ) -> list[Outcome]:
         outcomes: list[Outcome] = [APPLIED] * len(asked)
         if asked:
-            self._send(script, self._packer.calls(asked, build, outcomes), writes, outcomes)
+            keys = [name_of(write.key) for write in writes]
+            calls = self._packer.calls(asked, self._link.groups(keys, ROWS_A_CALL), build, outcomes)
+            self._send(script, keys, calls, writes, outcomes)
         return outcomes
 
     def _send(
         self,
         script: str,
+        keys: Sequence[str],
         calls: Iterable[tuple[Sequence[int], bytes]],
         writes: Sequence[Write],
         outcomes: list[Outcome] | dict[int, Outcome],
@@ -254,12 +266,12 @@ class RedisTarget:
         """Run a script's calls, each of which comes with the places of its writes, and note what is not APPLIED."""
         sent: deque[Sequence[int]] = deque()
 
-        def packed() -> Iterator[tuple[bytes, bytes]]:
+        def packed() -> Iterator[Call]:
             for indexes, call in calls:
                 sent.append(indexes)
-                yield self._head, call
+                yield keys[indexes[0]], (self._head, call)
 
-        for letters, *owners in self._link.run(script, packed()):
+        for letters, *owners in self._link.run(script, packed(), durable=True):
             indexes = sent.popleft()
             if letters.count(b"A") != len(indexes):
                 self._settle(writes, indexes, letters.decode(), owners, outcomes)
@@ -290,11 +302,18 @@ class RedisTarget:
     # Reading
 
     def _read(self, keys: Sequence[RowKey], full: bool) -> Iterator[Stored | None]:
-        for some in _pages(keys, ROWS_A_CALL * 10):
-            groups = [(pack((full, [_address(key) for key in group])),) for group in _pages(some, ROWS_A_CALL)]
-            found = chain.from_iterable(self._link.run(_READ[self._content.type], groups))
-            for key, row in zip(some, list(found), strict=True):
-                yield self._stored(key, row, full) if row else None
+        for start in range(0, len(keys), ROWS_A_CALL * 10):
+            some = keys[start : start + ROWS_A_CALL * 10]
+            groups = list(self._link.groups([name_of(key) for key in some], ROWS_A_CALL))
+            calls = (
+                (name_of(some[group[0]]), (pack((full, [_address(some[place]) for place in group])),))
+                for group in groups
+            )
+            found: list[Stored | None] = [None] * len(some)
+            for group, rows in zip(groups, self._link.run(_READ[self._content.type], calls), strict=True):
+                for place, row in zip(group, rows, strict=True):
+                    found[place] = self._stored(some[place], row, full) if row else None
+            yield from found
 
     def _stored(self, key: RowKey, row: list[Any], full: bool) -> Stored:
         version, generation, owner = (part.decode() for part in row[:3])
@@ -321,13 +340,17 @@ class RedisTarget:
                     yield row
 
     def _bytes_of(self, keys: Sequence[str]) -> int:
-        def ask(client: redis.Redis) -> list[int | None]:
+        def ask(client: redis.Redis, keys: Sequence[str]) -> list[int | None]:
             with client.pipeline(transaction=False) as asked:
                 for key in keys:
                     asked.memory_usage(key)
                 return asked.execute()
 
-        return sum(size or 0 for size in self._link.call(ask))
+        by_server: dict[Server, list[str]] = {}
+        for key in keys:
+            by_server.setdefault(self._link.of(key), []).append(key)
+        sizes = (server.call(partial(ask, keys=some)) for server, some in by_server.items())
+        return sum(size or 0 for size in chain.from_iterable(sizes))
 
     # Finding
 
@@ -362,7 +385,3 @@ def _address(key: RowKey) -> tuple[str, str | None, str | None]:
         return key, companion(key) if "}" in key else None, None
     name, member = pair(key)
     return name, companion(name) if "}" in name else None, member
-
-
-def _pages(keys: Sequence[RowKey], size: int) -> Iterator[Sequence[RowKey]]:
-    return (keys[start : start + size] for start in range(0, len(keys), size))

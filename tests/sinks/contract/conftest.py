@@ -11,7 +11,7 @@ from tests.sinks.contract.generations import Generations
 from tests.sinks.contract.shop import Shop
 from tests.sinks.contract.subjects import SUBJECTS, Subject
 
-BY_COLUMNS = ("memory", "redis-hash", "postgres", "opensearch")
+BY_COLUMNS = ("memory", "redis-hash", "redis-cluster-hash", "postgres", "opensearch")
 """The stores that are written by columns as well."""
 
 

@@ -107,11 +107,16 @@ def memory(request: pytest.FixtureRequest, in_place: bool = False) -> Subject:
     )
 
 
-def redis(request: pytest.FixtureRequest, type: Literal["hash", "string", "set", "sorted_set"]) -> Subject:
+def redis(
+    request: pytest.FixtureRequest, type: Literal["hash", "string", "set", "sorted_set"], clustered: bool = False
+) -> Subject:
     module = importlib.import_module("dynaview.sinks.redis")
-    # Looking for rows goes through all keys of a database: not those of other tests.
-    database = {"hash": 1, "string": 2, "set": 3, "sorted_set": 4}[type]
-    url = urlsplit(request.getfixturevalue("redis_url"))._replace(path=f"/{database}").geturl()
+    if clustered:
+        url: str = request.getfixturevalue("redis_cluster").url
+    else:
+        # Looking for rows goes through all keys of a database: not those of other tests.
+        database = {"hash": 1, "string": 2, "set": 3, "sorted_set": 4}[type]
+        url = urlsplit(request.getfixturevalue("redis_url"))._replace(path=f"/{database}").geturl()
     fields = {"set": (), "sorted_set": (Field(SCORE, "double"),)}.get(type, FIELDS)
     run = uuid4().hex[:8]
 
@@ -133,7 +138,8 @@ def redis(request: pytest.FixtureRequest, type: Literal["hash", "string", "set",
         return (f"{run}:{text}", "\ud800"), made(text, 1)
 
     def clean() -> None:
-        with importlib.import_module("redis").Redis.from_url(url) as client:
+        redis = importlib.import_module("redis")
+        with (redis.RedisCluster if clustered else redis.Redis).from_url(url) as client:
             for key in client.scan_iter(match=f"*{run}:*", count=1000):
                 client.unlink(key)
 
@@ -148,7 +154,7 @@ def redis(request: pytest.FixtureRequest, type: Literal["hash", "string", "set",
         unstorable=unstorable,
         squat=None,
         shown=None,
-        examples=50 if type == "hash" else 30,
+        examples=(50 if type == "hash" else 30) // (5 if clustered else 1),
     )
 
 
@@ -284,6 +290,9 @@ SUBJECTS: dict[str, Callable[[pytest.FixtureRequest], Subject]] = {
     "redis-string": lambda request: redis(request, "string"),
     "redis-set": lambda request: redis(request, "set"),
     "redis-sorted_set": lambda request: redis(request, "sorted_set"),
+    "redis-cluster-hash": lambda request: redis(request, "hash", clustered=True),
+    "redis-cluster-string": lambda request: redis(request, "string", clustered=True),
+    "redis-cluster-sorted_set": lambda request: redis(request, "sorted_set", clustered=True),
     "postgres": postgres,
     "postgres-pooler": lambda request: dataclasses.replace(postgres(request, "pooler_url"), examples=8),
     "opensearch": opensearch,
