@@ -116,7 +116,7 @@ _Server = TypeVar("_Server", servers.Server, ValkeyCluster)
 
 @contextlib.contextmanager
 def needed(server: _Server) -> Iterator[_Server]:
-    """Start a server and end it afterwards; where it can't be had, the test is skipped, or fails where it must not be."""
+    """Start a server, and end it after the block. Where it can't be had the test is skipped, or fails, see above."""
     try:
         server.start()
     except servers.LocalServerError as error:

@@ -104,6 +104,7 @@ class Link:
         if not self.clustered:
             yield self._first
             return
+        self._forget()
         before = self._whole()
         waiting = list(before.servers)
         for _ in range(ROUNDS):

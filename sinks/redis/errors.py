@@ -54,8 +54,12 @@ def translated(where: str, clustered: bool = False) -> Iterator[None]:
 def translate(error: redis.RedisError, where: str, clustered: bool = False) -> SinkError:
     """What the port calls `error` of the server `where`."""
     code = code_of(error)
-    if clustered and (code in ("MOVED", "ASK", "CROSSSLOT") or _ELSEWHERE in str(error)):
-        return SinkUnavailable(f"{where}: slots of its cluster are being moved, or were just now")
+    if code in ("MOVED", "ASK", "CROSSSLOT") or _ELSEWHERE in str(error):
+        if clustered:
+            return SinkUnavailable(f"{where}: slots of its cluster are being moved, or were just now")
+        return SinkRefused(
+            f"{where}: the server is part of a cluster, which the sink's declaration denies: leave cluster out"
+        )
     if _SINGLE in str(error):
         return SinkRefused(f"{where}: the server is not one of a cluster: leave cluster out of the sink's declaration")
     if isinstance(error, redis.exceptions.AuthorizationError) or code == "NOPERM" or _IN_SCRIPT in str(error):
@@ -76,10 +80,6 @@ def translate(error: redis.RedisError, where: str, clustered: bool = False) -> S
         )
     if isinstance(error, redis.ConnectionError):
         return SinkUnavailable(f"{where}: no connection ({type(error).__name__})")
-    if code in ("MOVED", "ASK", "CROSSSLOT"):
-        return SinkRefused(
-            f"{where}: the server is part of a cluster, which the sink's declaration denies: leave cluster out"
-        )
     # What follows may quote arguments, and so row values.
     return SinkRefused(f"{where}: {str(error).partition(', with args')[0][:200]}")
 
