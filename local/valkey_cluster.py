@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import socket
 from collections.abc import Sequence
@@ -11,8 +10,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from dynaview.local import private
-from dynaview.local.errors import LocalServerError
-from dynaview.local.server import Server, free_port
+from dynaview.local.server import free_port
 from dynaview.local.valkey import Valkey
 
 PRIMARIES = 3
@@ -92,9 +90,8 @@ class ValkeyCluster:
     def launch(self) -> None:
         """Start the processes; `ready` has to follow. Raises `LocalServerError`."""
         private.folder(self.directory)
-        with _free_ports(4 * PRIMARIES) as ports:
-            pairs = zip(ports[::2], ports[1::2], strict=True)
-            self.nodes = [Node(self.directory / f"node-{number}", *pair) for number, pair in enumerate(pairs)]
+        numbers = range(2 * PRIMARIES)
+        self.nodes = [Node(self.directory / f"node-{number}", free_port(), free_port()) for number in numbers]
         try:
             for node in self.nodes:
                 private.folder(node.directory)
@@ -126,6 +123,11 @@ class ValkeyCluster:
         for node in self.nodes:
             node.stop()
 
+    def kill(self) -> None:
+        """End all servers as a crash would. `launch` starts another cluster."""
+        for node in self.nodes:
+            node.kill()
+
     def __enter__(self) -> Self:
         return self.start()
 
@@ -148,11 +150,3 @@ def _configuration(me: Node, nodes: Sequence[Node]) -> str:
             primary = nodes[number - PRIMARIES]
             lines.append(f"{address} {flags}slave {primary.id} 0 0 {number - PRIMARIES + 1} connected")
     return "\n".join([*lines, f"vars currentEpoch {PRIMARIES} lastVoteEpoch 0", ""])
-
-
-@contextlib.contextmanager
-def _free_ports(count: int):
-    yield [free_port() for _ in range(count)]
-
-
-__all__ = ["LocalServerError", "Node", "Server", "ValkeyCluster"]

@@ -111,7 +111,7 @@ def _server(name: str, factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.url
 
 
-_Server = TypeVar("_Server", servers.Server, ValkeyCluster)
+_Server = TypeVar("_Server", bound=servers.AnyServer)
 
 
 @contextlib.contextmanager

@@ -220,7 +220,7 @@ def _sink_options(section: Section, kind: SinkKind, environ: Mapping[str, str], 
     for key, kinds in SINK_OPTIONS.items():
         if section.has(key) and kind not in kinds:
             section.problem(f"{kind} does not know it: it is for {' and '.join(kinds)}", key)
-    taken = ("verify", "timeout", "auth", "service", "pooler")
+    taken = ("verify", "timeout", "auth", "service", "pooler", "cluster", "wait")
     options = {key: section.get(key) for key in taken if section.get(key) is not None}
     if "timeout" in options:
         options["timeout"] = float(options["timeout"])

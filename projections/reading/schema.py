@@ -37,6 +37,8 @@ SINK_OPTIONS = {
     "service": ("opensearch",),
     "client_cert_file": ("opensearch",),
     "client_key_file": ("opensearch",),
+    "cluster": ("redis",),
+    "wait": ("redis",),
 }
 """Keys of a sink that not every kind has, and the kinds that do."""
 
@@ -111,6 +113,15 @@ def _sink() -> Schema:
                     "OpenSearch: file with the certificate to show to the server, relative to this file."
                 ),
                 "client_key_file": _text("OpenSearch: file with its key, where that is another one."),
+                "cluster": _boolean(
+                    "Redis: whether the server is one of a cluster. Default: what the server says of itself."
+                ),
+                "wait": {
+                    "description": "Redis: how many replicas have to acknowledge a write before it counts as durable. "
+                    "Default: 0.",
+                    "type": "integer",
+                    "minimum": 0,
+                },
                 "auth": {
                     "description": "How to say who one is, in place of a password: aws takes the AWS credentials that "
                     "boto3 finds. OpenSearch: requests are signed. Postgres: RDS's tokens.",

@@ -26,7 +26,7 @@ _TRANSIENT = {
 _RIGHTS = (
     "the user needs ~FAMILY* ~_v{FAMILY* ~_t{FAMILY* ~_g{FAMILY* ~_v:FAMILY* ~_t:FAMILY* ~_g:FAMILY* +@connection "
     "+@read +@write -@dangerous +eval +evalsha +script|load +info +time (ACL SETUSER), where FAMILY is what the keys "
-    "of the view begin with"
+    "of the view begin with; in a cluster also +cluster|slots +cluster|nodes"
 )
 
 

@@ -211,7 +211,7 @@ class RedisTarget:
             names = [name for _, name, *_ in page]
             calls = (
                 (names[group[0]], (pack([str(self.generation), [page[place] for place in group]]),))
-                for group in self._link.groups(names, len(page))
+                for group in self._link.groups(names, ROWS_A_CALL * 10)
             )
             for _ in self._link.run(lookups.FORGET, calls):
                 pass

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from dynaview.local.server import Server
+from dynaview.local.servers import AnyServer
 from tests.support.proxy import Proxy, address_of
 
 LEASE = 30.0
@@ -24,7 +24,7 @@ LEASE = 30.0
 class Store:
     """One server behind two proxies: `front` is the daemon's and breaks, `back` is the soak's own and does not."""
 
-    def __init__(self, url: str, server: Server | None) -> None:
+    def __init__(self, url: str, server: AnyServer | None) -> None:
         """`server` where the soak has started it, so that it may be stopped and started again."""
         self.front, self.back = Proxy(address_of(url)), Proxy(address_of(url))
         self.server = server

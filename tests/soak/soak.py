@@ -31,7 +31,6 @@ import boto3
 import psycopg
 
 from dynaview.local import servers as local
-from dynaview.local.server import Server
 from dynaview.projections.declaration import Declaration
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import Target
@@ -95,7 +94,11 @@ class Soak:
     """One run: a table, a declaration of views of every kind, and a daemon that is killed, paused and cut off."""
 
     def __init__(
-        self, environment: Mapping[str, str], folder: Path, plan: Plan, started: Mapping[str, Server] | None = None
+        self,
+        environment: Mapping[str, str],
+        folder: Path,
+        plan: Plan,
+        started: Mapping[str, local.AnyServer] | None = None,
     ) -> None:
         """`environment` names the servers: REDIS_URL, OPENSEARCH_URL, DATABASE_URL, DYNAMODB_ENDPOINT. `started` are
         those that the run may pause and kill, by name."""
@@ -252,7 +255,7 @@ def run(
     environment: Mapping[str, str],
     folder: Path,
     plan: Plan,
-    started: Mapping[str, Server] | None = None,
+    started: Mapping[str, local.AnyServer] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Report:
     """One whole run. See `Soak` for `environment` and `started`."""
@@ -361,7 +364,7 @@ def _wait_for_ttl(client: Any, table: str) -> None:
 
 
 @contextlib.contextmanager
-def _servers() -> Iterator[tuple[Mapping[str, str], Mapping[str, Server]]]:
+def _servers() -> Iterator[tuple[Mapping[str, str], Mapping[str, local.AnyServer]]]:
     """The servers that the environment names, which are only cut off, or own ones, which are paused and killed too."""
     given = {name: os.environ[name] for name in local.VARIABLES.values() if name in os.environ}
     if len(given) == len(local.VARIABLES):

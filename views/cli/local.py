@@ -16,7 +16,7 @@ from rich.console import Console
 
 from dynaview.local import supervisor
 from dynaview.local.errors import LocalServerError
-from dynaview.local.servers import NAMES, TITLES, environment
+from dynaview.local.servers import ALL_NAMES, NAMES, TITLES, environment
 from dynaview.local.state import Run, State, as_json
 
 P = ParamSpec("P")
@@ -50,9 +50,9 @@ def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
         return NAMES
     asked = [name.strip() for name in value.split(",") if name.strip()]
     for name in asked:
-        if name not in NAMES:
-            raise click.BadParameter(f"there is no server {name}; choose from {', '.join(NAMES)}")
-    return tuple(name for name in NAMES if name in asked)
+        if name not in ALL_NAMES:
+            raise click.BadParameter(f"there is no server {name}; choose from {', '.join(ALL_NAMES)}")
+    return tuple(name for name in ALL_NAMES if name in asked)
 
 
 @click.group("local")
@@ -64,7 +64,7 @@ def command() -> None:
 
 
 @command.command("up")
-@click.option("--only", "names", callback=_names, metavar="NAMES", help=f"Some of {','.join(NAMES)}.")
+@click.option("--only", "names", callback=_names, metavar="NAMES", help=f"Some of {','.join(ALL_NAMES)}.")
 @_directory
 @click.option("--detach/--foreground", default=True, show_default=True, help="In the background, or until Ctrl-C.")
 @_plain_errors

@@ -296,8 +296,8 @@ def test_a_url_that_is_none_is_not_repeated(url: str) -> None:
 
 def test_tls_is_verified_unless_told_otherwise(tmp_path: Path) -> None:
     def settings(**options: Any) -> dict[str, Any]:
-        made = link.Link("rediss://host:6379/0", options)
-        return dict(made.client.connection_pool.connection_kwargs)
+        made = link.Link("rediss://host:6379/0", options | {"cluster": False})
+        return dict(made.of("row").client.connection_pool.connection_kwargs)
 
     assert settings()["ssl_cert_reqs"] == "required"
     assert settings()["ssl_check_hostname"] is True
