@@ -28,7 +28,7 @@ from dynaview.projections.columns import Columns, columns_of
 from dynaview.sinks.opensearch.bulk import Bulk
 from dynaview.sinks.opensearch.values import Documents
 from dynaview.sinks.postgres.target import PostgresTarget
-from dynaview.sinks.redis.packing import Packer
+from dynaview.sinks.redis.packing import ROWS_A_CALL, Packer
 from dynaview.sinks.redis.values import Content
 from dynaview.sources.pages import RecordsDecoder
 from dynaview.views.streaming.column_batch import ColumnBatch
@@ -69,13 +69,15 @@ def paths(folder: Path) -> Mapping[str, Callable[[], object]]:
         batch.settle(lambda columns: {}, lambda writes: [])
 
     packer = Packer(Content(workload.view("redis").layout), 1)
+    rows = len(columns["redis"])
+    groups = [range(start, min(start + ROWS_A_CALL, rows)) for start in range(0, rows, ROWS_A_CALL)]
     table, bulk = _postgres(workload), _opensearch(workload)
     found: dict[str, Callable[[], object]] = {
         YARDSTICK: lambda: _size(msgspec.json.decode(small)),
         "decode": lambda: [decoder.decode(body) for body in bodies],
         "project": lambda: view.bound.page(changes, versions),
         "coalesce": coalesce,
-        "redis": lambda: [*packer.column_calls(columns["redis"], {})],
+        "redis": lambda: [*packer.column_calls(columns["redis"], groups, {})],
         "postgres": lambda: table.write_columns(columns["postgres"]),
         "opensearch": lambda: bulk.write_columns(_later(columns["opensearch"])),
     }

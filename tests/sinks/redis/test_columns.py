@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -16,6 +16,8 @@ from dynaview.projections.attributes import number
 from dynaview.projections.columns import Columns, columns_of
 from dynaview.projections.rows import EXPIRE, Field, Layout, RedisOptions
 from dynaview.sinks.port import Outcome, exceptions
+from dynaview.sinks.redis.client import Call
+from dynaview.sinks.redis.slots import by_slot
 from dynaview.sinks.redis.target import RedisTarget
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
@@ -53,11 +55,18 @@ KEYS = st.one_of(
 class Calls:
     """Stands for the connection: keeps the calls, and answers as keys and versions tell."""
 
-    def __init__(self) -> None:
+    def __init__(self, clustered: bool) -> None:
         self.sent: list[tuple[bytes, ...]] = []
+        self._clustered = clustered
 
-    def run(self, _script: str, calls: Iterable[tuple[bytes, ...]]) -> Iterator[Any]:
-        for call in calls:
+    def groups(self, keys: Sequence[str], most: int) -> Iterable[Sequence[int]]:
+        if self._clustered:
+            return by_slot(keys, most)
+        return [range(start, min(start + most, len(keys))) for start in range(0, len(keys), most)]
+
+    def run(self, _script: str, calls: Iterable[Call], durable: bool) -> Iterator[Any]:
+        assert durable
+        for _, call in calls:
             self.sent.append(call)
             cells = msgspec.msgpack.decode(call[1])
             letters = ""
@@ -68,8 +77,8 @@ class Calls:
             yield [letters.encode()]
 
 
-def target(fields: tuple[Field, ...], expires: bool) -> tuple[RedisTarget, Calls]:
-    calls = Calls()
+def target(fields: tuple[Field, ...], expires: bool, clustered: bool) -> tuple[RedisTarget, Calls]:
+    calls = Calls(clustered)
     made: Any = calls
     laid = (*fields, Field(EXPIRE, "bigint")) if expires else fields
     layout = Layout("v", (), laid, RedisOptions(type="hash", expire_field=expires))
@@ -77,7 +86,13 @@ def target(fields: tuple[Field, ...], expires: bool) -> tuple[RedisTarget, Calls
 
 
 def check(columns: Columns, fields: tuple[Field, ...], expires: bool = False) -> None:
-    (slow, one_by_one), (fast, together) = target(fields, expires), target(fields, expires)
+    for clustered in (False, True):
+        check_one(columns, fields, expires, clustered)
+
+
+def check_one(columns: Columns, fields: tuple[Field, ...], expires: bool, clustered: bool) -> None:
+    slow, one_by_one = target(fields, expires, clustered)
+    fast, together = target(fields, expires, clustered)
     expected: list[Outcome] = slow.write(list(columns))
     assert fast.write_columns(columns) == exceptions(expected)
     assert together.sent == one_by_one.sent
