@@ -24,6 +24,7 @@ from dynaview.views.dead_letters import change_letter, key_of_record, unreadable
 from dynaview.views.streaming.batch import Batch, Refusal
 from dynaview.views.streaming.column_batch import ColumnBatch
 from dynaview.views.streaming.offsets import Delivery
+from dynaview.views.streaming.sender import Sender
 
 Send: TypeAlias = Callable[[Target, Sequence[Write]], list[Outcome]]
 """Writes a batch to a target, however long that takes."""
@@ -61,6 +62,8 @@ class _Work:
     find: Find
     send_columns: SendColumns | None
     """None: all go change by change."""
+    ahead: bool
+    """Whether a batch of columns may be written while the next one is projected."""
     letters: list[DeadLetter] = field(default_factory=list)
     unknown: dict[str, list[_Unknown]] = field(default_factory=dict)
     """By owner."""
@@ -95,19 +98,36 @@ class GenerationWriter:
         self._columns = ColumnBatch()
         """What waits to be written is in one of the two: changes are written in the order in which they came."""
         self._tallies: dict[str, ShardResult] = {}
+        self._sender: Sender[tuple[dict[str, Counts], list[Refusal]]] = Sender()
 
     def take(
-        self, deliveries: Sequence[Delivery], send: Send, find: Find, send_columns: SendColumns | None = None
+        self,
+        deliveries: Sequence[Delivery],
+        send: Send,
+        find: Find,
+        send_columns: SendColumns | None = None,
+        *,
+        ahead: bool = False,
     ) -> list[DeadLetter]:
         """Bring deliveries into the target; when it returns, all of them are durable there. Answers the dead letters
-        that they left. What can be written as columns is where `send_columns` says how, the rest by `send`."""
-        work = _Work(send, find, send_columns)
-        for delivery in deliveries:
-            self._apply(delivery, work)
-        self._settle(work)
+        that they left. What can be written as columns is where `send_columns` says how, the rest by `send`. `ahead`:
+        `send_columns` and `send` may be called in another thread, one call at a time, while the next batch is
+        projected; then `end` has to be called at last."""
+        work = _Work(send, find, send_columns, ahead)
+        try:
+            for delivery in deliveries:
+                self._apply(delivery, work)
+            self._settle(work)
+        finally:
+            if self._sender.busy:  # what could not be projected to its end leaves no write behind on its way
+                self._sender.result()
         if work.unknown:
             self._take_unknown(work)
         return work.letters
+
+    def end(self) -> None:
+        """Nothing more is taken."""
+        self._sender.end()
 
     def drain(self) -> dict[str, ShardResult]:
         """What became of the changes since the last call, by shard."""
@@ -138,7 +158,7 @@ class GenerationWriter:
                 self._settle(work)
             self._columns.add(shard, page)
             if len(self._columns) >= self.limit:
-                self._settle(work)
+                self._send_full(work)
         self._count_unmatched(shard, page.unmatched)
 
     def _one_by_one(self, shard: str, changes: Sequence[Change[Any]], versions: Sequence[int], work: _Work) -> None:
@@ -204,7 +224,25 @@ class GenerationWriter:
                 return
         self._count_dead(shard)
 
+    def _send_full(self, work: _Work) -> None:
+        """Write a full batch, or let it be written while the next one is projected; one is on its way at the most."""
+        if not work.ahead:
+            self._settle(work)
+            return
+        assert work.send_columns is not None
+        self._arrived(work)
+        full, self._columns = self._columns, ColumnBatch()
+        self._sender.begin(
+            partial(full.settle, partial(work.send_columns, self.target), partial(work.send, self.target))
+        )
+
+    def _arrived(self, work: _Work) -> None:
+        """Wait for what is on its way, and count it."""
+        if self._sender.busy:
+            self._account(*self._sender.result(), work)
+
     def _settle(self, work: _Work) -> None:
+        self._arrived(work)
         send = partial(work.send, self.target)
         if len(self._batch):
             self._account(*self._batch.settle(send), work)

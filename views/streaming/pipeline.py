@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 TOMBSTONES = 25 * 3600.0
 """Seconds for which a tombstone is kept at the least: longer than DynamoDB keeps stream records."""
 
+BATCHES = 3
+"""What is taken at once, so that a batch is projected while the one before is written, and fewer are left half full."""
+
 T = TypeVar("T")
 
 
@@ -210,14 +213,17 @@ class ViewPipeline:
             self._stand_still()
         finally:
             self.inbox.end()
+            for output in self.outputs:
+                output.end()
             self.prepared.set()
 
     def _follow(self) -> None:
         self._retry(lambda: prepare(self._plan, self.control, self.record.filled or bool(self.inbox.checkpoints)))
         self.prepared.set()
         look = time.monotonic() + self.settings.look_every
+        most = BATCHES * self.settings.batch
         while not self.stop.is_set():
-            deliveries = self.inbox.take(self.settings.batch, self.settings.beat if self._committed else 0.05)
+            deliveries = self.inbox.take(most, self.settings.beat if self._committed else 0.05)
             if time.monotonic() >= look:
                 self._retry(lambda: see_that_it_stands(self._plan))
                 look = time.monotonic() + self.settings.look_every
@@ -248,7 +254,7 @@ class ViewPipeline:
 
     def _apply(self, deliveries: Sequence[Delivery]) -> None:
         for output in self.outputs:
-            letters = output.take(deliveries, self._send, self._find, self._send_columns)
+            letters = output.take(deliveries, self._send, self._find, self._send_columns, ahead=True)
             if output is self._counted:  # what another generation cannot take is no reason to stop this one
                 self.lettered(letters)
         for output in self.outputs:
