@@ -14,6 +14,7 @@ import socketserver
 import sys
 import threading
 import urllib.request
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ class _Index(msgspec.Struct):
     """For each shard where its pages begin, and where the last one ends."""
     scans: list[list[int]]
     """The same of both revisions' scans."""
+    firsts: list[list[int]]
+    """For each shard how many changes stand before each of its pages."""
 
 
 def sized(made: dict[str, Any], size: int) -> dict[str, Any]:
@@ -63,12 +66,12 @@ def sized(made: dict[str, Any], size: int) -> dict[str, Any]:
 
 def prepare(folder: Path, orders: Orders) -> None:
     """Make the files."""
-    stream = [
-        _write(folder / f"stream-{shard}", _records(orders, shard), b'{"NextShardIterator":"%s:%d","Records":[', shard)
-        for shard in range(orders.shards)
-    ]
+    head = b'{"NextShardIterator":"%s:%d","Records":['
+    shards = range(orders.shards)
+    streams = [_write(folder / f"stream-{shard}", _records(orders, shard), head, shard) for shard in shards]
     scans = [_write(folder / f"scan-{revision}", _items(orders, revision), b'{"Items":[', None) for revision in (1, 2)]
-    (folder / "index").write_bytes(msgspec.json.encode(_Index(orders, stream, scans)))
+    index = _Index(orders, [s for s, _ in streams], [s for s, _ in scans], [firsts for _, firsts in streams])
+    (folder / "index").write_bytes(msgspec.json.encode(index))
 
 
 def _records(orders: Orders, shard: int) -> Iterator[bytes]:
@@ -85,13 +88,16 @@ def _items(orders: Orders, revision: int) -> Iterator[bytes]:
         yield msgspec.json.encode({name: found[name] for name in _SCANNED})
 
 
-def _write(path: Path, parts: Iterator[bytes], head: bytes, shard: int | None) -> list[int]:
-    starts = [0]
+def _write(path: Path, parts: Iterator[bytes], head: bytes, shard: int | None) -> tuple[list[int], list[int]]:
+    """Where the pages begin, with the end of the last; and how many parts stand before each."""
+    starts, firsts, held = [0], list[int](), 0
     with path.open("wb") as file:
         for page in _pages(parts):
             begin = head if shard is None else head % (str(shard).encode(), len(starts))
             starts.append(starts[-1] + file.write(begin + b",".join(page) + b"]"))
-    return starts
+            firsts.append(held)
+            held += len(page)
+    return starts, firsts
 
 
 def _pages(parts: Iterator[bytes]) -> Iterator[list[bytes]]:
@@ -166,9 +172,7 @@ class PageServer(socketserver.ThreadingTCPServer):
         held = len(range(shard, self._index.orders.count, self._index.orders.shards))
         if done == held:
             return f"{shard}:{len(self._index.stream[shard]) - 1}"
-        if self._index.orders.size:
-            raise LookupError("only pages of a fixed number of records can be opened in their midst")
-        return f"{shard}:{done // RECORDS}"
+        return f"{shard}:{bisect_right(self._index.firsts[shard], done) - 1}"
 
     def _scan(self, asked: dict[str, Any]) -> bytes | _Part:
         segments = asked.get("TotalSegments", 1)

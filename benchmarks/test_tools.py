@@ -13,7 +13,7 @@ from benchmarks import instructions, stock_lambda
 from benchmarks.__main__ import keep
 from benchmarks.compare import Compared, Interval, interval, slower
 from benchmarks.dollars import on_fargate, on_lambda
-from benchmarks.page_server import Orders, go, served
+from benchmarks.page_server import STREAM, Orders, go, served
 from benchmarks.pure_paths import PATHS, YARDSTICK, paths
 from benchmarks.records import Pages
 from benchmarks.timing import Clock, Contender, Figure, Group, Rates, plain
@@ -51,6 +51,29 @@ def test_the_page_server_gives_every_change_once(table: tuple[DynamoTable, str])
             page = stream.read(page.next)
         assert stream.read(stream.open(shard.id, seen[-1])).changes == []
     assert len(seen) == len(set(seen)) == ORDERS.count
+
+
+def test_the_page_server_opens_a_shard_of_large_items_where_it_was_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages hold as many as fit; the one that holds what comes next may begin before it."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "made")
+    with served(tmp_path, Orders(60, size=40_000)) as url:
+        session = Session("eu-west-1", url)
+        stream = DynamoTable(session, "orders").stream(STREAM, SHAPE)
+        (shard,) = stream.shards()
+        go(url)
+        last, seen = None, list[str]()
+        for _ in range(60):
+            page = stream.read(stream.open(shard.id, last))
+            sequences = [change.body.sequence for change in page.changes]
+            assert len(sequences) < 20
+            last = next(sequence for sequence in sequences if last is None or sequence > last)
+            seen.append(last)
+        assert len(set(seen)) == 60
+        assert stream.read(stream.open(shard.id, last)).changes == []
+        session.close()
 
 
 @pytest.mark.parametrize("segments", [1, 2, 7])
