@@ -24,7 +24,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.daemon import Setting, Trial, options_of, settings_of, trial
+from benchmarks.daemon import Setting, Trial, options_of, servers_of, settings_of, trial
 from benchmarks.surroundings import surroundings
 from tests.support.servers import servers
 
@@ -117,7 +117,7 @@ def main() -> None:
     options_of(parser)
     options = parser.parse_args()
     settings = settings_of(options, not options.follow_only)
-    with servers(options.stores) as urls, tempfile.TemporaryDirectory() as name:
+    with servers(servers_of(options)) as urls, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "pages").mkdir()
         with checked_out(options.base, folder) as base:

@@ -22,16 +22,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import boto3
 import msgspec
 
+from benchmarks.from_dynamodb import write_orders
 from benchmarks.page_server import Orders, go, served
 from benchmarks.surroundings import surroundings
 from benchmarks.timing import Spread
 from benchmarks.verify import STORES
-from benchmarks.workload import declaration_text
+from benchmarks.workload import IMAGES, declaration_text
+from dynaview.local.servers import REGION
 from tests.support.servers import servers
+from tests.support.shop import create_table
 
 _DEADLINE = 900.0
 _GLANCE = 0.02
@@ -61,6 +66,8 @@ class Setting:
     workers: int = 1
     after: bool = True
     """Whether the first view is rebuilt and verified too."""
+    dynamodb: bool = False
+    """From DynamoDB Local, not from the page server; `Orders.size` and `Orders.shards` are not its to choose."""
 
 
 @dataclass
@@ -153,17 +160,38 @@ def command_of(tree: Path | None) -> tuple[list[str], dict[str, str]]:
 
 def trial(pages: Path, setting: Setting, tree: Path | None = None) -> Trial:
     """One run, from an empty store, under names of its own."""
-    with served(pages, setting.orders) as url, _running(url, setting, tree) as running:
-        return _measured(running, url, setting)
+    if setting.dynamodb:
+        with _table(setting.orders.count) as (source, change), _running(source, setting, tree) as running:
+            return _measured(running, change, setting)
+    with served(pages, setting.orders) as url:
+        source = f'{{table: orders, region: eu-west-1, endpoint: "{url}"}}'
+        with _running(source, setting, tree) as running:
+            return _measured(running, lambda: go(url), setting)
 
 
 @contextmanager
-def _running(url: str, setting: Setting, tree: Path | None) -> Iterator[Running]:
+def _table(orders: int) -> Iterator[tuple[str, Callable[[], None]]]:
+    """A table of DynamoDB Local with so many orders and an empty stream: its source, and what changes every order."""
+    endpoint, name = os.environ["DYNAMODB_ENDPOINT"], f"bench{uuid4().hex[:8]}"
+    client: Any = boto3.client("dynamodb", region_name=REGION, endpoint_url=endpoint)
+    create_table(client, name)
+    try:
+        write_orders(client, name, orders, 1)
+        stream: dict[str, Any]
+        for stream in {"StreamEnabled": False}, {"StreamEnabled": True, "StreamViewType": IMAGES}:
+            client.update_table(TableName=name, StreamSpecification=stream)
+        source = f'{{table: {name}, region: {REGION}, endpoint: "{endpoint}"}}'
+        yield source, lambda: write_orders(client, name, orders, 2)
+    finally:
+        client.delete_table(TableName=name)
+
+
+@contextmanager
+def _running(source: str, setting: Setting, tree: Path | None) -> Iterator[Running]:
     command, environment = command_of(tree)
     run = f"bench{uuid4().hex[:8]}"
     with tempfile.TemporaryDirectory() as folder:
         file, control = Path(folder) / "dynaview.yaml", Path(folder) / "control.db"
-        source = f'{{table: orders, region: eu-west-1, endpoint: "{url}"}}'
         file.write_text(declaration_text(f"sqlite:///{control}", source, setting.stores, run, setting.views))
         running = Running(command, environment, file, control)
         running.start(setting.workers)
@@ -173,12 +201,12 @@ def _running(url: str, setting: Setting, tree: Path | None) -> Iterator[Running]
             running.stop()
 
 
-def _measured(running: Running, url: str, setting: Setting) -> Trial:
+def _measured(running: Running, change: Callable[[], None], setting: Setting) -> Trial:
     count, views = setting.orders.count, len(setting.stores) * setting.views
     running.until("state = 'following'", "the fill did not end")
     filled = running.processor()
-    go(url)
     began = time.perf_counter()
+    change()
     running.until(f"read >= {count}", "not all changes came to the views")
     seconds, followed = time.perf_counter() - began, running.processor()
     rebuilt, verified = 0.0, 0.0
@@ -215,6 +243,7 @@ def options_of(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shards", type=int, default=1, help="shards of the stream (1)")
     parser.add_argument("--views", type=int, default=1, help="views in each store (1)")
     parser.add_argument("--workers", type=int, default=1, help="processes of the daemon (1)")
+    parser.add_argument("--dynamodb", action="store_true", help="from DynamoDB Local (then no --size and --shards)")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each (5)")
 
 
@@ -222,7 +251,15 @@ def settings_of(options: argparse.Namespace, after: bool = True) -> dict[str, Se
     """What is to be measured, by name."""
     orders = Orders(options.changes, options.size, options.shards)
     groups = [options.stores] if options.together else [[store] for store in options.stores]
-    return {"+".join(group): Setting(orders, group, options.views, options.workers, after) for group in groups}
+    if options.dynamodb and (options.size or options.shards > 1):
+        raise SystemExit("--dynamodb: its table has one shard, and orders as they are: leave out --size and --shards")
+    settings = [Setting(orders, group, options.views, options.workers, after, options.dynamodb) for group in groups]
+    return {"+".join(setting.stores): setting for setting in settings}
+
+
+def servers_of(options: argparse.Namespace) -> list[str]:
+    """The servers that it needs."""
+    return [*options.stores, *["dynamodb"] * options.dynamodb]
 
 
 def main() -> None:
@@ -234,7 +271,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = settings_of(options, not options.follow_only)
     found: dict[str, list[Trial]] = {name: [] for name in settings}
-    with servers(options.stores) as urls, tempfile.TemporaryDirectory() as folder:
+    with servers(servers_of(options)) as urls, tempfile.TemporaryDirectory() as folder:
         for _ in range(options.rounds):
             for name, setting in settings.items():
                 found[name].append(trial(Path(folder), setting))
