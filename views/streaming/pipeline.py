@@ -41,7 +41,9 @@ TOMBSTONES = 25 * 3600.0
 """Seconds for which a tombstone is kept at the least: longer than DynamoDB keeps stream records."""
 
 BATCHES = 3
-"""What is taken at once, so that a batch is projected while the one before is written, and fewer are left half full."""
+"""What is taken at once, so that a batch is projected while the one before is written, and fewer are left half full.
+One alone is taken where little waits, and behind a batch that has left dead letters: not many more are to follow where
+these are too many."""
 
 T = TypeVar("T")
 
@@ -65,7 +67,8 @@ class PipelineSettings:
     look_every: float = 30.0
     """Seconds between two looks whether the store still has what was prepared in it."""
     letters: int = 1000
-    """Dead letters within `letters_within` above which the pipeline stops (the batch in hand may add some)."""
+    """Dead letters within `letters_within` above which the pipeline stops (what is in hand may add some: three
+    batches at the most)."""
     letters_within: float = 600.0
     """Seconds."""
     says_stopped: bool = True
@@ -137,6 +140,7 @@ class ViewPipeline:
         self.live = plan.live
         """See `PipelinePlan.live`."""
         self._counted = self.live or self.outputs[0]
+        self._most = self.settings.batch
         for output in self.outputs:
             output.limit = self.settings.batch
 
@@ -221,9 +225,8 @@ class ViewPipeline:
         self._retry(lambda: prepare(self._plan, self.control, self.record.filled or bool(self.inbox.checkpoints)))
         self.prepared.set()
         look = time.monotonic() + self.settings.look_every
-        most = BATCHES * self.settings.batch
         while not self.stop.is_set():
-            deliveries = self.inbox.take(most, self.settings.beat if self._committed else 0.05)
+            deliveries = self.inbox.take(self._most, self.settings.beat if self._committed else 0.05)
             if time.monotonic() >= look:
                 self._retry(lambda: see_that_it_stands(self._plan))
                 look = time.monotonic() + self.settings.look_every
@@ -253,10 +256,14 @@ class ViewPipeline:
             self._apply(deliveries)
 
     def _apply(self, deliveries: Sequence[Delivery]) -> None:
+        batch, lettered = self.settings.batch, False
         for output in self.outputs:
             letters = output.take(deliveries, self._send, self._find, self._send_columns, ahead=True)
             if output is self._counted:  # what another generation cannot take is no reason to stop this one
                 self.lettered(letters)
+            lettered = lettered or bool(letters)
+        full = sum(len(each.changes) for each in deliveries) >= batch
+        self._most = BATCHES * batch if full and not lettered else batch
         for output in self.outputs:
             for shard, tally in output.drain().items():
                 part = self._part(shard)
