@@ -66,8 +66,11 @@ class RebuildScheduler:
 
     def _look(self) -> None:
         context = self._context
+        # What was asked for, before what came of it: a fill that ends in between is still under way here. The other way
+        # round its view would be read as unfilled, its fill as done, and the table be scanned once more.
+        asked = {each.view: each for each in context.store.all(context.kept.source.name)}
         records = {record.name: record for record in context.kept.control.views() if record.name in context.kept.views}
-        self._ask(records)
+        self._ask(asked, records)
         jobs: dict[str, list[Rebuild]] = {}
         for each in context.store.all(context.kept.source.name):
             if not each.ended:
@@ -116,11 +119,10 @@ class RebuildScheduler:
 
     # What is asked for by itself
 
-    def _ask(self, records: Mapping[str, ViewRecord]) -> None:
+    def _ask(self, asked: Mapping[str, Rebuild], records: Mapping[str, ViewRecord]) -> None:
         """Request first fills, and what declarations ask for (`on_gap: rebuild`, `on_change: rebuild`): whatever is due
-        now by one scan."""
+        now by one scan. `asked` are the last rebuilds by view, read before `records`."""
         context = self._context
-        asked = {each.view: each for each in context.store.all(context.kept.source.name)}
         marks = {view.name: fingerprint(view, context.kept.source.table) for view in context.kept.views.values()}
         due: dict[_Wanted, list[str]] = {}
         for name, record in records.items():

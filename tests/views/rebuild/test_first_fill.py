@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from dynaview.sinks.port import SinkUnavailable, Target
-from dynaview.views.control.records import Options
+from dynaview.views.control.records import Options, ViewRecord
+from dynaview.views.control.store import ControlStore
 from dynaview.views.declarations.codec import encode
 from dynaview.views.declarations.fingerprint import fingerprint
 from dynaview.views.status import all_status, under_way
@@ -42,6 +43,34 @@ def scans(harness: WorkerHarness) -> int:
 def wait_filled(harness: WorkerHarness, *views: str) -> None:
     for view in views or BOTH:
         until(lambda view=view: bool((found := harness.control.view(view)) and found.filled), f"{view} to be filled")  # type: ignore[misc]  # a default is not inferred
+
+
+def test_a_fill_that_ends_while_the_scheduler_looks_is_not_begun_again(
+    new: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scheduler's look at the views is as old as a look can be: of before the fill's end, and used behind it."""
+    across: list[str] = []
+    looks: list[int] = []
+
+    def views(control: ControlStore) -> list[ViewRecord]:
+        seen = read(control)
+        if threading.current_thread().name.startswith("rebuilds"):
+            fill = control.rebuilds.get("cards")
+            if fill is not None and not fill.ended:
+                until(lambda: control.rebuilds.get("cards").ended, "the fill to end")  # type: ignore[union-attr]
+                across.append(fill.job)
+            looks.append(1)
+        return seen
+
+    read = ControlStore.views
+    monkeypatch.setattr(ControlStore, "views", views)
+    new.declare(CARDS)
+    new.start()
+    until(lambda: bool(across), "a look at the views across the fill's end")
+    before = len(looks)
+    until(lambda: len(looks) > before + 2, "two looks more")
+    assert new.rebuilt("cards").job == across[0]
+    assert scans(new) == 5
 
 
 def test_new_views_of_a_table_share_one_scan_within_the_read_budget(new: WorkerHarness) -> None:
