@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dynaview.projections.declaration import Declaration
 from dynaview.projections.rows import Layout, Write
 from dynaview.sinks.memory import MemorySink, MemoryTarget
-from dynaview.sinks.port import Outcome
+from dynaview.sinks.port import Outcome, Sink
 from dynaview.views.aws_lambda.function import Function
 from dynaview.views.aws_lambda.rounds import Standing, make_round
 from dynaview.views.control.records import Options, Progress, ViewRecord
@@ -119,12 +119,14 @@ class LambdaHarness:
 
     def round(self, seconds: float = 20.0) -> list[Standing]:
         """What the schedule brings about."""
-        from unittest import mock
-
-        with mock.patch("dynaview.views.daemon.daemon.connect", lambda declared: _Lent(self.sinks[declared.name])):
-            return make_round(
-                self.declaration, self.declaration.views.keys(), seconds, lambda source: self.table, QUICK_ROUND
-            )
+        return make_round(
+            self.declaration,
+            self.declaration.views.keys(),
+            seconds,
+            open_source=lambda source: self.table,
+            settings=QUICK_ROUND,
+            open_sink=lambda declared: cast(Sink, _Lent(self.sinks[declared.name])),
+        )
 
     def close(self) -> None:
         for function in self._functions:

@@ -14,7 +14,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dynaview.projections.declaration import Declaration, SourceDeclaration
+from dynaview.projections.declaration import Declaration, SinkDeclaration, SourceDeclaration
+from dynaview.sinks.connect import connect
+from dynaview.sinks.port import Sink
 from dynaview.sources.port import TableReader
 from dynaview.views.control.errors import ControlUnavailable
 from dynaview.views.control.records import ViewRecord
@@ -65,6 +67,7 @@ def make_round(
     seconds: float,
     open_source: Callable[[SourceDeclaration], TableReader],
     settings: WorkerSettings | None = None,
+    open_sink: Callable[[SinkDeclaration], Sink] = connect,
 ) -> list[Standing]:
     """Work until everything is done that was to be done when it began, for so many seconds at the most.
 
@@ -73,7 +76,7 @@ def make_round(
     began, clock = time.time(), time.monotonic()
     ending = min(LONGEST_END, seconds * ENDING)
     settings = replace(settings or WorkerSettings(), heals=False, patience=ending / 4)
-    daemon = Daemon(declaration, settings, open_source, views=frozenset(names))
+    daemon = Daemon(declaration, settings, open_source, views=frozenset(names), open_sink=open_sink)
     found: list[Standing] = []
     try:
         daemon.start()

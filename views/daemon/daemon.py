@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from dynaview.projections.declaration import Declaration, SourceDeclaration
+from dynaview.projections.declaration import Declaration, SinkDeclaration, SourceDeclaration
 from dynaview.sinks.connect import connect
 from dynaview.sinks.port import Sink
 from dynaview.sources.port import TableReader
@@ -42,6 +42,7 @@ class Daemon:
         views: frozenset[str] | None = None,
         fail_on_gap: bool = False,
         ended: threading.Event | None = None,
+        open_sink: Callable[[SinkDeclaration], Sink] = connect,
     ) -> None:
         """Connects to the control store. `ended` lets `wait` return, whoever sets it. Raises `ControlError`, and
         ValueError for a sink URL that is none."""
@@ -54,7 +55,7 @@ class Daemon:
         self.control = ControlStore(declaration.control)
         chosen = [view for name, view in declaration.views.items() if views is None or name in views]
         used = {view.sink for view in chosen}
-        self.sinks: dict[str, Sink] = {name: connect(declaration.sinks[name]) for name in sorted(used)}
+        self.sinks: dict[str, Sink] = {name: open_sink(declaration.sinks[name]) for name in sorted(used)}
         paced_settings = paced(settings or WorkerSettings(), len(chosen))
         self.workers = [
             TableWorker(

@@ -110,10 +110,9 @@ def test_a_fill_with_too_many_letters_stops_and_goes_on_at_the_next_start(harnes
     harness.stop()
 
 
-def test_the_declaration_sets_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_declaration_sets_the_limit(tmp_path: Path) -> None:
     """And another limit is no reason to fill the view anew."""
     store = MemorySink("store")
-    monkeypatch.setattr("dynaview.views.daemon.daemon.connect", lambda declared: store)
     table = ScriptedTable(clock=time.time)
     for number in range(6):
         table.put({"pk": f"p{number}", "sk": "s", "id": True})  # one has the row, five are rejected
@@ -122,7 +121,7 @@ def test_the_declaration_sets_the_limit(tmp_path: Path, monkeypatch: pytest.Monk
     def state(limits: str, wanted: str) -> None:
         text = file.read_text().split("    dead_letters:")[0]
         file.write_text(f"{text}    dead_letters: {limits}\n")
-        daemon = Daemon(load([file], {}), open_source=lambda _source: table)
+        daemon = Daemon(load([file], {}), open_source=lambda _source: table, open_sink=lambda _declared: store)
         daemon.start()
         try:
             until(lambda: (found := daemon.control.view("cards")) is not None and found.state == wanted, wanted)

@@ -414,20 +414,23 @@ def test_a_crash_before_a_gap_was_found_does_not_hide_it(tmp_path: Path, lost: s
 # dynaview run --fail-on-gap
 
 
-def daemon(site: TwoViews, *, fail_on_gap: bool, other: ScriptedTable, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+def daemon(site: TwoViews, *, fail_on_gap: bool, other: ScriptedTable) -> Daemon:
     tables = {"shop": site.table, "other": other}
-    monkeypatch.setattr("dynaview.views.daemon.daemon.connect", lambda declaration: site.sink)
     settings = WorkerSettings(PipelineSettings(commit_every=0.0, beat=0.01), QUICK, watch_every=0.02, drain_every=0.01)
-    return Daemon(site.declaration, settings, lambda source: tables[source.table], fail_on_gap=fail_on_gap)
+    return Daemon(
+        site.declaration,
+        settings,
+        lambda source: tables[source.table],
+        fail_on_gap=fail_on_gap,
+        open_sink=lambda declared: site.sink,
+    )
 
 
 @pytest.mark.parametrize("fail_on_gap", [False, True])
-def test_a_gap_ends_the_daemon_only_when_asked_to(
-    site: TwoViews, fail_on_gap: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gap_ends_the_daemon_only_when_asked_to(site: TwoViews, fail_on_gap: bool) -> None:
     site.stop()
     other = ScriptedTable(name="other", clock=time.time)
-    running = daemon(site, fail_on_gap=fail_on_gap, other=other, monkeypatch=monkeypatch)
+    running = daemon(site, fail_on_gap=fail_on_gap, other=other)
     running.start()
     site.table.recreate()
     if fail_on_gap:
@@ -462,7 +465,7 @@ def test_the_exit_code_and_the_last_line_tell_a_gap(
         made[0].end()
 
     def make(*_args: object, fail_on_gap: bool, **_more: object) -> Daemon:
-        made.append(daemon(site, fail_on_gap=fail_on_gap, other=other, monkeypatch=monkeypatch))
+        made.append(daemon(site, fail_on_gap=fail_on_gap, other=other))
         if not fail_on_gap:  # nothing else ends it
             threading.Thread(target=end_after_gap).start()
         return made[0]

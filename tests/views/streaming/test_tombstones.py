@@ -27,7 +27,6 @@ def test_the_daemon_removes_old_tombstones(tmp_path: Path, monkeypatch: pytest.M
         return 1
 
     monkeypatch.setattr(MemoryTarget, "purge", purge)
-    monkeypatch.setattr("dynaview.views.daemon.daemon.connect", lambda declared: MemorySink(declared.name))
     file = tmp_path / "dynaview.yaml"
     file.write_text(
         """
@@ -39,7 +38,12 @@ views:
     )
     table = ScriptedTable(clock=time.time)
     table.put({"pk": "a", "sk": "b"})
-    daemon = Daemon(load([file], {}), WorkerSettings(purge_every=0.02), open_source=lambda _source: table)
+    daemon = Daemon(
+        load([file], {}),
+        WorkerSettings(purge_every=0.02),
+        open_source=lambda _source: table,
+        open_sink=lambda declared: MemorySink(declared.name),
+    )
     daemon.start()
     try:
         until(lambda: bool(asked), "a purge")

@@ -88,9 +88,8 @@ def test_workers_with_the_same_views_share_them(url: str) -> None:
 
 
 def test_a_second_daemon_stands_by_and_goes_on_when_the_first_is_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("dynaview.views.daemon.daemon.connect", lambda declared: MemorySink(declared.name))
     file = tmp_path / "dynaview.yaml"
     file.write_text(
         """
@@ -104,7 +103,9 @@ views:
     table.put({"pk": "a", "sk": "b"})
     declaration = load([file], {})
     process = holder(declaration.control)
-    daemon = Daemon(declaration, open_source=lambda _source: table)
+    daemon = Daemon(
+        declaration, open_source=lambda _source: table, open_sink=lambda declared: MemorySink(declared.name)
+    )
     try:
         daemon.start()
         until(lambda: "standing by" in caplog.text, "the second daemon to find the view taken")
