@@ -23,10 +23,12 @@ FULL = 0.9
 
 
 class RedisSink:
-    """One database of one Redis server. `url` is ``redis://`` or ``rediss://``, ``unix://`` for a socket.
+    """One database of one Redis server, or a cluster. `url` is ``redis://`` or ``rediss://``, ``unix://`` for a socket;
+    of a cluster, that of one of its servers.
 
-    `options` are ``timeout`` (seconds) and, for ``rediss://``, ``ca_file`` and ``verify``. Raises ValueError for a URL
-    that is none; its text does not repeat the URL.
+    `options` are ``timeout`` (seconds), ``cluster`` (whether the server is one of a cluster; asked where it is left
+    out), ``wait`` (replicas that have to acknowledge a write) and, for ``rediss://``, ``ca_file`` and ``verify``.
+    Raises ValueError for a URL that is none; its text does not repeat the URL.
     """
 
     in_place = True
